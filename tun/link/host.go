@@ -1,0 +1,92 @@
+package link
+
+import (
+	"net/netip"
+
+	"mipvpn/tun/packet"
+)
+
+// Interface is a snapshot of one network interface. It is comparable: two snapshots that are equal mean that nothing
+// which concerns Mobile IP has changed (REQUIREMENTS DET-2).
+type Interface struct {
+	Index    int
+	Name     string
+	Hardware packet.HardwareAddr
+	// MTU is in octets.
+	MTU int
+	// Up means administratively up with carrier.
+	Up bool
+	// Wireless tells a wireless interface from a wired one (MOD-prefer).
+	Wireless bool
+	// Address is the primary global IPv4 address with its prefix length, the zero Prefix while there is none.
+	Address netip.Prefix
+	// Gateway is the next hop of the interface's IPv4 default route, the zero Addr without one.
+	Gateway netip.Addr
+	// GatewayHardware is the gateway's link-layer address as the neighbour table has it, zero while unknown.
+	GatewayHardware packet.HardwareAddr
+	// BSSID is the access point that a wireless interface is associated with, zero where not known.
+	BSSID packet.HardwareAddr
+}
+
+// Frames sends and receives IPv4 packets in link-layer frames on one interface, past the kernel's own IP layer. It
+// reaches a foreign agent from an interface that has no address (RFC 4093 §4.2), and mobile nodes from a foreign agent.
+type Frames interface {
+	// Send sends each packet of the batch to its Buf.Hardware, as a frame of type IPv4. It takes ownership.
+	Sender
+	// Hardware returns the interface's own link-layer address.
+	Hardware() packet.HardwareAddr
+	// Close ends reception, as Flow.Close does.
+	Close() error
+}
+
+// Device is a TUN device.
+type Device interface {
+	// Name returns the interface's name as the system has it.
+	Name() string
+	// Read blocks until packets from the host are there and appends them to the batch, each with whole checksums. It
+	// returns an error that wraps net.ErrClosed after Close.
+	Read(*packet.Batch) error
+	// Write gives packets to the host. It takes ownership.
+	Write(*packet.Batch) error
+	// Close removes the device.
+	Close() error
+}
+
+// Settings is the state that a driver wants the host's network to be in. Host.Apply makes it so, changing only what
+// differs; the zero value takes everything back.
+type Settings struct {
+	// Device is the TUN device that the rest is about.
+	Device string
+	// Address is the device's own address (the i-HoA), as a /32; the zero Addr for none (agents).
+	Address netip.Addr
+	// MTU of the device in octets.
+	MTU int
+	// Routes go into the device, before the host's own routes except for what is sent by this process's flows.
+	Routes []netip.Prefix
+	// Shielded are home addresses that the kernel must neither answer ARP for nor accept from a physical interface nor
+	// forward: packets for them reach only Frames and flows, so that nothing passes by the gate.
+	Shielded []netip.Addr
+	// Forward turns on IPv4 forwarding between interfaces (agents).
+	Forward bool
+}
+
+// Host is what a driver asks of the operating system.
+type Host interface {
+	Clock
+	// Interfaces returns a snapshot of all interfaces but loopback and TUN devices, in the order of their indices.
+	Interfaces() ([]Interface, error)
+	// Watch calls f, from any goroutine, whenever something about the interfaces may have changed, until stop is called.
+	// A call is a hint: compare snapshots.
+	Watch(f func()) (stop func(), err error)
+	// Underlay returns the link of the interface with this index and one of its addresses: flows of it are bound to both.
+	// Index 0 leaves the interface open, for agents, which answer on every interface. The MTU is the interface's
+	// (1500 for index 0).
+	Underlay(index int, addr netip.Addr) (Link, error)
+	// OpenFrames opens the link layer of the interface for IPv4 frames: those sent to its hardware address, to all, or to a
+	// group. Buf.Hardware is the frame's source on receipt, Buf.Interface the index.
+	OpenFrames(index int, recv Receiver) (Frames, error)
+	// OpenDevice makes a TUN device; name may be empty.
+	OpenDevice(name string, mtu int) (Device, error)
+	// Apply puts the host's network into the state s.
+	Apply(s Settings) error
+}

@@ -1,0 +1,152 @@
+package packet
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+)
+
+const (
+	// Headroom is the room in octets that a fresh Buf has in front of its packet. The deepest mode needs 108: i-MIP IPv4
+	// 20 + ESP IV 8 + ESP header 8 + UDP 8 + IPv4 20 + 3519 header 4 + UDP 8 + IPv4 20 + link header 12. stack
+	// tests the sum for each mode.
+	Headroom = 128
+	// Tailroom is the room in octets behind the packet: ESP padding up to 15, pad length and next header 2, ICV up to 32.
+	Tailroom = 64
+	// SmallSize is the largest packet, in octets, that a Buf of GetSmall carries besides its rooms.
+	SmallSize = 2048
+	// LargeSize is the largest packet, in octets, that a Buf of GetLarge carries besides its rooms: an IPv4 packet at its
+	// greatest total length.
+	LargeSize = 65535
+)
+
+// HardwareAddr is an IEEE 802 MAC-48 address in transmission order. The zero value means none. It is comparable.
+type HardwareAddr [6]byte
+
+// String writes the address as six colon-separated hexadecimal octets.
+func (h HardwareAddr) String() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", h[0], h[1], h[2], h[3], h[4], h[5])
+}
+
+// IsZero reports whether h is no address.
+func (h HardwareAddr) IsZero() bool { return h == HardwareAddr{} }
+
+// Buf is one packet in a pooled slot. Bytes() is the packet as it stands; Push and Pull move its front, Extend and Trim
+// its end.
+type Buf struct {
+	slot  []byte
+	off   int
+	end   int
+	large bool
+	debugState
+
+	// Peer is the other end of the outermost header that has been stripped (on receipt) or that an unconnected flow sends
+	// to (on sending). The port is zero for protocols without ports.
+	Peer netip.AddrPort
+	// Hardware is the link-layer source (on receipt from Frames) or destination (on sending to Frames).
+	Hardware HardwareAddr
+	// Interface is the index of the interface that the packet arrived on; 0 where that is not known.
+	Interface int
+	// TOS is the type-of-service octet (DSCP and ECN) of the outermost header that has been stripped or is to be written.
+	TOS uint8
+	// SA is the SPI, in host order, of the inbound ESP security association that has authenticated the packet; 0 while
+	// the packet has come out of none.
+	SA uint32
+}
+
+var (
+	smallPool = sync.Pool{New: func() any { return &Buf{slot: make([]byte, Headroom+SmallSize+Tailroom)} }}
+	largePool = sync.Pool{New: func() any { return &Buf{slot: make([]byte, Headroom+LargeSize+Tailroom), large: true} }}
+)
+
+// GetSmall returns an empty Buf whose packet may grow to SmallSize octets.
+func GetSmall() *Buf { return smallPool.Get().(*Buf).fresh() }
+
+// GetLarge returns an empty Buf whose packet may grow to LargeSize octets.
+func GetLarge() *Buf { return largePool.Get().(*Buf).fresh() }
+
+// Get returns an empty Buf whose packet may grow to at least n octets. It panics for n over LargeSize.
+func Get(n int) *Buf {
+	switch {
+	case n <= SmallSize:
+		return GetSmall()
+	case n <= LargeSize:
+		return GetLarge()
+	}
+	panic(fmt.Sprintf("packet: a buffer of %d octets was asked for, at most %d are possible", n, LargeSize))
+}
+
+// From returns a Buf that holds a copy of p. It panics when p is longer than LargeSize.
+func From(p []byte) *Buf {
+	b := Get(len(p))
+	copy(b.Extend(len(p)), p)
+	return b
+}
+
+func (b *Buf) fresh() *Buf {
+	b.debugGet()
+	slot, large, state := b.slot, b.large, b.debugState
+	*b = Buf{slot: slot, large: large, debugState: state, off: Headroom, end: Headroom}
+	return b
+}
+
+// Release gives the slot back. The caller must not touch the Buf or any slice of it afterwards.
+func (b *Buf) Release() {
+	b.debugRelease(b.slot)
+	if b.large {
+		largePool.Put(b)
+	} else {
+		smallPool.Put(b)
+	}
+}
+
+// Bytes returns the packet. The slice is valid until the next Push, Extend or Release and its capacity ends with it.
+func (b *Buf) Bytes() []byte { return b.slot[b.off:b.end:b.end] }
+
+// Len returns the length of the packet in octets.
+func (b *Buf) Len() int { return b.end - b.off }
+
+// Free returns the whole room behind the packet's end for a reader to fill; follow with Extend for what was filled.
+func (b *Buf) Free() []byte { return b.slot[b.end:len(b.slot):len(b.slot)] }
+
+// Room returns the octets left in front of the packet.
+func (b *Buf) Room() int { return b.off }
+
+// Push grows the packet by n octets in front and returns them, not cleared. It panics when the headroom is exhausted,
+// which is an error of the program: the compiled pipeline knows its overhead.
+func (b *Buf) Push(n int) []byte {
+	if n < 0 || n > b.off {
+		panic(fmt.Sprintf("packet: push of %d octets with %d octets of headroom", n, b.off))
+	}
+	b.off -= n
+	return b.slot[b.off : b.off+n : b.off+n]
+}
+
+// Pull takes n octets off the front and returns them, or false when the packet is shorter.
+func (b *Buf) Pull(n int) ([]byte, bool) {
+	if n < 0 || n > b.Len() {
+		return nil, false
+	}
+	p := b.slot[b.off : b.off+n : b.off+n]
+	b.off += n
+	return p, true
+}
+
+// Extend grows the packet by n octets at its end and returns them, not cleared. It panics when the slot is too small.
+func (b *Buf) Extend(n int) []byte {
+	if n < 0 || n > len(b.slot)-b.end {
+		panic(fmt.Sprintf("packet: extension by %d octets with %d octets left", n, len(b.slot)-b.end))
+	}
+	p := b.slot[b.end : b.end+n : b.end+n]
+	b.end += n
+	return p
+}
+
+// Trim shortens the packet to n octets, or returns false when it is shorter than that already.
+func (b *Buf) Trim(n int) bool {
+	if n < 0 || n > b.Len() {
+		return false
+	}
+	b.end = b.off + n
+	return true
+}

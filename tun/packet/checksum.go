@@ -1,0 +1,61 @@
+package packet
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"net/netip"
+)
+
+// Checksum returns the Internet checksum (RFC 1071) of p, in host order, with the partial sum initial added: the ones'
+// complement of the ones' complement sum. Over data that holds its own right checksum it is 0.
+func Checksum(p []byte, initial uint32) uint16 { return ^fold(sum(p, uint64(initial))) }
+
+// PartialSum returns the ones' complement sum of p, not complemented, with initial added, for use as initial again. All
+// runs but the last must be of even length.
+func PartialSum(p []byte, initial uint32) uint32 { return uint32(fold(sum(p, uint64(initial)))) }
+
+// ChecksumUpdate returns the checksum that follows from changing one 16-bit word from before to after in data whose
+// checksum was old (RFC 1624, equation 3). All values in host order.
+func ChecksumUpdate(old, before, after uint16) uint16 {
+	return ^fold(uint64(^old) + uint64(^before) + uint64(after))
+}
+
+func sum(p []byte, acc uint64) uint64 {
+	var carry uint64
+	for len(p) >= 8 {
+		acc, carry = bits.Add64(acc, binary.BigEndian.Uint64(p), 0)
+		acc += carry
+		p = p[8:]
+	}
+	// Fold to 32 bits before the tail so that its additions cannot overflow.
+	acc = acc>>32 + acc&0xffffffff
+	for len(p) >= 2 {
+		acc += uint64(binary.BigEndian.Uint16(p))
+		p = p[2:]
+	}
+	if len(p) == 1 {
+		acc += uint64(p[0]) << 8
+	}
+	return acc
+}
+
+func fold(s uint64) uint16 {
+	for s > 0xffff {
+		s = s>>16 + s&0xffff
+	}
+	return uint16(s)
+}
+
+// pseudoHeader returns the partial sum of the IPv4 pseudo header (RFC 768, RFC 9293 §3.1).
+func pseudoHeader(src, dst netip.Addr, protocol uint8, length int) uint32 {
+	s, d := src.As4(), dst.As4()
+	return uint32(binary.BigEndian.Uint16(s[0:])) + uint32(binary.BigEndian.Uint16(s[2:])) +
+		uint32(binary.BigEndian.Uint16(d[0:])) + uint32(binary.BigEndian.Uint16(d[2:])) +
+		uint32(protocol) + uint32(length)
+}
+
+// TransportChecksum returns the checksum of the TCP or UDP segment p between src and dst, in host order, as it is to be
+// written when its checksum field is zero; over a segment that holds its right checksum it is 0.
+func TransportChecksum(p []byte, src, dst netip.Addr, protocol uint8) uint16 {
+	return Checksum(p, pseudoHeader(src, dst, protocol, len(p)))
+}

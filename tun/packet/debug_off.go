@@ -1,0 +1,8 @@
+//go:build !packetdebug
+
+package packet
+
+type debugState struct{}
+
+func (*debugState) debugGet()             {}
+func (*debugState) debugRelease(_ []byte) {}
