@@ -31,8 +31,9 @@ type Interface struct {
 // Frames sends and receives IPv4 packets in link-layer frames on one interface, past the kernel's own IP layer. It
 // reaches a foreign agent from an interface that has no address (RFC 4093 §4.2), and mobile nodes from a foreign agent.
 type Frames interface {
-	// Send sends each packet of the batch to its Buf.Hardware, as a frame of type IPv4. It takes ownership.
-	Sender
+	// Out returns the sender for packets of class c: it sends each packet of a batch to its Buf.Hardware, as a frame of
+	// type IPv4, and takes ownership of the batch.
+	Out(c Class) Sender
 	// Hardware returns the interface's own link-layer address.
 	Hardware() packet.HardwareAddr
 	// Close ends reception, as Flow.Close does.
