@@ -1,0 +1,56 @@
+# The commands of the project. `make demo` and `make test` need nothing but Go and, for what is more than a simulation,
+# root or an unprivileged user namespace; what they could not do is said at their end.
+
+GO ?= go
+export CGO_ENABLED ?= 0
+# Extra arguments for miplab: make demo ARGS='--json --pcap captures'.
+ARGS ?=
+
+.PHONY: all build demo test quick lint fuzz soak interop bench mutants clean
+
+all: build
+
+# The programs, next to each other in bin/, where miplab looks for the others.
+build:
+	$(GO) build -trimpath -o bin/ ./cmd/...
+
+# The main job before one's eyes: one laptop, one address, one session, through every access mode.
+demo: build
+	bin/miplab demo $(ARGS)
+
+# Everything that is checked before a change lands. Packages are installed where that is allowed; the last lines say
+# what passed, what failed and what was skipped, and why.
+test:
+	$(GO) run ./scripts/check
+
+# What one runs while working: no races, no fuzzing, no third parties.
+quick:
+	$(GO) vet ./...
+	$(GO) test ./...
+
+lint:
+	$(GO) run ./scripts/check -only format,vet,vet-darwin,vet-windows,staticcheck
+
+# Ten minutes for each decoder.
+fuzz:
+	$(GO) run ./scripts/check -only fuzz -fuzz-each 10m
+
+# The scenarios over and over, under the race detector.
+soak:
+	CGO_ENABLED=1 $(GO) test -race -count=20 -timeout 2h ./client/... ./stack/... ./ipsec/... ./mipv4/...
+
+# The demo against a gateway that is not ours.
+interop: build
+	bin/miplab demo --gateway strongswan $(ARGS)
+
+# Figures as ratios on this machine: the lab's, then the packages'.
+bench: build
+	bin/miplab bench $(ARGS)
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Builds with the gate taken out must fail the judge of external wires.
+mutants:
+	$(GO) run ./scripts/mutants
+
+clean:
+	rm -rf bin captures

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz[A-Z]\w*)\(`)
+
+// fuzzAll fuzzes every target with new inputs, for each or for its share of total. The seed corpora have run among the
+// tests already. A package's test binary is instrumented and built once for all its targets.
+func fuzzAll(total, each time.Duration) result {
+	targets := map[string][]string{} // by directory
+	var dirs []string
+	n := 0
+	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range fuzzTarget.FindAllStringSubmatch(string(src), -1) {
+			dir := filepath.Dir(path)
+			if targets[dir] == nil {
+				dirs = append(dirs, dir)
+			}
+			targets[dir] = append(targets[dir], m[1])
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		return result{failures: []string{err.Error()}}
+	}
+	if n == 0 {
+		return result{note: "no targets"}
+	}
+	temp, err := os.MkdirTemp("", "mipvpn-fuzz")
+	if err != nil {
+		return result{failures: []string{err.Error()}}
+	}
+	defer os.RemoveAll(temp)
+	deadline := time.Now().Add(total)
+	var r result
+	for i, dir := range dirs {
+		bin := filepath.Join(temp, fmt.Sprintf("fuzz%d", i))
+		out, err := command([]string{"CGO_ENABLED=0"}, "go", "test", "-c", "-fuzz=Fuzz", "-o", bin, "./"+dir)
+		if err != nil {
+			r.failures = append(r.failures, fmt.Sprintf("%s: building: %v\n%s", dir, err, out))
+			n -= len(targets[dir])
+			continue
+		}
+		for _, name := range targets[dir] {
+			share := each
+			if share == 0 {
+				share = max(time.Until(deadline)/time.Duration(n), time.Second)
+			}
+			n--
+			if f := fuzzOne(bin, dir, name, temp, share); f != "" {
+				r.failures = append(r.failures, f)
+			} else {
+				fmt.Printf("ok   %s %s %s\n", dir, name, share.Round(100*time.Millisecond))
+			}
+		}
+	}
+	count := 0
+	for _, t := range targets {
+		count += len(t)
+	}
+	r.note = fmt.Sprintf("%d targets", count)
+	return r
+}
+
+// fuzzOne runs one target in the package's directory, where the go command's fuzzing writes an input that fails.
+func fuzzOne(bin, dir, name, cache string, d time.Duration) string {
+	out, err := command(nil, "env", "-C", dir, bin, "-test.run=^$", "-test.fuzz=^"+name+"$", "-test.fuzztime="+d.String(),
+		"-test.fuzzcachedir="+filepath.Join(cache, "cache", dir), "-test.fuzzminimizetime=5s")
+	if err != nil {
+		return fmt.Sprintf("%s %s: %v\n%s", dir, name, err, out)
+	}
+	return ""
+}

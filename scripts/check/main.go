@@ -1,0 +1,112 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// result is what a stage came to.
+type result struct {
+	failures []string // one line each; empty when the stage passed
+	skips    []string // "what: why"
+	note     string   // a figure for the summary
+}
+
+// stage is one group of checks.
+type stage struct {
+	name string
+	run  func() result
+}
+
+func main() {
+	only := flag.String("only", "", "comma-separated names of stages to run; all without it")
+	fuzzAll := flag.Duration("fuzz-total", 3*time.Minute, "time that all fuzz targets share")
+	fuzzEach := flag.Duration("fuzz-each", 0, "time for each fuzz target, instead of a share")
+	flag.Parse()
+	os.Exit(run(*only, stages(*fuzzAll, *fuzzEach)))
+}
+
+// run runs the stages that only names (all of them when it is empty), prints the summary and returns the exit code.
+func run(only string, all []stage) int {
+	wanted := map[string]bool{}
+	for name := range strings.SplitSeq(only, ",") {
+		if name != "" {
+			wanted[name] = true
+		}
+	}
+	type line struct {
+		stage
+		result
+		took time.Duration
+	}
+	var lines []line
+	start := time.Now()
+	for _, s := range all {
+		if only != "" && !wanted[s.name] {
+			continue
+		}
+		delete(wanted, s.name)
+		fmt.Printf("=== %s\n", s.name)
+		t := time.Now()
+		r := s.run()
+		for _, f := range r.failures {
+			fmt.Println(f)
+		}
+		lines = append(lines, line{s, r, time.Since(t)})
+	}
+	for name := range wanted {
+		fmt.Fprintf(os.Stderr, "check: there is no stage %q\n", name)
+		return 2
+	}
+
+	failed := 0
+	fmt.Printf("\n=== summary (%s)\n", time.Since(start).Round(time.Second))
+	for _, l := range lines {
+		word := "passed"
+		if len(l.failures) > 0 {
+			word = "FAILED"
+			failed++
+		}
+		fmt.Printf("%-7s %-14s %6s  %s\n", word, l.name, l.took.Round(time.Second), l.note)
+		for _, f := range l.failures {
+			fmt.Printf("        FAILED  %s\n", firstLine(f))
+		}
+	}
+	for _, l := range lines {
+		for _, s := range l.skips {
+			fmt.Printf("skipped %-14s %s\n", l.name, s)
+		}
+	}
+	if failed > 0 {
+		fmt.Printf("FAILED: %d of %d stages\n", failed, len(lines))
+		return 1
+	}
+	fmt.Printf("passed: all %d stages\n", len(lines))
+	return 0
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
+	return s
+}
+
+// command runs a program with extra environment variables and returns what it printed.
+func command(env []string, name string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// passes makes a result from a command that prints nothing when all is well.
+func passes(env []string, name string, args ...string) result {
+	out, err := command(env, name, args...)
+	if err == nil {
+		return result{}
+	}
+	return result{failures: []string{fmt.Sprintf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)}}
+}

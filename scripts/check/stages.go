@@ -1,0 +1,119 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// namespacePackages hold tests that make network namespaces and start programs. They run after the others, one package
+// at a time, so that the race detector's load elsewhere does not stretch what they see.
+var namespacePackages = []string{"mipvpn/cmd/miplab", "mipvpn/tun/device", "mipvpn/tun/hostnet", "mipvpn/stack/underlay", "mipvpn/detect/linkmon"}
+
+// thirdPartyPackages hold tests against programs that are not ours.
+var thirdPartyPackages = []string{"mipvpn/ipsec/interop"}
+
+// stages returns all stages in order, with the budget of CONVENTIONS: static checks 2 minutes, race 6, fuzzing 3,
+// namespaces 4, third parties 4.
+func stages(fuzzTotal, fuzzEach time.Duration) []stage {
+	return []stage{
+		{"packages", installPackages},
+		{"format", checkFormat},
+		{"vet", func() result { return passes(nil, "go", "vet", "./...") }},
+		{"vet-darwin", func() result { return passes([]string{"GOOS=darwin", "CGO_ENABLED=0"}, "go", "vet", "./...") }},
+		{"vet-windows", func() result { return passes([]string{"GOOS=windows", "CGO_ENABLED=0"}, "go", "vet", "./...") }},
+		{"staticcheck", func() result { return passes(nil, "go", "tool", "-modfile=scripts/tools.mod", "staticcheck", "./...") }},
+		{"build", func() result {
+			return passes([]string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-o", "bin/", "./cmd/...")
+		}},
+		{"race", func() result {
+			return testPackages("12m", func(p string) bool { return !within(p, namespacePackages) && !within(p, thirdPartyPackages) })
+		}},
+		{"fuzz", func() result { return fuzzAll(fuzzTotal, fuzzEach) }},
+		{"namespaces", func() result {
+			return testPackages("8m", func(p string) bool { return within(p, namespacePackages) }, "-p", "1")
+		}},
+		{"third-parties", func() result {
+			return testPackages("6m", func(p string) bool { return within(p, thirdPartyPackages) }, "-p", "1")
+		}},
+	}
+}
+
+// within reports whether the package is one of roots or below one.
+func within(pkg string, roots []string) bool {
+	return slices.ContainsFunc(roots, func(r string) bool { return pkg == r || strings.HasPrefix(pkg, r+"/") })
+}
+
+// checkFormat asks gofmt for the files that it would change.
+func checkFormat() result {
+	var files []string
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "bin") {
+			return fs.SkipDir
+		}
+		if strings.HasSuffix(path, ".go") {
+			files = append(files, path)
+		}
+		return nil
+	})
+	if err != nil {
+		return result{failures: []string{err.Error()}}
+	}
+	out, err := command(nil, "gofmt", append([]string{"-l"}, files...)...)
+	if err != nil {
+		return result{failures: []string{fmt.Sprintf("gofmt: %v\n%s", err, out)}}
+	}
+	var r result
+	for f := range strings.FieldsSeq(out) {
+		r.failures = append(r.failures, "not formatted: "+f)
+	}
+	return r
+}
+
+// debianPackages are what some tests use and skip without: the race detector's C compiler, the dissector that judges our
+// packets, and the VPN gateway that is not ours.
+var debianPackages = []string{"gcc", "libc6-dev", "tshark", "strongswan-charon", "strongswan-swanctl", "libstrongswan-extra-plugins", "libcharon-extra-plugins"}
+
+// installPackages installs the Debian packages that are missing, where that is possible; what is not there is a skip.
+func installPackages() result {
+	missing := slices.DeleteFunc(slices.Clone(debianPackages), func(p string) bool {
+		out, err := command(nil, "dpkg-query", "-W", "-f", "${Status}", p)
+		return err == nil && strings.HasSuffix(out, " installed")
+	})
+	if len(missing) == 0 {
+		return result{note: "nothing to install"}
+	}
+	skip := func(why string) result {
+		return result{skips: []string{strings.Join(missing, ", ") + ": " + why}}
+	}
+	if _, err := command(nil, "apt-get", "--version"); err != nil {
+		return skip("not installed, and there is no apt-get here")
+	}
+	if os.Geteuid() != 0 {
+		return skip("not installed, and only root may: apt-get install " + strings.Join(missing, " "))
+	}
+	env := []string{"DEBIAN_FRONTEND=noninteractive"}
+	args := append([]string{"install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"}, missing...)
+	if _, err := command(env, "apt-get", args...); err == nil {
+		return result{note: "installed " + strings.Join(missing, " ")}
+	}
+	if out, err := command(env, "apt-get", "update", "-q"); err != nil {
+		return skip("apt-get update: " + lastLine(out))
+	}
+	if out, err := command(env, "apt-get", args...); err != nil {
+		return skip("apt-get install: " + lastLine(out))
+	}
+	return result{note: "installed " + strings.Join(missing, " ")}
+}
+
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}
