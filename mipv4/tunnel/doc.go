@@ -1,0 +1,23 @@
+// Package tunnel holds Mobile IPv4's tunnels as the data path uses them: encapsulation, decapsulation, and what an
+// encapsulator owes to the packets that it cannot pass on.
+//
+// Purpose: home agents, foreign agents and mobile nodes put packets into IP-in-IP (RFC 2003) or MIP UDP tunnels
+// (RFC 3519) and take them out again. Encapsulator and Decapsulator are the steps for a batch; Open does the same for
+// one packet where the caller has to look up whose tunnel it is. Around them stand the checks of RFC 2003 §3 and
+// RFC 3519 §4.3, the ECN rules of RFC 6040, fragmentation before encapsulation, ICMP errors (made, and relayed from
+// within a tunnel), path MTU soft state, and the keepalive of RFC 3519 §4.9 with the home agent's answer to it.
+//
+// The outermost IPv4 and UDP headers are the flow's that carries the payload: over a flow of protocol 4 an IP-in-IP
+// payload is the inner packet itself, and the outer type of service travels in Buf.TOS.
+//
+// Specification: RFC 2003 (§3 header fields, §4 ICMP, §5.1 tunnel MTU), RFC 3519 (§3.3 data header, §4.3 decapsulation,
+// §4.8 fragments, §4.9 and §4.10 keepalives), RFC 6040 §4 (ECN, normal mode), RFC 791 §2.3 and §3.2 (fragmentation),
+// RFC 792 and RFC 1191 §4 (errors), RFC 1122 §3.2.2 and RFC 1812 §4.3.2 (when no error may be sent). Left out on purpose:
+// minimal encapsulation (RFC 2004) and GRE (RFC 2784), which have their own issue, and soft state for the tunnel's TTL.
+//
+// Concurrency: Encapsulator and Decapsulator are values without state and may be used by several goroutines. Keepalive is a
+// protocol machine and belongs to one goroutine. PathMTU is safe for concurrent use.
+//
+// Ownership: functions that take a Buf or a Batch leave its ownership with the caller unless they say otherwise; dropped
+// packets of a batch are released and counted.
+package tunnel

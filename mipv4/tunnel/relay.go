@@ -1,0 +1,130 @@
+package tunnel
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"mipvpn/tun/packet"
+)
+
+// TunnelError is what an ICMP error from within a tunnel says (RFC 2003 §4), read by ParseICMPError.
+type TunnelError struct {
+	// Remote is the far end of the tunnel that the packet in error was sent into: the quoted outer destination. The port
+	// is 0 for IP-in-IP.
+	Remote netip.AddrPort
+	// Encapsulation is the tunnel's form.
+	Encapsulation Encapsulation
+	// Type and Code are those of the error to be relayed to the original sender. Relay is false when the RFC forbids or
+	// does not ask for that.
+	Type, Code uint8
+	Relay      bool
+	// MTU is the largest inner packet in octets that the tunnel carries, for CodeFragmentNeeded; 0 when the router did not
+	// say (RFC 1191 §4).
+	MTU int
+	// Inner is what the error quotes of the inner packet, at least its header and 8 octets, or nil when it quotes less
+	// (RFC 2003 §5). It is a part of the message given.
+	Inner packet.IPv4
+}
+
+// ParseICMPError reads an ICMP message, checksum included, that arrived at local, and returns what it says about a tunnel
+// that begins at local, with port as the UDP port of 3519 tunnels. It returns false for any other message. The message
+// is not authenticated: the caller compares Remote with its tunnels and bounds MTU.
+func ParseICMPError(message []byte, local netip.Addr, port uint16) (TunnelError, bool) {
+	if len(message) < icmpHeaderLen+packet.IPv4Len+8 || packet.Checksum(message, 0) != 0 {
+		return TunnelError{}, false
+	}
+	var e TunnelError
+	switch message[0] {
+	case ICMPUnreachable:
+		e.Type = ICMPUnreachable
+		switch message[1] {
+		case CodeNetUnreachable, CodeHostUnreachable, CodeFragmentNeeded:
+			e.Code, e.Relay = message[1], true
+		case CodeProtocol: // the original sender did not use protocol 4 (RFC 2003 §4.1)
+			e.Code, e.Relay = CodeHostUnreachable, true
+		default:
+			e.Code = message[1]
+		}
+	case ICMPTimeExceeded: // RFC 2003 §4.4
+		e.Type, e.Code, e.Relay = ICMPUnreachable, CodeHostUnreachable, true
+	default:
+		return TunnelError{}, false
+	}
+	outer, quoted, ok := quotedHeader(message[icmpHeaderLen:])
+	if !ok || outer.Src() != local || outer.FragmentOffset() != 0 {
+		return TunnelError{}, false
+	}
+	remote := uint16(0)
+	switch outer.Protocol() {
+	case packet.ProtocolIPIP:
+	case packet.ProtocolUDP:
+		if len(quoted) < packet.UDPLen || binary.BigEndian.Uint16(quoted) != port {
+			return TunnelError{}, false
+		}
+		e.Encapsulation, remote = UDP, binary.BigEndian.Uint16(quoted[2:])
+		quoted = quoted[packet.UDPLen:]
+		if len(quoted) >= DataHeaderLen {
+			if quoted[0] != TypeData {
+				return TunnelError{}, false // signalling
+			}
+			quoted = quoted[DataHeaderLen:]
+		} else {
+			quoted = nil
+		}
+	default:
+		return TunnelError{}, false
+	}
+	e.Remote = netip.AddrPortFrom(outer.Dst(), remote)
+	if message[0] == ICMPUnreachable && message[1] == CodeFragmentNeeded {
+		if next := int(binary.BigEndian.Uint16(message[6:])); next > e.Encapsulation.TotalOverhead() {
+			e.MTU = next - e.Encapsulation.TotalOverhead()
+		}
+	}
+	if inner, rest, ok := quotedHeader(quoted); ok && len(rest) >= 8 {
+		e.Inner = inner[:inner.HeaderLen()+len(rest)]
+	}
+	return e, true
+}
+
+// quotedHeader returns the IPv4 header that p begins with, and what p has behind it, which may be less than the total
+// length says.
+func quotedHeader(p []byte) (packet.IPv4, []byte, bool) {
+	if len(p) < packet.IPv4Len || p[0]>>4 != 4 {
+		return nil, nil, false
+	}
+	ip := packet.IPv4(p)
+	h := ip.HeaderLen()
+	if h < packet.IPv4Len || h > len(p) || ip.TotalLen() < h {
+		return nil, nil, false
+	}
+	return ip, p[h:min(len(p), ip.TotalLen())], true
+}
+
+// Answer returns an IPv4 packet from the address from to the original sender that relays the error (RFC 2003 §4), or nil
+// when that cannot or may not be done. mtu is the next-hop MTU to tell for CodeFragmentNeeded. The caller owns the packet.
+func (e TunnelError) Answer(from netip.Addr, mtu int) *packet.Buf {
+	if !e.Relay || e.Inner == nil {
+		return nil
+	}
+	if e.Type != ICMPUnreachable || e.Code != CodeFragmentNeeded {
+		mtu = 0
+	}
+	inner := e.Inner
+	if inner.FragmentOffset() != 0 || !IsUnicast(inner.Src()) || inner.Src().IsLoopback() || !IsUnicast(inner.Dst()) {
+		return nil
+	}
+	h := inner.HeaderLen()
+	if inner.Protocol() == packet.ProtocolICMP && isICMPError(inner[h]) {
+		return nil
+	}
+	p := packet.GetSmall()
+	quote := inner[:min(len(inner), maxICMPError-packet.IPv4Len-icmpHeaderLen)]
+	m := append(p.Free()[:0], e.Type, e.Code, 0, 0, 0, 0, uint8(mtu>>8), uint8(mtu))
+	m = append(m, quote...)
+	binary.BigEndian.PutUint16(m[2:], packet.Checksum(m, 0))
+	p.Extend(len(m))
+	packet.PushIPv4(p, packet.IPv4Fields{
+		TTL: icmpErrorTTL, Protocol: packet.ProtocolICMP, Src: from, Dst: inner.Src(),
+	})
+	return p
+}
