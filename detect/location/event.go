@@ -1,0 +1,126 @@
+package location
+
+// Event is one of the event types of this package. Each bears the epoch that it belongs to: an event of another epoch
+// than the interface's present one is void.
+type Event interface{ event() }
+
+// StartRegistrations asks for registration requests to be sent now, together, and repeated with back-off while they are
+// unanswered (DET-6, RFC 5265 §3.3). It begins each detection, and is repeated when a registration gave up while the
+// detection still goes on.
+type StartRegistrations struct {
+	// Epoch is the interface's connection status epoch.
+	Epoch uint64
+	// Internal asks for a request to the i-HA, straight through the interface. It is not set when detection is bypassed
+	// (DET-10) or the i-HA may not be asked on this network (DET-17).
+	Internal bool
+	// External asks for a request to the x-HA.
+	External bool
+}
+
+// Reregister asks for a fresh request to the i-HA, straight through the interface, because the proof grows old
+// (DET-5) or an answer could not serve as one.
+type Reregister struct {
+	// Epoch is the interface's connection status epoch.
+	Epoch uint64
+}
+
+// ProbeInternal asks for one series of requests to the i-HA, straight through the interface, to find out whether it has
+// become reachable meanwhile (DET-9).
+type ProbeInternal struct {
+	// Epoch is the interface's connection status epoch.
+	Epoch uint64
+}
+
+// ProbeUnanswered tells that such a series ended without an answer. The request may have arrived all the same, so the
+// binding through the VPN is to be refreshed if it could have been replaced (DET-9).
+type ProbeUnanswered struct {
+	// Epoch is the interface's connection status epoch.
+	Epoch uint64
+}
+
+// Inside carries a new proof. Unanswered requests to both home agents are to be given up (RFC 5265 §3.3).
+type Inside struct {
+	// Proof is what the gate is to be opened with.
+	Proof Proof
+	// Renewed is set when the interface was known to be inside already, so that only the gate needs the event.
+	Renewed bool
+}
+
+// DeregisterExternal asks for deregistration with the x-HA, where this interface has registered although it is inside
+// (DET-8).
+type DeregisterExternal struct {
+	// Epoch is the interface's connection status epoch.
+	Epoch uint64
+}
+
+// TentativelyOutside tells that the x-HA has answered and the i-HA has not (DET-7). ESP of a living security association
+// may flow at once; a new IKE exchange waits for Outside.
+type TentativelyOutside struct {
+	// Epoch is the interface's connection status epoch.
+	Epoch uint64
+}
+
+// Outside tells that the x-HA has answered and the detection period is over, so that the VPN may be set up. Unanswered
+// requests to the i-HA are to be given up; a proof that still comes wins (DET-8).
+type Outside struct {
+	// Epoch is the interface's connection status epoch.
+	Epoch uint64
+}
+
+// Unreachable tells that neither home agent answered within the detection period (DET-18). The requests go on.
+type Unreachable struct {
+	// Epoch is the interface's connection status epoch.
+	Epoch uint64
+}
+
+// ProofLost tells that the interface is no longer proven to be inside: plaintext stops both ways at once (DET-12).
+type ProofLost struct {
+	// Epoch is the epoch that the lost proof belonged to.
+	Epoch uint64
+	// Reason says in plain words why.
+	Reason string
+}
+
+// AlarmKind says what a firewall or home agent seems to be misconfigured in.
+type AlarmKind uint8
+
+const (
+	// AlarmNoTNC is a direct reply of the i-HA without a valid Trusted Networks Configured extension (RFC 5265 §3.4).
+	AlarmNoTNC AlarmKind = iota + 1
+	// AlarmReachableOutside is a direct reply of the i-HA on a network that is listed as outside.
+	AlarmReachableOutside
+)
+
+// String returns a stable name of the kind.
+func (k AlarmKind) String() string {
+	switch k {
+	case AlarmNoTNC:
+		return "no_tnc"
+	case AlarmReachableOutside:
+		return "i_ha_reachable_outside"
+	}
+	return "unknown"
+}
+
+// Alarm tells of a reply that must not have been possible (DET-14). It is no proof, and the binding that it tells of is
+// to be replaced through the VPN.
+type Alarm struct {
+	// Epoch is the interface's connection status epoch.
+	Epoch uint64
+	// Kind says which rule was broken.
+	Kind AlarmKind
+	// Message says in plain words what was seen and who has to mend it.
+	Message string
+}
+
+func (StartRegistrations) event() {}
+func (Reregister) event()         {}
+func (ProbeInternal) event()      {}
+func (ProbeUnanswered) event()    {}
+func (Inside) event()             {}
+func (DeregisterExternal) event() {}
+func (TentativelyOutside) event() {}
+func (Outside) event()            {}
+func (Unreachable) event()        {}
+func (ProofLost) event()          {}
+func (Alarm) event()              {}
