@@ -37,8 +37,8 @@ func (b *Batch) Bytes() int {
 	return n
 }
 
-// Keep calls f for each packet in order. A packet for which f returns a reason other than NotDropped is released and
-// counted in drops; the others stay, in order.
+// Keep calls f for each packet in order. A packet for which f returns a reason other than NotDropped is released, and
+// counted in drops unless the reason is Delivered; the others stay, in order.
 func (b *Batch) Keep(drops *Drops, f func(*Buf) DropReason) {
 	kept := b.Bufs[:0]
 	for _, p := range b.Bufs {

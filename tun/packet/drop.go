@@ -28,13 +28,14 @@ const (
 	DropNoBinding                  // an agent has no binding or visitor for it
 	DropTTL                        // time to live exhausted
 	DropPolicy                     // refused by configured policy
+	Delivered                      // no drop: the packet has been taken elsewhere, and its buffer is done with
 	numDropReasons
 )
 
 var dropNames = [numDropReasons]string{
 	"not_dropped", "gate_closed", "no_path", "malformed", "not_home_address", "not_enterprise", "wrong_tunnel_peer",
 	"no_flow", "unknown_spi", "replayed", "auth_failed", "selector", "sa_exhausted", "dummy", "unsupported", "too_big",
-	"queue_full", "send_failed", "no_binding", "ttl", "policy",
+	"queue_full", "send_failed", "no_binding", "ttl", "policy", "delivered",
 }
 
 // String returns the stable name of the reason.
@@ -53,7 +54,7 @@ type Drops struct {
 
 // Count adds n packets under r.
 func (d *Drops) Count(r DropReason, n int) {
-	if d == nil || n <= 0 || r == NotDropped || r >= numDropReasons {
+	if d == nil || n <= 0 || r == NotDropped || r == Delivered || r >= numDropReasons {
 		return
 	}
 	d.counts[r].Add(uint64(n))

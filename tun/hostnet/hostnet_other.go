@@ -1,0 +1,26 @@
+//go:build !linux
+
+package hostnet
+
+import (
+	"fmt"
+	"runtime"
+
+	"mipvpn/tun/link"
+)
+
+// Network is the host's network as far as it is kept here. On this operating system nothing can be.
+type Network struct{}
+
+// New returns a Network whose methods fail.
+func New(Options) *Network { return &Network{} }
+
+// Apply fails with ErrUnsupported.
+func (*Network) Apply(link.Settings) error {
+	return fmt.Errorf("hostnet: apply settings on %s: %w", runtime.GOOS, ErrUnsupported)
+}
+
+// Dump fails with ErrUnsupported.
+func (*Network) Dump() (string, error) {
+	return "", fmt.Errorf("hostnet: read settings on %s: %w", runtime.GOOS, ErrUnsupported)
+}
