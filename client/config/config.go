@@ -1,0 +1,203 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Schema is the version of the configuration that this program reads, the key "schema".
+const Schema = 1
+
+// DefaultPath is where the daemon looks for its configuration.
+const DefaultPath = "/etc/mipvpn/mipvpn.toml"
+
+// DefaultSocket is where the daemon listens for the command line.
+const DefaultSocket = "/run/mipvpn/mipvpn.sock"
+
+// Config is the whole configuration, checked and with the secrets read.
+type Config struct {
+	// UpAtStart brings the client up when the daemon starts, without `mipvpn up`.
+	UpAtStart bool
+	// Mode is the mode policy at the start: "auto" or an access mode (ModePolicies).
+	Mode string
+	// Device describes the TUN device.
+	Device Device
+	// Enterprise is what belongs to the company.
+	Enterprise Enterprise
+	// Internal is the registration with the i-HA.
+	Internal HomeAgent
+	// External is the registration with the x-HA.
+	External HomeAgent
+	// Gateway is the VPN gateway.
+	Gateway Gateway
+	// Detection says how inside and outside are told apart.
+	Detection Detection
+	// Interfaces says which interfaces are used.
+	Interfaces Interfaces
+	// Control is the control socket.
+	Control Control
+	// Log is about the log on standard error.
+	Log Log
+	// Warnings are what is allowed but probably not meant, for the person and the log.
+	Warnings []Warning
+}
+
+// Device describes the TUN device, table [device].
+type Device struct {
+	// Name is the device's name, by default "mip0".
+	Name string
+	// MTU is its MTU in octets, by default 1380: the deepest mode on an Ethernet, so that no change of mode changes it.
+	MTU int
+}
+
+// Enterprise is what belongs to the company, table [enterprise].
+type Enterprise struct {
+	// Prefixes are the destinations that go through the client, masked, at least one.
+	Prefixes []netip.Prefix
+}
+
+// Encapsulation is how a Mobile IP layer's packets travel.
+type Encapsulation string
+
+// The encapsulations.
+const (
+	// EncapsulationAuto asks for UDP tunnelling (RFC 3519) and falls back to IP-IP where the agent refuses it.
+	EncapsulationAuto Encapsulation = "auto"
+	// EncapsulationIPIP is IP in IP (RFC 2003).
+	EncapsulationIPIP Encapsulation = "ipip"
+	// EncapsulationUDP is UDP tunnelling (RFC 3519), forced.
+	EncapsulationUDP Encapsulation = "udp"
+)
+
+// Algorithm is the authentication algorithm of a mobility security association.
+type Algorithm string
+
+// The algorithms.
+const (
+	// AlgorithmHMACMD5 is HMAC-MD5, the default of RFC 5944 §3.5.1.
+	AlgorithmHMACMD5 Algorithm = "hmac-md5"
+	// AlgorithmKeyedMD5 is keyed MD5 in prefix+suffix mode, for peers of RFC 2002. It never yields a proof of inside, so
+	// that it is refused for the i-HA (DET-17).
+	AlgorithmKeyedMD5 Algorithm = "keyed-md5"
+	// AlgorithmHMACSHA1 is HMAC-SHA-1.
+	AlgorithmHMACSHA1 Algorithm = "hmac-sha1"
+	// AlgorithmHMACSHA256 is HMAC-SHA-256.
+	AlgorithmHMACSHA256 Algorithm = "hmac-sha256"
+)
+
+// HomeAgent is one registration, tables [internal_home_agent] and [external_home_agent].
+type HomeAgent struct {
+	// Address is the home agent's.
+	Address netip.Addr
+	// HomeAddress is the laptop's home address there.
+	HomeAddress netip.Addr
+	// SPI is the security parameter index of the mobility security association, over 255, in host order.
+	SPI uint32
+	// Algorithm authenticates the registration messages.
+	Algorithm Algorithm
+	// KeyFile names the file of the key: hexadecimal digits, white space ignored.
+	KeyFile string
+	// Key is the key read from KeyFile. That of the i-HA has 16 octets or more (DET-17).
+	Key Secret
+	// Lifetime is the registration lifetime to ask for.
+	Lifetime time.Duration
+	// Encapsulation is the encapsulation to ask for.
+	Encapsulation Encapsulation
+}
+
+// Gateway is the VPN gateway, table [gateway].
+type Gateway struct {
+	// Address is the gateway's outer address.
+	Address netip.Addr
+	// LocalIdentity and RemoteIdentity are the IKE identities (RFC 7296 §3.5): a fully qualified domain name, a mail
+	// address, or an IPv4 address.
+	LocalIdentity, RemoteIdentity string
+	// PSKFile names the file of the pre-shared key: its octets without a last line break, or 0x and hexadecimal digits.
+	PSKFile string
+	// PSK is the pre-shared key read from PSKFile.
+	PSK Secret
+	// ForceUDPEncapsulation sends ESP in UDP (RFC 3948) also where no NAT is detected.
+	ForceUDPEncapsulation bool
+	// RequestDNS asks for the addresses of name servers (RFC 7296 §3.15).
+	RequestDNS bool
+	// RemoteSubnets are asked for as the remote traffic selectors; by default the enterprise prefixes.
+	RemoteSubnets []netip.Prefix
+	// IKELifetime and ChildLifetime are when the security associations are rekeyed.
+	IKELifetime, ChildLifetime time.Duration
+	// Liveness is how long nothing may come from the gateway before it is asked whether it lives (RFC 7296 §2.4).
+	Liveness time.Duration
+	// KeepAlive is the interval of NAT keepalives (RFC 3948 §4).
+	KeepAlive time.Duration
+}
+
+// Detection says how inside and outside are told apart, table [detection].
+type Detection struct {
+	// Monitor is T_MONITOR (RFC 5265 §3.2.4), at least 5 s.
+	Monitor time.Duration
+	// Grace is N: re-registration starts at Monitor - Grace.
+	Grace time.Duration
+	// Period is the detection period, 0 allowed.
+	Period time.Duration
+	// Probe is how often the i-HA is tried again from outside, 0 for never.
+	Probe time.Duration
+	// RetransmitInitial, RetransmitFactor and RetransmitMax are the back-off of unanswered registration requests.
+	RetransmitInitial time.Duration
+	RetransmitFactor  int
+	RetransmitMax     time.Duration
+	// OutsideNetworks are networks known to be outside (DET-14).
+	OutsideNetworks []netip.Prefix
+	// SuppressOutside keeps requests to the i-HA off OutsideNetworks (DET-17).
+	SuppressOutside bool
+	// WaiveTNC accepts an i-HA that predates RFC 5265 (DET-3).
+	WaiveTNC bool
+}
+
+// Interfaces says which interfaces are used, table [interfaces].
+type Interfaces struct {
+	// Use names the interfaces to use, in the order of preference; empty for all, wired before wireless.
+	Use []string
+	// Ignore names interfaces never to use.
+	Ignore []string
+}
+
+// Allows reports whether the interface of this name may be used.
+func (i Interfaces) Allows(name string) bool {
+	return !slices.Contains(i.Ignore, name) && (len(i.Use) == 0 || slices.Contains(i.Use, name))
+}
+
+// Control is the control socket, table [control].
+type Control struct {
+	// Socket is the path of the unix socket.
+	Socket string
+	// Users and Groups are names or numbers of those who may control the daemon besides root and the daemon's own user.
+	// Of a person's groups only the primary one counts.
+	Users, Groups []string
+}
+
+// Log is about the log, table [log].
+type Log struct {
+	// Level is "debug", "info", "warn" or "error".
+	Level string
+}
+
+// ModePolicies returns the names that the mode policy can have: "auto" and the access modes of the draft's §3.
+func ModePolicies() []string {
+	return []string{"auto", "c", "f", "cvc", "fvc", "vc", "vf", "cvf", "fvf"}
+}
+
+// Warning is what is allowed but probably not meant.
+type Warning struct {
+	// Key is the key that it is about, such as "external_home_agent.address", and Line where it stands; 0 without.
+	Key  string
+	Line int
+	// Message says in plain words what will happen.
+	Message string
+}
+
+// Wipe clears all secrets.
+func (c *Config) Wipe() {
+	for _, s := range []Secret{c.Internal.Key, c.External.Key, c.Gateway.PSK} {
+		clear(s)
+	}
+}
