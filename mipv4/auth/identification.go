@@ -1,0 +1,86 @@
+package auth
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+)
+
+// Stamp is an Identification as it was issued: the value for the request, and what Resynchronize needs to know of it.
+type Stamp struct {
+	// Identification for the request's field.
+	Identification wire.Identification
+	generation     uint64
+}
+
+// source issues strictly increasing timestamps. offset is what resynchronisation has found the wall clock to lack;
+// generation counts resynchronisations, because values may go down across one.
+type source struct {
+	mu         sync.Mutex
+	last       wire.Identification
+	offset     time.Duration
+	generation uint64
+}
+
+// randomBits is the number of low bits of an Identification that are random. It leaves 2^-8 s of resolution: a timestamp
+// needs no more, and whoever wants to forge an unauthenticated refusal must guess the rest.
+const randomBits = 24
+
+// keepAhead is how far, as an NTP interval, a value already issued may be ahead of the home agent's clock without being
+// given up on resynchronisation: every home agent should tolerate 3 s (RFC 5944 §5.7.1), and values that went down
+// might be below one that it has accepted.
+const keepAhead = 3 << 32
+
+// NextIdentification issues the Identification for a new request: the time of day of now, by the home agent's clock as
+// far as it is known, with random low bits (RFC 5944 §5.7.1). It is greater than every one issued before, except across
+// a resynchronisation. It fails only when random does.
+func (s *SecurityAssociation) NextIdentification(now link.Instant, random io.Reader) (Stamp, error) {
+	var r [4]byte
+	if _, err := io.ReadFull(random, r[:]); err != nil {
+		return Stamp{}, fmt.Errorf("mipv4/auth: random bits for an Identification: %w", err)
+	}
+	noise := wire.Identification(binary.BigEndian.Uint32(r[:]) >> (32 - randomBits))
+	src := &s.identification
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	next := wire.IdentificationAt(now.Wall.Add(src.offset))&^(1<<randomBits-1) | noise
+	if next <= src.last {
+		// The same slot again, or a wall clock that was set back: go on from the last one by a random step.
+		next = src.last + 1 + noise>>8
+	}
+	src.last = next
+	return Stamp{Identification: next, generation: src.generation}, nil
+}
+
+// Resynchronize sets the source by the reply to the request that sent was issued for: a reply that has been
+// authenticated and has code 133, whose upper half is the home agent's time of day (RFC 5944 §3.6.2.3, §5.7.1). It
+// reports false and changes nothing when the source has been resynchronised since sent was issued; a new request is
+// worth a try then too. The caller has checked that the lower halves agree.
+func (s *SecurityAssociation) Resynchronize(now link.Instant, sent Stamp, reply wire.Identification) bool {
+	src := &s.identification
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	if sent.generation != src.generation {
+		return false
+	}
+	// The reply tells whole seconds; the middle of the second is nearest on the average.
+	peer := reply.WithHigh(reply)&^0xffffffff | 1<<31
+	src.offset = peer.Time().Sub(now.Wall)
+	src.generation++
+	if src.last > peer+keepAhead {
+		src.last = 0
+	}
+	return true
+}
+
+// ClockOffset returns what Resynchronize has found the home agent's clock to be ahead of the wall clock, 0 before.
+func (s *SecurityAssociation) ClockOffset() time.Duration {
+	s.identification.mu.Lock()
+	defer s.identification.mu.Unlock()
+	return s.identification.offset
+}
