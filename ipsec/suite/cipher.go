@@ -1,0 +1,82 @@
+package suite
+
+import (
+	"crypto/cipher"
+	"encoding/binary"
+	"fmt"
+	"sync"
+)
+
+// Cipher encrypts and authenticates in place. The octets it works on, called body, have the layout that the SK payload of
+// IKE (RFC 7296 §3.14) and the ESP packet (RFC 4303 §2) share:
+//
+//	IV (IVLen) | plaintext, padding included | ICV (ICVLen)
+//
+// The additional authenticated data aad is, for IKE, the message from its first octet to the last before the IV (RFC 5282
+// §5.1), and for ESP the SPI and the sequence number (RFC 4106 §5).
+type Cipher interface {
+	// IVLen returns the length of the IV in octets.
+	IVLen() int
+	// ICVLen returns the length of the ICV in octets.
+	ICVLen() int
+	// Align returns what the length of the plaintext, padding included, must be a multiple of, in octets. For ESP the
+	// 4 octets of RFC 4303 §2.4 come on top.
+	Align() int
+	// Seal writes the IV made from counter, encrypts the plaintext and writes the ICV. A value of counter must never be
+	// used twice under one key. It panics when body is shorter than IVLen + ICVLen. aad may lie before body in the same
+	// octets but must not overlap it.
+	Seal(aad, body []byte, counter uint64)
+	// Open checks the ICV, decrypts and returns the plaintext, which is a part of body. When the ICV is wrong or body too
+	// short it returns an error that wraps ErrAuthentication, and body's content is undefined.
+	Open(aad, body []byte) ([]byte, error)
+}
+
+const (
+	ivLen  = 8  // RFC 4106 §3.1, RFC 7634 §2
+	icvLen = 16 // RFC 4106 §6, RFC 7634 §2
+)
+
+// combined is a combined-mode cipher whose nonce is salt | IV.
+type combined struct {
+	aead cipher.AEAD
+	salt [saltLen]byte
+}
+
+// nonces holds nonces in memory of the heap: a nonce on the stack would move there with each call, since the standard
+// library's ciphers stand behind an interface.
+var nonces = sync.Pool{New: func() any { return new([saltLen + ivLen]byte) }}
+
+func (c *combined) IVLen() int { return ivLen }
+
+func (c *combined) ICVLen() int { return icvLen }
+
+func (c *combined) Align() int { return 1 }
+
+func (c *combined) Seal(aad, body []byte, counter uint64) {
+	if len(body) < ivLen+icvLen {
+		panic(fmt.Sprintf("suite: seal of a body of %d octets, at least %d are needed", len(body), ivLen+icvLen))
+	}
+	nonce := nonces.Get().(*[saltLen + ivLen]byte)
+	copy(nonce[:], c.salt[:])
+	binary.BigEndian.PutUint64(nonce[saltLen:], counter)
+	copy(body, nonce[saltLen:])
+	text := body[ivLen : len(body)-icvLen]
+	c.aead.Seal(text[:0:len(text)+icvLen], nonce[:], text, aad)
+	nonces.Put(nonce)
+}
+
+func (c *combined) Open(aad, body []byte) ([]byte, error) {
+	if len(body) < ivLen+icvLen {
+		return nil, fmt.Errorf("%w: %d octets, at least %d expected", ErrAuthentication, len(body), ivLen+icvLen)
+	}
+	nonce := nonces.Get().(*[saltLen + ivLen]byte)
+	copy(nonce[:], c.salt[:])
+	copy(nonce[saltLen:], body)
+	text := body[ivLen:]
+	text, err := c.aead.Open(text[:0], nonce[:], text, aad)
+	nonces.Put(nonce)
+	if err != nil {
+		return nil, ErrAuthentication
+	}
+	return text, nil
+}
