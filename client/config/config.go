@@ -27,9 +27,10 @@ type Config struct {
 	Enterprise Enterprise
 	// Internal is the registration with the i-HA.
 	Internal HomeAgent
-	// External is the registration with the x-HA.
+	// External is the registration with the x-HA. Its Address is invalid when the table is left out, together with
+	// [gateway]: the laptop then works inside only.
 	External HomeAgent
-	// Gateway is the VPN gateway.
+	// Gateway is the VPN gateway, with an invalid Address when the table is left out.
 	Gateway Gateway
 	// Detection says how inside and outside are told apart.
 	Detection Detection
@@ -78,7 +79,7 @@ const (
 	// AlgorithmHMACMD5 is HMAC-MD5, the default of RFC 5944 §3.5.1.
 	AlgorithmHMACMD5 Algorithm = "hmac-md5"
 	// AlgorithmKeyedMD5 is keyed MD5 in prefix+suffix mode, for peers of RFC 2002. It never yields a proof of inside, so
-	// that it is refused for the i-HA (DET-17).
+	// that an i-HA with it is reached through the VPN only (DET-17).
 	AlgorithmKeyedMD5 Algorithm = "keyed-md5"
 	// AlgorithmHMACSHA1 is HMAC-SHA-1.
 	AlgorithmHMACSHA1 Algorithm = "hmac-sha1"
@@ -110,8 +111,8 @@ type HomeAgent struct {
 type Gateway struct {
 	// Address is the gateway's outer address.
 	Address netip.Addr
-	// LocalIdentity and RemoteIdentity are the IKE identities (RFC 7296 §3.5): a fully qualified domain name, a mail
-	// address, or an IPv4 address.
+	// LocalIdentity and RemoteIdentity are the IKE identities (RFC 7296 §3.5): an IPv4 address, a mail address (with an @),
+	// or else a fully qualified domain name.
 	LocalIdentity, RemoteIdentity string
 	// PSKFile names the file of the pre-shared key: its octets without a last line break, or 0x and hexadecimal digits.
 	PSKFile string
@@ -141,10 +142,12 @@ type Detection struct {
 	Period time.Duration
 	// Probe is how often the i-HA is tried again from outside, 0 for never.
 	Probe time.Duration
-	// RetransmitInitial, RetransmitFactor and RetransmitMax are the back-off of unanswered registration requests.
+	// RetransmitInitial, RetransmitFactor and RetransmitMax are the back-off of unanswered registration requests, and
+	// RetransmitCount is how many make a series.
 	RetransmitInitial time.Duration
 	RetransmitFactor  int
 	RetransmitMax     time.Duration
+	RetransmitCount   int
 	// OutsideNetworks are networks known to be outside (DET-14).
 	OutsideNetworks []netip.Prefix
 	// SuppressOutside keeps requests to the i-HA off OutsideNetworks (DET-17).

@@ -1,0 +1,193 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"mipvpn/detect/location"
+)
+
+// field is one key of the configuration.
+type field struct {
+	// key is the key with its table.
+	key string
+	// valid says what is valid, for errors and for the reference.
+	valid string
+	// standard is the value when the key is left out, as it would be written; empty for none.
+	standard string
+	required bool
+	// about says what the key is for, for the reference.
+	about string
+	set   func(c *Config, v any) error
+}
+
+// algorithms and encapsulations are the values of those keys.
+var (
+	algorithms     = []string{string(AlgorithmHMACMD5), string(AlgorithmKeyedMD5), string(AlgorithmHMACSHA1), string(AlgorithmHMACSHA256)}
+	encapsulations = []string{string(EncapsulationAuto), string(EncapsulationIPIP), string(EncapsulationUDP)}
+	startModes     = []string{"auto", "c", "f", "cvc", "fvc"}
+	logLevels      = []string{"debug", "info", "warn", "error"}
+)
+
+// fields are all keys, in the order of the reference. "schema" stands apart.
+var fields = slices.Concat(
+	[]field{
+		{key: "up_at_start", valid: vBool, standard: "false", about: "bring the client up when the daemon starts",
+			set: boolean(func(c *Config) *bool { return &c.UpAtStart })},
+		{key: "mode", valid: vOneOf(startModes), standard: `"auto"`, about: "mode policy at the start; a pinned mode never lets plaintext out without proof",
+			set: oneOf(startModes, func(c *Config) *string { return &c.Mode })},
+
+		{key: "device.name", valid: "a name of 1 to 15 letters, digits, '-' or '_'", standard: `"mip0"`, about: "name of the TUN device",
+			set: text(15, deviceName, func(c *Config) *string { return &c.Device.Name })},
+		{key: "device.mtu", valid: vInteger(576, 1500), standard: "1380", about: "MTU of the TUN device in octets",
+			set: integer(576, 1500, func(c *Config, n int64) { c.Device.MTU = int(n) })},
+
+		{key: "enterprise.prefixes", valid: `a list of IPv4 prefixes such as ["10.0.0.0/8"], at least one`, required: true,
+			about: "destinations that go through the client, and nowhere else",
+			set:   prefixes(1, func(c *Config) *[]netip.Prefix { return &c.Enterprise.Prefixes })},
+	},
+	homeAgentFields("internal_home_agent", "i-HA", "i-HoA", func(c *Config) *HomeAgent { return &c.Internal }),
+	homeAgentFields("external_home_agent", "x-HA", "x-HoA", func(c *Config) *HomeAgent { return &c.External }),
+	[]field{
+		{key: "gateway.address", valid: vAddress, required: true, about: "outer address of the VPN gateway",
+			set: address(func(c *Config) *netip.Addr { return &c.Gateway.Address })},
+		{key: "gateway.local_identity", valid: vIdentity, required: true, about: "IKE identity of the laptop",
+			set: text(255, nil, func(c *Config) *string { return &c.Gateway.LocalIdentity })},
+		{key: "gateway.remote_identity", valid: vIdentity, required: true, about: "IKE identity that the gateway must prove",
+			set: text(255, nil, func(c *Config) *string { return &c.Gateway.RemoteIdentity })},
+		{key: "gateway.psk_file", valid: vPath, required: true, about: "file (0600) with the pre-shared key: its text without a last line break, or 0x and hexadecimal digits",
+			set: text(4096, nil, func(c *Config) *string { return &c.Gateway.PSKFile })},
+		{key: "gateway.force_udp_encapsulation", valid: vBool, standard: "false", about: "ESP in UDP (RFC 3948) also where no NAT is detected",
+			set: boolean(func(c *Config) *bool { return &c.Gateway.ForceUDPEncapsulation })},
+		{key: "gateway.request_dns", valid: vBool, standard: "true", about: "ask for the addresses of name servers",
+			set: boolean(func(c *Config) *bool { return &c.Gateway.RequestDNS })},
+		{key: "gateway.remote_subnets", valid: vPrefixes, standard: "the enterprise prefixes", about: "remote traffic selectors to ask for",
+			set: prefixes(0, func(c *Config) *[]netip.Prefix { return &c.Gateway.RemoteSubnets })},
+		{key: "gateway.ike_lifetime", valid: vDuration(time.Minute), standard: `"4h"`, about: "rekey the IKE security association after this time",
+			set: duration(time.Minute, false, func(c *Config) *time.Duration { return &c.Gateway.IKELifetime })},
+		{key: "gateway.child_lifetime", valid: vDuration(time.Minute), standard: `"1h"`, about: "rekey the child security association after this time",
+			set: duration(time.Minute, false, func(c *Config) *time.Duration { return &c.Gateway.ChildLifetime })},
+		{key: "gateway.liveness", valid: vDuration(time.Second), standard: `"30s"`, about: "silence of the gateway after which it is asked whether it lives",
+			set: duration(time.Second, false, func(c *Config) *time.Duration { return &c.Gateway.Liveness })},
+		{key: "gateway.keepalive", valid: vDuration(time.Second), standard: `"20s"`, about: "interval of NAT keepalives",
+			set: duration(time.Second, false, func(c *Config) *time.Duration { return &c.Gateway.KeepAlive })},
+
+		{key: "detection.t_monitor", valid: vDuration(location.MinMonitor), standard: `"60s"`, about: "T_MONITOR (RFC 5265 section 3.2.4): the greatest age of a proof of inside",
+			set: monitor},
+		{key: "detection.grace", valid: vDuration(time.Second) + ", less than t_monitor", standard: `"30s", or half of t_monitor where that is less`, about: "N: re-registration starts at t_monitor - grace",
+			set: duration(time.Second, false, func(c *Config) *time.Duration { return &c.Detection.Grace })},
+		{key: "detection.period", valid: vDurationOrZero(0), standard: `"2s"`, about: "how long the i-HA is tried before a new IKE exchange starts outside",
+			set: duration(0, true, func(c *Config) *time.Duration { return &c.Detection.Period })},
+		{key: "detection.probe", valid: vDurationOrZero(10 * time.Second), standard: `"10m"`, about: "how often the i-HA is tried again from outside; 0 for never",
+			set: duration(10*time.Second, true, func(c *Config) *time.Duration { return &c.Detection.Probe })},
+		{key: "detection.retransmit_initial", valid: vDuration(time.Second), standard: `"1s"`, about: "first interval between unanswered registration requests (RFC 5944 section 3.6.3: not under 1s)",
+			set: duration(time.Second, false, func(c *Config) *time.Duration { return &c.Detection.RetransmitInitial })},
+		{key: "detection.retransmit_factor", valid: vInteger(1, 10), standard: "2", about: "factor from each such interval to the next",
+			set: integer(1, 10, func(c *Config, n int64) { c.Detection.RetransmitFactor = int(n) })},
+		{key: "detection.retransmit_max", valid: vDuration(time.Second), standard: `"2s"`, about: "longest such interval",
+			set: duration(time.Second, false, func(c *Config) *time.Duration { return &c.Detection.RetransmitMax })},
+		{key: "detection.retransmit_count", valid: vInteger(1, 1000), standard: "16", about: "requests in a series; another series follows while an answer is needed",
+			set: integer(1, 1000, func(c *Config, n int64) { c.Detection.RetransmitCount = int(n) })},
+		{key: "detection.outside_networks", valid: vPrefixes, standard: "[]", about: "networks known to be outside: an i-HA that answers there raises an alarm and proves nothing",
+			set: prefixes(0, func(c *Config) *[]netip.Prefix { return &c.Detection.OutsideNetworks })},
+		{key: "detection.suppress_outside", valid: vBool, standard: "false", about: "send no request to the i-HA in the clear on those networks",
+			set: boolean(func(c *Config) *bool { return &c.Detection.SuppressOutside })},
+		{key: "detection.waive_tnc", valid: vBool, standard: "false", about: "accept an i-HA that predates RFC 5265 and sends no Trusted Networks Configured extension",
+			set: boolean(func(c *Config) *bool { return &c.Detection.WaiveTNC })},
+
+		{key: "interfaces.use", valid: vNames, standard: "[] (all)", about: "interfaces to use, in the order of preference",
+			set: names(func(c *Config) *[]string { return &c.Interfaces.Use })},
+		{key: "interfaces.ignore", valid: vNames, standard: "[]", about: "interfaces never to use",
+			set: names(func(c *Config) *[]string { return &c.Interfaces.Ignore })},
+
+		{key: "control.socket", valid: vPath, standard: `"` + DefaultSocket + `"`, about: "unix socket of the daemon",
+			set: text(100, nil, func(c *Config) *string { return &c.Control.Socket })},
+		{key: "control.users", valid: vNames, standard: "[]", about: "users, by name or number, who may control the daemon besides root",
+			set: names(func(c *Config) *[]string { return &c.Control.Users })},
+		{key: "control.groups", valid: vNames, standard: "[]", about: "likewise primary groups",
+			set: names(func(c *Config) *[]string { return &c.Control.Groups })},
+
+		{key: "log.level", valid: vOneOf(logLevels), standard: `"info"`, about: "least level of what is logged",
+			set: oneOf(logLevels, func(c *Config) *string { return &c.Log.Level })},
+	},
+)
+
+// homeAgentFields are the keys of one registration.
+func homeAgentFields(table, agent, home string, of func(*Config) *HomeAgent) []field {
+	return []field{
+		{key: table + ".address", valid: vAddress, required: true, about: "address of the " + agent,
+			set: address(func(c *Config) *netip.Addr { return &of(c).Address })},
+		{key: table + ".home_address", valid: vAddress, required: true, about: "the " + home + ": the laptop's home address there",
+			set: address(func(c *Config) *netip.Addr { return &of(c).HomeAddress })},
+		{key: table + ".spi", valid: vInteger(256, 1<<32-1), required: true, about: "security parameter index of the mobility security association (RFC 5944 section 3.5.1: over 255)",
+			set: integer(256, 1<<32-1, func(c *Config, n int64) { of(c).SPI = uint32(n) })},
+		{key: table + ".algorithm", valid: vOneOf(algorithms), standard: `"hmac-md5"`, about: "algorithm of the Mobile-Home authentication",
+			set: oneOf(algorithms, func(c *Config) *Algorithm { return &of(c).Algorithm })},
+		{key: table + ".key_file", valid: vPath, required: true, about: "file (0600) with the key in hexadecimal digits, 16 octets or more",
+			set: text(4096, nil, func(c *Config) *string { return &of(c).KeyFile })},
+		{key: table + ".lifetime", valid: `a duration from "30s" to "18h"`, standard: `"30m"`, about: "registration lifetime to ask for",
+			set: lifetime(func(c *Config) *time.Duration { return &of(c).Lifetime })},
+		{key: table + ".encapsulation", valid: vOneOf(encapsulations), standard: `"auto"`, about: "encapsulation to ask for: auto is UDP (RFC 3519) where granted, else IP in IP (RFC 2003)",
+			set: oneOf(encapsulations, func(c *Config) *Encapsulation { return &of(c).Encapsulation })},
+	}
+}
+
+// defaults returns the configuration of an empty file.
+func defaults() *Config {
+	agent := HomeAgent{Algorithm: AlgorithmHMACMD5, Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto}
+	back := location.DefaultRetransmission
+	return &Config{
+		Mode:     "auto",
+		Device:   Device{Name: "mip0", MTU: 1380},
+		Internal: agent, External: agent,
+		Gateway: Gateway{RequestDNS: true, IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second},
+		Detection: Detection{Monitor: location.DefaultMonitor, Period: location.DefaultPeriod, Probe: location.DefaultProbe,
+			RetransmitInitial: back.Initial, RetransmitFactor: back.Factor, RetransmitMax: back.Max, RetransmitCount: back.Count},
+		Control: Control{Socket: DefaultSocket},
+		Log:     Log{Level: "info"},
+	}
+}
+
+// optional reports whether the table may be left out with all its keys.
+func optional(table string) bool { return table == "external_home_agent" || table == "gateway" }
+
+func fieldOf(key string) *field {
+	i := slices.IndexFunc(fields, func(f field) bool { return f.key == key })
+	if i < 0 {
+		return nil
+	}
+	return &fields[i]
+}
+
+func keys() []string {
+	all := make([]string, len(fields))
+	for i, f := range fields {
+		all[i] = f.key
+	}
+	return all
+}
+
+// keysOf returns the keys of the table without its name, "schema" among those of no table.
+func keysOf(table string) []string {
+	var all []string
+	if table == "" {
+		all = append(all, "schema")
+	}
+	for _, f := range fields {
+		if t, k := splitKey(f.key); t == table {
+			all = append(all, k)
+		}
+	}
+	return all
+}
+
+func tables() []string {
+	var all []string
+	for _, f := range fields {
+		if t, _ := splitKey(f.key); t != "" && !slices.Contains(all, t) {
+			all = append(all, t)
+		}
+	}
+	return all
+}

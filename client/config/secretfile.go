@@ -1,0 +1,45 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+)
+
+// ErrSecretMode is returned for a secret file that others than its owner may read or write.
+var ErrSecretMode = errors.New("secret file open to others")
+
+// maxSecret is the greatest length of a secret file in octets.
+const maxSecret = 4096
+
+// ReadSecretFile reads a file that holds a secret. It must be a regular file that its owner alone may read or write (mode
+// 0600 or less); the error wraps ErrSecretMode otherwise. On windows, which has no such modes, that is not checked. The
+// caller clears the octets.
+func ReadSecretFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode&0o077 != 0 {
+		return nil, fmt.Errorf("%w: %s has mode %04o (chmod 600 %s mends it)", ErrSecretMode, path, mode, path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxSecret {
+		clear(data)
+		return nil, fmt.Errorf("%s is longer than %d octets", path, maxSecret)
+	}
+	return data, nil
+}
