@@ -1,0 +1,170 @@
+package suite
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"testing"
+)
+
+// cipherVectors are packets with their keying material (key, then salt).
+var cipherVectors = []struct {
+	name                         string
+	encryption                   Encryption
+	key, aad, iv, text, body, ic string
+}{
+	{
+		"RFC 7634 appendix A, ESP", ChaCha20Poly1305,
+		"808182838485868788898a8b8c8d8e8f 909192939495969798999a9b9c9d9e9f a0a1a2a3",
+		"01020304 00000005", "1011121314151617",
+		`45000054a6f200004001e778c6336405 c000020508005b7a3a080000553bec10 0007362708090a0b0c0d0e0f10111213
+		 1415161718191a1b1c1d1e1f20212223 2425262728292a2b2c2d2e2f30313233 3435363701020204`,
+		`24039428b97f417e3c13753a4f05087b 67c352e6a7fab1b982d466ef407ae5c6 14ee8099d52844eb61aa95dfab4c02f7
+		 2aa71e7c4c4f64c9befe2facc638e8f3 cbec163fac469b502773f6fb94e664da 9165b82829f641e0`,
+		"76aaa8266b7fb0f7b11b369907e1ad43",
+	},
+	{
+		"RFC 7634 appendix B, IKE", ChaCha20Poly1305,
+		"808182838485868788898a8b8c8d8e8f 909192939495969798999a9b9c9d9e9f a0a1a2a3",
+		"c0c1c2c3c4c5c6c7d0d1d2d3d4d5d6d7 2e202500000000090000004529000029", "1011121314151617",
+		"0000000c000040010000000a00", "610394701f8d017f7c12924889", "6b71bfe25236efd7cdc67066906315b2",
+	},
+	{
+		"GCM specification, test case 4", AESGCM128,
+		"feffe9928665731c6d6a8f9467308308 cafebabe",
+		"feedfacedeadbeeffeedfacedeadbeef abaddad2", "facedbaddecaf888",
+		`d9313225f88406e5a55909c5aff5269a 86a7a9531534f7da2e4c303d8a318a72 1c3c0c95956809532fcf0e2449a6b525
+		 b16aedf5aa0de657ba637b39`,
+		`42831ec2217774244b7221b784d0d49c e3aa212f2c02a4e035c17e2329aca12e 21d514b25466931c7d8f6a5aac84aa05
+		 1ba30b396a0aac973d58e091`,
+		"5bc94fbc3221a5db94fae95ae7121a47",
+	},
+	{
+		"GCM specification, test case 16", AESGCM256,
+		"feffe9928665731c6d6a8f9467308308 feffe9928665731c6d6a8f9467308308 cafebabe",
+		"feedfacedeadbeeffeedfacedeadbeef abaddad2", "facedbaddecaf888",
+		`d9313225f88406e5a55909c5aff5269a 86a7a9531534f7da2e4c303d8a318a72 1c3c0c95956809532fcf0e2449a6b525
+		 b16aedf5aa0de657ba637b39`,
+		`522dc1f099567d07f47f37a32a84427d 643a8cdcbfe5c0c97598a2bd2555d1aa 8cb08e48590dbb3da7b08b1056828838
+		 c5f61e6393ba7a0abcc9f662`,
+		"76fc6ece0f4e1768cddf8853bb2d551b",
+	},
+}
+
+// Shows: IKE-3 (AES-GCM-16 with 128 and 256 bits, ChaCha20-Poly1305, in ESP and in IKE).
+func TestCipherVectors(t *testing.T) {
+	for _, v := range cipherVectors {
+		c, err := v.encryption.NewCipher(unhex(t, v.key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		aad, text := unhex(t, v.aad), unhex(t, v.text)
+		body := make([]byte, c.IVLen()+len(text)+c.ICVLen())
+		copy(body[c.IVLen():], text)
+		c.Seal(aad, body, binary.BigEndian.Uint64(unhex(t, v.iv)))
+		if want := unhex(t, v.iv+v.body+v.ic); !bytes.Equal(body, want) {
+			t.Errorf("%s: sealed %x, want %x", v.name, body, want)
+			continue
+		}
+		for i := range len(aad) + len(body) {
+			a, b := bytes.Clone(aad), bytes.Clone(body)
+			if i < len(a) {
+				a[i] ^= 0x10
+			} else {
+				b[i-len(a)] ^= 0x10
+			}
+			if _, err := c.Open(a, b); !errors.Is(err, ErrAuthentication) {
+				t.Fatalf("%s: with octet %d changed it opens: %v", v.name, i, err)
+			}
+		}
+		for n := range body {
+			if _, err := c.Open(aad, bytes.Clone(body[:n])); !errors.Is(err, ErrAuthentication) {
+				t.Fatalf("%s: cut to %d octets it opens: %v", v.name, n, err)
+			}
+		}
+		got, err := c.Open(aad, body)
+		if err != nil || !bytes.Equal(got, text) {
+			t.Errorf("%s: opened %x, %v", v.name, got, err)
+		}
+		if len(got) > 0 && &got[0] != &body[c.IVLen()] {
+			t.Errorf("%s: the plaintext has been moved", v.name)
+		}
+	}
+}
+
+func TestCipherRefusesWrongKeys(t *testing.T) {
+	for _, e := range Encryptions() {
+		for _, n := range []int{0, e.KeyLen() - 1, e.KeyLen() + 1} {
+			if _, err := e.NewCipher(make([]byte, n)); !errors.Is(err, ErrKeyLength) {
+				t.Errorf("%v with %d octets: %v", e, n, err)
+			}
+		}
+	}
+	for _, e := range []Encryption{{}, {EncryptionAESGCM16, 0}, {EncryptionAESGCM16, 64}, {EncryptionChaCha20Poly1305, 256}, {3, 0}} {
+		if _, err := e.NewCipher(make([]byte, 36)); !errors.Is(err, ErrUnsupported) || e.Supported() {
+			t.Errorf("%v: %v", e, err)
+		}
+	}
+}
+
+// What is sealed must not reach past body, whose capacity may go on into another packet.
+func TestSealStaysInItsBody(t *testing.T) {
+	for _, e := range Encryptions() {
+		c, err := e.NewCipher(make([]byte, e.KeyLen()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		slot := make([]byte, 100)
+		c.Seal(nil, slot[10:60], 1)
+		if !bytes.Equal(slot[:10], make([]byte, 10)) || !bytes.Equal(slot[60:], make([]byte, 40)) {
+			t.Errorf("%v wrote outside its body: %x", e, slot)
+		}
+	}
+}
+
+func FuzzCipherOpen(f *testing.F) {
+	for _, v := range cipherVectors {
+		f.Add(unhex(f, v.aad), unhex(f, v.iv+v.body+v.ic))
+	}
+	var ciphers []Cipher
+	for _, e := range Encryptions() {
+		c, err := e.NewCipher(bytes.Repeat([]byte{7}, e.KeyLen()))
+		if err != nil {
+			f.Fatal(err)
+		}
+		ciphers = append(ciphers, c)
+	}
+	f.Fuzz(func(t *testing.T, aad, p []byte) {
+		for _, c := range ciphers {
+			if text, err := c.Open(aad, bytes.Clone(p)); err == nil {
+				t.Fatalf("a forgery opens: %x", text)
+			}
+			body := make([]byte, c.IVLen()+len(p)+c.ICVLen())
+			copy(body[c.IVLen():], p)
+			c.Seal(aad, body, 3)
+			text, err := c.Open(aad, body)
+			if err != nil || !bytes.Equal(text, p) {
+				t.Fatalf("%x comes back as %x, %v", p, text, err)
+			}
+		}
+	})
+}
+
+func BenchmarkSeal(b *testing.B) {
+	for _, e := range Encryptions() {
+		c, err := e.NewCipher(make([]byte, e.KeyLen()))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(e.String(), func(b *testing.B) {
+			aad, body := make([]byte, 8), make([]byte, 8+1400+16)
+			b.SetBytes(1400)
+			b.ReportAllocs()
+			var n uint64
+			for b.Loop() {
+				c.Seal(aad, body, n)
+				n++
+			}
+		})
+	}
+}
