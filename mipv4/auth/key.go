@@ -14,4 +14,6 @@ func (k Key) Format(w fmt.State, _ rune) {
 }
 
 // MarshalText writes the key's length in place of the key, so that encoders do not spill it. It never fails.
-func (k Key) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "[key of %d octets]", len(k)), nil }
+func (k Key) MarshalText() ([]byte, error) {
+	return fmt.Appendf(nil, "[key of %d octets]", len(k)), nil
+}

@@ -81,8 +81,9 @@ func (e Extension) Len() int {
 	return 2 + len(e.Data)
 }
 
-// append writes e behind b.
-func (e Extension) append(b []byte) ([]byte, error) {
+// Append writes e behind b. Errors: the data is too long for the length octet (ErrExtension); b is returned unchanged
+// then.
+func (e Extension) Append(b []byte) ([]byte, error) {
 	if e.Type == ExtPadding {
 		if len(e.Data) != 0 {
 			return b, fmt.Errorf("%w: %v with %d octets of data, none are possible", ErrExtension, e.Type, len(e.Data))
@@ -156,7 +157,7 @@ func (x Extensions) append(b []byte) ([]byte, error) {
 	start := b
 	for _, e := range x {
 		var err error
-		if b, err = e.append(b); err != nil {
+		if b, err = e.Append(b); err != nil {
 			return start, err
 		}
 	}

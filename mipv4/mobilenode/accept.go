@@ -1,0 +1,105 @@
+package mobilenode
+
+import (
+	"fmt"
+	"time"
+
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+)
+
+// renewalMargin is the longest time before the end of a lifetime at which renewal begins: a default series fits in. A
+// short lifetime is renewed at three quarters.
+const renewalMargin = 60 * time.Second
+
+// accept takes a verified reply with code 0 or 1 to request i. covered are the extensions that the home agent vouches
+// for.
+func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply, covered wire.Extensions) error {
+	r := m.outstanding[i]
+	granted := min(r.lifetime, reply.Lifetime) // RFC 5944 §3.4
+	v := VerifiedReply{
+		origin:    m.cfg.Origin,
+		homeAgent: reply.HomeAgent, homeAddress: reply.HomeAddress, careOfAddress: r.careOf,
+		code: reply.Code, sentAt: r.sentAt, receivedAt: now.Boot,
+		trustedNetwork: trusted(covered), strongKey: m.cfg.Association.Strong(),
+		lifetime: time.Duration(granted) * time.Second,
+		tunnel:   grantedTunnel(r, covered),
+	}
+	ends := granted != wire.LifetimeInfinite
+	if r.purpose == register && granted > 0 && ends && now.Since(r.sentAt) >= v.lifetime {
+		return fmt.Errorf("%w: its lifetime of %v has passed since it was asked for", ErrNotOutstanding, v.lifetime)
+	}
+	m.answered(i)
+	if r.series == m.series.number {
+		m.endSeries()
+	}
+	if r.purpose != register || granted == 0 {
+		m.unbind()
+		m.events = append(m.events, Deregistered{Reply: v})
+		return nil
+	}
+	if !v.tunnel.UDP && m.cfg.Encapsulation == EncapsulationUDP {
+		m.unbind()
+		m.refuse(reply.Code, m.homeAgent, false, false, "it grants no UDP tunnelling (RFC 3519), which the configuration demands")
+		m.start(now, deregister)
+		return nil
+	}
+	m.remember(r, covered)
+	m.bound, m.binding = true, v
+	m.disarm(timerRenew)
+	m.disarm(timerExpire)
+	if ends {
+		// Counted from sending, so that the home agent's own count never ends first (RFC 5944 §3.6.2.2).
+		m.arm(timerExpire, r.sentAt+v.lifetime)
+		m.arm(timerRenew, r.sentAt+v.lifetime-min(v.lifetime/4, renewalMargin))
+	}
+	m.events = append(m.events, Accepted{Reply: v})
+	return nil
+}
+
+// trusted reports whether the TNC extension is among those that the authenticator covers (RFC 5265 §3.4).
+func trusted(covered wire.Extensions) bool {
+	for _, e := range covered {
+		if wire.IsTrustedNetworksConfigured(e) {
+			return true
+		}
+	}
+	return false
+}
+
+// grantedTunnel returns the tunnel for the data of a registration that has been accepted. UDP tunnelling takes both our
+// request and the home agent's assent, which it must vouch for (RFC 3519 §4.4).
+func grantedTunnel(r request, covered wire.Extensions) Tunnel {
+	reply, ok := tunnelReply(covered)
+	if r.offer == offerIPIP || !ok || !reply.Assents() {
+		return Tunnel{}
+	}
+	if reply.KeepAlive == 0 {
+		reply.KeepAlive = DefaultKeepAlive
+	}
+	return Tunnel{UDP: true, KeepAlive: reply.KeepAlive}
+}
+
+func tunnelReply(covered wire.Extensions) (wire.UDPTunnelReply, bool) {
+	i := covered.Index(wire.ExtUDPTunnelReply)
+	if i < 0 {
+		return wire.UDPTunnelReply{}, false
+	}
+	reply, err := wire.ParseUDPTunnelReply(covered[i])
+	return reply, err == nil
+}
+
+// remember keeps what the home agent's answer to an offer says for the next one: without any answer it does not know UDP
+// tunnelling; a refusal of a forced tunnel leaves the plain question, since a NAT may appear.
+func (m *Machine) remember(r request, covered wire.Extensions) {
+	if r.offer == offerIPIP || m.offer != r.offer {
+		return
+	}
+	reply, ok := tunnelReply(covered)
+	switch {
+	case !ok:
+		m.offer = offerIPIP
+	case !reply.Assents():
+		m.offer = offerUDP
+	}
+}

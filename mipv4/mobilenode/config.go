@@ -1,0 +1,182 @@
+package mobilenode
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/wire"
+)
+
+// ErrConfig means that a machine cannot be made of the configuration given.
+var ErrConfig = errors.New("mipv4/mobilenode: unusable configuration")
+
+// Encapsulation says which tunnel is asked for when the care-of address is co-located. Through a foreign agent it is
+// always IP-in-IP (RFC 3519 §4.4).
+type Encapsulation uint8
+
+const (
+	// EncapsulationAuto asks for UDP tunnelling with the F bit, then without, then for none, as far as the home agent
+	// refuses; what it refuses is remembered.
+	EncapsulationAuto Encapsulation = iota
+	// EncapsulationIPIP asks for IP-in-IP (RFC 2003) alone.
+	EncapsulationIPIP
+	// EncapsulationUDP asks for UDP tunnelling (RFC 3519) with the F bit and takes nothing else.
+	EncapsulationUDP
+)
+
+// String returns "auto", "ipip" or "udp".
+func (e Encapsulation) String() string {
+	switch e {
+	case EncapsulationIPIP:
+		return "ipip"
+	case EncapsulationUDP:
+		return "udp"
+	}
+	return "auto"
+}
+
+// Origin says which network interface, and which state of it, a machine's requests leave from. The machine only passes
+// it on to its replies.
+type Origin struct {
+	// Interface is the index of the underlay's interface.
+	Interface int
+	// Epoch counts the changes of that interface's connection status (REQUIREMENTS DET-2).
+	Epoch uint64
+	// Direct is set when the requests leave that interface in the clear, and not through a VPN. Only replies to such
+	// requests can prove anything.
+	Direct bool
+}
+
+// Retransmission says when an unanswered request is sent again. Zero fields stand for the defaults.
+type Retransmission struct {
+	// Initial is the time to the first retransmission, 1 s by default and at least (RFC 5944 §3.6.3).
+	Initial time.Duration
+	// Factor multiplies each interval for the next, 2 by default, 1 at least.
+	Factor float64
+	// Max is the longest interval, 32 s by default.
+	Max time.Duration
+	// Count is the number of transmissions of a series, 6 by default. The series has gone unanswered when the interval
+	// behind the last one is over.
+	Count int
+}
+
+const (
+	// minInterval is the least time between requests that no reply and no change of the network asks for (RFC 5944
+	// §3.6, §3.6.3).
+	minInterval = time.Second
+	// DefaultLifetime is what is asked for when Config.Lifetime is zero (RFC 5944 §3.6.1.2).
+	DefaultLifetime = 1800 * time.Second
+	// DefaultKeepAlive is the interval between UDP tunnel keepalives that the home agent leaves to us (RFC 3519 §4.9).
+	DefaultKeepAlive = 110 * time.Second
+)
+
+func (r Retransmission) withDefaults() Retransmission {
+	if r.Initial == 0 {
+		r.Initial = minInterval
+	}
+	if r.Factor == 0 {
+		r.Factor = 2
+	}
+	if r.Max == 0 {
+		r.Max = max(32*time.Second, r.Initial)
+	}
+	if r.Count == 0 {
+		r.Count = 6
+	}
+	return r
+}
+
+func (r Retransmission) check() error {
+	switch {
+	case r.Initial < minInterval:
+		return fmt.Errorf("%w: retransmission after %v, at least %v is expected (RFC 5944 §3.6.3)", ErrConfig, r.Initial, minInterval)
+	case !(r.Factor >= 1 && r.Factor <= 16):
+		return fmt.Errorf("%w: retransmission factor %v, 1 to 16 is expected", ErrConfig, r.Factor)
+	case r.Max < r.Initial:
+		return fmt.Errorf("%w: longest retransmission interval %v is below the first, %v", ErrConfig, r.Max, r.Initial)
+	case r.Count < 1:
+		return fmt.Errorf("%w: %d transmissions a series, at least 1 is expected", ErrConfig, r.Count)
+	}
+	return nil
+}
+
+// interval returns the time to wait behind transmission n of a series, counted from 1.
+func (r Retransmission) interval(n int) time.Duration {
+	d := float64(r.Initial)
+	for i := 1; i < n && d < float64(r.Max); i++ {
+		d *= r.Factor
+	}
+	return min(time.Duration(d), r.Max)
+}
+
+// Config is what a Machine registers.
+type Config struct {
+	// HomeAgent is the home agent's unicast address.
+	HomeAgent netip.Addr
+	// HomeAddress is the mobile node's.
+	HomeAddress netip.Addr
+	// CareOfAddress is the end of the tunnel: the path's own address, or the foreign agent's care-of address.
+	CareOfAddress netip.Addr
+	// ForeignAgent is the address that requests are sent to when they go through a foreign agent (the source of its
+	// advertisement); the zero Addr registers directly.
+	ForeignAgent netip.Addr
+	// CoLocated says that CareOfAddress is the path's own although ForeignAgent is set, because the agent's R bit asks
+	// for registration through it. Without a ForeignAgent the care-of address is always co-located.
+	CoLocated bool
+	// Association with the home agent, shared by all machines that register with it under the same SPI.
+	Association *auth.SecurityAssociation
+	// ForeignAssociation with the foreign agent, nil for none. With it, every reply must carry a valid Mobile-Foreign
+	// Authentication extension (RFC 5944 §3.6.2.1).
+	ForeignAssociation *auth.SecurityAssociation
+	// Lifetime to ask for, in whole seconds up to 65534 s; DefaultLifetime when zero. Through a foreign agent the caller
+	// keeps it within what the agent advertises. Infinite asks for wire.LifetimeInfinite.
+	Lifetime time.Duration
+	// ReverseTunnel sets the T bit (RFC 3024).
+	ReverseTunnel bool
+	// EncapsulatingDelivery asks the foreign agent for that delivery style (RFC 3024 §3.3); it needs ReverseTunnel.
+	EncapsulatingDelivery bool
+	// Simultaneous sets the S bit: prior bindings are kept.
+	Simultaneous bool
+	// Encapsulation to ask for.
+	Encapsulation Encapsulation
+	// Retransmission of unanswered requests.
+	Retransmission Retransmission
+	// Origin is passed on to replies.
+	Origin Origin
+}
+
+// Infinite as Config.Lifetime asks for a registration that never expires, and is the Lifetime of one that was granted.
+const Infinite = wire.LifetimeInfinite * time.Second
+
+func (c Config) check() error {
+	for _, a := range []struct {
+		name string
+		addr netip.Addr
+	}{{"home agent", c.HomeAgent}, {"home address", c.HomeAddress}, {"care-of address", c.CareOfAddress}} {
+		if !usable(a.addr) {
+			return fmt.Errorf("%w: %s is %v, an IPv4 unicast address is expected", ErrConfig, a.name, a.addr)
+		}
+	}
+	switch {
+	case c.ForeignAgent.IsValid() && !usable(c.ForeignAgent):
+		return fmt.Errorf("%w: foreign agent is %v, an IPv4 unicast address is expected", ErrConfig, c.ForeignAgent)
+	case c.Association == nil:
+		return fmt.Errorf("%w: no security association with home agent %v", ErrConfig, c.HomeAgent)
+	case c.ForeignAssociation != nil && !c.ForeignAgent.IsValid():
+		return fmt.Errorf("%w: a security association with a foreign agent, but no foreign agent", ErrConfig)
+	case c.Lifetime < time.Second || c.Lifetime > Infinite || c.Lifetime%time.Second != 0:
+		return fmt.Errorf("%w: lifetime is %v, whole seconds from 1s to %v are expected", ErrConfig, c.Lifetime, Infinite)
+	case c.EncapsulatingDelivery && (!c.ReverseTunnel || !c.ForeignAgent.IsValid()):
+		return fmt.Errorf("%w: encapsulating delivery needs a foreign agent and reverse tunnelling (RFC 3024 §3.3)", ErrConfig)
+	case c.Encapsulation == EncapsulationUDP && c.ForeignAgent.IsValid():
+		return fmt.Errorf("%w: UDP tunnelling is not possible through foreign agent %v (RFC 3519 §4.4)", ErrConfig, c.ForeignAgent)
+	}
+	return c.Retransmission.check()
+}
+
+func usable(a netip.Addr) bool {
+	return a.Is4() && !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}

@@ -1,0 +1,19 @@
+// Package mobilenode is the registration machine of a Mobile IPv4 mobile node.
+//
+// Purpose: one Machine registers one home address with one home agent from one care-of address over one path: directly
+// with a co-located care-of address, or through a foreign agent. It builds and authenticates requests, retransmits them
+// with fresh Identifications, matches and verifies replies, renews before the lifetime ends, adapts to refusals that can
+// be mended, and deregisters. A verified reply becomes a VerifiedReply, which nothing else can make: the detection of
+// the internal network rests on that.
+//
+// Specification: RFC 5944 §3.6 (mobile node), §5.7.1 (timestamps); RFC 5265 §3.4 (TNC); RFC 3519 §3.1-3.2, §4.4 (UDP
+// tunnelling); RFC 3024 §3.2-3.4 (reverse tunnelling, delivery style); RFC 4636 §5 (FA error). Left out on purpose:
+// nonces, dynamic home addresses and NAI, challenges, minimal and GRE encapsulation, and the R bit of RFC 3519 (UDP
+// tunnelling of a co-located care-of address that is registered through a foreign agent). UDP keepalives are data and
+// sent by mipv4/tunnel; their interval comes with Tunnel.
+//
+// Concurrency: a Machine belongs to one goroutine. Machines may share a security association. Events and VerifiedReply
+// are values.
+//
+// Ownership: HandleReply borrows its payload; Transmit owns its octets.
+package mobilenode

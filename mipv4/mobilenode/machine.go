@@ -1,0 +1,321 @@
+package mobilenode
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+)
+
+// State is where a machine stands.
+type State uint8
+
+const (
+	// StateIdle has no binding and asks for none.
+	StateIdle State = iota
+	// StateRegistering has no binding and asks for one.
+	StateRegistering
+	// StateRegistered has a binding; it may be renewing it.
+	StateRegistered
+	// StateDeregistering is taking its binding back.
+	StateDeregistering
+)
+
+// String returns the state in one lower-case word.
+func (s State) String() string {
+	switch s {
+	case StateRegistering:
+		return "registering"
+	case StateRegistered:
+		return "registered"
+	case StateDeregistering:
+		return "deregistering"
+	}
+	return "idle"
+}
+
+// purpose is what a request is sent for.
+type purpose uint8
+
+const (
+	register purpose = iota
+	deregister
+	deregisterAll
+)
+
+// offer is which tunnel a request asks for; a higher one asks for less.
+type offer uint8
+
+const (
+	offerForcedUDP offer = iota // UDP Tunnel Request with F
+	offerUDP                    // UDP Tunnel Request, if the home agent sees a NAT
+	offerIPIP                   // none
+)
+
+// request is a request that may still be answered.
+type request struct {
+	stamp     stamp
+	sentAt    time.Duration
+	series    uint64
+	purpose   purpose
+	offer     offer
+	lifetime  uint16
+	careOf    netip.Addr
+	homeAgent netip.Addr
+	suspected bool // Unverified has been reported for it
+}
+
+// maxOutstanding bounds the requests that are remembered; the oldest goes first.
+const maxOutstanding = 16
+
+// timer names an entry of the machine's timer table.
+type timer uint8
+
+const (
+	timerRetransmit timer = iota
+	timerRenew
+	timerExpire
+	numTimers
+)
+
+// series is a run of transmissions for one purpose.
+type series struct {
+	number        uint64
+	active        bool
+	purpose       purpose
+	transmissions int
+	since         time.Duration
+	mends         int
+}
+
+// Machine is the registration machine for one home agent, home address, care-of address and path.
+type Machine struct {
+	cfg    Config
+	random io.Reader
+
+	// What requests ask for as things stand, after what has been refused.
+	offer         offer
+	lifetime      uint16
+	homeAgent     netip.Addr
+	reverseTunnel bool
+
+	outstanding []request // oldest first
+	series      series
+	lastSent    struct {
+		at      time.Duration
+		purpose purpose
+		valid   bool
+	}
+	binding VerifiedReply
+	bound   bool
+
+	timers [numTimers]struct {
+		at    time.Duration
+		armed bool
+	}
+	transmits []Transmit
+	events    []Event
+	err       error
+}
+
+// Transmit is a request to be sent.
+type Transmit struct {
+	// To is the home agent or foreign agent, port 434.
+	To netip.AddrPort
+	// TTL for the IPv4 header: 255 with the T bit (RFC 3024 §3.2).
+	TTL uint8
+	// Payload is the UDP payload. The receiver owns it.
+	Payload []byte
+}
+
+// NewMachine makes an idle machine. random yields the low bits of Identifications. Errors wrap ErrConfig.
+func NewMachine(cfg Config, random io.Reader) (*Machine, error) {
+	if cfg.Lifetime == 0 {
+		cfg.Lifetime = DefaultLifetime
+	}
+	cfg.Retransmission = cfg.Retransmission.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	m := &Machine{
+		cfg: cfg, random: random,
+		lifetime:      uint16(cfg.Lifetime / time.Second),
+		homeAgent:     cfg.HomeAgent,
+		reverseTunnel: cfg.ReverseTunnel,
+	}
+	if cfg.Encapsulation == EncapsulationIPIP || cfg.ForeignAgent.IsValid() {
+		m.offer = offerIPIP
+	}
+	return m, nil
+}
+
+// Config returns the configuration with its defaults filled in.
+func (m *Machine) Config() Config { return m.cfg }
+
+// State returns where the machine stands.
+func (m *Machine) State() State {
+	switch {
+	case m.series.active && m.series.purpose != register:
+		return StateDeregistering
+	case m.bound:
+		return StateRegistered
+	case m.series.active:
+		return StateRegistering
+	}
+	return StateIdle
+}
+
+// Binding returns the last verified reply that accepted the registration, and false when there is no binding.
+func (m *Machine) Binding() (VerifiedReply, bool) { return m.binding, m.bound }
+
+// Register starts a series of transmissions that registers, or repeats a registration. Each request has a fresh
+// Identification. The first leaves at once, or when a second has passed since the last one (RFC 5944 §3.6).
+func (m *Machine) Register(now link.Instant) { m.start(now, register) }
+
+// Deregister starts a series that takes back the binding of this care-of address. Replies to earlier registration
+// requests are not accepted any more.
+func (m *Machine) Deregister(now link.Instant) { m.start(now, deregister) }
+
+// DeregisterAll starts a series that takes back every binding of the home address (RFC 5944 §3.6.1.2).
+func (m *Machine) DeregisterAll(now link.Instant) { m.start(now, deregisterAll) }
+
+// Stop ends the running series: nothing is retransmitted. A reply to a request already sent still counts, and a binding
+// goes on being renewed.
+func (m *Machine) Stop(link.Instant) { m.endSeries() }
+
+// HandleTimeout does what is due at now.
+func (m *Machine) HandleTimeout(now link.Instant) {
+	if m.due(timerExpire, now) {
+		m.unbind()
+		m.events = append(m.events, Expired{})
+	}
+	if m.due(timerRenew, now) && !m.series.active {
+		m.start(now, register)
+	}
+	if m.due(timerRetransmit, now) && m.series.active {
+		if m.series.transmissions < m.cfg.Retransmission.Count {
+			m.transmit(now)
+		} else {
+			m.unanswered(now)
+		}
+	}
+}
+
+// unanswered ends a series that got no usable reply.
+func (m *Machine) unanswered(now link.Instant) {
+	s := m.series
+	m.endSeries()
+	m.homeAgent = m.cfg.HomeAgent
+	m.events = append(m.events, Unanswered{
+		Transmissions: s.transmissions, Since: s.since, Deregistration: s.purpose != register,
+	})
+	if m.bound && s.purpose == register {
+		m.arm(timerRenew, now.Boot+m.cfg.Retransmission.Max)
+	}
+}
+
+// PollTransmit returns the next request to be sent.
+func (m *Machine) PollTransmit() (Transmit, bool) {
+	if len(m.transmits) == 0 {
+		return Transmit{}, false
+	}
+	t := m.transmits[0]
+	m.transmits = m.transmits[1:]
+	return t, true
+}
+
+// PollEvent returns the next event.
+func (m *Machine) PollEvent() (Event, bool) {
+	if len(m.events) == 0 {
+		return nil, false
+	}
+	e := m.events[0]
+	m.events = m.events[1:]
+	return e, true
+}
+
+// Deadline returns the boot time of the earliest timer, and false when none is armed.
+func (m *Machine) Deadline() (time.Duration, bool) {
+	var at time.Duration
+	found := false
+	for _, t := range m.timers {
+		if t.armed && (!found || t.at < at) {
+			at, found = t.at, true
+		}
+	}
+	return at, found
+}
+
+// Err returns why the machine can do nothing any more: its randomness has failed. Otherwise it is nil.
+func (m *Machine) Err() error { return m.err }
+
+// start begins a series for p.
+func (m *Machine) start(now link.Instant, p purpose) {
+	if m.err != nil {
+		return
+	}
+	if m.series.purpose != p {
+		m.outstanding = nil
+	}
+	m.series = series{number: m.series.number + 1, active: true, purpose: p, since: now.Boot}
+	m.disarm(timerRenew)
+	if p != register {
+		m.disarm(timerExpire)
+	}
+	if m.lastSent.valid && m.lastSent.purpose == p && now.Since(m.lastSent.at) < minInterval {
+		m.arm(timerRetransmit, m.lastSent.at+minInterval)
+		return
+	}
+	m.transmit(now)
+}
+
+// endSeries stops transmissions.
+func (m *Machine) endSeries() {
+	m.series.active = false
+	m.disarm(timerRetransmit)
+}
+
+// unbind forgets the binding.
+func (m *Machine) unbind() {
+	m.bound, m.binding = false, VerifiedReply{}
+	m.disarm(timerRenew)
+	m.disarm(timerExpire)
+}
+
+// die makes the machine dead.
+func (m *Machine) die(err error) {
+	m.err = fmt.Errorf("mipv4/mobilenode: registration with home agent %v: %w", m.cfg.HomeAgent, err)
+	m.endSeries()
+	m.unbind()
+	m.outstanding = nil
+}
+
+func (m *Machine) arm(t timer, at time.Duration) { m.timers[t].at, m.timers[t].armed = at, true }
+
+func (m *Machine) disarm(t timer) { m.timers[t].armed = false }
+
+// due reports whether t has expired, and disarms it then.
+func (m *Machine) due(t timer, now link.Instant) bool {
+	if !m.timers[t].armed || m.timers[t].at > now.Boot {
+		return false
+	}
+	m.disarm(t)
+	return true
+}
+
+// throughForeignAgent reports whether requests go through a foreign agent.
+func (m *Machine) throughForeignAgent() bool { return m.cfg.ForeignAgent.IsValid() }
+
+// coLocated reports whether the care-of address is the path's own.
+func (m *Machine) coLocated() bool { return !m.throughForeignAgent() || m.cfg.CoLocated }
+
+// destination returns where requests are sent.
+func (m *Machine) destination() netip.AddrPort {
+	if m.throughForeignAgent() {
+		return netip.AddrPortFrom(m.cfg.ForeignAgent, wire.Port)
+	}
+	return netip.AddrPortFrom(m.homeAgent, wire.Port)
+}

@@ -1,0 +1,181 @@
+package mobilenode
+
+import (
+	"fmt"
+	"net/netip"
+
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+)
+
+// maxMends bounds the requests of one series that are mended after a denial and sent at once, so that an agent that
+// denies everything is asked at the pace of retransmission.
+const maxMends = 6
+
+// advice says what to do about a denial that nothing mends.
+var advice = map[wire.Code]string{
+	wire.CodeFAProhibited:                "the foreign agent's policy excludes this mobile node",
+	wire.CodeFAInsufficientResources:     "the foreign agent is full",
+	wire.CodeFAMobileNodeAuthentication:  "check key and SPI shared with the foreign agent",
+	wire.CodeFAHomeAgentAuthentication:   "key or SPI between foreign agent and home agent differ",
+	wire.CodeFAPoorlyFormedReply:         "the foreign agent cannot read the home agent's reply",
+	wire.CodeFAReverseTunnelUnavailable:  "the foreign agent offers no reverse tunnelling",
+	wire.CodeFATooDistant:                "the request did not come from the foreign agent's own link",
+	wire.CodeFAInvalidCareOfAddress:      "the foreign agent no longer offers this care-of address",
+	wire.CodeFARegistrationTimeout:       "the home agent did not answer the foreign agent",
+	wire.CodeFADeliveryStyle:             "the foreign agent offers direct delivery only",
+	wire.CodeFAHomeNetworkUnreachable:    "the foreign agent has no route to the home agent",
+	wire.CodeFAHomeAgentHostUnreachable:  "the foreign agent cannot reach the home agent",
+	wire.CodeFAHomeAgentPortUnreachable:  "no home agent listens at that address",
+	wire.CodeFAHomeAgentUnreachable:      "the foreign agent cannot reach the home agent",
+	wire.CodeProhibited:                  "the home agent's policy excludes this registration",
+	wire.CodeInsufficientResources:       "the home agent is full",
+	wire.CodeMobileNodeAuthentication:    "check key, SPI, algorithm and home address",
+	wire.CodeForeignAgentAuthentication:  "key or SPI between foreign agent and home agent differ",
+	wire.CodeIdentificationMismatch:      "the home agent's clock was taken over",
+	wire.CodeUnknownHomeAgent:            "check the configured home agent address",
+	wire.CodeReverseTunnelUnavailable:    "the home agent offers no reverse tunnelling",
+	wire.CodeEncapsulationUnavailable:    "the home agent does not offer IP-in-IP",
+	wire.CodeUDPEncapsulationUnavailable: "the home agent does not offer IP-in-UDP",
+	wire.CodeInvalidHomeAgentAddress:     "the configured home agent address is the foreign agent's own",
+}
+
+// refuse reports a denial.
+func (m *Machine) refuse(code wire.Code, agent netip.Addr, byForeignAgent, retrying bool, why string) {
+	e := Refused{
+		Code: code, ByForeignAgent: byForeignAgent, Retrying: retrying,
+		Err: &RegistrationError{Code: code, Agent: agent, ByForeignAgent: byForeignAgent, Advice: why},
+	}
+	m.events = append(m.events, e)
+}
+
+// homeDenial takes an authenticated denial by the home agent of request i. Only the newest request's counts: an older
+// one's says nothing of what has been asked since (and resynchronisation must not go by it, RFC 5944 §5.7.1).
+func (m *Machine) homeDenial(now link.Instant, i int, reply *wire.RegistrationReply) error {
+	if i != len(m.outstanding)-1 {
+		return fmt.Errorf("%w: code %v", ErrSuperseded, reply.Code)
+	}
+	r := m.answered(i)
+	// The series may have ended already, by Stop or unanswered: then nothing is sent again.
+	current := m.series.active && r.series == m.series.number
+	why := advice[reply.Code]
+	mended, wait := false, false
+	switch code := reply.Code; code {
+	case wire.CodeIdentificationMismatch:
+		m.cfg.Association.Resynchronize(now, r.stamp, reply.Identification)
+		mended = true
+	case wire.CodeUnknownHomeAgent:
+		if mended = usable(reply.HomeAgent) && reply.HomeAgent != r.homeAgent; mended {
+			m.homeAgent = reply.HomeAgent
+			why = fmt.Sprintf("it gives its address as %v", reply.HomeAgent)
+		}
+	case wire.CodeReverseTunnelMandatory:
+		if mended = !m.reverseTunnel; mended {
+			m.reverseTunnel = true
+			why = "reverse tunnelling is asked for now"
+		}
+	case wire.CodeReasonUnspecified, wire.CodeProhibited, wire.CodePoorlyFormedRequest, wire.CodeUDPEncapsulationUnavailable:
+		if mended = m.offerLess(r, code); mended {
+			why = "UDP tunnelling is not forced any more"
+			if m.offer == offerIPIP {
+				why = "UDP tunnelling is not asked for any more"
+			}
+		}
+	case wire.CodeInsufficientResources:
+		wait = true
+	}
+	m.deny(now, reply.Code, m.denier(reply, r), false, current, mended, wait, why)
+	return nil
+}
+
+// denier returns the address to name in a denial by the home agent.
+func (m *Machine) denier(reply *wire.RegistrationReply, r request) netip.Addr {
+	if usable(reply.HomeAgent) {
+		return reply.HomeAgent
+	}
+	return r.homeAgent
+}
+
+// offerLess steps down from the tunnel that request r asked for and reports whether there was a step left. A home agent
+// that does not allow forced UDP tunnelling, or none at all, says 129 (RFC 3519 §3.1.1, §4.6.1); one that reads the
+// extension differently 134, one without the encapsulation 142.
+func (m *Machine) offerLess(r request, code wire.Code) bool {
+	if m.cfg.Encapsulation != EncapsulationAuto || r.offer == offerIPIP || m.offer != r.offer {
+		return false
+	}
+	if r.offer == offerForcedUDP && (code == wire.CodeProhibited || code == wire.CodeReasonUnspecified) {
+		m.offer = offerUDP
+	} else {
+		m.offer = offerIPIP
+	}
+	return true
+}
+
+// foreignDenial takes a denial by the foreign agent of request i. It need not be authenticated, so the request stays
+// outstanding: a reply of the home agent to it still counts.
+func (m *Machine) foreignDenial(now link.Instant, i int, reply *wire.RegistrationReply) error {
+	if !m.throughForeignAgent() {
+		return fmt.Errorf("%w: code %v of a foreign agent, but none was asked", ErrMismatch, reply.Code)
+	}
+	r := m.outstanding[i]
+	if i != len(m.outstanding)-1 {
+		return fmt.Errorf("%w: code %v", ErrSuperseded, reply.Code)
+	}
+	current := m.series.active && r.series == m.series.number
+	why := advice[reply.Code]
+	mended, wait := false, false
+	switch code := reply.Code; {
+	case code == wire.CodeRequestedLifetimeTooLong:
+		if mended = reply.Lifetime > 0 && reply.Lifetime < r.lifetime && r.purpose == register; mended {
+			m.lifetime = reply.Lifetime
+			why = fmt.Sprintf("%d s are asked for now", reply.Lifetime)
+		}
+	case code == wire.CodeFAReverseTunnelMandatory:
+		if mended = !m.reverseTunnel; mended {
+			m.reverseTunnel = true
+			why = "reverse tunnelling is asked for now"
+		}
+	case code == wire.CodeFAInsufficientResources, code == wire.CodeFARegistrationTimeout, code == wire.CodeFAPoorlyFormedReply,
+		code >= 80 && code <= 95, code >= wire.CodeFAGFAUnreachable && code <= wire.CodeFAGFAPortUnreachable:
+		wait = true
+	}
+	m.deny(now, reply.Code, m.cfg.ForeignAgent, true, current, mended, wait, why)
+	return nil
+}
+
+// deny reports a denial and goes on from it: a mended request leaves at once, a denial that may pass is waited out at
+// the pace of retransmission, any other ends the series.
+func (m *Machine) deny(now link.Instant, code wire.Code, agent netip.Addr, byForeignAgent, current, mended, wait bool, why string) {
+	m.refuse(code, agent, byForeignAgent, current && (mended || wait), why)
+	if code == wire.CodeUnknownHomeAgent && mended {
+		e := m.events[len(m.events)-1].(Refused)
+		e.HomeAgent = m.homeAgent
+		m.events[len(m.events)-1] = e
+	}
+	switch {
+	case !current:
+	case mended && m.series.mends < maxMends:
+		m.series.mends++
+		m.series.transmissions = 0
+		m.transmit(now)
+	case mended, wait:
+		// The retransmission timer is running.
+	default:
+		m.endSeries()
+	}
+}
+
+// notHonoured takes a reply by which the home agent accepts request i and the foreign agent does not: the binding is
+// taken back (RFC 4636 §5).
+func (m *Machine) notHonoured(now link.Instant, i int, status wire.Code) error {
+	r := m.answered(i)
+	if r.series == m.series.number {
+		m.endSeries()
+	}
+	m.refuse(status, m.cfg.ForeignAgent, true, false, advice[status])
+	if r.purpose == register {
+		m.unbind()
+		m.start(now, deregister)
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package mobilenode
+
+import (
+	"net/netip"
+	"time"
+
+	"mipvpn/mipv4/wire"
+)
+
+// Tunnel is what the home agent has granted for a binding's data.
+type Tunnel struct {
+	// UDP is set for UDP tunnelling (RFC 3519), whose packets use the ports of the registration. Otherwise data is
+	// encapsulated IP-in-IP (RFC 2003).
+	UDP bool
+	// KeepAlive is the longest time without any packet to the home agent before a keepalive is due (RFC 3519 §4.9); zero
+	// without UDP.
+	KeepAlive time.Duration
+}
+
+// VerifiedReply is a Registration Reply of the home agent that carries a valid Mobile-Home authenticator and answers a
+// request that was outstanding. Only a Machine makes one; the zero value proves nothing.
+type VerifiedReply struct {
+	origin         Origin
+	homeAgent      netip.Addr
+	homeAddress    netip.Addr
+	careOfAddress  netip.Addr
+	code           wire.Code
+	sentAt         time.Duration
+	receivedAt     time.Duration
+	trustedNetwork bool
+	strongKey      bool
+	lifetime       time.Duration
+	tunnel         Tunnel
+}
+
+// Origin returns the interface and epoch that the request left from, and whether it left directly.
+func (r VerifiedReply) Origin() Origin { return r.origin }
+
+// HomeAgent returns the address of the home agent that answered.
+func (r VerifiedReply) HomeAgent() netip.Addr { return r.homeAgent }
+
+// HomeAddress returns the home address that is registered.
+func (r VerifiedReply) HomeAddress() netip.Addr { return r.homeAddress }
+
+// CareOfAddress returns the care-of address of the request.
+func (r VerifiedReply) CareOfAddress() netip.Addr { return r.careOfAddress }
+
+// Code returns the reply's code.
+func (r VerifiedReply) Code() wire.Code { return r.code }
+
+// SentAt returns the boot time at which the request that this reply answers was sent.
+func (r VerifiedReply) SentAt() time.Duration { return r.sentAt }
+
+// ReceivedAt returns the boot time at which the reply was handled.
+func (r VerifiedReply) ReceivedAt() time.Duration { return r.receivedAt }
+
+// TrustedNetwork reports whether the Trusted Networks Configured extension (RFC 5265 §3.4) stands before the
+// Mobile-Home Authentication extension, so that the home agent vouches for it. One behind it does not count: a foreign
+// agent could have added it.
+func (r VerifiedReply) TrustedNetwork() bool { return r.trustedNetwork }
+
+// StrongKey reports whether the security association may yield proofs (auth.SecurityAssociation.Strong).
+func (r VerifiedReply) StrongKey() bool { return r.strongKey }
+
+// Lifetime returns what was granted: at most what was asked for, counted from SentAt (RFC 5944 §3.6.2.2); Infinite when
+// it does not end; 0 for a deregistration.
+func (r VerifiedReply) Lifetime() time.Duration { return r.lifetime }
+
+// Tunnel returns what was granted for data.
+func (r VerifiedReply) Tunnel() Tunnel { return r.tunnel }

@@ -1,0 +1,90 @@
+package mobilenode
+
+import (
+	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+type stamp = auth.Stamp
+
+// transmit queues a fresh request of the running series and arms the retransmission.
+func (m *Machine) transmit(now link.Instant) {
+	s, err := m.cfg.Association.NextIdentification(now, m.random)
+	if err != nil {
+		m.die(err)
+		return
+	}
+	r := request{
+		stamp: s, sentAt: now.Boot, series: m.series.number,
+		purpose: m.series.purpose, offer: m.offer, lifetime: m.lifetime,
+		careOf: m.cfg.CareOfAddress, homeAgent: m.homeAgent,
+	}
+	switch r.purpose {
+	case deregister:
+		r.lifetime = 0
+	case deregisterAll:
+		r.lifetime, r.careOf, r.offer = 0, m.cfg.HomeAddress, offerIPIP
+	}
+	payload, err := m.encode(r)
+	if err != nil {
+		m.die(err)
+		return
+	}
+	ttl := uint8(64)
+	switch {
+	case m.reverseTunnel:
+		ttl = 255 // RFC 3024 §3.2
+	case m.throughForeignAgent():
+		ttl = 1 // RFC 5944 App. C.1
+	}
+	m.transmits = append(m.transmits, Transmit{To: m.destination(), TTL: ttl, Payload: payload})
+	if len(m.outstanding) == maxOutstanding {
+		m.outstanding = append(m.outstanding[:0], m.outstanding[1:]...)
+	}
+	m.outstanding = append(m.outstanding, r)
+	m.series.transmissions++
+	m.lastSent.at, m.lastSent.purpose, m.lastSent.valid = now.Boot, r.purpose, true
+	m.arm(timerRetransmit, now.Boot+m.cfg.Retransmission.interval(m.series.transmissions))
+}
+
+// encode builds the message of r. The order of extensions is that of RFC 5944 §3.6.1.3: what the home agent uses, its
+// authentication, what the foreign agent uses, its authentication.
+func (m *Machine) encode(r request) ([]byte, error) {
+	var flags wire.Flags
+	if m.cfg.Simultaneous && r.purpose == register {
+		flags |= wire.FlagSimultaneous
+	}
+	// RFC 5944 App. C.3 deregisters all bindings without D.
+	if m.coLocated() && r.purpose != deregisterAll {
+		flags |= wire.FlagDecapsulation
+	}
+	if m.reverseTunnel {
+		flags |= wire.FlagReverseTunnel
+	}
+	msg := wire.RegistrationRequest{
+		Flags: flags, Lifetime: r.lifetime,
+		HomeAddress: m.cfg.HomeAddress, HomeAgent: r.homeAgent, CareOfAddress: r.careOf,
+		Identification: r.stamp.Identification,
+	}
+	if r.offer != offerIPIP {
+		msg.Extensions = wire.Extensions{wire.UDPTunnelRequest{
+			Force: r.offer == offerForcedUDP, Encapsulation: packet.ProtocolIPIP,
+		}.Extension()}
+	}
+	b, err := msg.Append(make([]byte, 0, 128))
+	if err != nil {
+		return nil, err
+	}
+	b = m.cfg.Association.AppendExtension(b, wire.ExtMobileHomeAuthentication)
+	if m.cfg.EncapsulatingDelivery && m.reverseTunnel {
+		if b, err = wire.EncapsulatingDelivery().Append(b); err != nil {
+			return nil, err
+		}
+	}
+	if m.cfg.ForeignAssociation != nil {
+		b = m.cfg.ForeignAssociation.AppendExtension(b, wire.ExtMobileForeignAuthentication)
+	}
+	return b, nil
+}
