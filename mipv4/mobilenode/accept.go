@@ -8,10 +8,6 @@ import (
 	"mipvpn/tun/link"
 )
 
-// renewalMargin is the longest time before the end of a lifetime at which renewal begins: a default series fits in. A
-// short lifetime is renewed at three quarters.
-const renewalMargin = 60 * time.Second
-
 // accept takes a verified reply with code 0 or 1 to request i. covered are the extensions that the home agent vouches
 // for.
 func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply, covered wire.Extensions) error {
@@ -51,8 +47,8 @@ func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply,
 	if ends {
 		// Counted from sending, so that the home agent's own count never ends first (RFC 5944 §3.6.2.2).
 		m.arm(timerExpire, r.sentAt+v.lifetime)
-		m.arm(timerRenew, r.sentAt+v.lifetime-min(v.lifetime/4, renewalMargin))
 	}
+	m.armRenewal(0)
 	m.events = append(m.events, Accepted{Reply: v})
 	return nil
 }

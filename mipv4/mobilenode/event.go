@@ -86,7 +86,11 @@ func (e *RegistrationError) Error() string {
 	if e.ByForeignAgent {
 		role = "foreign agent"
 	}
-	s := fmt.Sprintf("%s %v denied registration: code %v", role, e.Agent, e.Code)
+	verb := "denied registration"
+	if e.Code.Accepted() {
+		verb = "accepted a registration that cannot be used"
+	}
+	s := fmt.Sprintf("%s %v %s: code %v", role, e.Agent, verb, e.Code)
 	if e.Advice != "" {
 		s += ": " + e.Advice
 	}

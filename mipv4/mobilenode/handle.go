@@ -37,6 +37,7 @@ func (m *Machine) HandleReply(now link.Instant, payload []byte) error {
 		return fmt.Errorf("%w: code %v, Identification %v, home address %v", ErrNotOutstanding, reply.Code, reply.Identification, reply.HomeAddress)
 	}
 	if err := m.verifyForeign(payload, reply); err != nil {
+		m.suspect(i, reply.Code, err)
 		return err
 	}
 	if reply.Code.ByForeignAgent() {
@@ -44,10 +45,7 @@ func (m *Machine) HandleReply(now link.Instant, payload []byte) error {
 	}
 	at, err := m.verifyHome(payload, reply)
 	if err != nil {
-		if !reply.Code.Accepted() && !m.outstanding[i].suspected {
-			m.outstanding[i].suspected = true
-			m.events = append(m.events, Unverified{Code: reply.Code, Err: err})
-		}
+		m.suspect(i, reply.Code, err)
 		return err
 	}
 	covered := reply.Extensions[:at]
@@ -69,6 +67,14 @@ func (m *Machine) HandleReply(now link.Instant, payload []byte) error {
 		return m.notHonoured(now, i, status)
 	}
 	return m.accept(now, i, reply, covered)
+}
+
+// suspect reports a denial of request i that is not authenticated, once a request.
+func (m *Machine) suspect(i int, code wire.Code, err error) {
+	if !code.Accepted() && !m.outstanding[i].suspected {
+		m.outstanding[i].suspected = true
+		m.events = append(m.events, Unverified{Code: code, Err: err})
+	}
 }
 
 // match returns the place of the outstanding request that reply answers by the lower half of its Identification (RFC

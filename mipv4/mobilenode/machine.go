@@ -66,6 +66,7 @@ type request struct {
 	careOf    netip.Addr
 	homeAgent netip.Addr
 	suspected bool // Unverified has been reported for it
+	denied    bool // a foreign agent has denied it
 }
 
 // maxOutstanding bounds the requests that are remembered; the oldest goes first.
@@ -89,6 +90,7 @@ type series struct {
 	transmissions int
 	since         time.Duration
 	mends         int
+	resyncs       int
 }
 
 // Machine is the registration machine for one home agent, home address, care-of address and path.
@@ -184,7 +186,10 @@ func (m *Machine) DeregisterAll(now link.Instant) { m.start(now, deregisterAll) 
 
 // Stop ends the running series: nothing is retransmitted. A reply to a request already sent still counts, and a binding
 // goes on being renewed.
-func (m *Machine) Stop(link.Instant) { m.endSeries() }
+func (m *Machine) Stop(link.Instant) {
+	m.endSeries()
+	m.armRenewal(0)
+}
 
 // HandleTimeout does what is due at now.
 func (m *Machine) HandleTimeout(now link.Instant) {
@@ -212,9 +217,7 @@ func (m *Machine) unanswered(now link.Instant) {
 	m.events = append(m.events, Unanswered{
 		Transmissions: s.transmissions, Since: s.since, Deregistration: s.purpose != register,
 	})
-	if m.bound && s.purpose == register {
-		m.arm(timerRenew, now.Boot+m.cfg.Retransmission.Max)
-	}
+	m.armRenewal(now.Boot + m.cfg.Retransmission.Max)
 }
 
 // PollTransmit returns the next request to be sent.
@@ -261,8 +264,8 @@ func (m *Machine) start(now link.Instant, p purpose) {
 		m.outstanding = nil
 	}
 	m.series = series{number: m.series.number + 1, active: true, purpose: p, since: now.Boot}
-	m.disarm(timerRenew)
 	if p != register {
+		m.disarm(timerRenew)
 		m.disarm(timerExpire)
 	}
 	if m.lastSent.valid && m.lastSent.purpose == p && now.Since(m.lastSent.at) < minInterval {
@@ -272,8 +275,11 @@ func (m *Machine) start(now link.Instant, p purpose) {
 	m.transmit(now)
 }
 
-// endSeries stops transmissions.
+// endSeries stops transmissions. A deregistration that ends without an answer leaves no binding either: nobody wants it.
 func (m *Machine) endSeries() {
+	if m.series.active && m.series.purpose != register {
+		m.unbind()
+	}
 	m.series.active = false
 	m.disarm(timerRetransmit)
 }
@@ -283,6 +289,18 @@ func (m *Machine) unbind() {
 	m.bound, m.binding = false, VerifiedReply{}
 	m.disarm(timerRenew)
 	m.disarm(timerExpire)
+}
+
+// renewalMargin is the longest time before the end of a lifetime at which renewal begins: a default series fits in. A
+// short lifetime is renewed at three quarters.
+const renewalMargin = 60 * time.Second
+
+// armRenewal arms the renewal of the binding, if there is one that ends, but not before the boot time earliest.
+func (m *Machine) armRenewal(earliest time.Duration) {
+	b := m.binding
+	if m.bound && b.lifetime != Infinite {
+		m.arm(timerRenew, max(earliest, b.sentAt+b.lifetime-min(b.lifetime/4, renewalMargin)))
+	}
 }
 
 // die makes the machine dead.

@@ -8,6 +8,9 @@ import (
 	"mipvpn/tun/link"
 )
 
+// maxResyncs bounds the requests of one series that leave at once after resynchronisation.
+const maxResyncs = 2
+
 // maxMends bounds the requests of one series that are mended after a denial and sent at once, so that an agent that
 // denies everything is asked at the pace of retransmission.
 const maxMends = 6
@@ -63,7 +66,8 @@ func (m *Machine) homeDenial(now link.Instant, i int, reply *wire.RegistrationRe
 	switch code := reply.Code; code {
 	case wire.CodeIdentificationMismatch:
 		m.cfg.Association.Resynchronize(now, r.stamp, reply.Identification)
-		mended = true
+		m.series.resyncs++
+		mended, wait = m.series.resyncs <= maxResyncs, true
 	case wire.CodeUnknownHomeAgent:
 		if mended = usable(reply.HomeAgent) && reply.HomeAgent != r.homeAgent; mended {
 			m.homeAgent = reply.HomeAgent
@@ -118,9 +122,10 @@ func (m *Machine) foreignDenial(now link.Instant, i int, reply *wire.Registratio
 		return fmt.Errorf("%w: code %v of a foreign agent, but none was asked", ErrMismatch, reply.Code)
 	}
 	r := m.outstanding[i]
-	if i != len(m.outstanding)-1 {
+	if i != len(m.outstanding)-1 || r.denied {
 		return fmt.Errorf("%w: code %v", ErrSuperseded, reply.Code)
 	}
+	m.outstanding[i].denied = true
 	current := m.series.active && r.series == m.series.number
 	why := advice[reply.Code]
 	mended, wait := false, false
