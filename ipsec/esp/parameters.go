@@ -1,0 +1,76 @@
+package esp
+
+import (
+	"errors"
+	"fmt"
+
+	"mipvpn/ipsec/suite"
+)
+
+const (
+	headerLen  = 8 // SPI, sequence number (RFC 4303 §2)
+	trailerLen = 2 // pad length, next header
+	maxPad     = 3 // RFC 4303 §2.4: the ICV begins at a multiple of 4 octets
+
+	nextHeaderIPv4  = 4  // tunnel mode (RFC 4303 §2.6)
+	nextHeaderDummy = 59 // RFC 4303 §2.6
+)
+
+// MinSPI is the least SPI of a security association: 0 is for local use and 1 to 255 are reserved (RFC 4303 §2.1).
+const MinSPI = 256
+
+// ErrSPI tells that an SPI is 0 to 255.
+var ErrSPI = errors.New("esp: SPI is reserved (RFC 4303 §2.1)")
+
+// Parameters are what one direction of a child SA is made from.
+type Parameters struct {
+	// SPI is the security parameters index in host order, at least MinSPI. It is the receiver's.
+	SPI uint32
+	// Encryption is the transform; Key is its keying material, key then salt, Encryption.KeyLen octets.
+	Encryption suite.Encryption
+	Key        []byte `json:"-"`
+	// Local and Remote are the traffic selectors: a packet going out must match one of Local with its source and one of
+	// Remote with its destination, a packet coming in the other way round. An empty list matches nothing.
+	Local, Remote []Selector
+	// ESN is set for extended sequence numbers (RFC 4303 §2.2.1).
+	ESN bool
+	// MaxBytes is how many octets of inner packets the SA may carry, 0 for no such limit.
+	MaxBytes uint64
+}
+
+// String describes the SA without its key.
+func (p Parameters) String() string {
+	esn := ""
+	if p.ESN {
+		esn = ", ESN"
+	}
+	return fmt.Sprintf("ESP SPI %08x %v%s, local %v, remote %v", p.SPI, p.Encryption, esn, p.Local, p.Remote)
+}
+
+// GoString describes the SA without its key.
+func (p Parameters) GoString() string { return p.String() }
+
+// Wipe clears the key.
+func (p *Parameters) Wipe() { clear(p.Key) }
+
+// Overhead returns the most octets that ESP with the transform e adds to an inner packet: header, IV, padding, trailer and
+// ICV. Outer IPv4 and UDP headers are not in it. It is 0 for a transform that is not supported.
+func Overhead(e suite.Encryption) int {
+	if !e.Supported() {
+		return 0
+	}
+	// All transforms that there are have an IV of 8 and an ICV of 16 octets (RFC 4106 §3, §6; RFC 7634 §2).
+	return headerLen + 8 + maxPad + trailerLen + 16
+}
+
+// cipher checks the parameters and makes the cipher.
+func (p Parameters) cipher() (suite.Cipher, error) {
+	if p.SPI < MinSPI {
+		return nil, fmt.Errorf("%w: %d", ErrSPI, p.SPI)
+	}
+	c, err := p.Encryption.NewCipher(p.Key)
+	if err != nil {
+		return nil, fmt.Errorf("esp: SPI %08x: %w", p.SPI, err)
+	}
+	return c, nil
+}
