@@ -1,0 +1,29 @@
+package control
+
+import (
+	"fmt"
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// PeerOf returns who is at the other end of a unix socket (SO_PEERCRED). The error wraps ErrPeer.
+func PeerOf(c net.Conn) (Peer, error) {
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return Peer{}, fmt.Errorf("%w: %T is no unix socket", ErrPeer, c)
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return Peer{}, fmt.Errorf("%w: %w", ErrPeer, err)
+	}
+	var cred *unix.Ucred
+	var inner error
+	if err := raw.Control(func(fd uintptr) { cred, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return Peer{}, fmt.Errorf("%w: %w", ErrPeer, err)
+	}
+	if inner != nil {
+		return Peer{}, fmt.Errorf("%w: %w", ErrPeer, inner)
+	}
+	return Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid}, nil
+}
