@@ -1,0 +1,165 @@
+package homeagent
+
+import (
+	"container/heap"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/wire"
+)
+
+// EventKind says what has become of a binding.
+type EventKind uint8
+
+// What becomes of bindings.
+const (
+	// Registered: the mobile node has a binding that it did not have.
+	Registered EventKind = iota + 1
+	// Renewed: a binding lives on.
+	Renewed
+	// Deregistered: the mobile node took the binding back.
+	Deregistered
+	// Replaced: another binding took its place.
+	Replaced
+	// Expired: its lifetime ended.
+	Expired
+)
+
+// String returns the kind as one word for logs.
+func (k EventKind) String() string {
+	switch k {
+	case Registered:
+		return "registered"
+	case Renewed:
+		return "renewed"
+	case Deregistered:
+		return "deregistered"
+	case Replaced:
+		return "replaced"
+	case Expired:
+		return "expired"
+	}
+	return fmt.Sprintf("event %d", uint8(k))
+}
+
+// Event is a change of one binding.
+type Event struct {
+	Kind EventKind
+	// HomeAddress and CareOfAddress are the binding's, as registered.
+	HomeAddress, CareOfAddress netip.Addr
+	// Tunnel is the binding's.
+	Tunnel *Tunnel
+	// Lifetime granted, in seconds, for Registered and Renewed.
+	Lifetime uint16
+}
+
+// node is what the machine knows of one mobile node.
+type node struct {
+	home         netip.Addr
+	associations []*auth.SecurityAssociation
+	bindings     []*binding // the newest last
+	last         wire.Identification
+	// refused is the boot time of the last reply to a request that failed authentication; everRefused says that there was
+	// one.
+	refused     time.Duration
+	everRefused bool
+}
+
+func (n *node) association(spi uint32) *auth.SecurityAssociation {
+	for _, a := range n.associations {
+		if a.SPI() == spi {
+			return a
+		}
+	}
+	return nil
+}
+
+func (n *node) binding(careOf netip.Addr) *binding {
+	for _, b := range n.bindings {
+		if b.careOf == careOf {
+			return b
+		}
+	}
+	return nil
+}
+
+func (n *node) tunnels() []*Tunnel {
+	var t []*Tunnel
+	for _, b := range n.bindings {
+		t = append(t, b.tunnel)
+	}
+	return t
+}
+
+// binding is an entry of the mobility binding list (RFC 5944 §3.8.1).
+type binding struct {
+	node           *node
+	careOf         netip.Addr
+	identification wire.Identification
+	tunnel         *Tunnel
+	udpReply       *wire.UDPTunnelReply // as granted, for duplicates
+	granted        uint16               // seconds
+	until          time.Duration        // boot time; meaningless when granted is infinite
+	index          int                  // in the machine's expiry queue, -1 outside
+}
+
+// expiries orders bindings by the end of their lifetimes.
+type expiries []*binding
+
+func (q expiries) Len() int           { return len(q) }
+func (q expiries) Less(i, j int) bool { return q[i].until < q[j].until }
+func (q expiries) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (q *expiries) Push(x any) {
+	b := x.(*binding)
+	b.index = len(*q)
+	*q = append(*q, b)
+}
+
+// Pop implements heap.Interface.
+func (q *expiries) Pop() any {
+	old := *q
+	b := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	b.index = -1
+	return b
+}
+
+// schedule sets the binding's lifetime from now on.
+func (m *Machine) schedule(b *binding, now time.Duration, lifetime uint16) {
+	b.granted = lifetime
+	if b.index >= 0 {
+		heap.Remove(&m.queue, b.index)
+	}
+	if lifetime != wire.LifetimeInfinite {
+		b.until = now + time.Duration(lifetime)*time.Second
+		heap.Push(&m.queue, b)
+	}
+}
+
+// remove takes a binding out of its node and the queue; the table is for the caller to bring up to date.
+func (m *Machine) remove(b *binding, why EventKind) {
+	if b.index >= 0 {
+		heap.Remove(&m.queue, b.index)
+	}
+	n := b.node
+	n.bindings = slices.DeleteFunc(n.bindings, func(x *binding) bool { return x == b })
+	m.count--
+	m.event(b, why)
+}
+
+func (m *Machine) event(b *binding, kind EventKind) {
+	e := Event{Kind: kind, HomeAddress: b.node.home, CareOfAddress: b.careOf, Tunnel: b.tunnel}
+	if kind == Registered || kind == Renewed {
+		e.Lifetime = b.granted
+	}
+	m.events = append(m.events, e)
+}

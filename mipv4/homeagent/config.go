@@ -1,0 +1,162 @@
+package homeagent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/wire"
+)
+
+const (
+	// DefaultTolerance is how far a timestamp may be from the home agent's time of day (RFC 5944 §5.7.1).
+	DefaultTolerance = 7 * time.Second
+	// MinTolerance is the least that the RFC recommends.
+	MinTolerance = 3 * time.Second
+	// DefaultMaxLifetime is the longest lifetime that is granted unless configured otherwise.
+	DefaultMaxLifetime = 30 * time.Minute
+	// InfiniteLifetime as Config.MaxLifetime grants lifetimes that never end (0xffff) to those who ask.
+	InfiniteLifetime = time.Duration(wire.LifetimeInfinite) * time.Second
+)
+
+// ErrConfig means that a home agent cannot be made of the configuration given.
+var ErrConfig = errors.New("homeagent: unusable configuration")
+
+// Config is what a home agent is told by its administrator.
+type Config struct {
+	// Address is the home agent's unicast address, the one in registrations and outer headers.
+	Address netip.Addr
+	// HomeNetworks are the networks that home addresses are of. No care-of address may be in one.
+	HomeNetworks []netip.Prefix
+	// MobileNodes are those that are served.
+	MobileNodes []MobileNode
+	// ForeignAgents are those with which security associations exist. Others are served without.
+	ForeignAgents []ForeignAgent
+	// Internal makes this an i-HA (RFC 5265 §4.3): requests from outside TrustedNetworks are discarded silently, and every
+	// reply carries the Trusted Networks Configured extension. With no networks configured everything is discarded.
+	Internal bool
+	// TrustedNetworks are those of an i-HA; none by default.
+	TrustedNetworks []netip.Prefix
+	// RefusedNetworks are those whose requests are discarded silently, as an x-HA may do with the internal network's
+	// (RFC 5265 §3.7).
+	RefusedNetworks []netip.Prefix
+	// MaxLifetime is the longest lifetime granted, in whole seconds; DefaultMaxLifetime when zero.
+	MaxLifetime time.Duration
+	// Tolerance of timestamps; DefaultTolerance when zero.
+	Tolerance time.Duration
+	// SimultaneousBindings is how many bindings a mobile node may have at once. Under 2, simultaneous bindings are not
+	// supported, and registrations are accepted with code 1.
+	SimultaneousBindings int
+	// MaxBindings limits the bindings of all mobile nodes together (code 130); 0 means no limit.
+	MaxBindings int
+	// NoReverseTunnel denies requests with the T bit (code 137); RequireReverseTunnel those without (code 138).
+	NoReverseTunnel, RequireReverseTunnel bool
+	// NoUDPTunnel turns UDP tunnelling (RFC 3519) off; NoForcedUDPTunnel denies it where there is no NAT (code 129).
+	NoUDPTunnel, NoForcedUDPTunnel bool
+	// KeepAlive is the interval that mobile nodes are told to keep NAT mappings alive by; 0 leaves them theirs.
+	KeepAlive time.Duration
+	// AllowRelayedCoLocated accepts a co-located care-of address from another source address without UDP tunnelling: a
+	// foreign agent with the R bit relays so. Otherwise that is denied (code 129; RFC 3519 §4.6.1), since it is usually a
+	// NAT that the tunnel could not pass.
+	AllowRelayedCoLocated bool
+}
+
+// MobileNode is one mobile node that the home agent serves.
+type MobileNode struct {
+	// HomeAddress is its home address.
+	HomeAddress netip.Addr
+	// Associations are its security associations, told apart by SPI. Replies to requests with an unknown SPI are
+	// authenticated with the first.
+	Associations []*auth.SecurityAssociation
+}
+
+// ForeignAgent is a foreign agent that shares a security association with the home agent.
+type ForeignAgent struct {
+	// Address is the care-of address that it relays requests from.
+	Address netip.Addr
+	// Association is the security association; its SPI goes into replies.
+	Association *auth.SecurityAssociation
+}
+
+// check returns the configuration with its defaults, or an error that wraps ErrConfig.
+func (c Config) check() (Config, error) {
+	fail := func(format string, a ...any) (Config, error) {
+		return Config{}, fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, a...))
+	}
+	if !usable(c.Address) {
+		return fail("address %v: expected a unicast IPv4 address", c.Address)
+	}
+	for _, list := range [][]netip.Prefix{c.HomeNetworks, c.TrustedNetworks, c.RefusedNetworks} {
+		for _, p := range list {
+			if !p.IsValid() || !p.Addr().Is4() || p != p.Masked() {
+				return fail("network %v: expected an IPv4 prefix without host bits", p)
+			}
+		}
+	}
+	if len(c.TrustedNetworks) > 0 && !c.Internal {
+		return fail("trusted networks belong to an internal home agent")
+	}
+	seen := make(map[netip.Addr]bool)
+	for _, n := range c.MobileNodes {
+		switch {
+		case !contains(c.HomeNetworks, n.HomeAddress):
+			return fail("home address %v is in none of the home networks %v", n.HomeAddress, c.HomeNetworks)
+		case n.HomeAddress == c.Address:
+			return fail("home address %v is the home agent's own", n.HomeAddress)
+		case seen[n.HomeAddress]:
+			return fail("home address %v is configured twice", n.HomeAddress)
+		case len(n.Associations) == 0:
+			return fail("mobile node %v has no security association", n.HomeAddress)
+		}
+		seen[n.HomeAddress] = true
+		spis := make(map[uint32]bool)
+		for _, a := range n.Associations {
+			if a == nil || spis[a.SPI()] {
+				return fail("mobile node %v has a security association twice, or an empty one", n.HomeAddress)
+			}
+			spis[a.SPI()] = true
+		}
+	}
+	agents := make(map[netip.Addr]bool)
+	for _, f := range c.ForeignAgents {
+		if !usable(f.Address) || f.Association == nil || agents[f.Address] {
+			return fail("foreign agent %v: expected one unicast IPv4 address and a security association each", f.Address)
+		}
+		agents[f.Address] = true
+	}
+	if c.MaxLifetime == 0 {
+		c.MaxLifetime = DefaultMaxLifetime
+	}
+	if c.MaxLifetime < time.Second || c.MaxLifetime > InfiniteLifetime {
+		return fail("longest lifetime %v: expected 1s to %v", c.MaxLifetime, InfiniteLifetime)
+	}
+	if c.Tolerance == 0 {
+		c.Tolerance = DefaultTolerance
+	}
+	if c.Tolerance < MinTolerance {
+		return fail("timestamp tolerance %v: expected at least %v (RFC 5944 §5.7.1)", c.Tolerance, MinTolerance)
+	}
+	if c.KeepAlive < 0 || c.KeepAlive > 0xffff*time.Second {
+		return fail("keepalive interval %v: expected 0 to %v", c.KeepAlive, 0xffff*time.Second)
+	}
+	if c.NoReverseTunnel && c.RequireReverseTunnel {
+		return fail("reverse tunnels cannot be both refused and required")
+	}
+	return c, nil
+}
+
+// usable reports whether a can be a host's address that this agent sends to.
+func usable(a netip.Addr) bool {
+	return a.Is4() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a.As4()[0] < 240
+}
+
+func contains(networks []netip.Prefix, a netip.Addr) bool {
+	for _, n := range networks {
+		if n.Contains(a) {
+			return true
+		}
+	}
+	return false
+}

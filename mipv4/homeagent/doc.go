@@ -1,0 +1,22 @@
+// Package homeagent is a Mobile IPv4 home agent without its sockets: the machine that answers registration requests, and
+// the table of bindings that the data path reads.
+//
+// Purpose: Machine takes registration requests and yields replies, and keeps the mobility bindings and their lifetimes.
+// Table is what the machine makes of them for the data path: for each home address the tunnels that its packets go
+// into, which are also the only ones that its packets may come out of. A driver (stack/agent) owns flows, timers and the
+// TUN device.
+//
+// Specification: RFC 5944 §3.8 (home agent), §4.2.3 (unicast routing), §5.7.1 (replay protection by timestamps); RFC 3024
+// §4.3 (reverse tunnels, codes 137 to 139, the check of outer and inner source); RFC 3519 §3, §4.6 and §4.11 (UDP
+// tunnelling, NAT detection, F and R flags); RFC 5265 §4.3 (trusted networks) and §3.7 (an x-HA that refuses requests
+// from inside). RFC 5944 says of the bit x both that it is ignored (§3.3) and that requests with it must be denied
+// (§3.8.2.1): they are denied with code 134; the bit r, Van Jacobson compression in RFC 2002, is ignored. RFC 3519 says of
+// a UDP Tunnel Request whose field Reserved 3 is not zero both that it is skipped (§3.1.3, MUST) and that the request is
+// denied (§4.6.1, SHOULD): it is skipped. Left out on purpose: nonces (§5.7.2, optional), dynamic home addresses and home
+// agents, revocation, minimal and GRE encapsulation, broadcast (the B bit is ignored, as §3.8.2 allows), and proxy ARP for
+// a home network that is a real link; they have their own issues.
+//
+// Concurrency: a Machine belongs to one goroutine. A Table may be read by any number of goroutines without locks.
+//
+// Ownership: requests are borrowed for the call; replies own their octets.
+package homeagent

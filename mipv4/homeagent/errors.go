@@ -1,0 +1,52 @@
+package homeagent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"mipvpn/mipv4/wire"
+)
+
+// Reasons for which a request is discarded without an answer.
+var (
+	// ErrUntrustedSource: the request came from outside the trusted networks of an internal home agent (RFC 5265 §4.3). It
+	// is worth a look by the administrator: a firewall lets requests in.
+	ErrUntrustedSource = errors.New("homeagent: registration request from an untrusted network")
+	// ErrRefusedSource: the request came from a network whose requests are refused (RFC 5265 §3.7).
+	ErrRefusedSource = errors.New("homeagent: registration request from a refused network")
+	// ErrUnknownMobileNode: no security association with the mobile node (RFC 5944 §3.8.2.1 a).
+	ErrUnknownMobileNode = errors.New("homeagent: unknown mobile node")
+	// ErrNotAuthorized: no authorization-enabling extension (RFC 5944 §3.8.2.1 a).
+	ErrNotAuthorized = errors.New("homeagent: no Mobile-Home Authentication extension")
+	// ErrForeignHome: a Foreign-Home Authentication extension that is not valid, or of a foreign agent without a security
+	// association (RFC 5944 §3.8.2.1 a and d).
+	ErrForeignHome = errors.New("homeagent: Foreign-Home Authentication extension that cannot be verified")
+	// ErrRateLimited: a request that failed authentication came within a second of another one for the same mobile node.
+	ErrRateLimited = errors.New("homeagent: too many requests that fail authentication")
+	// ErrSource: the datagram's source is no address that can be answered.
+	ErrSource = errors.New("homeagent: source address cannot be answered")
+)
+
+// Denied is the error for a request that was answered with a denial.
+type Denied struct {
+	// Code is the code of the reply.
+	Code wire.Code
+	// HomeAddress is the request's, Source where it came from.
+	HomeAddress netip.Addr
+	Source      netip.AddrPort
+	// Err says more, and may be nil.
+	Err error
+}
+
+// Error names the code, the mobile node and where the request came from.
+func (d *Denied) Error() string {
+	s := fmt.Sprintf("homeagent: registration of %v from %v denied with code %v", d.HomeAddress, d.Source, d.Code)
+	if d.Err != nil {
+		s += ": " + d.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (d *Denied) Unwrap() error { return d.Err }

@@ -1,0 +1,117 @@
+package homeagent
+
+import (
+	"net/netip"
+	"time"
+
+	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/tunnel"
+	"mipvpn/tun/link"
+)
+
+// Machine is the home agent's protocol machine.
+type Machine struct {
+	cfg    Config
+	nodes  map[netip.Addr]*node
+	agents map[netip.Addr]*auth.SecurityAssociation
+	table  Table
+	queue  expiries
+	count  int // bindings
+
+	transmits []Transmit
+	events    []Event
+}
+
+// Request is a registration request as it arrived.
+type Request struct {
+	// Source is where it came from: the reply goes there.
+	Source netip.AddrPort
+	// Destination is the address it was sent to, or the zero Addr for the home agent's own. A request that was broadcast
+	// on the home network is denied with code 136 (RFC 5944 §3.8.2.1).
+	Destination netip.Addr
+	// Payload is that of the UDP datagram.
+	Payload []byte
+}
+
+// Transmit is a reply to be sent from the home agent's address and port 434.
+type Transmit struct {
+	// To is the request's source.
+	To netip.AddrPort
+	// Payload of the UDP datagram.
+	Payload []byte
+}
+
+// New returns a home agent without bindings. Errors wrap ErrConfig.
+func New(cfg Config) (*Machine, error) {
+	cfg, err := cfg.check()
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{cfg: cfg, nodes: make(map[netip.Addr]*node), agents: make(map[netip.Addr]*auth.SecurityAssociation)}
+	for _, n := range cfg.MobileNodes {
+		m.nodes[n.HomeAddress] = &node{home: n.HomeAddress, associations: n.Associations}
+	}
+	for _, f := range cfg.ForeignAgents {
+		m.agents[f.Address] = f.Association
+	}
+	return m, nil
+}
+
+// Table returns the bindings for the data path. It is the same for the machine's whole life.
+func (m *Machine) Table() *Table { return &m.table }
+
+// HandleKeepalive takes a keepalive, already decapsulated and checked to be an echo request from the home address to the
+// home agent, that came from remote: the first one binds a tunnel that is half bound (RFC 3519 §4.6, R flag).
+func (m *Machine) HandleKeepalive(_ link.Instant, home netip.Addr, remote netip.AddrPort) {
+	n := m.nodes[home]
+	if n == nil || remote.Port() == 0 {
+		return
+	}
+	for _, b := range n.bindings {
+		if b.tunnel.HalfBound() && b.tunnel.Remote.Addr() == remote.Addr() {
+			b.tunnel = &Tunnel{Encapsulation: tunnel.UDP, Remote: remote, ReverseTunnel: b.tunnel.ReverseTunnel}
+			m.table.set(home, n.tunnels())
+			return
+		}
+	}
+}
+
+// HandleTimeout deletes the bindings whose lifetimes have ended (RFC 5944 §4.2.3). No reply is sent about that.
+func (m *Machine) HandleTimeout(now link.Instant) {
+	for len(m.queue) > 0 && m.queue[0].until <= now.Boot {
+		b := m.queue[0]
+		m.remove(b, Expired)
+		m.table.set(b.node.home, b.node.tunnels())
+	}
+}
+
+// PollTransmit returns the next reply to send.
+func (m *Machine) PollTransmit() (Transmit, bool) {
+	if len(m.transmits) == 0 {
+		return Transmit{}, false
+	}
+	t := m.transmits[0]
+	m.transmits = m.transmits[1:]
+	return t, true
+}
+
+// PollEvent returns the next event.
+func (m *Machine) PollEvent() (Event, bool) {
+	if len(m.events) == 0 {
+		return Event{}, false
+	}
+	e := m.events[0]
+	m.events = m.events[1:]
+	return e, true
+}
+
+// Deadline returns the boot time at which HandleTimeout wants to be called, and false while no binding can expire.
+func (m *Machine) Deadline() (time.Duration, bool) {
+	if len(m.queue) == 0 {
+		return 0, false
+	}
+	return m.queue[0].until, true
+}
+
+// Err returns nil: no input kills a home agent.
+func (m *Machine) Err() error { return nil }

@@ -1,0 +1,50 @@
+package homeagent
+
+import (
+	"time"
+
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+)
+
+// deny answers the request with a denial and returns it as an error.
+func (m *Machine) deny(q *request, code wire.Code, why error) error {
+	m.reply(q, code, q.Lifetime, nil)
+	return &Denied{Code: code, HomeAddress: q.HomeAddress, Source: q.source, Err: why}
+}
+
+// answerDuplicate repeats the answer to the request that the binding came from, with what is left of its lifetime.
+func (m *Machine) answerDuplicate(now link.Instant, q *request, b *binding) error {
+	lifetime := b.granted
+	if lifetime != wire.LifetimeInfinite {
+		lifetime = uint16(max(0, b.until-now.Boot) / time.Second)
+	}
+	m.reply(q, m.accepted(), lifetime, b.udpReply)
+	return nil
+}
+
+// reply queues the reply to a request, its extensions in the order of RFC 5944 §3.8.3.3.
+func (m *Machine) reply(q *request, code wire.Code, lifetime uint16, udp *wire.UDPTunnelReply) {
+	r := q.Reply(code, lifetime)
+	r.HomeAgent = m.cfg.Address
+	if m.cfg.Internal {
+		r.Extensions = append(r.Extensions, wire.TrustedNetworksConfigured()) // in every reply to a trusted network (RFC 5265 §4.3)
+	}
+	// The answer to a mobile node's UDP Tunnel Request is covered by its authentication; a foreign agent's stands behind.
+	if udp != nil && q.CoLocated() {
+		r.Extensions = append(r.Extensions, udp.Extension())
+	}
+	message, err := r.Append(make([]byte, 0, 128))
+	if err != nil {
+		return // the addresses are IPv4 and the extensions of fixed lengths, so that nothing can fail
+	}
+	message = q.association.AppendExtension(message, wire.ExtMobileHomeAuthentication)
+	if udp != nil && !q.CoLocated() {
+		e := udp.Extension()
+		message = append(append(message, uint8(e.Type), uint8(len(e.Data))), e.Data...)
+	}
+	if q.foreign != nil {
+		message = q.foreign.AppendExtension(message, wire.ExtForeignHomeAuthentication)
+	}
+	m.transmits = append(m.transmits, Transmit{To: q.source, Payload: message})
+}

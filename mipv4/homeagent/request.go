@@ -1,0 +1,247 @@
+package homeagent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/tunnel"
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+)
+
+// refusalInterval is the least time between two replies to requests for one mobile node that failed authentication.
+const refusalInterval = time.Second
+
+// request is a request on its way through the checks.
+type request struct {
+	*wire.RegistrationRequest
+	source        netip.AddrPort
+	raw           []byte
+	node          *node
+	covered, rest wire.Extensions
+	association   *auth.SecurityAssociation // with the mobile node, for the reply
+	foreign       *auth.SecurityAssociation // with the foreign agent; nil without one
+}
+
+// HandleRequest takes a registration request (RFC 5944 §3.8.2). It returns nil when the registration was accepted, a
+// *Denied when it was answered with a denial, and another error when the request was discarded without an answer: one
+// of this package's sentinels, or one of package wire's for what is no well-formed request.
+func (m *Machine) HandleRequest(now link.Instant, r Request) error {
+	from := r.Source.Addr()
+	switch {
+	case m.cfg.Internal && !contains(m.cfg.TrustedNetworks, from):
+		return fmt.Errorf("%w: %v is in none of %v", ErrUntrustedSource, from, m.cfg.TrustedNetworks)
+	case contains(m.cfg.RefusedNetworks, from):
+		return fmt.Errorf("%w: %v", ErrRefusedSource, from)
+	case !usable(from) || r.Source.Port() == 0 || from == m.cfg.Address:
+		return fmt.Errorf("%w: %v", ErrSource, r.Source)
+	}
+	parsed, err := wire.ParseRegistrationRequest(r.Payload)
+	if err != nil {
+		return err
+	}
+	q := &request{RegistrationRequest: parsed, source: r.Source, raw: r.Payload, foreign: m.agents[from]}
+	if q.node = m.nodes[q.HomeAddress]; q.node == nil {
+		return fmt.Errorf("%w: home address %v from %v", ErrUnknownMobileNode, q.HomeAddress, r.Source)
+	}
+	if err := m.authenticate(now, q); err != nil {
+		return err
+	}
+	if answered, err := m.checkReplay(now, q); answered {
+		return err
+	}
+	if err := m.checkForeignHome(q); err != nil {
+		return err
+	}
+	if q.HomeAgent != m.cfg.Address || r.Destination.IsValid() && r.Destination != m.cfg.Address {
+		return m.deny(q, wire.CodeUnknownHomeAgent, fmt.Errorf("home agent field %v, sent to %v", q.HomeAgent, r.Destination))
+	}
+	if q.Flags.Has(wire.FlagReservedX) {
+		return m.deny(q, wire.CodePoorlyFormedRequest, errors.New("a reserved bit is set"))
+	}
+	if q.Deregistration() {
+		m.deregister(q)
+		return nil
+	}
+	return m.register(now, q)
+}
+
+// authenticate checks the authorization-enabling extension (RFC 5944 §3.8.2.1 a and d).
+func (m *Machine) authenticate(now link.Instant, q *request) error {
+	var ok bool
+	if q.covered, q.rest, ok = q.Extensions.Authorized(); !ok {
+		return fmt.Errorf("%w: home address %v from %v", ErrNotAuthorized, q.HomeAddress, q.source)
+	}
+	if q.foreign == nil && q.Extensions.Count(wire.ExtForeignHomeAuthentication) > 0 {
+		return fmt.Errorf("%w: no security association with %v", ErrForeignHome, q.source.Addr())
+	}
+	at := len(q.covered) - 1
+	extension, err := wire.ParseAuthentication(q.covered[at])
+	if err != nil {
+		return err
+	}
+	q.association = q.node.association(extension.SPI)
+	if q.association == nil {
+		err = fmt.Errorf("%w %d", auth.ErrSPI, extension.SPI)
+		q.association = q.node.associations[0]
+	} else {
+		err = q.association.Verify(q.raw, q.Offset(at), wire.ExtMobileHomeAuthentication)
+	}
+	if err == nil {
+		return nil
+	}
+	if q.foreign != nil && m.verifyForeignHome(q) != nil {
+		return fmt.Errorf("%w: and %w", ErrForeignHome, err)
+	}
+	n := q.node
+	if n.everRefused && now.Since(n.refused) < refusalInterval {
+		return fmt.Errorf("%w: home address %v from %v: %w", ErrRateLimited, q.HomeAddress, q.source, err)
+	}
+	n.refused, n.everRefused = now.Boot, true
+	return m.deny(q, wire.CodeMobileNodeAuthentication, err)
+}
+
+// checkReplay checks the timestamp (RFC 5944 §3.8.2.1 b, §5.7.1). answered is set when the request must not be looked at
+// further: it was denied, or it duplicates an accepted one and got that one's answer again.
+func (m *Machine) checkReplay(now link.Instant, q *request) (answered bool, err error) {
+	off := q.Identification.Time().Sub(now.Wall)
+	fresh := off <= m.cfg.Tolerance && off >= -m.cfg.Tolerance
+	if fresh && q.Identification > q.node.last {
+		q.node.last = q.Identification
+		return false, nil
+	}
+	if fresh && !q.Deregistration() {
+		// A duplicate must not extend the lifetime (RFC 5944 §3.8.2.2); whoever sent it changes nothing by it.
+		if b := q.node.binding(q.CareOfAddress); b != nil && b.identification == q.Identification {
+			return true, m.answerDuplicate(now, q, b)
+		}
+	}
+	q.RegistrationRequest.Identification = q.Identification.WithHigh(wire.IdentificationAt(now.Wall))
+	if fresh {
+		err = fmt.Errorf("timestamp is not later than the last one accepted")
+	} else {
+		err = fmt.Errorf("timestamp is %v off this agent's clock, %v is tolerated", off.Round(time.Millisecond), m.cfg.Tolerance)
+	}
+	return true, m.deny(q, wire.CodeIdentificationMismatch, err)
+}
+
+// checkForeignHome checks the foreign agent's extension where there is a security association (RFC 5944 §3.8.2.1 c).
+func (m *Machine) checkForeignHome(q *request) error {
+	if q.foreign == nil || q.Deregistration() {
+		return nil
+	}
+	if err := m.verifyForeignHome(q); err != nil {
+		return m.deny(q, wire.CodeForeignAgentAuthentication, err)
+	}
+	return nil
+}
+
+// verifyForeignHome wants exactly one Foreign-Home Authentication extension, behind the mobile node's, that is valid.
+func (m *Machine) verifyForeignHome(q *request) error {
+	if n := q.Extensions.Count(wire.ExtForeignHomeAuthentication); n != 1 {
+		return fmt.Errorf("expected one %v extension, found %d", wire.ExtForeignHomeAuthentication, n)
+	}
+	at := q.Extensions.Index(wire.ExtForeignHomeAuthentication)
+	if at < len(q.covered) {
+		return fmt.Errorf("%v stands before %v", wire.ExtForeignHomeAuthentication, wire.ExtMobileHomeAuthentication)
+	}
+	return q.foreign.Verify(q.raw, q.Offset(at), wire.ExtForeignHomeAuthentication)
+}
+
+// deregister takes bindings back (RFC 5944 §3.8.2.2).
+func (m *Machine) deregister(q *request) {
+	n := q.node
+	for i := len(n.bindings) - 1; i >= 0; i-- {
+		if b := n.bindings[i]; q.DeregistersAll() || b.careOf == q.CareOfAddress {
+			m.remove(b, Deregistered)
+		}
+	}
+	m.table.set(n.home, n.tunnels())
+	m.reply(q, m.accepted(), 0, nil)
+}
+
+// register makes or renews a binding (RFC 5944 §3.8.2.2), if the request can be accommodated.
+func (m *Machine) register(now link.Instant, q *request) error {
+	if !usable(q.CareOfAddress) || q.CareOfAddress == m.cfg.Address || q.CareOfAddress == q.HomeAddress {
+		return m.deny(q, wire.CodePoorlyFormedRequest, fmt.Errorf("care-of address %v", q.CareOfAddress))
+	}
+	if contains(m.cfg.HomeNetworks, q.CareOfAddress) {
+		// It would be tunnelled again, and in the worst case for ever (RFC 2003 §3.2).
+		return m.deny(q, wire.CodeProhibited, fmt.Errorf("care-of address %v is in a home network", q.CareOfAddress))
+	}
+	t, udp, code, err := m.chooseTunnel(q)
+	if code != wire.CodeAccepted {
+		return m.deny(q, code, err)
+	}
+	n := q.node
+	old := n.binding(q.CareOfAddress)
+	others := len(n.bindings)
+	if old != nil {
+		others--
+	}
+	keep := q.Flags.Has(wire.FlagSimultaneous) && m.simultaneous()
+	if keep && others+1 > m.cfg.SimultaneousBindings {
+		return m.deny(q, wire.CodeTooManyBindings, fmt.Errorf("%d bindings are allowed", m.cfg.SimultaneousBindings))
+	}
+	after := m.count + 1
+	if old != nil {
+		after--
+	}
+	if !keep {
+		after -= others
+	}
+	if m.cfg.MaxBindings > 0 && after > m.cfg.MaxBindings {
+		return m.deny(q, wire.CodeInsufficientResources, fmt.Errorf("%d bindings are held", m.count))
+	}
+	changed := false
+	if !keep {
+		for i := len(n.bindings) - 1; i >= 0; i-- {
+			if b := n.bindings[i]; b != old {
+				m.remove(b, Replaced)
+				changed = true
+			}
+		}
+	}
+	kind := Renewed
+	b := old
+	if b == nil {
+		b = &binding{node: n, careOf: q.CareOfAddress, index: -1}
+		n.bindings = append(n.bindings, b)
+		m.count++
+		kind, changed = Registered, true
+	}
+	if b.tunnel == nil || !b.tunnel.same(t) && !t.continues(b.tunnel) {
+		b.tunnel, changed = t, true
+	}
+	b.identification, b.udpReply = q.Identification, udp
+	m.schedule(b, now.Boot, m.grant(q.Lifetime))
+	if changed {
+		m.table.set(n.home, n.tunnels())
+	}
+	m.event(b, kind)
+	m.reply(q, m.accepted(), b.granted, udp)
+	return nil
+}
+
+// continues reports whether t, a tunnel that is half bound, asks for what old has already learnt the port of.
+func (t *Tunnel) continues(old *Tunnel) bool {
+	return t.HalfBound() && old.Encapsulation == tunnel.UDP && old.Remote.Addr() == t.Remote.Addr() && old.ReverseTunnel == t.ReverseTunnel
+}
+
+// grant returns the lifetime in seconds that is granted when the given one is asked for.
+func (m *Machine) grant(asked uint16) uint16 {
+	return min(asked, uint16(m.cfg.MaxLifetime/time.Second))
+}
+
+func (m *Machine) simultaneous() bool { return m.cfg.SimultaneousBindings >= 2 }
+
+// accepted returns the code of acceptance (RFC 5944 §3.8.3.2): 1 where simultaneous bindings are not supported.
+func (m *Machine) accepted() wire.Code {
+	if m.simultaneous() {
+		return wire.CodeAccepted
+	}
+	return wire.CodeAcceptedSimultaneousUnsupported
+}
