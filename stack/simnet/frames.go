@@ -1,0 +1,80 @@
+package simnet
+
+import (
+	"fmt"
+	"slices"
+
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// frames implements link.Frames.
+type frames struct {
+	callee
+	nic  *NIC
+	recv link.Receiver
+}
+
+// OpenFrames implements link.Host.
+func (h *Host) OpenFrames(index int, recv link.Receiver) (link.Frames, error) {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	c := h.nic(index)
+	if c == nil {
+		return nil, fmt.Errorf("simnet: open frames on interface %d of %s: %w", index, h.name, ErrNotFound)
+	}
+	f := &frames{nic: c, recv: recv}
+	c.frames = append(c.frames, f)
+	return f, nil
+}
+
+// Out implements link.Frames.
+func (f *frames) Out(c link.Class) link.Sender { return frameSender{f, c} }
+
+// Hardware implements link.Frames.
+func (f *frames) Hardware() packet.HardwareAddr { return f.nic.hw }
+
+// Close implements link.Frames.
+func (f *frames) Close() error {
+	n := f.nic.host.net
+	n.mu.Lock()
+	f.nic.frames = slices.DeleteFunc(slices.Clone(f.nic.frames), func(o *frames) bool { return o == f })
+	n.mu.Unlock()
+	n.retire(&f.callee)
+	return nil
+}
+
+type frameSender struct {
+	f *frames
+	c link.Class
+}
+
+// Send implements link.Sender: one frame for each packet, to its Hardware.
+func (s frameSender) Send(b *packet.Batch) error {
+	c := s.f.nic
+	n := c.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	defer b.Release()
+	switch {
+	case s.f.closed || n.closed:
+		return fmt.Errorf("simnet: send a frame on %s: %w", c.fullName(), errClosed)
+	case !c.up():
+		c.host.drops.Count(packet.DropSendFailed, b.Len())
+		return fmt.Errorf("simnet: send a frame on %s: %w", c.fullName(), ErrLinkDown)
+	case c.host.asleep:
+		return nil
+	}
+	var first error
+	for _, p := range b.Bufs {
+		if p.Len() > c.mtu {
+			c.host.drops.Count(packet.DropTooBig, 1)
+			if first == nil {
+				first = fmt.Errorf("simnet: send a frame of %d octets on %s: %w", p.Len(), c.fullName(), ErrTooBig)
+			}
+			continue
+		}
+		c.wire.transmit(c, frame{src: c.hw, dst: p.Hardware, packet: slices.Clone(p.Bytes())}, s.c == link.Plaintext)
+	}
+	return first
+}
