@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -274,36 +275,63 @@ func (l *Lab) Address(iface string) (netip.Prefix, error) {
 	return netip.PrefixFrom(addrOf(addrs[0].IP), ones), nil
 }
 
-// AwaitAddress waits until the laptop has an address on the interface that lies in the network.
+// AwaitAddress waits until the laptop has an address on the interface that lies in the network, and a default route
+// through it.
 func (l *Lab) AwaitAddress(ctx context.Context, iface string, network netip.Prefix) (netip.Prefix, error) {
-	return l.await(ctx, iface, "an address of "+network.String(), func(p netip.Prefix) bool {
-		return p.IsValid() && network.Contains(p.Addr())
+	return l.await(ctx, iface, "an address of "+network.String(), func(p netip.Prefix, routed bool) bool {
+		return routed && p.IsValid() && network.Contains(p.Addr())
 	})
 }
 
 // AwaitNoAddress waits until the laptop has no address on the interface.
 func (l *Lab) AwaitNoAddress(ctx context.Context, iface string) error {
-	_, err := l.await(ctx, iface, "no address", func(p netip.Prefix) bool { return !p.IsValid() })
+	_, err := l.await(ctx, iface, "no address", func(p netip.Prefix, _ bool) bool { return !p.IsValid() })
 	return err
 }
 
-func (l *Lab) await(ctx context.Context, iface, what string, good func(netip.Prefix) bool) (netip.Prefix, error) {
-	updates := make(chan netlink.AddrUpdate, 64)
+func (l *Lab) await(ctx context.Context, iface, what string, good func(p netip.Prefix, routed bool) bool) (netip.Prefix, error) {
+	addrs, routes := make(chan netlink.AddrUpdate, 64), make(chan netlink.RouteUpdate, 64)
 	done := make(chan struct{})
 	defer close(done)
 	ns := netns.NsHandle(l.boxes[Laptop].FD())
-	if err := netlink.AddrSubscribeWithOptions(updates, done, netlink.AddrSubscribeOptions{Namespace: &ns, ListExisting: true}); err != nil {
-		return netip.Prefix{}, fmt.Errorf("topology: watching addresses: %w", err)
+	err := errors.Join(
+		netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{Namespace: &ns}),
+		netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{Namespace: &ns}))
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("topology: watching addresses and routes: %w", err)
 	}
 	for {
 		p, err := l.Address(iface)
-		if err != nil || good(p) {
+		if err != nil {
+			return p, err
+		}
+		routed, err := l.routed(iface)
+		if err != nil || good(p, routed) {
 			return p, err
 		}
 		select {
 		case <-ctx.Done():
 			return netip.Prefix{}, fmt.Errorf("topology: waiting for %s on the laptop's %s, which has %v: %w", what, iface, p, ctx.Err())
-		case <-updates:
+		case <-addrs:
+		case <-routes:
 		}
 	}
+}
+
+// routed reports whether the laptop has a default route through the interface.
+func (l *Lab) routed(iface string) (bool, error) {
+	h, err := l.boxes[Laptop].Netlink()
+	if err != nil {
+		return false, err
+	}
+	defer h.Close()
+	link, err := h.LinkByName(iface)
+	if err != nil {
+		return false, err
+	}
+	all, err := h.RouteList(link, unix.AF_INET)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(all, func(r netlink.Route) bool { return r.Gw != nil && (r.Dst == nil || r.Dst.IP.IsUnspecified()) }), nil
 }

@@ -7,8 +7,10 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"mipvpn/cmd/miplab/internal/space"
@@ -263,20 +265,46 @@ func (l *Lab) Plug(iface string, w Wire) error {
 	return nil
 }
 
-// Unplug pulls the cable of the laptop's interface.
+// Unplug pulls the cable of the laptop's interface and waits until the laptop's kernel has said so: a cable that is back
+// sooner would go unnoticed by everybody, since notices of carrier are gathered.
 func (l *Lab) Unplug(iface string) error {
+	fail := func(err error) error { return fmt.Errorf("topology: unplugging the laptop's %s: %w", iface, err) }
 	end, err := l.wires.LinkByName(cable(Laptop, iface))
 	if err != nil {
-		return fmt.Errorf("topology: the laptop's %s: %w", iface, err)
+		return fail(err)
+	}
+	updates := make(chan netlink.LinkUpdate, 64)
+	done := make(chan struct{})
+	defer close(done)
+	ns := netns.NsHandle(l.boxes[Laptop].FD())
+	if err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{Namespace: &ns, ListExisting: true}); err != nil {
+		return fail(err)
 	}
 	if err := errors.Join(l.wires.LinkSetDown(end), l.wires.LinkSetNoMaster(end)); err != nil {
-		return fmt.Errorf("topology: unplugging the laptop's %s: %w", iface, err)
+		return fail(err)
 	}
 	l.mu.Lock()
 	delete(l.plugged, iface)
 	l.mu.Unlock()
-	return nil
+	// The listing of what exists may show the state before or after; the last notice shows it after.
+	patience := time.After(noticeTime)
+	for {
+		select {
+		case u, ok := <-updates:
+			if !ok {
+				return fail(errors.New("the kernel's notices ended"))
+			}
+			if u.Link.Attrs().Name == iface && u.Link.Attrs().RawFlags&unix.IFF_LOWER_UP == 0 {
+				return nil
+			}
+		case <-patience:
+			return fail(errors.New("the kernel gave no notice of the lost carrier"))
+		}
+	}
 }
+
+// noticeTime is the most that the kernel takes to tell of a carrier; it gathers notices for up to a second.
+const noticeTime = 5 * time.Second
 
 // Plugged returns the wire that the laptop's interface is in, "" when in none.
 func (l *Lab) Plugged(iface string) Wire {
