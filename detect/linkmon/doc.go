@@ -1,0 +1,15 @@
+// Package linkmon watches the network interfaces: snapshots, hints that something may have changed, and what did.
+//
+// Purpose: events of the operating system are hints only. Whoever gets one takes a new snapshot and compares: Compare says
+// which interfaces' connection status has changed and why, which is what opens a new epoch (REQUIREMENTS DET-2). The first
+// hint after a quiet time is passed on at once, further ones at most every 100 ms.
+//
+// Specification: REQUIREMENTS DET-2. On Linux: rtnetlink for interfaces, IPv4 addresses, routes and neighbours, nl80211
+// for associations, a timerfd for resume from suspend and clock changes. Left out on purpose: IPv6; other systems, where
+// everything fails with ErrUnsupported.
+//
+// Concurrency: a Monitor may be used from several goroutines. Snapshot and Watch work on the network namespace of the
+// thread that calls them.
+//
+// Ownership: snapshots are the caller's.
+package linkmon

@@ -1,0 +1,16 @@
+// Package underlay is the operating system as the layers see it: the kernel implementation of link.Host.
+//
+// Purpose: Host gives the clock that counts suspend, timers on it, the interfaces, links of one interface whose flows are
+// kernel sockets, link-layer frames, TUN devices and the host's network settings. Every socket of a Host carries one of
+// two firewall marks by the class of what it sends, so that policy routing keeps it out of the TUN device and a kill
+// switch can tell plaintext from what may always leave.
+//
+// Specification: RFC 768 flows with segmentation offload, flows of the IP protocols 4 (RFC 2003), 47 (RFC 2784), 50
+// (RFC 4303), 55 (RFC 2004) and others over raw sockets, IPv4 in Ethernet frames (RFC 894) without ARP, which stays with
+// the kernel. Left out on purpose: IPv6; systems other than Linux, where NewHost says so.
+//
+// Concurrency: everything may be used from several goroutines. Each flow and each Frames has one receiving goroutine, a
+// Host has one for its timers.
+//
+// Ownership: as in package link. A Host, flow or device that is not closed keeps its goroutine and sockets.
+package underlay

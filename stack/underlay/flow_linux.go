@@ -1,0 +1,135 @@
+package underlay
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// flow is a UDP or raw socket bound to the link's address and, for a link of one interface, to that.
+//
+// Raw sockets have the kernel write the outer header on sending; on receipt it is stripped here. That one exists for a
+// protocol keeps the kernel from answering with ICMP protocol unreachable. No flow is connected in the kernel's sense: the
+// remote endpoint is checked here, so that a flow can be opened before there is a route and ICMP errors of strangers have
+// no effect on it.
+type flow struct {
+	*socket
+	host     *Host
+	protocol uint8
+	index    int
+	mtu      int // of the link
+	local    netip.AddrPort
+	remote   netip.AddrPort
+	recv     link.Receiver
+	tx       *transmitter
+	gso      atomic.Bool // UDP segmentation offload works here
+}
+
+var _ link.Flow = (*flow)(nil)
+
+func openFlow(k *kernelLink, spec link.FlowSpec, recv link.Receiver) (*flow, error) {
+	f := &flow{host: k.host, protocol: spec.Protocol, index: k.index, mtu: k.mtu, remote: spec.Remote, recv: recv}
+	err := f.open(k, spec)
+	if err != nil {
+		return nil, fmt.Errorf("underlay: open flow of protocol %d from %v port %d: %w", spec.Protocol, k.addr, spec.Port, err)
+	}
+	return f, nil
+}
+
+func (f *flow) open(k *kernelLink, spec link.FlowSpec) error {
+	if f.remote.IsValid() && !f.remote.Addr().Is4() {
+		return fmt.Errorf("remote address %v: expected IPv4", f.remote.Addr())
+	}
+	typ, protocol := unix.SOCK_DGRAM, 0
+	if spec.Protocol != packet.ProtocolUDP {
+		if spec.Port != 0 || f.remote.Port() != 0 {
+			return errors.New("a port was given for a protocol without ports")
+		}
+		if spec.Protocol == 0 {
+			return errors.New("protocol 0 cannot be opened")
+		}
+		if err := refuseKernelTunnel(spec.Protocol); err != nil {
+			return err
+		}
+		typ, protocol = unix.SOCK_RAW, int(spec.Protocol)
+	}
+	s, err := newSocket(unix.AF_INET, typ, protocol, k.host.opts.mark(link.Protected))
+	if err != nil {
+		return err
+	}
+	f.socket = s
+	if err := f.configure(k, spec); err != nil {
+		s.discard()
+		return err
+	}
+	f.tx = newTransmitter(s)
+	r := newFlowReceiver(f)
+	s.start(r.run)
+	return nil
+}
+
+func (f *flow) configure(k *kernelLink, spec link.FlowSpec) error {
+	if k.index != 0 {
+		if err := f.set("SO_BINDTOIFINDEX", unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, k.index); err != nil {
+			return err
+		}
+	}
+	for _, o := range []struct {
+		name   string
+		option int
+	}{{"IP_RECVTOS", unix.IP_RECVTOS}, {"IP_PKTINFO", unix.IP_PKTINFO}} {
+		if err := f.set(o.name, unix.IPPROTO_IP, o.option, 1); err != nil {
+			return err
+		}
+	}
+	if spec.Protocol == packet.ProtocolUDP {
+		// Old kernels have neither; everything then goes one by one.
+		_ = f.set("UDP_GRO", unix.IPPROTO_UDP, unix.UDP_GRO, 1)
+		f.gso.Store(f.control(func(fd int) error {
+			_, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
+			return err
+		}) == nil)
+	}
+	return f.control(func(fd int) error {
+		if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(spec.Port), Addr: k.addr.As4()}); err != nil {
+			return fmt.Errorf("bind: %w", err)
+		}
+		f.local = netip.AddrPortFrom(k.addr, 0)
+		if spec.Protocol != packet.ProtocolUDP {
+			return nil
+		}
+		sa, err := unix.Getsockname(fd)
+		if err != nil {
+			return fmt.Errorf("read the socket's name: %w", err)
+		}
+		if sa4, ok := sa.(*unix.SockaddrInet4); ok {
+			f.local = netip.AddrPortFrom(k.addr, uint16(sa4.Port))
+		}
+		return nil
+	})
+}
+
+func (f *flow) Local() netip.AddrPort { return f.local }
+
+func (f *flow) Remote() netip.AddrPort { return f.remote }
+
+func (f *flow) Close() error { return f.socket.close() }
+
+// overhead returns the octets of the headers that the kernel writes in front of a payload.
+func (f *flow) overhead() int {
+	if f.protocol == packet.ProtocolUDP {
+		return packet.IPv4Len + packet.UDPLen
+	}
+	return packet.IPv4Len
+}
+
+func (f *flow) Path(c link.Class) link.Path {
+	n := f.overhead()
+	return link.Path{Out: &flowSender{flow: f, class: c}, Overhead: n, MTU: f.mtu - n}
+}

@@ -1,0 +1,98 @@
+package underlay
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// defaultMTU is the MTU in octets that a link of no particular interface is taken to have.
+const defaultMTU = 1500
+
+// kernelLink is the link of one interface and address, or of one address on every interface.
+type kernelLink struct {
+	host  *Host
+	index int
+	addr  netip.Addr
+	mtu   int
+}
+
+func newKernelLink(h *Host, index int, addr netip.Addr) (*kernelLink, error) {
+	if !addr.Is4() || addr.IsUnspecified() {
+		return nil, fmt.Errorf("underlay: link of address %v: expected an IPv4 address of the host", addr)
+	}
+	k := &kernelLink{host: h, index: index, addr: addr, mtu: defaultMTU}
+	if index != 0 {
+		l, err := netlink.LinkByIndex(index)
+		if err != nil {
+			return nil, fmt.Errorf("underlay: link of interface %d: %w", index, err)
+		}
+		k.mtu = l.Attrs().MTU
+	}
+	return k, nil
+}
+
+func (k *kernelLink) Addr() netip.Addr { return k.addr }
+
+func (k *kernelLink) MTU() int { return k.mtu }
+
+func (k *kernelLink) Open(spec link.FlowSpec, recv link.Receiver) (fl link.Flow, err error) {
+	err = k.host.in(func() error {
+		f, err := openFlow(k, spec, recv)
+		if err == nil {
+			fl = f
+		}
+		return err
+	})
+	return fl, err
+}
+
+// kernelTunnels are the kinds of the kernel's own tunnel interfaces by the protocol they take.
+var kernelTunnels = map[uint8][]string{
+	packet.ProtocolIPIP: {"ipip"},
+	packet.ProtocolGRE:  {"gre", "gretap"},
+}
+
+// refuseKernelTunnel fails when an interface of the kernel that is up decapsulates the protocol from any sender, as the
+// fallback device tunl0 does once its module is loaded.
+func refuseKernelTunnel(protocol uint8) error {
+	kinds := kernelTunnels[protocol]
+	if kinds == nil {
+		return nil
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list interfaces: %w", err)
+	}
+	for _, l := range links {
+		if !isUp(l) {
+			continue
+		}
+		for _, kind := range kinds {
+			if l.Type() == kind && openRemote(l) {
+				return fmt.Errorf("%w: interface %s (%s) is up and takes protocol %d from any sender; take it down with: ip link set %s down",
+					ErrKernelDecapsulates, l.Attrs().Name, kind, protocol, l.Attrs().Name)
+			}
+		}
+	}
+	return nil
+}
+
+func isUp(l netlink.Link) bool { return l.Attrs().RawFlags&1 != 0 } // IFF_UP
+
+// openRemote reports whether a tunnel interface has no remote end and so takes packets from anybody.
+func openRemote(l netlink.Link) bool {
+	switch t := l.(type) {
+	case *netlink.Iptun:
+		return t.Remote == nil || t.Remote.IsUnspecified()
+	case *netlink.Gretun:
+		return t.Remote == nil || t.Remote.IsUnspecified()
+	case *netlink.Gretap:
+		return t.Remote == nil || t.Remote.IsUnspecified()
+	}
+	return true
+}

@@ -1,0 +1,100 @@
+package underlay
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// mmsghdr is struct mmsghdr of sendmmsg(2) and recvmmsg(2): a message, and how many octets of it went.
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+}
+
+// recvmmsg receives into msgs without blocking and returns how many messages came.
+func recvmmsg(fd uintptr, msgs []mmsghdr) (int, syscall.Errno) {
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
+}
+
+// sendmmsg sends msgs without blocking and returns how many went, or the error of the first.
+func sendmmsg(fd uintptr, msgs []mmsghdr) (int, syscall.Errno) {
+	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	return int(n), errno
+}
+
+// putSockaddr writes an IPv4 endpoint as the kernel's struct sockaddr_in; the port stands in network order.
+func putSockaddr(sa *unix.RawSockaddrInet4, to netip.AddrPort) {
+	sa.Family = unix.AF_INET
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&sa.Port))[:], to.Port())
+	sa.Addr = to.Addr().As4()
+}
+
+// sockaddr reads an endpoint out of struct sockaddr_in.
+func sockaddr(sa *unix.RawSockaddrInet4) netip.AddrPort {
+	port := binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&sa.Port))[:])
+	return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), port)
+}
+
+// control is room for the ancillary data of one message, aligned as cmsghdr wants it: up to three items on sending
+// (mark, TOS, segment size), four on receipt.
+type control [18]uint64
+
+func (c *control) bytes() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(c)), len(c)*8) }
+
+// putCmsg appends one ancillary item of n octets at off and returns its data and the offset after it.
+func (c *control) putCmsg(off, level, typ, n int) (data []byte, next int) {
+	b := c.bytes()
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[off]))
+	h.Level, h.Type = int32(level), int32(typ)
+	h.SetLen(unix.CmsgLen(n))
+	data = b[off+unix.CmsgLen(0) : off+unix.CmsgLen(n)]
+	return data, off + unix.CmsgSpace(n)
+}
+
+// ancillary is what a received message's ancillary data says.
+type ancillary struct {
+	tos       uint8
+	ifindex   int
+	segment   int  // octets of each datagram but the last in a UDP_GRO train; 0 for a single one
+	truncated bool // an item did not fit its own length
+}
+
+// parse reads the first n octets of c, as filled by the kernel.
+func (c *control) parse(n int) (a ancillary) {
+	b := c.bytes()
+	b = b[:min(n, len(b))]
+	for len(b) >= unix.SizeofCmsghdr {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+		length := int(h.Len)
+		if length < unix.CmsgLen(0) || length > len(b) {
+			a.truncated = true
+			return a
+		}
+		data := b[unix.CmsgLen(0):length]
+		switch {
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_TOS && len(data) >= 1:
+			a.tos = data[0]
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+			a.ifindex = int(int32(binary.NativeEndian.Uint32(data))) // struct in_pktinfo begins with ipi_ifindex
+		case h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
+			a.segment = int(int32(binary.NativeEndian.Uint32(data)))
+		}
+		next := unix.CmsgSpace(length - unix.CmsgLen(0))
+		if next > len(b) {
+			break
+		}
+		b = b[next:]
+	}
+	return a
+}
+
+// setName names the endpoint that the message goes to.
+func (m *mmsghdr) setName(sa *unix.RawSockaddrInet4) {
+	m.hdr.Name = (*byte)(unsafe.Pointer(sa))
+	m.hdr.Namelen = unix.SizeofSockaddrInet4
+}

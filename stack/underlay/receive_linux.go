@@ -1,0 +1,248 @@
+package underlay
+
+import (
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"mipvpn/tun/device/virtio"
+	"mipvpn/tun/packet"
+)
+
+// receiveMessages is the number of messages that one recvmmsg takes at most. Each may be a train of 64 datagrams.
+const receiveMessages = 16
+
+// slot is where one message is received: into a small Buf, and past its end into spill, which holds the rest of what is
+// longer. Pages of spill that were never needed take no memory.
+type slot struct {
+	head  []byte // what is received before the Buf: nothing for flows, the link-layer headers for frames
+	buf   *packet.Buf
+	spill []byte
+	iov   [3]unix.Iovec
+}
+
+// receiveSlots is the prepared memory for receiving on one socket, used by its receiving goroutine alone.
+type receiveSlots struct {
+	msgs    [receiveMessages]mmsghdr
+	slots   [receiveMessages]slot
+	names   [receiveMessages]unix.RawSockaddrLinklayer // the longer of the two kinds used
+	control [receiveMessages]control
+}
+
+// newReceiveSlots prepares for messages with headLen octets in front of what goes into the Buf.
+func newReceiveSlots(headLen int) *receiveSlots {
+	r := new(receiveSlots)
+	spill := make([]byte, receiveMessages*packet.LargeSize)
+	for i := range r.slots {
+		s := &r.slots[i]
+		s.head = make([]byte, headLen)
+		s.spill = spill[i*packet.LargeSize : (i+1)*packet.LargeSize]
+		r.refill(i)
+	}
+	return r
+}
+
+// refill makes slot i ready for the next message, with a fresh Buf if the last one has been taken.
+func (r *receiveSlots) refill(i int) {
+	s := &r.slots[i]
+	if s.buf == nil {
+		s.buf = packet.GetSmall()
+	}
+	n := 0
+	for _, p := range [][]byte{s.head, s.buf.Free(), s.spill} {
+		if len(p) == 0 {
+			continue
+		}
+		s.iov[n].Base = &p[0]
+		s.iov[n].SetLen(len(p))
+		n++
+	}
+	m := &r.msgs[i]
+	m.hdr = unix.Msghdr{
+		Name:    (*byte)(unsafe.Pointer(&r.names[i])),
+		Namelen: uint32(unsafe.Sizeof(r.names[i])),
+		Iov:     &s.iov[0],
+		Control: (*byte)(unsafe.Pointer(&r.control[i])),
+	}
+	m.hdr.SetIovlen(n)
+	m.hdr.SetControllen(int(unsafe.Sizeof(r.control[i])))
+}
+
+// take returns the n octets of slot i behind its head as one packet, without a copy when the Buf holds it all.
+func (r *receiveSlots) take(i, n int) *packet.Buf {
+	s := &r.slots[i]
+	if b := s.buf; n <= len(b.Free()) {
+		b.Extend(n)
+		s.buf = nil
+		return b
+	}
+	b := packet.GetLarge()
+	r.copyOut(i, 0, b.Extend(n))
+	return b
+}
+
+// copyOut copies len(to) octets from offset off behind the head of slot i.
+func (r *receiveSlots) copyOut(i, off int, to []byte) {
+	s := &r.slots[i]
+	free := s.buf.Free()
+	n := 0
+	if off < len(free) {
+		n = copy(to, free[off:])
+		off += n
+	}
+	copy(to[n:], s.spill[off-len(free):])
+}
+
+// release gives the Bufs back.
+func (r *receiveSlots) release() {
+	for i := range r.slots {
+		if b := r.slots[i].buf; b != nil {
+			b.Release()
+			r.slots[i].buf = nil
+		}
+	}
+}
+
+// flowReceiver is the receiving side of a flow.
+type flowReceiver struct {
+	flow  *flow
+	slots *receiveSlots
+	call  *receiveCall
+	batch *packet.Batch
+}
+
+func newFlowReceiver(f *flow) *flowReceiver {
+	slots := newReceiveSlots(0)
+	return &flowReceiver{flow: f, slots: slots, call: newReceiveCall(f.socket, slots.msgs[:])}
+}
+
+func (r *flowReceiver) run() {
+	defer r.slots.release()
+	for {
+		n, err := r.call.wait()
+		if err != nil {
+			return
+		}
+		r.batch = packet.GetBatch()
+		for i := range n {
+			r.message(i)
+			r.slots.refill(i)
+			if r.batch.Len() >= packet.BatchSize/2 && i < n-1 {
+				if !r.deliver() {
+					return
+				}
+				r.batch = packet.GetBatch()
+			}
+		}
+		if !r.deliver() {
+			return
+		}
+	}
+}
+
+// deliver hands the batch to the receiver and reports whether the flow is still open.
+func (r *flowReceiver) deliver() bool {
+	b := r.batch
+	r.batch = nil
+	if r.flow.closed.Load() {
+		b.Release()
+		return false
+	}
+	if b.Len() == 0 {
+		b.Forget()
+		return true
+	}
+	r.flow.recv(b)
+	return true
+}
+
+// message takes message i apart into packets of the batch.
+func (r *flowReceiver) message(i int) {
+	f, m := r.flow, &r.slots.msgs[i]
+	drops := f.host.opts.Drops
+	if m.hdr.Flags&unix.MSG_TRUNC != 0 {
+		drops.Count(packet.DropTooBig, 1)
+		return
+	}
+	peer := sockaddr((*unix.RawSockaddrInet4)(unsafe.Pointer(&r.slots.names[i])))
+	if f.remote.IsValid() && (peer.Addr() != f.remote.Addr() || f.protocol == packet.ProtocolUDP && peer.Port() != f.remote.Port()) {
+		drops.Count(packet.DropNoFlow, 1)
+		return
+	}
+	a := r.slots.control[i].parse(int(m.hdr.Controllen))
+	if f.index != 0 {
+		a.ifindex = f.index
+	}
+	n := int(m.len)
+	before := r.batch.Len()
+	switch {
+	case f.protocol != packet.ProtocolUDP:
+		r.raw(r.slots.take(i, n))
+	case a.segment <= 0 || n <= a.segment:
+		r.batch.Append(r.slots.take(i, n))
+	default:
+		for off := 0; off < n; off += a.segment {
+			l := min(a.segment, n-off)
+			b := packet.Get(l)
+			r.slots.copyOut(i, off, b.Extend(l))
+			r.batch.Append(b)
+		}
+	}
+	udp := f.protocol == packet.ProtocolUDP
+	if !udp {
+		peer = netip.AddrPortFrom(peer.Addr(), 0)
+	}
+	for _, b := range r.batch.Bufs[before:] {
+		b.Peer, b.Interface = peer, a.ifindex
+		if udp {
+			b.TOS = a.tos
+		}
+	}
+}
+
+// raw strips the outer header of a packet from a raw socket and appends what is in it.
+func (r *flowReceiver) raw(b *packet.Buf) {
+	ip := packet.IPv4(b.Bytes())
+	if !ip.Valid() {
+		r.flow.host.opts.Drops.Count(packet.DropMalformed, 1)
+		b.Release()
+		return
+	}
+	tos := ip.TOS()
+	b.Trim(ip.TotalLen())
+	b.Pull(ip.HeaderLen())
+	before := r.batch.Len()
+	if r.flow.protocol == packet.ProtocolIPIP {
+		r.mend(b)
+	} else {
+		r.batch.Append(b)
+	}
+	for _, b := range r.batch.Bufs[before:] {
+		b.TOS = tos
+	}
+}
+
+// mend completes what the kernel leaves open in packets inside IP in IP. Generic receive offload merges TCP segments
+// also inside a tunnel header, and a raw socket, unlike a packet socket, is not told so: such a packet shows by a TCP
+// checksum that covers the pseudo header only, as does one that a local tunnel interface has not finished. TCP may be cut
+// into segments of any size, so one that the link could not have carried is cut to what it can.
+func (r *flowReceiver) mend(b *packet.Buf) {
+	h, partial := virtio.Partial(b.Bytes())
+	if !partial {
+		r.batch.Append(b)
+		return
+	}
+	if limit := r.flow.mtu - packet.IPv4Len; b.Len() > limit {
+		h = h.SegmentTCP(b.Bytes(), limit)
+	}
+	if h.GSOType == virtio.GSONone {
+		h.Complete(b.Bytes())
+		r.batch.Append(b)
+		return
+	}
+	if err := h.Split(b.Bytes(), r.batch); err != nil {
+		r.flow.host.opts.Drops.Count(packet.DropMalformed, 1)
+	}
+	b.Release()
+}

@@ -1,0 +1,166 @@
+package underlay
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+const (
+	// maxSegments is the most datagrams of one UDP_SEGMENT send that every kernel with the option takes.
+	maxSegments = 64
+	// maxDatagram is the longest UDP payload over IPv4 in octets, and so that of all segments together.
+	maxDatagram = 65507
+)
+
+// Send sends one payload as Protected.
+func (f *flow) Send(to netip.AddrPort, payload []byte) error {
+	if !to.IsValid() {
+		to = f.remote
+	}
+	if !to.Addr().Is4() {
+		return fmt.Errorf("underlay: send to %v: expected an IPv4 endpoint", to)
+	}
+	t := f.tx
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f.begin(to, 0, link.Protected, 0)
+	t.add(payload)
+	_, errno, err := t.flush()
+	if err == nil && errno != 0 {
+		err = errno
+	}
+	if err != nil {
+		return fmt.Errorf("underlay: send %d octets of protocol %d to %v: %w", len(payload), f.protocol, to, err)
+	}
+	return nil
+}
+
+// flowSender is the end of a path over a flow for one class of packets.
+type flowSender struct {
+	flow  *flow
+	class link.Class
+}
+
+// Send sends the batch: runs of equal length to one endpoint as one UDP_SEGMENT message where that works. What the kernel
+// refuses is dropped and counted, the rest still sent; the first refusal is returned.
+func (s *flowSender) Send(b *packet.Batch) error {
+	f, t := s.flow, s.flow.tx
+	drops := f.host.opts.Drops
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var first error
+	single := 0 // packets before this one are sent without segmentation offload
+	for i := 0; i < len(b.Bufs); {
+		for j := i; j < len(b.Bufs); {
+			n := 1
+			if j >= single && f.gso.Load() {
+				n = f.run(b.Bufs[j:])
+			}
+			if t.full(n) {
+				break
+			}
+			p, segment := b.Bufs[j], 0
+			if n > 1 {
+				segment = p.Len()
+			}
+			f.begin(f.peer(p), p.TOS, s.class, segment)
+			for _, p := range b.Bufs[j : j+n] {
+				t.add(p.Bytes())
+			}
+			j += n
+		}
+		run := t.runs[0]
+		sent, errno, err := t.flush()
+		i += sent
+		if err != nil {
+			drops.Count(packet.DropSendFailed, len(b.Bufs)-i)
+			first = err
+			break
+		}
+		switch {
+		case errno == 0:
+		case run > 1: // try again without the offload: for good where the device cannot checksum, else for this run
+			if errno == unix.EIO || errno == unix.EOPNOTSUPP {
+				f.gso.Store(false)
+			}
+			single = i + run
+		default:
+			reason := packet.DropSendFailed
+			if errno == unix.EMSGSIZE {
+				reason = packet.DropTooBig
+			}
+			drops.Count(reason, 1)
+			if first == nil {
+				first = errno
+			}
+			i++
+		}
+	}
+	b.Release()
+	if first != nil {
+		return fmt.Errorf("underlay: send protocol %d from %v: %w", f.protocol, f.local, first)
+	}
+	return nil
+}
+
+// peer returns where p goes.
+func (f *flow) peer(p *packet.Buf) netip.AddrPort {
+	if f.remote.IsValid() {
+		return f.remote
+	}
+	return p.Peer
+}
+
+// run returns how many packets from the first on can go as segments of one message: all as long as the first, or the last
+// shorter; to one endpoint, with one TOS, none longer than the link carries unfragmented.
+func (f *flow) run(bufs []*packet.Buf) int {
+	size := bufs[0].Len()
+	if size == 0 || size+f.overhead() > f.mtu {
+		return 1
+	}
+	total, n := size, 1
+	for n < len(bufs) && n < maxSegments {
+		p := bufs[n]
+		l := p.Len()
+		if l == 0 || l > size || total+l > maxDatagram || p.TOS != bufs[0].TOS || f.peer(p) != f.peer(bufs[0]) {
+			break
+		}
+		total += l
+		n++
+		if l < size {
+			break
+		}
+	}
+	return n
+}
+
+// begin starts a message to an endpoint. segment is the length of each datagram of a run, 0 for a single one.
+func (f *flow) begin(to netip.AddrPort, tos uint8, class link.Class, segment int) {
+	m, name, c := f.tx.begin()
+	if !to.Addr().Is4() {
+		to = netip.AddrPortFrom(netip.IPv4Unspecified(), 0) // the kernel refuses it, and it is counted
+	}
+	putSockaddr(name, to)
+	m.setName(name)
+	off := 0
+	var data []byte
+	if class == link.Plaintext {
+		data, off = c.putCmsg(off, unix.SOL_SOCKET, unix.SO_MARK, 4)
+		binary.NativeEndian.PutUint32(data, f.host.opts.mark(class))
+	}
+	if tos != 0 {
+		data, off = c.putCmsg(off, unix.IPPROTO_IP, unix.IP_TOS, 4)
+		binary.NativeEndian.PutUint32(data, uint32(tos))
+	}
+	if segment != 0 {
+		data, off = c.putCmsg(off, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 2)
+		binary.NativeEndian.PutUint16(data, uint16(segment))
+	}
+	m.setControl(c, off)
+}

@@ -1,0 +1,144 @@
+package underlay
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// socketBuffer is the size in octets that is asked for each direction's socket buffer: some 40 ms at 1 Gbit/s.
+const socketBuffer = 4 << 20
+
+// socket is a kernel socket in non-blocking mode and the life of its receiving goroutine.
+type socket struct {
+	file *os.File
+	conn syscall.RawConn
+
+	closed   atomic.Bool
+	receiver atomic.Uint64 // goroutineID of the receiving goroutine
+	done     chan struct{} // closed at its end
+	closing  sync.Once
+}
+
+// newSocket makes a socket of the calling thread's network namespace. mark is put on everything it sends.
+func newSocket(domain, typ, protocol int, mark uint32) (*socket, error) {
+	fd, err := unix.Socket(domain, typ|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, protocol)
+	if err != nil {
+		return nil, fmt.Errorf("make socket: %w", err)
+	}
+	s := &socket{file: os.NewFile(uintptr(fd), "socket"), done: make(chan struct{})}
+	if s.conn, err = s.file.SyscallConn(); err != nil {
+		s.file.Close()
+		return nil, fmt.Errorf("make socket: %w", err)
+	}
+	if err := s.set("SO_MARK", unix.SOL_SOCKET, unix.SO_MARK, int(mark)); err != nil {
+		s.file.Close()
+		return nil, err
+	}
+	if s.set("SO_RCVBUFFORCE", unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer) != nil {
+		_ = s.set("SO_RCVBUF", unix.SOL_SOCKET, unix.SO_RCVBUF, socketBuffer) // the default is small, but works
+	}
+	if s.set("SO_SNDBUFFORCE", unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer) != nil {
+		_ = s.set("SO_SNDBUF", unix.SOL_SOCKET, unix.SO_SNDBUF, socketBuffer)
+	}
+	return s, nil
+}
+
+// control calls f with the descriptor and returns its error.
+func (s *socket) control(f func(fd int) error) error {
+	var err error
+	if e := s.conn.Control(func(fd uintptr) { err = f(int(fd)) }); e != nil {
+		return e
+	}
+	return err
+}
+
+// set sets an integer option; name is for the error.
+func (s *socket) set(name string, level, option, value int) error {
+	err := s.control(func(fd int) error { return unix.SetsockoptInt(fd, level, option, value) })
+	if err != nil {
+		return fmt.Errorf("set %s to %d: %w", name, value, err)
+	}
+	return nil
+}
+
+// start runs the receiving goroutine: loop is called once and returns when receiving fails for good.
+func (s *socket) start(loop func()) {
+	go func() {
+		defer close(s.done)
+		s.receiver.Store(goroutineID())
+		loop()
+	}()
+}
+
+// close ends the socket and, unless called by the receiver itself, waits for the receiving goroutine's end.
+func (s *socket) close() error {
+	var err error
+	s.closing.Do(func() {
+		s.closed.Store(true)
+		err = s.file.Close()
+	})
+	if id := goroutineID(); id == 0 || id != s.receiver.Load() {
+		<-s.done
+	}
+	return err
+}
+
+// discard closes a socket that was never started.
+func (s *socket) discard() {
+	close(s.done)
+	_ = s.close()
+}
+
+// receive waits for messages and returns how many came into msgs, or an error that wraps net.ErrClosed.
+type receiveCall struct {
+	socket *socket
+	msgs   []mmsghdr
+	n      int
+	errno  syscall.Errno
+	call   func(fd uintptr) bool // the method value, made once
+}
+
+func newReceiveCall(s *socket, msgs []mmsghdr) *receiveCall {
+	r := &receiveCall{socket: s, msgs: msgs}
+	r.call = r.try
+	return r
+}
+
+func (r *receiveCall) try(fd uintptr) bool {
+	for {
+		r.n, r.errno = recvmmsg(fd, r.msgs)
+		switch r.errno {
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			return false
+		}
+		return true
+	}
+}
+
+// wait returns how many messages have come. Errors of the socket that pass (an ICMP message, the interface going down) are
+// not returned; what is returned ends the socket.
+func (r *receiveCall) wait() (int, error) {
+	for {
+		if err := r.socket.conn.Read(r.call); err != nil {
+			return 0, err
+		}
+		if r.errno == 0 {
+			return r.n, nil
+		}
+		if r.socket.closed.Load() {
+			return 0, net.ErrClosed
+		}
+		switch r.errno {
+		case unix.EBADF, unix.EFAULT, unix.EINVAL, unix.ENOTSOCK, unix.ENOSYS:
+			return 0, r.errno
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"mipvpn/tun/link"
+)
+
+// Network is the host's network as far as it is kept here.
+type Network struct {
+	opts Options
+
+	mu     sync.Mutex
+	device string // the device that addresses were last set on
+}
+
+// New returns a Network; nothing is read or changed before the first Apply.
+func New(opts Options) *Network { return &Network{opts: opts.WithDefaults()} }
+
+// Apply puts the network of the calling thread's namespace into the state s, whatever it was before: also what a crashed
+// run with the same Options left. It changes only what differs. The zero Settings take everything back. On an error part
+// of the change may have been made; shielding comes before addresses and routes, and goes after them. It needs
+// CAP_NET_ADMIN and a writable /proc/sys/net.
+func (n *Network) Apply(s link.Settings) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := check(s); err != nil {
+		return fmt.Errorf("hostnet: %w", err)
+	}
+	tables, err := n.readTable()
+	if err != nil {
+		return fmt.Errorf("hostnet: %w", err)
+	}
+	if isZero(s) {
+		return wrap(n.takeBack(tables))
+	}
+	want := shield{device: s.Device, shielded: sorted(s.Shielded)}
+	sysctls, saved, err := planSysctls(s, tables.saved)
+	if err != nil {
+		return fmt.Errorf("hostnet: %w", err)
+	}
+	want.saved = saved
+	// The memory of a sysctl's value is written before the value is changed, and shielding before the address is there.
+	if !tables.equal(want) {
+		if err := n.writeTable(want); err != nil {
+			return wrap(err)
+		}
+	}
+	if err := sysctls.write(); err != nil {
+		return wrap(err)
+	}
+	if n.device != "" && n.device != s.Device {
+		if err := clearDevice(n.device); err != nil {
+			return wrap(err)
+		}
+	}
+	n.device = s.Device
+	if s.Device != "" {
+		if err := setDevice(s); err != nil {
+			return wrap(err)
+		}
+	}
+	// Routes before rules: until the rules are there the table is not looked at.
+	if err := n.setRoutes(s); err != nil {
+		return wrap(err)
+	}
+	if err := n.setRules(len(s.Routes) > 0); err != nil {
+		return wrap(err)
+	}
+	return nil
+}
+
+// takeBack undoes everything, the rest also when one thing fails.
+func (n *Network) takeBack(found shield) error {
+	var errs []error
+	errs = append(errs, n.setRules(false), n.setRoutes(link.Settings{}))
+	if n.device != "" {
+		errs = append(errs, clearDevice(n.device))
+	}
+	restored := restoreSysctls(found.saved)
+	errs = append(errs, restored)
+	if restored == nil && found.exists {
+		errs = append(errs, n.deleteTable())
+	}
+	err := errors.Join(errs...)
+	if err == nil {
+		n.device = ""
+	}
+	return err
+}
+
+func wrap(err error) error {
+	if err != nil {
+		return fmt.Errorf("hostnet: %w", err)
+	}
+	return nil
+}
+
+func isZero(s link.Settings) bool {
+	return s.Device == "" && !s.Address.IsValid() && len(s.Routes) == 0 && len(s.Shielded) == 0 && !s.Forward
+}
+
+// check refuses what Apply could not mean.
+func check(s link.Settings) error {
+	if s.Device == "" && (s.Address.IsValid() || len(s.Routes) > 0) {
+		return errors.New("settings have an address or routes but no device")
+	}
+	if s.Address.IsValid() && !s.Address.Is4() {
+		return fmt.Errorf("device address %v: expected IPv4", s.Address)
+	}
+	for _, p := range s.Routes {
+		if !p.IsValid() || !p.Addr().Is4() || p != p.Masked() {
+			return fmt.Errorf("route %v: expected an IPv4 prefix without host bits", p)
+		}
+	}
+	for _, a := range s.Shielded {
+		if !a.Is4() {
+			return fmt.Errorf("shielded address %v: expected IPv4", a)
+		}
+	}
+	return nil
+}
+
+// sorted returns a sorted copy without duplicates.
+func sorted[T interface{ Compare(T) int }](list []T) []T {
+	out := slices.Clone(list)
+	slices.SortFunc(out, T.Compare)
+	return slices.CompactFunc(out, func(a, b T) bool { return a.Compare(b) == 0 })
+}

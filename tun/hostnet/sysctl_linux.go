@@ -1,0 +1,108 @@
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"mipvpn/tun/link"
+)
+
+// sysctlRoot is where the kernel shows the variables of the calling thread's network namespace.
+const sysctlRoot = "/proc/sys/"
+
+// sysctlChanges are values to be written, by path below sysctlRoot.
+type sysctlChanges map[string]string
+
+// planSysctls returns what is to be written for the settings, and the values from before, to be kept until they are
+// restored: of what saved has those still in use, and those of the variables that change now.
+//
+//   - ip_forward as asked.
+//   - arp_ignore 1: answer ARP for addresses of the interface itself only, so not for the device's (RFC 5944 §5.7: no
+//     ARP for a home address away from home). arp_announce 2: do not name the device's address in ARP requests either.
+//   - rp_filter 1, the strict check of the source's route, becomes 2, the loose one: answers from inside a prefix that is
+//     routed into the device arrive on physical interfaces.
+//   - no IPv6 on the device itself.
+func planSysctls(s link.Settings, saved map[string]string) (sysctlChanges, map[string]string, error) {
+	write, keep := make(sysctlChanges), make(map[string]string)
+	// want notes that a variable is to have a value unless ok says that the present one will do.
+	want := func(path, value string, ok func(int) bool) error {
+		now, err := readSysctl(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		before, changed := saved[path]
+		if changed {
+			keep[path] = before
+		}
+		n, err := strconv.Atoi(now)
+		if err == nil && ok(n) {
+			return nil
+		}
+		if !changed {
+			keep[path] = now
+		}
+		write[path] = value
+		return nil
+	}
+	atLeast := func(least int) func(int) bool { return func(n int) bool { return n >= least } }
+	var errs []error
+	if s.Forward {
+		errs = append(errs, want("net/ipv4/ip_forward", "1", atLeast(1)))
+	}
+	if s.Address.IsValid() || len(s.Shielded) > 0 {
+		errs = append(errs,
+			want("net/ipv4/conf/all/arp_ignore", "1", atLeast(1)),
+			want("net/ipv4/conf/all/arp_announce", "2", atLeast(2)))
+	}
+	if s.Device != "" {
+		list, err := filepath.Glob(sysctlRoot + "net/ipv4/conf/*/rp_filter")
+		errs = append(errs, err)
+		for _, p := range list {
+			errs = append(errs, want(strings.TrimPrefix(p, sysctlRoot), "2", func(n int) bool { return n != 1 }))
+		}
+		// The device takes this with it when it goes: nothing to keep.
+		path := "net/ipv6/conf/" + s.Device + "/disable_ipv6"
+		if now, err := readSysctl(path); err == nil && now != "1" {
+			write[path] = "1"
+		}
+	}
+	for path, before := range saved {
+		if _, kept := keep[path]; !kept {
+			write[path] = before
+		}
+	}
+	return write, keep, errors.Join(errs...)
+}
+
+// write writes the values, in the order of their paths. Interfaces that have gone are passed over.
+func (c sysctlChanges) write() error {
+	var errs []error
+	for _, path := range slices.Sorted(maps.Keys(c)) {
+		err := os.WriteFile(sysctlRoot+path, []byte(c[path]), 0)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("set sysctl %s to %s: %w", path, c[path], err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// restoreSysctls writes the values from before.
+func restoreSysctls(saved map[string]string) error { return sysctlChanges(saved).write() }
+
+func readSysctl(path string) (string, error) {
+	p, err := os.ReadFile(sysctlRoot + path)
+	if err != nil {
+		return "", fmt.Errorf("read sysctl: %w", err)
+	}
+	return strings.TrimSpace(string(p)), nil
+}
