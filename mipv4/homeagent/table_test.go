@@ -1,0 +1,110 @@
+package homeagent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"mipvpn/mipv4/tunnel"
+	"mipvpn/mipv4/wire"
+)
+
+// Shows: AGT-1 (the data path reads without locks while bindings change; run with -race).
+func TestTableConcurrent(t *testing.T) {
+	var table Table
+	var homes []netip.Addr
+	for i := range 1000 {
+		homes = append(homes, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
+	}
+	one := []*Tunnel{{Remote: netip.AddrPortFrom(careOf, 0)}}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for _, h := range homes {
+				if r := table.Route(h); r != nil && r.Home != h {
+					panic(fmt.Sprintf("route of %v found for %v", r.Home, h))
+				}
+			}
+		}
+	})
+	for _, h := range homes {
+		table.set(h, one)
+	}
+	found := 0
+	table.ByRemote(tunnel.IPIP, one[0].Remote, func(*Tunnel) { found++ })
+	if table.Len() != len(homes) || found != len(homes) {
+		t.Errorf("%d homes, %d tunnels, want %d", table.Len(), found, len(homes))
+	}
+	for _, h := range homes {
+		table.set(h, nil)
+	}
+	close(stop)
+	wg.Wait()
+	if table.Len() != 0 {
+		t.Errorf("%d homes left", table.Len())
+	}
+	if table.Route(netip.MustParseAddr("2001:db8::1")) != nil {
+		t.Error("an IPv6 address has a route")
+	}
+}
+
+func TestLookupsDoNotAllocate(t *testing.T) {
+	var table Table
+	remote := netip.AddrPortFrom(careOf, 0)
+	table.set(home, []*Tunnel{{Remote: remote}})
+	n := testing.AllocsPerRun(100, func() {
+		if table.Route(home).Admits(tunnel.IPIP, remote) == nil || table.Route(home2) != nil {
+			t.Fatal("lookup")
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations a packet, want 0", n)
+	}
+}
+
+func FuzzHandleRequest(f *testing.F) {
+	x := newFixture(f, nil)
+	f.Add(x.sign(x.request(), x.mn, nil))
+	r := x.request()
+	r.Extensions = wire.Extensions{wire.UDPTunnelRequest{Force: true}.Extension()}
+	f.Add(x.sign(r, x.mn, nil))
+	r = x.request()
+	r.Lifetime = 0
+	f.Add(x.sign(r, x.mn, nil))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		x := newFixture(t, nil)
+		// As it is, and with the authenticator made right, so that the checks behind it are reached.
+		signed := data
+		if p, err := wire.ParseRegistrationRequest(data); err == nil {
+			p.HomeAddress = home
+			if covered, _, ok := p.Extensions.Authorized(); ok {
+				p.Extensions = covered[:len(covered)-1]
+			}
+			if b, err := p.Append(nil); err == nil {
+				signed = x.mn.AppendExtension(b, wire.ExtMobileHomeAuthentication)
+			}
+		}
+		for _, payload := range [][]byte{data, signed} {
+			err := x.m.HandleRequest(x.now, Request{Source: nat, Payload: payload})
+			out, ok := x.m.PollTransmit()
+			var denied *Denied
+			if answered := err == nil || errors.As(err, &denied); answered != ok {
+				t.Fatalf("answered %t with error %v", ok, err)
+			}
+			if !ok {
+				continue
+			}
+			if _, err := wire.ParseRegistrationReply(out.Payload); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
