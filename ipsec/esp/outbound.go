@@ -15,6 +15,7 @@ type Outbound struct {
 	spi           uint32
 	cipher        suite.Cipher
 	esn           bool
+	tail          int // most octets that are added behind a packet
 	local, remote []compiled
 	limit         uint64 // highest sequence number that may be used
 	maxBytes      uint64
@@ -34,8 +35,8 @@ func NewOutbound(p Parameters, drops *packet.Drops) (*Outbound, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Outbound{spi: p.SPI, cipher: c, esn: p.ESN, local: compile(p.Local), remote: compile(p.Remote),
-		limit: math.MaxUint32, maxBytes: limitOr(p.MaxBytes), drops: drops}
+	o := &Outbound{spi: p.SPI, cipher: c, esn: p.ESN, tail: max(maxPad, c.Align()-1) + trailerLen + c.ICVLen(),
+		local: compile(p.Local), remote: compile(p.Remote), limit: math.MaxUint32, maxBytes: limitOr(p.MaxBytes), drops: drops}
 	if p.ESN {
 		o.limit = math.MaxUint64
 	}
@@ -82,6 +83,9 @@ func (o *Outbound) Apply(b *packet.Batch) {
 		}
 		if !o.Matches(ip) {
 			return packet.DropSelector
+		}
+		if len(p.Free()) < o.tail {
+			return packet.DropTooBig
 		}
 		return packet.NotDropped
 	})
@@ -130,7 +134,7 @@ func (o *Outbound) reserve(n uint64) (first, count uint64) {
 // seal turns the IPv4 packet in p into an ESP packet with the sequence number seq.
 func (o *Outbound) seal(p *packet.Buf, seq uint64) {
 	p.TOS = packet.IPv4(p.Bytes()).TOS()
-	align := max(4, o.cipher.Align())
+	align := max(maxPad+1, o.cipher.Align())
 	pad := (align - (p.Len()+trailerLen)%align) % align
 	trailer := p.Extend(pad + trailerLen + o.cipher.ICVLen())
 	for i := range pad {
