@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
+	"syscall"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -109,8 +111,46 @@ func (s *Space) Do(f func() error) error {
 	return <-ch
 }
 
-// Start starts the command in the namespace, as exec.Cmd.Start does.
-func (s *Space) Start(cmd *exec.Cmd) error { return s.Do(cmd.Start) }
+// launches are commands to be started by the one thread that all child processes have as their parent: the kernel
+// watches threads, not processes, when it ends the children of a parent that has died (PR_SET_PDEATHSIG).
+var launches = sync.OnceValue(func() chan<- func() {
+	ch := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range ch {
+			f()
+		}
+	}()
+	return ch
+})
+
+// Start starts the command in the namespace, as exec.Cmd.Start does. The kernel kills it when this process dies.
+func (s *Space) Start(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	ch := make(chan error)
+	launches() <- func() { ch <- s.launch(cmd) }
+	return <-ch
+}
+
+// launch runs on the locked thread. A thread that cannot return home is of no further use, so that is a panic.
+func (s *Space) launch(cmd *exec.Cmd) error {
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return fmt.Errorf("space: %w", err)
+	}
+	defer home.Close()
+	if err := unix.Setns(s.FD(), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("space: entering %s: %w", s.Name, err)
+	}
+	err = cmd.Start()
+	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+		panic(fmt.Sprintf("space: leaving %s: %v", s.Name, back))
+	}
+	return err
+}
 
 // Netlink returns a route netlink handle of the namespace; the caller closes it.
 func (s *Space) Netlink() (*netlink.Handle, error) {

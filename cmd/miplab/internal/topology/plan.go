@@ -96,7 +96,7 @@ var routes = []route{
 	{Gateway, "0.0.0.0/0", "192.0.2.1"},
 	{Gateway, "10.0.0.0/16", "10.0.1.1"},
 	{Router, "198.51.100.0/24", "192.0.2.20"},
-	{Router, "10.0.0.0/8", ""},
+	{Router, "10.0.0.0/16", "192.0.2.2"}, // so that it is the firewall that hides the inside
 	{Router, "172.16.0.0/12", ""},
 	{Router, "192.168.0.0/16", ""},
 	{ExternalHA, "0.0.0.0/0", "192.0.2.1"},
