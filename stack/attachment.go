@@ -1,0 +1,167 @@
+package stack
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"mipvpn/mipv4/mobilenode"
+	"mipvpn/mipv4/tunnel"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// RegistrationPort is the UDP port of Mobile IP registration and of UDP tunnelling (RFC 5944 §3.3, RFC 3519 §4).
+const RegistrationPort = 434
+
+// Attachment is how one Mobile IPv4 layer reaches its home agent through the link below: where its registration messages
+// go, and how packets from the home address are carried once a registration has been accepted.
+type Attachment interface {
+	// Send sends a registration message to the home agent or the foreign agent.
+	Send(message []byte) error
+	// Carrier returns how packets from the home address are carried in the tunnel that a reply has granted.
+	Carrier(granted mobilenode.Tunnel) (Carrier, error)
+	// Close gives the flows back; packets that still arrive are dropped.
+	Close() error
+}
+
+// CoLocated attaches with a co-located care-of address (RFC 5944 §1.5): the address of the link below. The mobile node
+// is the end of the tunnel itself.
+type CoLocated struct {
+	below   link.Link
+	agent   netip.AddrPort
+	drops   *packet.Drops
+	udp     link.Flow
+	replies func([]byte)
+	inner   link.Receiver
+	// One for each encapsulation: what takes packets out of it.
+	fromUDP, fromIPIP tunnel.Decapsulator
+
+	mu   sync.Mutex
+	ipip link.Flow // opened when a reply grants IP-in-IP
+}
+
+// AttachCoLocated attaches the home address to its home agent through the link below. replies is called with each message
+// that is no tunnelled data, and owns it; inner receives the decapsulated packets. Both must not block.
+func AttachCoLocated(below link.Link, home, agent netip.Addr, drops *packet.Drops, replies func([]byte), inner link.Receiver) (*CoLocated, error) {
+	a := &CoLocated{
+		below: below, agent: netip.AddrPortFrom(agent, RegistrationPort), drops: drops, replies: replies, inner: inner,
+		fromUDP:  tunnel.Decapsulator{Encapsulation: tunnel.UDP, Peer: netip.AddrPortFrom(agent, RegistrationPort), Inner: home, Drops: drops},
+		fromIPIP: tunnel.Decapsulator{Encapsulation: tunnel.IPIP, Peer: netip.AddrPortFrom(agent, 0), Inner: home, Drops: drops},
+	}
+	var err error
+	if a.udp, err = below.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Remote: a.agent}, a.receiveUDP); err != nil {
+		return nil, fmt.Errorf("stack: attach %v to home agent %v: %w", home, agent, err)
+	}
+	return a, nil
+}
+
+// Send implements Attachment.
+func (a *CoLocated) Send(message []byte) error { return a.udp.Send(a.agent, message) }
+
+// Carrier implements Attachment. UDP tunnelling goes over the flow of the registrations, so that a NAT maps both alike
+// (RFC 3519 §4.2).
+func (a *CoLocated) Carrier(granted mobilenode.Tunnel) (Carrier, error) {
+	form, flow := tunnel.UDP, a.udp
+	if !granted.UDP {
+		form = tunnel.IPIP
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.ipip == nil {
+			f, err := a.below.Open(link.FlowSpec{Protocol: packet.ProtocolIPIP, Remote: netip.AddrPortFrom(a.agent.Addr(), 0)}, a.receiveIPIP)
+			if err != nil {
+				return nil, fmt.Errorf("stack: IP-in-IP to home agent %v: %w", a.agent.Addr(), err)
+			}
+			a.ipip = f
+		}
+		flow = a.ipip
+	}
+	step := tunnel.Encapsulator{Encapsulation: form, Drops: a.drops}
+	return func(c link.Class) link.Path { return flow.Path(c).Over(step, form.Overhead(), false) }, nil
+}
+
+// Close implements Attachment.
+func (a *CoLocated) Close() error {
+	err := a.udp.Close()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ipip != nil {
+		if e := a.ipip.Close(); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// receiveUDP tells tunnelled data from registration messages (RFC 3519 §3.3).
+func (a *CoLocated) receiveUDP(b *packet.Batch) {
+	b.Keep(a.drops, func(p *packet.Buf) packet.DropReason {
+		if tunnel.IsData(p.Bytes()) {
+			return packet.NotDropped
+		}
+		a.replies(append([]byte(nil), p.Bytes()...))
+		return packet.Delivered
+	})
+	a.decapsulate(a.fromUDP, b)
+}
+
+func (a *CoLocated) receiveIPIP(b *packet.Batch) { a.decapsulate(a.fromIPIP, b) }
+
+func (a *CoLocated) decapsulate(d tunnel.Decapsulator, b *packet.Batch) {
+	d.Apply(b)
+	if b.Len() == 0 {
+		b.Release()
+		return
+	}
+	a.inner(b)
+}
+
+// ViaForeignAgent attaches with a foreign agent's care-of address (RFC 5944 §1.5) and its direct delivery style (RFC 3024
+// §5.1): the agent is the end of the tunnel, and packets go to it as they are.
+type ViaForeignAgent struct {
+	segment *Segment
+	visit   *PacketLink
+	flow    link.Flow
+}
+
+// AttachViaForeignAgent attaches the home address through the foreign agent, whose address and link-layer address an
+// advertisement on the segment gave. mtu is the interface's. replies is called with each message from the agent and owns
+// it; what else comes for the home address goes to inner.
+func AttachViaForeignAgent(s *Segment, home, agent netip.Addr, hardware packet.HardwareAddr, mtu int,
+	replies func([]byte), inner link.Receiver) (*ViaForeignAgent, error) {
+	a := &ViaForeignAgent{segment: s, visit: s.Visit(home, hardware, mtu, inner)}
+	var err error
+	a.flow, err = a.visit.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Remote: netip.AddrPortFrom(agent, RegistrationPort)},
+		func(b *packet.Batch) {
+			for _, p := range b.Bufs {
+				replies(append([]byte(nil), p.Bytes()...))
+			}
+			b.Release()
+		})
+	if err != nil {
+		s.Leave(a.visit)
+		return nil, fmt.Errorf("stack: attach %v through foreign agent %v: %w", home, agent, err)
+	}
+	return a, nil
+}
+
+// Send implements Attachment.
+func (a *ViaForeignAgent) Send(message []byte) error { return a.flow.Send(netip.AddrPort{}, message) }
+
+// Carrier implements Attachment.
+func (a *ViaForeignAgent) Carrier(mobilenode.Tunnel) (Carrier, error) {
+	return func(c link.Class) link.Path {
+		p, up := a.visit.Path(c)
+		if !up {
+			return link.Path{Out: discard{a.segment.drops}}
+		}
+		return p
+	}, nil
+}
+
+// Close implements Attachment.
+func (a *ViaForeignAgent) Close() error {
+	err := a.flow.Close()
+	a.segment.Leave(a.visit)
+	return err
+}

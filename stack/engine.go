@@ -1,0 +1,225 @@
+package stack
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mipvpn/stack/gate"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+const (
+	// holdPackets is how many packets wait, at most, while a change of mode leaves no pipeline; the oldest go first.
+	holdPackets = 256
+	// holdTime is how long a packet may have waited when it is sent after all.
+	holdTime = time.Second
+)
+
+// Engine owns the TUN device: it reads what applications send and passes it through the current pipeline, and writes
+// what arrives for the home address.
+type Engine struct {
+	dev   link.Device
+	clock link.Clock
+	home  netip.Addr
+	drops *packet.Drops
+
+	current atomic.Pointer[Pipeline] // nil: no pipeline
+
+	mu      sync.Mutex
+	holding bool
+	held    []heldPacket
+
+	txPackets, txBytes, rxPackets, rxBytes atomic.Uint64
+}
+
+type heldPacket struct {
+	buf   *packet.Buf
+	since time.Duration
+}
+
+// Traffic counts what an Engine has carried: IPv4 packets of the home address, and their octets.
+type Traffic struct {
+	TxPackets, TxBytes, RxPackets, RxBytes uint64
+}
+
+// NewEngine returns an engine for the device whose own address is home. It has no pipeline yet and drops everything.
+func NewEngine(dev link.Device, clock link.Clock, home netip.Addr, drops *packet.Drops) *Engine {
+	return &Engine{dev: dev, clock: clock, home: home, drops: drops}
+}
+
+// Run reads the device until it is closed, and returns nil then.
+func (e *Engine) Run() error {
+	for {
+		b := packet.GetBatch()
+		if err := e.dev.Read(b); err != nil {
+			b.Release()
+			if errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			return err
+		}
+		e.send(b)
+	}
+}
+
+// Current returns the pipeline in use, nil without one.
+func (e *Engine) Current() *Pipeline { return e.current.Load() }
+
+// Swap makes p the pipeline and sends what waited for it. A nil p drops everything from now on.
+func (e *Engine) Swap(p *Pipeline) {
+	e.mu.Lock()
+	e.current.Store(p)
+	e.holding = false
+	held := e.held
+	e.held = nil
+	e.mu.Unlock()
+	now := e.clock.Now().Boot
+	b := packet.GetBatch()
+	for _, h := range held {
+		if p == nil || now-h.since > holdTime {
+			e.drops.Count(packet.DropNoPath, 1)
+			h.buf.Release()
+			continue
+		}
+		b.Append(h.buf)
+	}
+	if b.Len() == 0 {
+		b.Forget()
+		return
+	}
+	e.through(p, b)
+}
+
+// Hold takes the pipeline away and lets a little of what applications send wait for the next one.
+func (e *Engine) Hold() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.current.Store(nil)
+	e.holding = true
+}
+
+// Traffic returns the counters.
+func (e *Engine) Traffic() Traffic {
+	return Traffic{e.txPackets.Load(), e.txBytes.Load(), e.rxPackets.Load(), e.rxBytes.Load()}
+}
+
+// send takes a batch from the device. The pipeline is read once for all of it.
+func (e *Engine) send(b *packet.Batch) {
+	b.Keep(e.drops, e.outbound)
+	if b.Len() == 0 {
+		b.Release()
+		return
+	}
+	if p := e.current.Load(); p != nil {
+		e.through(p, b)
+		return
+	}
+	e.mu.Lock()
+	if p := e.current.Load(); p != nil { // a Swap came between
+		e.mu.Unlock()
+		e.through(p, b)
+		return
+	}
+	defer e.mu.Unlock()
+	if !e.holding {
+		b.Drop(e.drops, packet.DropNoPath)
+		return
+	}
+	now := e.clock.Now().Boot
+	for _, p := range b.Bufs {
+		if len(e.held) == holdPackets {
+			e.drops.Count(packet.DropNoPath, 1)
+			e.held[0].buf.Release()
+			e.held = append(e.held[:0], e.held[1:]...)
+		}
+		e.held = append(e.held, heldPacket{p, now})
+	}
+	b.Forget()
+}
+
+// outbound judges one packet from the device: nothing but the home address's own IPv4 leaves (never fail open).
+func (e *Engine) outbound(p *packet.Buf) packet.DropReason {
+	ip := packet.IPv4(p.Bytes())
+	if !ip.Valid() {
+		return packet.DropUnsupported // IPv6 among others
+	}
+	if ip.Src() != e.home {
+		return packet.DropNotHomeAddress
+	}
+	return packet.NotDropped
+}
+
+func (e *Engine) through(p *Pipeline, b *packet.Batch) {
+	b.Keep(e.drops, func(q *packet.Buf) packet.DropReason {
+		if q.Len() > p.path.MTU {
+			return e.tooBig(q, p.path.MTU)
+		}
+		q.TOS = packet.IPv4(q.Bytes()).TOS()
+		return packet.NotDropped
+	})
+	if b.Len() == 0 {
+		b.Release()
+		return
+	}
+	n, octets := b.Len(), b.Bytes()
+	if err := p.path.Send(b); err != nil {
+		e.drops.Count(packet.DropSendFailed, n)
+		return
+	}
+	e.txPackets.Add(uint64(n))
+	e.txBytes.Add(uint64(octets))
+}
+
+// Inbound returns the receiver for packets that came out of the VPN: they must bear the mark of the ESP security
+// association that authenticated them.
+func (e *Engine) Inbound() link.Receiver {
+	return func(b *packet.Batch) {
+		b.Keep(e.drops, func(p *packet.Buf) packet.DropReason {
+			if p.SA == 0 {
+				return packet.DropPolicy
+			}
+			return e.inbound(p)
+		})
+		e.write(b)
+	}
+}
+
+// PlaintextInbound returns the receiver for packets that came without ESP through the interface in that epoch: they pass
+// only while the gate allows (DET-4, both ways).
+func (e *Engine) PlaintextInbound(g *gate.Gate, iface int, epoch uint64) link.Receiver {
+	return g.GuardReceiver(iface, epoch, func(b *packet.Batch) {
+		b.Keep(e.drops, e.inbound)
+		e.write(b)
+	}, e.drops)
+}
+
+func (e *Engine) inbound(p *packet.Buf) packet.DropReason {
+	ip := packet.IPv4(p.Bytes())
+	if !ip.Valid() || !ip.ChecksumOK() {
+		return packet.DropMalformed
+	}
+	if ip.Dst() != e.home {
+		return packet.DropNotHomeAddress
+	}
+	p.Trim(ip.TotalLen())
+	return packet.NotDropped
+}
+
+func (e *Engine) write(b *packet.Batch) {
+	n, octets := b.Len(), b.Bytes()
+	if n == 0 {
+		b.Release()
+		return
+	}
+	if err := e.dev.Write(b); err != nil {
+		e.drops.Count(packet.DropSendFailed, n)
+		return
+	}
+	e.rxPackets.Add(uint64(n))
+	e.rxBytes.Add(uint64(octets))
+}

@@ -1,0 +1,173 @@
+package stack
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// allSystems is the group that agent advertisements are sent to (RFC 1256 §5.1), allRouters the one that solicitations
+// are sent to.
+var (
+	allSystems       = netip.AddrFrom4([4]byte{224, 0, 0, 1})
+	allRouters       = netip.AddrFrom4([4]byte{224, 0, 0, 2})
+	limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+)
+
+// allRoutersHardware is the IEEE 802 group address of allRouters (RFC 1112 §6.4).
+var allRoutersHardware = packet.HardwareAddr{0x01, 0x00, 0x5e, 0x00, 0x00, 0x02}
+
+// Advertisement is a router or agent advertisement as it arrived on a Segment.
+type Advertisement struct {
+	// Source is the packet's IPv4 source, Hardware the frame's.
+	Source   netip.Addr
+	Hardware packet.HardwareAddr
+	// Message is the ICMP message. The receiver owns it.
+	Message []byte
+}
+
+// Segment is the link layer of one interface as a mobile node uses it that has no address there: frames to and from
+// foreign agents. Each home address has a PacketLink on it. An interface with an address can have a Segment beside its
+// kernel sockets.
+type Segment struct {
+	index      int
+	frames     link.Frames
+	drops      *packet.Drops
+	advertised func(Advertisement)
+	visits     atomic.Pointer[map[netip.Addr]visit] // by home address; replaced whole under mu
+	mu         sync.Mutex
+}
+
+// visit is one home address on the segment and the agent that serves it.
+type visit struct {
+	link  *PacketLink
+	agent packet.HardwareAddr
+}
+
+// OpenSegment opens the link layer of the interface. advertised is called, and must not block, for each ICMP router
+// advertisement.
+func OpenSegment(host link.Host, index int, drops *packet.Drops, advertised func(Advertisement)) (*Segment, error) {
+	s := &Segment{index: index, drops: drops, advertised: advertised}
+	s.visits.Store(&map[netip.Addr]visit{})
+	frames, err := host.OpenFrames(index, s.receive)
+	if err != nil {
+		return nil, fmt.Errorf("stack: open the link layer of interface %d: %w", index, err)
+	}
+	s.frames = frames
+	return s, nil
+}
+
+// Hardware returns the interface's link-layer address.
+func (s *Segment) Hardware() packet.HardwareAddr { return s.frames.Hardware() }
+
+// Visit returns a link with the address home whose packets go to the foreign agent with the link-layer address agent
+// and are accepted from that alone. mtu is the interface's. Packets that belong to none of its flows go to rest.
+func (s *Segment) Visit(home netip.Addr, agent packet.HardwareAddr, mtu int, rest link.Receiver) *PacketLink {
+	l := NewPacketLink(home, s.drops, rest)
+	l.SetCarrier(func(c link.Class) link.Path {
+		return link.Path{Steps: []link.Step{address{agent}}, Out: s.frames.Out(c), MTU: mtu}
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	visits := maps.Clone(*s.visits.Load())
+	visits[home] = visit{l, agent}
+	s.visits.Store(&visits)
+	return l
+}
+
+// Leave takes the link back that Visit returned.
+func (s *Segment) Leave(l *PacketLink) {
+	l.SetCarrier(nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	visits := maps.Clone(*s.visits.Load())
+	if visits[l.Addr()].link == l {
+		delete(visits, l.Addr())
+		s.visits.Store(&visits)
+	}
+}
+
+// Solicit sends an agent solicitation: the ICMP message given, with a time to live of 1 (RFC 5944 §2.2), from the
+// source address (a home address, or the zero Addr for 0.0.0.0).
+func (s *Segment) Solicit(source netip.Addr, message []byte) error {
+	if !source.IsValid() {
+		source = netip.IPv4Unspecified()
+	}
+	p := packet.From(message)
+	packet.PushIPv4(p, packet.IPv4Fields{TTL: 1, Protocol: packet.ProtocolICMP, Src: source, Dst: allRouters})
+	p.Hardware = allRoutersHardware
+	return s.frames.Out(link.Protected).Send(packet.One(p))
+}
+
+// Close gives the link layer back; the links of Visit are down afterwards.
+func (s *Segment) Close() error {
+	for _, v := range *s.visits.Load() {
+		s.Leave(v.link)
+	}
+	return s.frames.Close()
+}
+
+// receive sorts arriving packets by home address.
+func (s *Segment) receive(b *packet.Batch) {
+	visits := *s.visits.Load()
+	var out *packet.Batch
+	var to *PacketLink
+	for _, p := range b.Bufs {
+		l, reason := s.classify(visits, p)
+		if l == nil {
+			s.drops.Count(reason, 1)
+			p.Release()
+			continue
+		}
+		if out != nil && l != to {
+			to.Deliver(out)
+			out = nil
+		}
+		if out == nil {
+			out, to = packet.GetBatch(), l
+		}
+		out.Append(p)
+	}
+	b.Forget()
+	if out != nil {
+		to.Deliver(out)
+	}
+}
+
+// classify returns the link that p is for, or nil and why it goes no further (NotDropped: it was an advertisement, or
+// not ours to judge).
+func (s *Segment) classify(visits map[netip.Addr]visit, p *packet.Buf) (*PacketLink, packet.DropReason) {
+	ip := packet.IPv4(p.Bytes())
+	if !ip.Valid() || !ip.ChecksumOK() {
+		return nil, packet.DropMalformed
+	}
+	dst := ip.Dst()
+	if v, ok := visits[dst]; ok {
+		if p.Hardware != v.agent {
+			return nil, packet.DropWrongTunnelPeer
+		}
+		p.Trim(ip.TotalLen())
+		return v.link, packet.NotDropped
+	}
+	// ICMP type 9: router advertisement, to all systems, to everybody, or to a home address (RFC 1256 §5).
+	if m := ip.Payload(); ip.Protocol() == packet.ProtocolICMP && len(m) > 0 && m[0] == 9 &&
+		ip.FragmentOffset() == 0 && !ip.MoreFragments() && (dst == allSystems || dst == limitedBroadcast) {
+		s.advertised(Advertisement{Source: ip.Src(), Hardware: p.Hardware, Message: append([]byte(nil), m...)})
+	}
+	return nil, packet.NotDropped
+}
+
+// address is the step that names the link-layer destination.
+type address struct{ hardware packet.HardwareAddr }
+
+// Apply implements link.Step.
+func (a address) Apply(b *packet.Batch) {
+	for _, p := range b.Bufs {
+		p.Hardware = a.hardware
+	}
+}

@@ -1,0 +1,176 @@
+package stack
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"mipvpn/ipsec/esp"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// nonESPMarker precedes IKE messages on esp.PortNATT (RFC 3948 §2.2).
+var nonESPMarker [esp.MarkerLen]byte
+
+// Message is an IKE message that arrived, without the non-ESP marker.
+type Message struct {
+	Local, Remote netip.AddrPort
+	// Payload belongs to the receiver.
+	Payload []byte
+}
+
+// VPN is the data side of the VPN layer: the flows of IKE and ESP to one gateway on the link below, and the security
+// associations. IKE itself is a machine that the client drives.
+type VPN struct {
+	drops    *packet.Drops
+	messages func(Message)
+	ike      link.Flow
+	natt     link.Flow
+	esp      link.Flow
+
+	inbound  esp.Table
+	outbound atomic.Pointer[outboundSA]
+	link     atomic.Pointer[PacketLink]
+}
+
+// outboundSA is the security association that packets leave through.
+type outboundSA struct {
+	sa       *esp.Outbound
+	overhead int  // of ESP alone, in octets
+	udp      bool // in UDP on esp.PortNATT (RFC 3948 §2.1)
+}
+
+// OpenVPN opens the flows to the gateway on the link below. messages is called with each IKE message and must not block.
+func OpenVPN(below link.Link, gateway netip.Addr, drops *packet.Drops, messages func(Message)) (*VPN, error) {
+	v := &VPN{drops: drops, messages: messages}
+	var err error
+	open := func(flow *link.Flow, spec link.FlowSpec, recv link.Receiver) {
+		if err == nil {
+			*flow, err = below.Open(spec, recv)
+		}
+	}
+	open(&v.ike, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE, Remote: netip.AddrPortFrom(gateway, esp.PortIKE)}, v.receiveIKE)
+	open(&v.natt, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT, Remote: netip.AddrPortFrom(gateway, esp.PortNATT)}, v.receiveNATT)
+	open(&v.esp, link.FlowSpec{Protocol: packet.ProtocolESP, Remote: netip.AddrPortFrom(gateway, 0)}, v.receiveESP)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("stack: open the flows to VPN gateway %v: %w", gateway, err), v.Close())
+	}
+	return v, nil
+}
+
+// Send sends an IKE message from the local port given, with the non-ESP marker where that is esp.PortNATT.
+func (v *VPN) Send(local uint16, payload []byte) error {
+	if local != esp.PortNATT {
+		return v.ike.Send(netip.AddrPort{}, payload)
+	}
+	return v.natt.Send(netip.AddrPort{}, append(nonESPMarker[:], payload...))
+}
+
+// SendKeepalive sends a NAT keepalive (RFC 3948 §2.3).
+func (v *VPN) SendKeepalive() error { return v.natt.Send(netip.AddrPort{}, []byte{esp.Keepalive}) }
+
+// Link returns the link whose address is the VPN's (VPN-TIA). Its packets go through the outbound security association; one
+// made for an earlier address receives nothing any more.
+func (v *VPN) Link(address netip.Addr) *PacketLink {
+	l := NewPacketLink(address, v.drops, nil)
+	l.SetCarrier(func(c link.Class) link.Path {
+		flow, overhead := v.esp, 0
+		if out := v.outbound.Load(); out != nil {
+			overhead = out.overhead
+			if out.udp {
+				flow = v.natt
+			}
+		}
+		return flow.Path(c).Over(sealer{v}, overhead, true)
+	})
+	v.link.Store(l)
+	return l
+}
+
+// Install makes an inbound security association known. It reports false when its SPI is taken.
+func (v *VPN) Install(sa *esp.Inbound) bool { return v.inbound.Add(sa) }
+
+// Remove forgets the inbound security association with the SPI.
+func (v *VPN) Remove(spi uint32) { v.inbound.Remove(spi) }
+
+// Use makes sa the security association that packets leave through, with the octets that ESP adds, in UDP or not; a nil sa
+// for none. A pipeline that was compiled for another overhead or choice of UDP is to be compiled anew.
+func (v *VPN) Use(sa *esp.Outbound, overhead int, udp bool) {
+	if sa == nil {
+		v.outbound.Store(nil)
+		return
+	}
+	v.outbound.Store(&outboundSA{sa, overhead, udp})
+}
+
+// Close closes the flows and stops sending.
+func (v *VPN) Close() error {
+	v.Use(nil, 0, false)
+	var errs []error
+	for _, f := range []link.Flow{v.ike, v.natt, v.esp} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (v *VPN) receiveIKE(b *packet.Batch) {
+	for _, p := range b.Bufs {
+		v.message(v.ike, p.Bytes())
+	}
+	b.Release()
+}
+
+func (v *VPN) message(f link.Flow, payload []byte) {
+	v.messages(Message{Local: f.Local(), Remote: f.Remote(), Payload: bytes.Clone(payload)})
+}
+
+// receiveNATT tells keepalives, IKE and ESP apart (RFC 3948 §2.2, §2.3).
+func (v *VPN) receiveNATT(b *packet.Batch) {
+	b.Keep(v.drops, func(p *packet.Buf) packet.DropReason {
+		switch esp.Classify(p.Bytes()) {
+		case esp.KindKeepalive:
+			return packet.Delivered
+		case esp.KindIKE:
+			v.message(v.natt, p.Bytes()[esp.MarkerLen:])
+			return packet.Delivered
+		case esp.KindESP:
+			return packet.NotDropped
+		}
+		return packet.DropMalformed
+	})
+	v.receiveESP(b)
+}
+
+// receiveESP opens ESP packets and hands what was in them to the VPN's link. The security associations do not depend on
+// the pipeline, so that late packets of an old path are still opened.
+func (v *VPN) receiveESP(b *packet.Batch) {
+	v.inbound.Open(b, v.drops)
+	l := v.link.Load()
+	if b.Len() == 0 {
+		b.Release()
+		return
+	}
+	if l == nil {
+		b.Drop(v.drops, packet.DropNoPath)
+		return
+	}
+	l.Deliver(b)
+}
+
+// sealer is the ESP step: it seals with whatever security association is in use, so that a rekeying changes no pipeline.
+type sealer struct{ vpn *VPN }
+
+// Apply implements link.Step.
+func (s sealer) Apply(b *packet.Batch) {
+	out := s.vpn.outbound.Load()
+	if out == nil {
+		b.Keep(s.vpn.drops, func(*packet.Buf) packet.DropReason { return packet.DropNoPath })
+		return
+	}
+	out.sa.Apply(b)
+}
