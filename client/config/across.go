@@ -29,14 +29,6 @@ func (r *reader) across() {
 			}
 		}
 	}
-	outside, vpn := c.External.Address.IsValid(), c.Gateway.Address.IsValid()
-	if len(r.errs) == 0 && outside != vpn {
-		missing := map[bool]string{true: "gateway", false: "external_home_agent"}[outside]
-		r.fail(missing, "missing", "both [external_home_agent] and [gateway], or neither for a laptop that works inside only")
-	}
-	if len(r.errs) == 0 && !outside {
-		r.warn("external_home_agent", "without [external_home_agent] and [gateway] the laptop works inside only (modes c and f)")
-	}
 	r.addresses()
 	r.timers()
 	if len(c.Gateway.RemoteSubnets) == 0 {

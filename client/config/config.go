@@ -27,10 +27,9 @@ type Config struct {
 	Enterprise Enterprise
 	// Internal is the registration with the i-HA.
 	Internal HomeAgent
-	// External is the registration with the x-HA. Its Address is invalid when the table is left out, together with
-	// [gateway]: the laptop then works inside only.
+	// External is the registration with the x-HA.
 	External HomeAgent
-	// Gateway is the VPN gateway, with an invalid Address when the table is left out.
+	// Gateway is the VPN gateway.
 	Gateway Gateway
 	// Detection says how inside and outside are told apart.
 	Detection Detection

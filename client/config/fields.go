@@ -149,9 +149,6 @@ func defaults() *Config {
 	}
 }
 
-// optional reports whether the table may be left out with all its keys.
-func optional(table string) bool { return table == "external_home_agent" || table == "gateway" }
-
 func fieldOf(key string) *field {
 	i := slices.IndexFunc(fields, func(f field) bool { return f.key == key })
 	if i < 0 {

@@ -163,7 +163,7 @@ func (r *reader) values() {
 		}
 		v, there := t[k]
 		if !there {
-			if f.required && (t != nil || !optional(table)) {
+			if f.required {
 				r.fail(f.key, "missing", f.valid)
 			}
 			continue

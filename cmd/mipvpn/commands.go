@@ -1,0 +1,166 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"mipvpn/client/config"
+	"mipvpn/client/control"
+)
+
+func (a *app) up() *cobra.Command {
+	return &cobra.Command{
+		Use: "up", Short: "Take charge of the enterprise's traffic", Args: cobra.NoArgs,
+		Long: "Take charge of the enterprise's traffic and find out where the laptop is. The command does not wait for a\nconnection; `mipvpn wait --for connected` does.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.ask(cmd.Context(), func(c *control.Client) error { return c.Up(cmd.Context()) })
+		},
+	}
+}
+
+func (a *app) down() *cobra.Command {
+	return &cobra.Command{
+		Use: "down", Short: "Give the enterprise's traffic back to the host", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.ask(cmd.Context(), func(c *control.Client) error { return c.Down(cmd.Context()) })
+		},
+	}
+}
+
+func (a *app) mode() *cobra.Command {
+	return &cobra.Command{
+		Use: "mode [auto|c|f|cvc|fvc|vc|vf|cvf|fvf]", Short: "Show or pin the access mode", Args: cobra.MaximumNArgs(1),
+		Long:      "Show the access mode, pin one, or let the client choose again (auto). A pinned mode without a VPN is used only\nwhile the laptop is proven to be inside.",
+		ValidArgs: config.ModePolicies(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && !slices.Contains(config.ModePolicies(), args[0]) {
+				return fmt.Errorf("access mode %q is not one of %v", args[0], config.ModePolicies())
+			}
+			return a.ask(cmd.Context(), func(c *control.Client) error {
+				if len(args) == 1 {
+					return c.SetMode(cmd.Context(), args[0])
+				}
+				s, err := c.Status(cmd.Context())
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(a.out, "%s (policy %s)\n", orNone(s.Mode), s.ModePolicy)
+				return err
+			})
+		},
+	}
+}
+
+func (a *app) status() *cobra.Command {
+	c := &cobra.Command{
+		Use: "status", Short: "Show where the laptop is, how that is known, and what is in use", Args: cobra.NoArgs,
+	}
+	asJSON := jsonFlag(c)
+	check := c.Flags().Bool("check", false, "exit with 3 unless user data flows")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.ask(cmd.Context(), func(c *control.Client) error {
+			s, err := c.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				err = writeJSON(a.out, s)
+			} else {
+				err = writeStatus(a.out, s)
+			}
+			if err == nil && *check && s.State != control.StateConnected {
+				err = &exitError{exitNotConnected, fmt.Errorf("not connected: %s", s.State)}
+			}
+			return err
+		})
+	}
+	return c
+}
+
+func (a *app) detect() *cobra.Command {
+	c := &cobra.Command{
+		Use: "detect", Short: "Show, for each interface, what says whether it is inside", Args: cobra.NoArgs,
+		Long: "Show, for each interface, the registrations with both home agents, their timing, and what follows from them.\nWith --again the detection is started anew first; `mipvpn events` shows how it goes.",
+	}
+	asJSON := jsonFlag(c)
+	again := c.Flags().Bool("again", false, "start detection anew")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.ask(cmd.Context(), func(c *control.Client) error {
+			d, err := c.Detect(cmd.Context(), *again)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return writeJSON(a.out, d)
+			}
+			return writeDetection(a.out, d)
+		})
+	}
+	return c
+}
+
+func (a *app) events() *cobra.Command {
+	c := &cobra.Command{
+		Use: "events", Short: "Show what happens, as it happens", Args: cobra.NoArgs,
+		Long: "Show what happens, as it happens, until interrupted or the daemon ends. With --json each event is one document\non a line of its own.",
+	}
+	asJSON := jsonFlag(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
+		return a.ask(ctx, func(c *control.Client) error {
+			err := c.Events(ctx, nil, func(e control.Event) error {
+				if *asJSON {
+					return writeLine(a.out, e)
+				}
+				return writeEvent(a.out, e)
+			})
+			if ctx.Err() != nil {
+				return nil // interrupted, which is how this command ends
+			}
+			return err
+		})
+	}
+	return c
+}
+
+func (a *app) wait() *cobra.Command {
+	c := &cobra.Command{
+		Use: "wait --for inside|outside|connected", Short: "Wait until the laptop is inside, outside or connected", Args: cobra.NoArgs,
+		Long: "Wait until the laptop is proven to be inside, is found to be outside, or is connected. Exits with 124 when the\ntime is up and with 3 when the client is down.",
+	}
+	asJSON := jsonFlag(c)
+	until := c.Flags().String("for", "", "what to wait for: inside, outside or connected")
+	timeout := c.Flags().Duration("timeout", 0, "how long to wait, such as 10s; 0 for a day")
+	_ = c.RegisterFlagCompletionFunc("for", cobra.FixedCompletions(conditionNames(), cobra.ShellCompDirectiveNoFileComp))
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		condition := control.Condition(*until)
+		if !slices.Contains(control.Conditions(), condition) {
+			return fmt.Errorf("--for %q is not one of %v", *until, control.Conditions())
+		}
+		if *timeout < 0 || *timeout > control.MaxWait {
+			return fmt.Errorf("--timeout %v is not between 0 and %v", *timeout, control.MaxWait)
+		}
+		return a.ask(cmd.Context(), func(c *control.Client) error {
+			s, err := c.Wait(cmd.Context(), condition, *timeout)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return writeJSON(a.out, s)
+			}
+			_, err = fmt.Fprintf(a.out, "%s, %s, mode %s\n", s.State, s.Proof.Verdict, orNone(s.Mode))
+			return err
+		})
+	}
+	return c
+}
+
+func conditionNames() []string {
+	var names []string
+	for _, c := range control.Conditions() {
+		names = append(names, string(c))
+	}
+	return names
+}

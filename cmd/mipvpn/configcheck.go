@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"mipvpn/client/config"
+)
+
+// checked is the document of `config check --json`.
+type checked struct {
+	Schema   int             `json:"schema"`
+	File     string          `json:"file"`
+	Valid    bool            `json:"valid"`
+	Errors   []checkedError  `json:"errors"`
+	Warnings []checkedRemark `json:"warnings"`
+}
+
+type checkedError struct {
+	checkedRemark
+	Valid string `json:"valid,omitempty"`
+}
+
+type checkedRemark struct {
+	Line    int    `json:"line"`
+	Key     string `json:"key,omitempty"`
+	Message string `json:"message"`
+}
+
+func (a *app) config() *cobra.Command {
+	parent := &cobra.Command{
+		Use: "config", Short: "Work with configuration files", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	c := &cobra.Command{
+		Use: "check FILE", Short: "Check a configuration file and the secrets that it names", Args: cobra.ExactArgs(1),
+		Long: "Check a configuration file and the secrets that it names, without a daemon. Errors name file, line, what was\nfound and what would be valid.",
+	}
+	asJSON := jsonFlag(c)
+	c.RunE = func(_ *cobra.Command, args []string) error {
+		cfg, err := config.Load(args[0])
+		errs, understood := errors.AsType[config.Errors](err)
+		if err != nil && !understood {
+			return failed(err)
+		}
+		doc := checked{Schema: 1, File: args[0], Valid: err == nil, Errors: []checkedError{}, Warnings: []checkedRemark{}}
+		for _, e := range errs {
+			doc.Errors = append(doc.Errors, checkedError{checkedRemark{e.Line, e.Key, e.Message}, e.Valid})
+		}
+		if cfg != nil {
+			defer cfg.Wipe()
+			for _, w := range cfg.Warnings {
+				doc.Warnings = append(doc.Warnings, checkedRemark{w.Line, w.Key, w.Message})
+			}
+		}
+		if *asJSON {
+			if err := writeJSON(a.out, doc); err != nil {
+				return failed(err)
+			}
+		} else {
+			for _, w := range doc.Warnings {
+				fmt.Fprintf(a.err, "%s: warning: %s: %s\n", place(args[0], w.Line), w.Key, w.Message)
+			}
+			if doc.Valid {
+				fmt.Fprintf(a.out, "%s is valid\n", args[0])
+			}
+		}
+		if err != nil {
+			return failed(fmt.Errorf("%s cannot be used\n%w", args[0], err))
+		}
+		return nil
+	}
+	parent.AddCommand(c)
+	return parent
+}
+
+func place(file string, line int) string {
+	if line == 0 {
+		return file
+	}
+	return fmt.Sprintf("%s:%d", file, line)
+}

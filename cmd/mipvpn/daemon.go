@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"mipvpn/client/config"
+	"mipvpn/client/control"
+)
+
+func (a *app) daemon() *cobra.Command {
+	c := &cobra.Command{
+		Use: "daemon", Short: "Run the client and answer on its socket", Args: cobra.NoArgs,
+		Long: "Run the client in the foreground until it gets SIGTERM or SIGINT, logging to standard error. It needs the right\nto make TUN devices and raw sockets (root, or CAP_NET_ADMIN and CAP_NET_RAW).",
+	}
+	file := c.Flags().String("config", config.DefaultPath, "configuration file")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config.Load(*file)
+		if err != nil {
+			return failed(fmt.Errorf("the configuration cannot be used\n%w", err))
+		}
+		if cmd.Flags().Changed("socket") {
+			cfg.Control.Socket = a.socket
+		}
+		return failed(a.serve(cmd.Context(), cfg, newLog(a.err, cfg.Log.Level)))
+	}
+	return c
+}
+
+// serve runs the client until ctx ends. The socket comes first: a second daemon must not touch the network.
+func (a *app) serve(ctx context.Context, cfg *config.Config, log *zap.Logger) (err error) {
+	defer cfg.Wipe()
+	defer func() { _ = log.Sync() }()
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration", zap.String("key", w.Key), zap.Int("line", w.Line), zap.String("message", w.Message))
+	}
+	authority, err := control.NewAuthority(cfg.Control.Users, cfg.Control.Groups)
+	if err != nil {
+		return err
+	}
+	l, err := control.Listen(cfg.Control.Socket)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	b, err := a.start(cfg, log)
+	if err != nil {
+		return fmt.Errorf("the client cannot start: %w", err)
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	log.Info("daemon started", zap.String("socket", cfg.Control.Socket), zap.String("version", thisBuild().Version))
+	defer log.Info("daemon ends")
+	return control.NewServer(b, authority, log).Serve(ctx, l)
+}
+
+// newLog returns the daemon's log.
+func newLog(w io.Writer, level string) *zap.Logger {
+	l, err := zapcore.ParseLevel(level)
+	if err != nil {
+		l = zapcore.InfoLevel
+	}
+	e := zap.NewProductionEncoderConfig()
+	e.EncodeTime = zapcore.ISO8601TimeEncoder
+	e.EncodeDuration = zapcore.StringDurationEncoder
+	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(e), zapcore.Lock(zapcore.AddSync(w)), l))
+}

@@ -1,0 +1,11 @@
+// Command mipvpn is the VPN client: the daemon and the command line that talks to it, in one binary.
+//
+// Purpose: `mipvpn daemon` reads the configuration, runs the client and answers on a unix socket; the other commands ask
+// it. What is printed for people fits on a screen; with --json it is a document with "schema": 1, and events are one
+// document a line.
+//
+// Exit codes: 0 done, 1 failed, 2 usage, 3 not connected (status --check, and wait while the client is down), 4 no
+// permission, 5 daemon not reachable, 124 timed out.
+//
+// Concurrency and ownership: one command a process; the daemon's goroutines belong to client and client/control.
+package main

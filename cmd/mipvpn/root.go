@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"mipvpn/client/config"
+	"mipvpn/client/control"
+)
+
+// socketVariable names the environment variable that gives the daemon's socket.
+const socketVariable = "MIPVPN_SOCKET"
+
+// backend is a running client.
+type backend interface {
+	control.Backend
+	// Close takes the client down and ends it.
+	Close() error
+}
+
+// terminal is what a command runs with.
+type terminal struct {
+	out, err io.Writer
+	// start starts the client, for the daemon.
+	start func(*config.Config, *zap.Logger) (backend, error)
+}
+
+// app is one run of the program.
+type app struct {
+	terminal
+	socket string
+}
+
+// run runs one command line and returns its exit code.
+func run(ctx context.Context, args []string, t terminal) int {
+	a := &app{terminal: t}
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	code := exitCode(err)
+	if err != nil {
+		fmt.Fprintf(t.err, "mipvpn: %v\n", err)
+		if code == exitUsage {
+			fmt.Fprintln(t.err, "Run `mipvpn --help` or a command with --help for what is possible.")
+		}
+	}
+	return code
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "mipvpn",
+		Short:         "VPN client on Mobile IPv4 and IPsec: one address wherever the laptop goes",
+		Long:          "mipvpn keeps one address, and every session on it, wherever the laptop goes: plain Mobile IPv4 inside the\ncompany, Mobile IPv4 in IPsec outside it (RFC 5265).",
+		SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	socket := config.DefaultSocket
+	if s := os.Getenv(socketVariable); s != "" {
+		socket = s
+	}
+	root.PersistentFlags().StringVar(&a.socket, "socket", socket, "unix socket of the daemon (or $"+socketVariable+")")
+	root.AddCommand(a.daemon(), a.up(), a.down(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.config(), a.version())
+	return root
+}
+
+// ask connects to the daemon for f.
+func (a *app) ask(ctx context.Context, f func(*control.Client) error) error {
+	c, err := control.Dial(ctx, a.socket)
+	if err != nil {
+		return failed(err)
+	}
+	defer c.Close()
+	return failed(f(c))
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// build is the document of `version --json`.
+type build struct {
+	Schema   int    `json:"schema"`
+	Version  string `json:"version"`
+	Revision string `json:"revision"`
+	Modified bool   `json:"modified"`
+	Go       string `json:"go"`
+	System   string `json:"system"`
+}
+
+func thisBuild() build {
+	b := build{Schema: 1, Version: "unknown", Revision: "unknown", Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	b.Version = info.Main.Version
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.Revision = s.Value
+		case "vcs.modified":
+			b.Modified = s.Value == "true"
+		}
+	}
+	return b
+}
+
+func (a *app) version() *cobra.Command {
+	c := &cobra.Command{Use: "version", Short: "Show the version of this program", Args: cobra.NoArgs}
+	asJSON := jsonFlag(c)
+	c.RunE = func(*cobra.Command, []string) error {
+		b := thisBuild()
+		if *asJSON {
+			return failed(writeJSON(a.out, b))
+		}
+		_, err := fmt.Fprintf(a.out, "mipvpn %s (revision %s, %s, %s)\n", b.Version, b.Revision, b.Go, b.System)
+		return failed(err)
+	}
+	return c
+}
