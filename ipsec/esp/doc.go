@@ -16,7 +16,7 @@
 //	|                            ICV                                |
 //	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //
-// Specification implemented: RFC 4303 with 32-bit and extended sequence numbers (§2.2.1, appendix A2), anti-replay
+// Specification: RFC 4303 with 32-bit and extended sequence numbers (§2.2.1, appendix A2), anti-replay
 // (§3.4.3), dummy packets and traffic flow confidentiality padding on receipt (§2.6, §2.7); RFC 4106 and RFC 7634
 // through ipsec/suite; RFC 4301 §5 (selectors) and §5.1.2.1 (header construction: DSCP copied); RFC 6040 §4 (ECN);
 // RFC 3948 §2 (packet formats in UDP). Left out: transport mode, IPv6, sending of dummy packets and of TFC padding.

@@ -4,7 +4,7 @@
 // functions and prf+ (PRF), key exchange groups (Group, KeyExchange) and ciphers that protect the SK payload of IKE and
 // the payload of ESP in the same way (Encryption, Cipher).
 //
-// Specification implemented: RFC 7296 §2.13 (prf+) and §3.3.2 (transform numbers); RFC 4868 (HMAC-SHA-2 as PRF);
+// Specification: RFC 7296 §2.13 (prf+) and §3.3.2 (transform numbers); RFC 4868 (HMAC-SHA-2 as PRF);
 // RFC 4106 and RFC 5282 (AES-GCM with a 16 octet ICV in ESP and IKE); RFC 7634 (ChaCha20-Poly1305 in both); RFC 8031
 // (Curve25519); RFC 5903 (P-256, P-384); RFC 3526 §3 (2048-bit MODP); RFC 6989 §2 (tests of the peer's public value).
 // The choice follows RFC 8247 and RFC 8221. Left out, to be added behind the same interfaces: AES-CBC with HMAC-SHA-2,
