@@ -64,6 +64,17 @@ func (j *Judge) Tally(wire string) Tally {
 	return Tally{}
 }
 
+// Tallies returns the counts of all wires on which there was a frame.
+func (j *Judge) Tallies() map[string]Tally {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	all := make(map[string]Tally, len(j.tallies))
+	for w, t := range j.tallies {
+		all[w] = *t
+	}
+	return all
+}
+
 // Leaks returns the number of leaks so far on all wires and the first of them.
 func (j *Judge) Leaks() (int, []Leak) {
 	j.mu.Lock()
