@@ -58,6 +58,7 @@ type Machine struct {
 	searching bool
 	sent      int
 	interval  time.Duration
+	lastSent  time.Duration
 	solicitAt time.Duration
 	armed     bool
 
@@ -82,6 +83,7 @@ func NewMachine(cfg Config, random io.Reader) (*Machine, error) {
 // indication says that the node has moved.
 func (m *Machine) Start(now link.Instant) {
 	m.searching = true
+	m.lastSent = now.Boot - solicitationInterval
 	m.search(now)
 }
 
@@ -203,12 +205,17 @@ func (m *Machine) lose(now link.Instant, i int, withdrawn bool) {
 	m.search(now)
 }
 
-// search begins soliciting at the highest rate if it is wanted and no agent is known.
+// search begins soliciting at the highest rate if it is wanted and no agent is known. Agents that come and go do not
+// raise the rate.
 func (m *Machine) search(now link.Instant) {
 	if !m.searching || len(m.agents) > 0 {
 		return
 	}
 	m.sent, m.interval = 0, solicitationInterval
+	if at := m.lastSent + solicitationInterval; at > now.Boot {
+		m.solicitAt, m.armed = at, true
+		return
+	}
 	m.solicit(now)
 }
 
@@ -225,6 +232,7 @@ func (m *Machine) solicit(now link.Instant) {
 		return
 	}
 	m.transmits = append(m.transmits, Transmit{To: AllRouters, TTL: SolicitationTTL, Payload: AppendSolicitation(nil)})
+	m.lastSent = now.Boot
 	m.sent++
 	if m.sent >= initialSolicitations {
 		m.interval = min(2*m.interval, m.cfg.MaxInterval)
