@@ -3,8 +3,10 @@ package underlay
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
@@ -60,29 +62,27 @@ var kernelTunnels = map[uint8][]string{
 // refuseKernelTunnel fails when an interface of the kernel that is up decapsulates the protocol from any sender, as the
 // fallback device tunl0 does once its module is loaded.
 func refuseKernelTunnel(protocol uint8) error {
-	kinds := kernelTunnels[protocol]
-	if kinds == nil {
+	if kernelTunnels[protocol] == nil {
 		return nil
 	}
 	links, err := netlink.LinkList()
 	if err != nil {
 		return fmt.Errorf("list interfaces: %w", err)
 	}
+	return decapsulates(links, protocol)
+}
+
+// decapsulates returns an error that names the interface among links that takes the protocol from any sender.
+func decapsulates(links []netlink.Link, protocol uint8) error {
 	for _, l := range links {
-		if !isUp(l) {
-			continue
-		}
-		for _, kind := range kinds {
-			if l.Type() == kind && openRemote(l) {
-				return fmt.Errorf("%w: interface %s (%s) is up and takes protocol %d from any sender; take it down with: ip link set %s down",
-					ErrKernelDecapsulates, l.Attrs().Name, kind, protocol, l.Attrs().Name)
-			}
+		if l.Attrs().RawFlags&unix.IFF_UP != 0 && slices.Contains(kernelTunnels[protocol], l.Type()) && openRemote(l) {
+			name := l.Attrs().Name
+			return fmt.Errorf("%w: interface %s (%s) is up and takes protocol %d from any sender; take it down with: ip link set %s down",
+				ErrKernelDecapsulates, name, l.Type(), protocol, name)
 		}
 	}
 	return nil
 }
-
-func isUp(l netlink.Link) bool { return l.Attrs().RawFlags&1 != 0 } // IFF_UP
 
 // openRemote reports whether a tunnel interface has no remote end and so takes packets from anybody.
 func openRemote(l netlink.Link) bool {

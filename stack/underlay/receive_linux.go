@@ -91,7 +91,9 @@ func (r *receiveSlots) copyOut(i, off int, to []byte) {
 		n = copy(to, free[off:])
 		off += n
 	}
-	copy(to[n:], s.spill[off-len(free):])
+	if n < len(to) {
+		copy(to[n:], s.spill[off-len(free):])
+	}
 }
 
 // release gives the Bufs back.

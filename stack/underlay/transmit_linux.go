@@ -1,6 +1,7 @@
 package underlay
 
 import (
+	"net"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -85,7 +86,9 @@ func (t *transmitter) full(n int) bool {
 // flush sends the messages and returns how many packets went, and the error of the first message when none did. An error
 // of the socket itself, such as its being closed, is fatal.
 func (t *transmitter) flush() (packets int, errno syscall.Errno, fatal error) {
-	fatal = t.socket.conn.Write(t.call)
+	if fatal = t.socket.conn.Write(t.call); fatal != nil {
+		fatal = net.ErrClosed // the one reason why the poller refuses
+	}
 	clear(t.iovs[:t.packets]) // keep no packet alive
 	sent := t.sent
 	if fatal != nil || t.errno != 0 {

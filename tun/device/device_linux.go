@@ -1,7 +1,6 @@
 package device
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -120,14 +119,6 @@ func (d *Device) Name() string { return d.name }
 // Close removes the device. Read then returns an error that wraps net.ErrClosed.
 func (d *Device) Close() error { return d.file.Close() }
 
-// closedError makes the poller's errors those that link.Device promises.
-func closedError(op string, err error) error {
-	if errors.Is(err, os.ErrClosed) {
-		err = net.ErrClosed
-	}
-	return fmt.Errorf("device: %s: %w", op, err)
-}
-
 // readCall is one read: the header, then the packet into a small Buf and past its end into spill.
 type readCall struct {
 	header [virtio.HeaderLen]byte
@@ -187,7 +178,7 @@ func (d *Device) Read(b *packet.Batch) error {
 			}
 			r.buf.Release()
 			r.buf = nil
-			return closedError("read", err)
+			return fmt.Errorf("device: read %s: %w", d.name, net.ErrClosed) // the one reason why the poller refuses
 		}
 		if r.errno == unix.EAGAIN {
 			return nil
@@ -196,7 +187,7 @@ func (d *Device) Read(b *packet.Batch) error {
 			if b.Len() > before {
 				return nil
 			}
-			return closedError("read", r.errno)
+			return fmt.Errorf("device: read %s: %w", d.name, r.errno)
 		}
 		d.take(b)
 		r.wait = b.Len() == before
@@ -281,13 +272,13 @@ func (d *Device) Write(b *packet.Batch) error {
 		w.iov[1].Base = nil
 		if err != nil {
 			d.drops.Count(packet.DropSendFailed, b.Len()-i)
-			return closedError("write", err)
+			return fmt.Errorf("device: write to %s: %w", d.name, net.ErrClosed)
 		}
 		switch w.errno {
 		case 0:
 		case unix.EIO, unix.EBADFD: // the interface is down, or gone
 			d.drops.Count(packet.DropSendFailed, b.Len()-i)
-			return closedError("write to "+d.name, w.errno)
+			return fmt.Errorf("device: write to %s: %w", d.name, w.errno)
 		default:
 			d.drops.Count(packet.DropMalformed, 1)
 		}
