@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"mipvpn/mipv4/mobilenode"
 	"mipvpn/mipv4/tunnel"
@@ -37,8 +38,16 @@ type CoLocated struct {
 	// One for each encapsulation: what takes packets out of it.
 	fromUDP, fromIPIP tunnel.Decapsulator
 
+	answers atomic.Pointer[answers]
+
 	mu   sync.Mutex
 	ipip link.Flow // opened when a reply grants IP-in-IP
+}
+
+// answers is where the home agent's answers to keepalives go.
+type answers struct {
+	id      uint16
+	deliver func(packet.IPv4)
 }
 
 // AttachCoLocated attaches the home address to its home agent through the link below. replies is called with each message
@@ -107,8 +116,26 @@ func (a *CoLocated) receiveUDP(b *packet.Batch) {
 
 func (a *CoLocated) receiveIPIP(b *packet.Batch) { a.decapsulate(a.fromIPIP, b) }
 
+// HandleAnswers has the home agent's ICMP echo replies with the identifier id, the answers to keepalives (RFC 3519 §4.9),
+// given to deliver, which owns them and must not block, and not to anybody else.
+func (a *CoLocated) HandleAnswers(id uint16, deliver func(packet.IPv4)) { a.answers.Store(&answers{id, deliver}) }
+
+// answer takes the packet if it is the answer to a keepalive.
+func (a *CoLocated) answer(p *packet.Buf) packet.DropReason {
+	to, ip := a.answers.Load(), packet.IPv4(p.Bytes())
+	if to == nil || ip.Protocol() != packet.ProtocolICMP || ip.Src() != a.agent.Addr() {
+		return packet.NotDropped
+	}
+	if typ, id, _, ok := tunnel.ParseEcho(ip); !ok || typ != tunnel.ICMPEchoReply || id != to.id {
+		return packet.NotDropped
+	}
+	to.deliver(packet.IPv4(append([]byte(nil), ip...)))
+	return packet.Delivered
+}
+
 func (a *CoLocated) decapsulate(d tunnel.Decapsulator, b *packet.Batch) {
 	d.Apply(b)
+	b.Keep(a.drops, a.answer)
 	if b.Len() == 0 {
 		b.Release()
 		return
@@ -131,7 +158,7 @@ func AttachViaForeignAgent(s *Segment, home, agent netip.Addr, hardware packet.H
 	replies func([]byte), inner link.Receiver) (*ViaForeignAgent, error) {
 	a := &ViaForeignAgent{segment: s, visit: s.Visit(home, hardware, mtu, inner)}
 	var err error
-	a.flow, err = a.visit.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Remote: netip.AddrPortFrom(agent, RegistrationPort)},
+	a.flow, err = a.visit.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Remote: netip.AddrPortFrom(agent, RegistrationPort), TTL: 255},
 		func(b *packet.Batch) {
 			for _, p := range b.Bufs {
 				replies(append([]byte(nil), p.Bytes()...))

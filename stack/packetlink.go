@@ -101,7 +101,10 @@ func (l *PacketLink) Open(spec link.FlowSpec, recv link.Receiver) (link.Flow, er
 	if _, taken := flows[key]; taken {
 		return nil, fmt.Errorf("stack: flow of protocol %d, port %d to %v is open already", key.protocol, key.port, key.remote)
 	}
-	f := &packetFlow{link: l, key: key, recv: recv}
+	f := &packetFlow{link: l, key: key, ttl: spec.TTL, recv: recv}
+	if f.ttl == 0 {
+		f.ttl = DefaultTTL
+	}
 	flows[key] = f
 	l.flows.Store(&flows)
 	return f, nil
@@ -197,6 +200,7 @@ func (l *PacketLink) classify(flows map[flowKey]*packetFlow, p *packet.Buf) (*pa
 type packetFlow struct {
 	link   *PacketLink
 	key    flowKey
+	ttl    uint8
 	recv   link.Receiver
 	closed atomic.Bool
 }
@@ -266,7 +270,7 @@ func (f *packetFlow) Apply(b *packet.Batch) {
 			packet.PushUDP(p, local, f.key.remote)
 		}
 		packet.PushIPv4(p, packet.IPv4Fields{
-			TOS: p.TOS, ID: uint16(f.link.ipID.Add(1)), TTL: DefaultTTL,
+			TOS: p.TOS, ID: uint16(f.link.ipID.Add(1)), TTL: f.ttl,
 			Protocol: f.key.protocol, Src: f.link.addr, Dst: f.key.remote.Addr(),
 		})
 	}

@@ -37,6 +37,9 @@ type FlowSpec struct {
 	// Remote is the endpoint that the flow goes to and alone receives from. Its port is 0 for protocols without ports. The
 	// zero value makes an unconnected flow, which receives from anywhere and sends to each packet's Buf.Peer.
 	Remote netip.AddrPort
+	// TTL is the time to live of the IPv4 headers that the flow sends, 0 for the usual one. Requests to a foreign agent with
+	// the T bit need 255 (RFC 3024 §3.1).
+	TTL uint8
 }
 
 // Flow is an open UDP or IP-protocol conversation of a link.
