@@ -118,7 +118,9 @@ func (a *CoLocated) receiveIPIP(b *packet.Batch) { a.decapsulate(a.fromIPIP, b) 
 
 // HandleAnswers has the home agent's ICMP echo replies with the identifier id, the answers to keepalives (RFC 3519 §4.9),
 // given to deliver, which owns them and must not block, and not to anybody else.
-func (a *CoLocated) HandleAnswers(id uint16, deliver func(packet.IPv4)) { a.answers.Store(&answers{id, deliver}) }
+func (a *CoLocated) HandleAnswers(id uint16, deliver func(packet.IPv4)) {
+	a.answers.Store(&answers{id, deliver})
+}
 
 // answer takes the packet if it is the answer to a keepalive.
 func (a *CoLocated) answer(p *packet.Buf) packet.DropReason {
