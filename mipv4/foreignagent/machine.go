@@ -1,0 +1,238 @@
+package foreignagent
+
+import (
+	"io"
+	"net/netip"
+	"time"
+
+	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// Machine is the foreign agent's protocol machine.
+type Machine struct {
+	cfg         Config
+	random      io.Reader
+	mobileNodes map[netip.Addr]*auth.SecurityAssociation
+	homeAgents  map[netip.Addr]*auth.SecurityAssociation
+	table       Table
+
+	registrations map[registrationKey]*registration
+	pendings      int
+	visiting      int
+	denials       map[denialKey]time.Duration // boot time of the last denial
+	advertiser    advertiser
+
+	transmits []Transmit
+	events    []Event
+}
+
+// registrationKey tells registrations apart: a mobile node may have one with each of several home agents.
+type registrationKey struct{ home, homeAgent netip.Addr }
+
+// registration is an entry of the visitor list, with its pending requests (RFC 5944 §3.7.1). visitor is nil while none has
+// been accepted.
+type registration struct {
+	key      registrationKey
+	visitor  *Visitor
+	lifetime uint16        // granted, in seconds
+	until    time.Duration // boot time at which the visitor goes, unless lifetime is infinite
+	pending  []*pending    // the oldest first
+}
+
+// pending is a request that has been relayed and not answered.
+type pending struct {
+	request  *wire.RegistrationRequest
+	station  station
+	delivery bool          // encapsulating delivery style
+	until    time.Duration // boot time
+}
+
+// station is the mobile node as it stands on the link: where replies go.
+type station struct {
+	hardware packet.HardwareAddr
+	source   netip.AddrPort // of the request
+	agent    netip.Addr     // the address that the request was sent to, this agent's when it was a group
+}
+
+// denialKey is what denials are limited by: one a second for each registration that a station tries.
+type denialKey struct {
+	registrationKey
+	hardware packet.HardwareAddr
+}
+
+// Destination says where a Transmit goes.
+type Destination uint8
+
+const (
+	// ToHomeAgent: a UDP datagram from the care-of address, port 434, to Transmit.Remote.
+	ToHomeAgent Destination = iota + 1
+	// ToMobileNode: a UDP datagram in a frame to Transmit.Hardware, from Transmit.Local to Transmit.Remote.
+	ToMobileNode
+	// Advertise: an ICMP message with a time to live of 1 in a frame to Transmit.Hardware, from Transmit.Local to
+	// Transmit.Remote, whose ports are 0.
+	Advertise
+)
+
+// Transmit is a message to be sent.
+type Transmit struct {
+	To Destination
+	// Local is the source, port included; the zero value for ToHomeAgent.
+	Local netip.AddrPort
+	// Remote is the destination.
+	Remote netip.AddrPort
+	// Hardware is the link-layer destination on the visited link.
+	Hardware packet.HardwareAddr
+	// Payload of the datagram, or the ICMP message.
+	Payload []byte
+}
+
+// EventKind says what has become of a visitor.
+type EventKind uint8
+
+// What becomes of visitors.
+const (
+	// Arrived: a mobile node has a registration that it did not have.
+	Arrived EventKind = iota + 1
+	// Renewed: a registration lives on.
+	Renewed
+	// Departed: the mobile node deregistered.
+	Departed
+	// Expired: the lifetime ended.
+	Expired
+)
+
+// String returns the kind as one word for logs.
+func (k EventKind) String() string {
+	if k >= Arrived && k <= Expired {
+		return [...]string{"arrived", "renewed", "departed", "expired"}[k-Arrived]
+	}
+	return "unknown"
+}
+
+// Event is a change of the visitor list.
+type Event struct {
+	Kind EventKind
+	// Visitor is the registration.
+	Visitor *Visitor
+	// Lifetime granted, in seconds, for Arrived and Renewed.
+	Lifetime uint16
+}
+
+// New returns a foreign agent without visitors. The first advertisement is due at the boot time of now. random serves to
+// spread advertisements. Errors wrap ErrConfig.
+func New(cfg Config, now link.Instant, random io.Reader) (*Machine, error) {
+	cfg, err := cfg.check()
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{
+		cfg: cfg, random: random,
+		mobileNodes: associations(cfg.MobileNodes), homeAgents: associations(cfg.HomeAgents),
+		registrations: make(map[registrationKey]*registration), denials: make(map[denialKey]time.Duration),
+	}
+	m.advertiser.start(cfg.Interval, now.Boot)
+	return m, nil
+}
+
+func associations(peers []Peer) map[netip.Addr]*auth.SecurityAssociation {
+	m := make(map[netip.Addr]*auth.SecurityAssociation, len(peers))
+	for _, p := range peers {
+		m[p.Address] = p.Association
+	}
+	return m
+}
+
+// Table returns the visitor list for the data path. It is the same for the machine's whole life.
+func (m *Machine) Table() *Table { return &m.table }
+
+// HandleTimeout sends the advertisement that is due, denies requests that have waited too long, and deletes visitors
+// whose lifetimes have ended.
+func (m *Machine) HandleTimeout(now link.Instant) {
+	m.advertise(now)
+	for _, r := range m.registrations {
+		m.expirePending(now, r)
+		if r.visitor != nil && r.lifetime != wire.LifetimeInfinite && r.until <= now.Boot {
+			m.removeVisitor(r, Expired)
+		}
+		m.tidy(r)
+	}
+}
+
+// expirePending takes out requests that have waited too long. The newest of a registration is denied with code 78
+// (RFC 5944 §3.7.1); the mobile node has already given up on the others.
+func (m *Machine) expirePending(now link.Instant, r *registration) {
+	for len(r.pending) > 0 && r.pending[0].until <= now.Boot {
+		p := r.pending[0]
+		m.removePending(r, 1)
+		if len(r.pending) == 0 {
+			_ = m.deny(now, p.request, p.station, wire.CodeFARegistrationTimeout, nil)
+		}
+	}
+}
+
+// removePending takes the n oldest pending requests out.
+func (m *Machine) removePending(r *registration, n int) {
+	clear(r.pending[:n])
+	r.pending = r.pending[n:]
+	m.pendings -= n
+}
+
+func (m *Machine) removeVisitor(r *registration, why EventKind) {
+	m.events = append(m.events, Event{Kind: why, Visitor: r.visitor})
+	r.visitor = nil
+	m.visiting--
+	m.table.set(r.key.home, r.key.homeAgent, nil)
+}
+
+// tidy forgets a registration that has neither a visitor nor pending requests.
+func (m *Machine) tidy(r *registration) {
+	if r.visitor == nil && len(r.pending) == 0 {
+		delete(m.registrations, r.key)
+	}
+}
+
+// PollTransmit returns the next message to send.
+func (m *Machine) PollTransmit() (Transmit, bool) {
+	if len(m.transmits) == 0 {
+		return Transmit{}, false
+	}
+	t := m.transmits[0]
+	m.transmits = m.transmits[1:]
+	return t, true
+}
+
+// PollEvent returns the next event.
+func (m *Machine) PollEvent() (Event, bool) {
+	if len(m.events) == 0 {
+		return Event{}, false
+	}
+	e := m.events[0]
+	m.events = m.events[1:]
+	return e, true
+}
+
+// Deadline returns the boot time at which HandleTimeout wants to be called, and false when nothing can become due. It
+// looks at every registration.
+func (m *Machine) Deadline() (time.Duration, bool) {
+	at, ok := m.advertiser.deadline()
+	earlier := func(d time.Duration) {
+		if !ok || d < at {
+			at, ok = d, true
+		}
+	}
+	for _, r := range m.registrations {
+		if len(r.pending) > 0 {
+			earlier(r.pending[0].until)
+		}
+		if r.visitor != nil && r.lifetime != wire.LifetimeInfinite {
+			earlier(r.until)
+		}
+	}
+	return at, ok
+}
+
+// Err returns nil: no input kills a foreign agent.
+func (m *Machine) Err() error { return nil }

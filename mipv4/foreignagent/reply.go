@@ -1,0 +1,134 @@
+package foreignagent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"mipvpn/mipv4/tunnel"
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+)
+
+// HandleReply takes a registration reply that arrived at the care-of address from source (RFC 5944 §3.7.3). It returns
+// nil when the reply was relayed; otherwise it was discarded, and with a *Denied the mobile node was told.
+func (m *Machine) HandleReply(now link.Instant, source netip.AddrPort, payload []byte) error {
+	reply, err := wire.ParseRegistrationReply(payload)
+	if err != nil {
+		return err
+	}
+	entry, at := m.find(reply, source)
+	if entry == nil {
+		return fmt.Errorf("%w: home address %v, Identification %v, from %v", ErrNoPending, reply.HomeAddress, reply.Identification, source)
+	}
+	p := entry.pending[at]
+	covered, rest, ok := reply.Extensions.Authorized()
+	if !ok {
+		m.removePending(entry, at+1)
+		m.tidy(entry)
+		return m.deny(now, p.request, p.station, wire.CodeFAPoorlyFormedReply, errors.New("no Mobile-Home Authentication extension"))
+	}
+	if err := m.verifyHomeAgent(entry.key.homeAgent, reply, rest, payload); err != nil {
+		m.removePending(entry, at+1)
+		m.tidy(entry)
+		return m.deny(now, p.request, p.station, wire.CodeFAHomeAgentAuthentication, err)
+	}
+	m.removePending(entry, at+1) // what is older will not be waited for any more
+	if reply.Code.Accepted() {
+		m.accept(now, entry, p, reply)
+	}
+	m.tidy(entry)
+	relayed := append(make([]byte, 0, len(payload)+64), payload[:reply.Offset(len(covered))]...)
+	m.toMobileNode(reply.HomeAddress, p.station, relayed)
+	return nil
+}
+
+// find returns the registration and the index of the pending request that the reply answers: that of the same home
+// address to the home agent that it came from, with the same low half of the Identification (RFC 5944 §3.7.3.1).
+func (m *Machine) find(reply *wire.RegistrationReply, source netip.AddrPort) (*registration, int) {
+	if source.Port() != wire.Port {
+		return nil, 0
+	}
+	entry := m.registrations[registrationKey{reply.HomeAddress, source.Addr()}]
+	if entry == nil {
+		return nil, 0
+	}
+	for i := len(entry.pending) - 1; i >= 0; i-- {
+		if entry.pending[i].request.Identification.Low() == reply.Identification.Low() {
+			return entry, i
+		}
+	}
+	return nil, 0
+}
+
+// verifyHomeAgent wants exactly one valid Foreign-Home Authentication extension, behind the home agent's, where there is
+// a security association and the reply has a lifetime (RFC 5944 §3.7.1, §3.7.3.1).
+func (m *Machine) verifyHomeAgent(homeAgent netip.Addr, reply *wire.RegistrationReply, rest wire.Extensions, payload []byte) error {
+	a := m.homeAgents[homeAgent]
+	if a == nil || reply.Lifetime == 0 {
+		return nil
+	}
+	if n := reply.Extensions.Count(wire.ExtForeignHomeAuthentication); n != 1 {
+		return fmt.Errorf("%w: expected one %v, found %d", ErrAuthentication, wire.ExtForeignHomeAuthentication, n)
+	}
+	at := reply.Extensions.Index(wire.ExtForeignHomeAuthentication)
+	if at < len(reply.Extensions)-len(rest) {
+		return fmt.Errorf("%w: %v stands before %v", ErrAuthentication, wire.ExtForeignHomeAuthentication, wire.ExtMobileHomeAuthentication)
+	}
+	if err := a.Verify(payload, reply.Offset(at), wire.ExtForeignHomeAuthentication); err != nil {
+		return fmt.Errorf("%w: %w", ErrAuthentication, err)
+	}
+	return nil
+}
+
+// accept brings the visitor list up to date after a registration was accepted (RFC 5944 §3.7.3.2).
+func (m *Machine) accept(now link.Instant, r *registration, p *pending, reply *wire.RegistrationReply) {
+	if p.request.Deregistration() || reply.Lifetime == 0 {
+		mine := p.request.CareOfAddress == m.cfg.CareOfAddress || p.request.DeregistersAll() || p.request.CoLocated()
+		if r.visitor != nil && mine {
+			m.removeVisitor(r, Departed)
+		}
+		return
+	}
+	r.lifetime = min(reply.Lifetime, p.request.Lifetime, uint16(m.cfg.MaxLifetime/time.Second))
+	r.until = now.Boot + time.Duration(r.lifetime)*time.Second
+	kind := Renewed
+	if r.visitor == nil {
+		kind = Arrived
+		m.visiting++
+	}
+	v := r.visitor
+	if v == nil || v.Hardware != p.station.hardware || v.Encapsulating != p.delivery || v.CoLocated != p.request.CoLocated() {
+		v = &Visitor{
+			Home: r.key.home, HomeAgent: r.key.homeAgent, Hardware: p.station.hardware,
+			Encapsulating: p.delivery, CoLocated: p.request.CoLocated(),
+		}
+		r.visitor = v
+		m.table.set(r.key.home, r.key.homeAgent, v)
+	}
+	m.events = append(m.events, Event{Kind: kind, Visitor: v, Lifetime: r.lifetime})
+}
+
+// HandleUnreachable takes what an ICMP destination unreachable said about a datagram sent to the home agent's port 434,
+// with the ICMP code, and tells the mobile nodes whose requests are pending there with codes 80 to 88 (RFC 5944 §3.7.3).
+func (m *Machine) HandleUnreachable(now link.Instant, homeAgent netip.Addr, icmpCode uint8) {
+	code := wire.CodeFAHomeAgentUnreachable
+	switch icmpCode {
+	case tunnel.CodeNetUnreachable:
+		code = wire.CodeFAHomeNetworkUnreachable
+	case tunnel.CodeHostUnreachable:
+		code = wire.CodeFAHomeAgentHostUnreachable
+	case tunnel.CodePort:
+		code = wire.CodeFAHomeAgentPortUnreachable
+	}
+	for key, r := range m.registrations {
+		if key.homeAgent != homeAgent || len(r.pending) == 0 {
+			continue
+		}
+		p := r.pending[len(r.pending)-1]
+		m.removePending(r, len(r.pending))
+		m.tidy(r)
+		_ = m.deny(now, p.request, p.station, code, nil)
+	}
+}

@@ -1,0 +1,211 @@
+package foreignagent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+const (
+	// requestTTL is the time to live that a request with the T bit must arrive with (RFC 3024 §4.2.1).
+	requestTTL = 255
+	// denialInterval is the least time between two denials of one registration (RFC 5944 §3.7.2, RFC 3024 §4.2.1).
+	denialInterval = time.Second
+	// maxDenials bounds what is remembered for that.
+	maxDenials = 1024
+)
+
+var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// Request is a registration request as it arrived on the visited link.
+type Request struct {
+	// Hardware is the frame's source.
+	Hardware packet.HardwareAddr
+	// Source is where the datagram came from, Destination where it was sent to: this agent's address or a group.
+	Source      netip.AddrPort
+	Destination netip.Addr
+	// TTL is the IPv4 header's time to live as it arrived.
+	TTL uint8
+	// Payload is that of the UDP datagram.
+	Payload []byte
+}
+
+// HandleRequest takes a registration request from the visited link (RFC 5944 §3.7.2). It returns nil when the request was
+// relayed, a *Denied when it was denied, and another error when it was discarded.
+func (m *Machine) HandleRequest(now link.Instant, q Request) error {
+	if q.Hardware.IsZero() || q.Hardware[0]&1 != 0 || q.Source.Port() == 0 {
+		return fmt.Errorf("%w: %v at %v", ErrSource, q.Source, q.Hardware)
+	}
+	r, err := wire.ParseRegistrationRequest(q.Payload)
+	if err != nil {
+		return err
+	}
+	s := station{hardware: q.Hardware, source: q.Source, agent: q.Destination}
+	if !usable(s.agent) {
+		s.agent = m.cfg.Address
+	}
+	covered, rest, ok := r.Extensions.Authorized()
+	if !ok {
+		return m.deny(now, r, s, wire.CodeFAPoorlyFormedRequest, errors.New("no Mobile-Home Authentication extension"))
+	}
+	delivery := rest.Index(wire.ExtEncapsulatingDelivery) >= 0
+	if code, err := m.judge(q, r, rest, delivery); code != wire.CodeAccepted {
+		return m.deny(now, r, s, code, err)
+	}
+	key := registrationKey{r.HomeAddress, r.HomeAgent}
+	entry := m.registrations[key]
+	if (entry == nil || entry.visitor == nil) && !r.Deregistration() && m.visiting >= m.cfg.MaxVisitors {
+		return m.deny(now, r, s, wire.CodeFAInsufficientResources, fmt.Errorf("%d visitors", m.visiting))
+	}
+	switch {
+	case entry == nil && m.pendings >= m.cfg.MaxPending:
+		return m.deny(now, r, s, wire.CodeFAInsufficientResources, fmt.Errorf("%d pending requests", m.pendings))
+	case entry == nil:
+		entry = &registration{key: key}
+		m.registrations[key] = entry
+	case len(entry.pending) == PendingPerRegistration:
+		m.removePending(entry, 1)
+	case m.pendings >= m.cfg.MaxPending:
+		return m.deny(now, r, s, wire.CodeFAInsufficientResources, fmt.Errorf("%d pending requests", m.pendings))
+	}
+	wait := PendingTime
+	if l := time.Duration(r.Lifetime) * time.Second; l > 0 && l < wait {
+		wait = l // RFC 5944 §3.7.2.2
+	}
+	entry.pending = append(entry.pending, &pending{request: r, station: s, delivery: delivery, until: now.Boot + wait})
+	m.pendings++
+	m.relay(q.Payload[:r.Offset(len(covered))], r)
+	return nil
+}
+
+// relay sends the part of a request that the mobile node vouches for to the home agent (RFC 5944 §3.7.2.2).
+func (m *Machine) relay(message []byte, r *wire.RegistrationRequest) {
+	payload := append(make([]byte, 0, len(message)+64), message...)
+	if a := m.homeAgents[r.HomeAgent]; a != nil && !r.Deregistration() {
+		payload = a.AppendExtension(payload, wire.ExtForeignHomeAuthentication)
+	}
+	m.transmits = append(m.transmits, Transmit{
+		To: ToHomeAgent, Remote: netip.AddrPortFrom(r.HomeAgent, wire.Port), Payload: payload,
+	})
+}
+
+// judge returns the code that a request must be denied with and why, CodeAccepted for none (RFC 5944 §3.7.2.1, RFC 3024
+// §4.2.1).
+func (m *Machine) judge(q Request, r *wire.RegistrationRequest, rest wire.Extensions, delivery bool) (wire.Code, error) {
+	if a := m.mobileNodes[r.HomeAddress]; a != nil {
+		if n := r.Extensions.Count(wire.ExtMobileForeignAuthentication); n != 1 {
+			return wire.CodeFAMobileNodeAuthentication, fmt.Errorf("%w: expected one %v, found %d", ErrAuthentication, wire.ExtMobileForeignAuthentication, n)
+		}
+		at := r.Extensions.Index(wire.ExtMobileForeignAuthentication)
+		if at < len(r.Extensions)-len(rest) {
+			return wire.CodeFAMobileNodeAuthentication, fmt.Errorf("%w: %v stands before %v", ErrAuthentication, wire.ExtMobileForeignAuthentication, wire.ExtMobileHomeAuthentication)
+		}
+		if err := a.Verify(q.Payload, r.Offset(at), wire.ExtMobileForeignAuthentication); err != nil {
+			return wire.CodeFAMobileNodeAuthentication, fmt.Errorf("%w: %w", ErrAuthentication, err)
+		}
+	}
+	reverse := r.Flags.Has(wire.FlagReverseTunnel)
+	switch {
+	case r.Flags.Has(wire.FlagReservedX):
+		return wire.CodeFAPoorlyFormedRequest, errors.New("a reserved bit is set")
+	case delivery && !reverse:
+		return wire.CodeFAPoorlyFormedRequest, errors.New("a delivery style without the T bit (RFC 3024 §3.3)")
+	case r.HomeAddress.IsUnspecified():
+		return wire.CodeFANonzeroHomeAddressRequired, nil
+	case !usable(r.HomeAddress):
+		return wire.CodeFAPoorlyFormedRequest, fmt.Errorf("home address %v", r.HomeAddress)
+	case !usable(r.HomeAgent) || slices.Contains(m.cfg.OwnAddresses, r.HomeAgent):
+		return wire.CodeInvalidHomeAgentAddress, nil
+	case !m.permitted(r.HomeAgent):
+		return wire.CodeFAProhibited, fmt.Errorf("home agent %v is not permitted", r.HomeAgent)
+	case reverse && q.TTL != requestTTL:
+		return wire.CodeFATooDistant, fmt.Errorf("time to live %d, expected %d (RFC 3024 §4.2.1)", q.TTL, requestTTL)
+	}
+	if r.Deregistration() {
+		return wire.CodeAccepted, nil
+	}
+	limit := uint16(m.cfg.MaxLifetime / time.Second)
+	switch {
+	case r.Lifetime > limit:
+		return wire.CodeRequestedLifetimeTooLong, fmt.Errorf("%d s asked for, %d s at most", r.Lifetime, limit)
+	case r.CoLocated():
+		return wire.CodeAccepted, nil
+	case r.CareOfAddress != m.cfg.CareOfAddress:
+		return wire.CodeFAInvalidCareOfAddress, fmt.Errorf("care-of address %v, offered is %v", r.CareOfAddress, m.cfg.CareOfAddress)
+	case r.Flags&(wire.FlagMinimal|wire.FlagGRE) != 0:
+		return wire.CodeFAEncapsulationUnavailable, fmt.Errorf("flags %v", r.Flags)
+	case delivery && m.cfg.NoEncapsulatingDelivery:
+		return wire.CodeFADeliveryStyle, nil
+	case !reverse:
+		return wire.CodeFAReverseTunnelMandatory, nil
+	}
+	return wire.CodeAccepted, nil
+}
+
+func (m *Machine) permitted(homeAgent netip.Addr) bool {
+	return len(m.cfg.PermittedHomeAgents) == 0 ||
+		slices.ContainsFunc(m.cfg.PermittedHomeAgents, func(p netip.Prefix) bool { return p.Contains(homeAgent) })
+}
+
+// deny sends a denial to the mobile node (RFC 5944 §3.7.2.3), at most one a second for a registration, and returns it as
+// an error.
+func (m *Machine) deny(now link.Instant, r *wire.RegistrationRequest, s station, code wire.Code, why error) error {
+	d := &Denied{Code: code, HomeAddress: r.HomeAddress, HomeAgent: r.HomeAgent, Err: why}
+	if !m.mayDeny(now.Boot, denialKey{registrationKey{r.HomeAddress, r.HomeAgent}, s.hardware}) {
+		d.Suppressed = true
+		return d
+	}
+	lifetime := r.Lifetime
+	if code == wire.CodeRequestedLifetimeTooLong {
+		lifetime = uint16(m.cfg.MaxLifetime / time.Second)
+	}
+	payload, err := r.Reply(code, lifetime).Append(nil)
+	if err != nil {
+		return err
+	}
+	m.toMobileNode(r.HomeAddress, s, payload)
+	return d
+}
+
+// mayDeny reports whether a denial may be sent now, and remembers it.
+func (m *Machine) mayDeny(now time.Duration, key denialKey) bool {
+	if last, ok := m.denials[key]; ok && now-last < denialInterval {
+		return false
+	}
+	if len(m.denials) >= maxDenials {
+		for k, last := range m.denials {
+			if now-last >= denialInterval {
+				delete(m.denials, k)
+			}
+		}
+		if len(m.denials) >= maxDenials {
+			return false
+		}
+	}
+	m.denials[key] = now
+	return true
+}
+
+// toMobileNode queues a reply with the addresses of RFC 5944 §3.7.2.3. A Mobile-Foreign Authentication extension is added
+// where there is a security association.
+func (m *Machine) toMobileNode(home netip.Addr, s station, payload []byte) {
+	if a := m.mobileNodes[home]; a != nil {
+		payload = a.AppendExtension(payload, wire.ExtMobileForeignAuthentication)
+	}
+	to := home
+	if home.IsUnspecified() {
+		to = limitedBroadcast
+	} else if s.source.Addr() != home && usable(s.source.Addr()) {
+		to = s.source.Addr() // a co-located care-of address, which the mobile node has on this link
+	}
+	m.transmits = append(m.transmits, Transmit{
+		To: ToMobileNode, Hardware: s.hardware,
+		Local: netip.AddrPortFrom(s.agent, wire.Port), Remote: netip.AddrPortFrom(to, s.source.Port()), Payload: payload,
+	})
+}
