@@ -25,7 +25,7 @@
 // names, and every wire has a latency, so that inside a bubble runs with one seed are the same frame for frame as long as
 // the goroutines of one host do not race one another. A bubble ends only after Network.Close.
 //
-// Ownership: as in package link. Frames handed to taps are borrowed for the call.
+// Ownership: as in package link. Frames handed to taps may be kept and must not be changed.
 //
 // Testing: same seed, same trace; NAT behaviours as a table; TCP streams over loss, moves and suspend.
 package simnet

@@ -11,7 +11,8 @@ type event struct {
 	lane  int           // the host that caused it: orders events of one time whatever goroutine scheduled them first
 	seq   uint64        // orders events of one lane
 	run   func()
-	index int // place in the heap, -1 outside it
+	tap   bool // tells taps of a frame, which Close does not leave out
+	index int  // place in the heap, -1 outside it
 }
 
 // eventHeap orders events by (at, lane, seq).

@@ -26,6 +26,8 @@ type Rule struct {
 	// In and Out are the interfaces that the packet comes and leaves by. To name Out leaves packets to the firewall itself
 	// out.
 	In, Out *NIC
+	// FromDevice limits the rule to packets that come out of a TUN device of the host, as a VPN gateway's decapsulated ones.
+	FromDevice bool
 	// ToHost limits the rule to packets for the firewall itself.
 	ToHost bool
 	// Source and Destination are prefixes that the addresses must be in.
@@ -124,7 +126,8 @@ func (f *firewall) judge(ip packet.IPv4, in, out *NIC) Verdict {
 }
 
 func (r Rule) fits(ip packet.IPv4, id flowID, in, out *NIC, toHost bool) bool {
-	return (r.In == nil || r.In == in) && (r.Out == nil || r.Out == out) && (!r.ToHost || toHost) &&
+	return (r.In == nil || r.In == in) && (r.Out == nil || r.Out == out) && (!r.FromDevice || in == nil) &&
+		(!r.ToHost || toHost) &&
 		(!r.Source.IsValid() || r.Source.Contains(ip.Src())) && (!r.Destination.IsValid() || r.Destination.Contains(ip.Dst())) &&
 		(r.Protocol == 0 || r.Protocol == ip.Protocol()) &&
 		(r.DestinationPort == 0 || r.DestinationPort == id.dst.Port())

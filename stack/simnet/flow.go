@@ -199,7 +199,7 @@ func (f *flow) Send(to netip.AddrPort, payload []byte) error {
 func (f *flow) send(to netip.AddrPort, tos uint8, payload []byte, plaintext bool) error {
 	fail := func(err error) error {
 		f.host.drops.Count(packet.DropSendFailed, 1)
-		return fmt.Errorf("simnet: send protocol %d from %v on %s to %v: %w", f.protocol, f.local, f.host.name, to, err)
+		return fmt.Errorf("simnet: send protocol %d from %v on %s to %v: %w", f.protocol, shown(f.local), f.host.name, to, err)
 	}
 	if f.closed || f.host.net.closed {
 		return fail(errClosed)

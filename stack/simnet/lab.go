@@ -112,6 +112,8 @@ func (l *Lab) wireInside() {
 	l.GatewayOuter = l.Gateway.join(l.Internet, "eth0", "192.0.2.10/24", "192.0.2.1")
 	l.GatewayInner = l.Gateway.join(l.Core, "eth1", "10.0.1.30/24", "")
 	l.Gateway.AddRoute(Route{Prefix: LabEnterprise, Via: netip.MustParseAddr("10.0.1.1")})
+	// The gateway forwards, too, once its agent runs: out of its device, but not from the Internet.
+	l.Gateway.SetFirewall(Rule{ToHost: true, Verdict: Accept}, Rule{In: l.GatewayInner, Verdict: Accept}, Rule{FromDevice: true, Verdict: Accept})
 }
 
 // wireOutside makes the Internet and the access networks.

@@ -61,7 +61,7 @@ func New(seed uint64) *Network {
 }
 
 // Close stops the loop and ends all blocked reads and writes of devices and sockets with net.ErrClosed. It must not be
-// called from a Receiver. After it nothing moves any more.
+// called from a Receiver. Taps have seen every frame when it returns, and nothing moves any more.
 func (n *Network) Close() error {
 	n.mu.Lock()
 	if n.closed {
@@ -70,6 +70,11 @@ func (n *Network) Close() error {
 		return nil
 	}
 	n.closed = true
+	for len(n.events) > 0 {
+		if e := heap.Pop(&n.events).(*event); e.tap {
+			e.run()
+		}
+	}
 	for _, h := range n.hosts {
 		h.shutdown()
 	}

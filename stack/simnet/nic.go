@@ -225,17 +225,22 @@ func (h *Host) Interfaces() ([]link.Interface, error) {
 	return all, nil
 }
 
-type watcher struct{ f func() }
+// watcher is a function that hints are given to.
+type watcher struct {
+	f       func()
+	stopped bool
+}
 
 // Watch implements link.Host.
 func (h *Host) Watch(f func()) (stop func(), err error) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
-	w := &watcher{f}
+	w := &watcher{f: f}
 	h.watchers = append(h.watchers, w)
 	return func() {
 		h.net.mu.Lock()
 		defer h.net.mu.Unlock()
+		w.stopped = true
 		h.watchers = slices.DeleteFunc(slices.Clone(h.watchers), func(o *watcher) bool { return o == w })
 	}, nil
 }
@@ -248,7 +253,14 @@ func (h *Host) hint() {
 	h.net.at(h.net.now(), h.lane, func() {
 		h.awake(func() {
 			for _, w := range h.watchers {
-				h.net.calls = append(h.net.calls, call{run: w.f})
+				h.net.calls = append(h.net.calls, call{run: func() {
+					h.net.mu.Lock()
+					stopped := w.stopped
+					h.net.mu.Unlock()
+					if !stopped {
+						w.f()
+					}
+				}})
 			}
 		})
 	})

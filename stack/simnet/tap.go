@@ -19,7 +19,7 @@ type Frame struct {
 	Wire, Sender string
 	// Source and Destination are link-layer addresses.
 	Source, Destination packet.HardwareAddr
-	// Packet is the IPv4 packet. It is borrowed for the call and must not be changed.
+	// Packet is the IPv4 packet. Nobody may change it; it may be kept.
 	Packet []byte
 	// Plaintext is set on what a flow or Frames of the sending host has sent as link.Plaintext.
 	Plaintext bool
@@ -36,13 +36,14 @@ func (f Frame) Ethernet() []byte {
 
 type tap struct{ f func(Frame) }
 
-// Tap has f called for every frame that is sent on the wire, in order, until stop is called. f is called under the
-// network's mutex: it must not block nor call anything of the network.
+// Tap has f called for every frame that is sent on the wire until stop is called. It is called a microsecond after the
+// frame was sent, so that the order of frames that several hosts send at one time does not depend on their goroutines, and
+// under the network's mutex: it must not block nor call anything of the network.
 func (w *Wire) Tap(f func(Frame)) (stop func()) {
 	w.net.mu.Lock()
 	defer w.net.mu.Unlock()
 	t := &tap{f}
-	w.taps = append(w.taps, t)
+	w.taps = append(slices.Clip(w.taps), t)
 	return func() {
 		w.net.mu.Lock()
 		defer w.net.mu.Unlock()
@@ -66,13 +67,21 @@ func (n *Network) TapAll(f func(Frame)) (stop func()) {
 	}
 }
 
+// tapped tells the taps that are there now of a frame.
 func (w *Wire) tapped(now time.Duration, c *NIC, f frame, plaintext, lost bool) {
-	for _, t := range w.taps {
-		t.f(Frame{
-			At: now, Wall: w.net.start.Add(now), Wire: w.name, Sender: c.fullName(), Source: f.src, Destination: f.dst,
-			Packet: f.packet, Plaintext: plaintext, Lost: lost,
-		})
+	if len(w.taps) == 0 {
+		return
 	}
+	taps := w.taps
+	seen := Frame{
+		At: now, Wall: w.net.start.Add(now), Wire: w.name, Sender: c.fullName(), Source: f.src, Destination: f.dst,
+		Packet: f.packet, Plaintext: plaintext, Lost: lost,
+	}
+	w.net.at(now+minLatency, c.host.lane, func() {
+		for _, t := range taps {
+			t.f(seen)
+		}
+	}).tap = true
 }
 
 // Capture keeps the frames of a tap. Its Add is a function for Tap and TapAll. The zero value is ready; it is safe for
@@ -82,9 +91,8 @@ type Capture struct {
 	frames []Frame
 }
 
-// Add keeps a copy of f.
+// Add keeps f.
 func (c *Capture) Add(f Frame) {
-	f.Packet = slices.Clone(f.Packet)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.frames = append(c.frames, f)

@@ -122,7 +122,7 @@ func (h *Host) ListenTCP(local netip.AddrPort) (*Listener, error) {
 		err = ErrPortTaken
 	}
 	if err != nil {
-		return nil, fmt.Errorf("simnet: listen on TCP %v on %s: %w", local, h.name, err)
+		return nil, fmt.Errorf("simnet: listen on TCP %v on %s: %w", shown(local), h.name, err)
 	}
 	l := &Listener{host: h, local: local}
 	h.listeners = append(h.listeners, l)
@@ -142,7 +142,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		}
 		if l.closed {
 			n.mu.Unlock()
-			return nil, fmt.Errorf("simnet: accept on TCP %v on %s: %w", l.local, l.host.name, errClosed)
+			return nil, fmt.Errorf("simnet: accept on TCP %v on %s: %w", shown(l.local), l.host.name, errClosed)
 		}
 		c := l.change.wait()
 		n.mu.Unlock()
@@ -166,7 +166,7 @@ func (l *Listener) end() {
 }
 
 // Addr implements net.Listener.
-func (l *Listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.local) }
+func (l *Listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(shown(l.local)) }
 
 // DialTCP opens a stream to remote and waits until it is established, for at most the timeout (0: until TCP gives up).
 // Errors wrap ErrRefused, ErrNoRoute or os.ErrDeadlineExceeded.

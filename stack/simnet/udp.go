@@ -89,7 +89,7 @@ func (h *Host) ListenUDP(local netip.AddrPort) (*UDPConn, error) {
 		err = h.register(&u.endpoint)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("simnet: listen on UDP %v on %s: %w", local, h.name, err)
+		return nil, fmt.Errorf("simnet: listen on UDP %v on %s: %w", shown(local), h.name, err)
 	}
 	return u, nil
 }
@@ -108,12 +108,12 @@ func (u *UDPConn) ReadFromAddrPort(p []byte) (int, netip.AddrPort, error) {
 		}
 		if u.closed {
 			n.mu.Unlock()
-			return 0, netip.AddrPort{}, fmt.Errorf("simnet: read UDP %v on %s: %w", u.local, u.host.name, errClosed)
+			return 0, netip.AddrPort{}, fmt.Errorf("simnet: read UDP %v on %s: %w", shown(u.local), u.host.name, errClosed)
 		}
 		c, deadline := u.change.wait(), u.deadline
 		n.mu.Unlock()
 		if err := await(c, deadline); err != nil {
-			return 0, netip.AddrPort{}, fmt.Errorf("simnet: read UDP %v on %s: %w", u.local, u.host.name, err)
+			return 0, netip.AddrPort{}, fmt.Errorf("simnet: read UDP %v on %s: %w", shown(u.local), u.host.name, err)
 		}
 	}
 }
@@ -124,7 +124,7 @@ func (u *UDPConn) WriteToAddrPort(p []byte, to netip.AddrPort) (int, error) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	if err := u.write(p, to); err != nil {
-		return 0, fmt.Errorf("simnet: send UDP from %v on %s to %v: %w", u.local, h.name, to, err)
+		return 0, fmt.Errorf("simnet: send UDP from %v on %s to %v: %w", shown(u.local), h.name, to, err)
 	}
 	return len(p), nil
 }
@@ -177,7 +177,15 @@ func (u *UDPConn) WriteTo(p []byte, to net.Addr) (int, error) {
 }
 
 // LocalAddr implements net.PacketConn.
-func (u *UDPConn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(u.local) }
+func (u *UDPConn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(shown(u.local)) }
+
+// shown returns a local endpoint with 0.0.0.0 for any address.
+func shown(local netip.AddrPort) netip.AddrPort {
+	if !local.Addr().IsValid() {
+		return netip.AddrPortFrom(netip.IPv4Unspecified(), local.Port())
+	}
+	return local
+}
 
 // SetReadDeadline implements net.PacketConn; it also wakes readers that wait already.
 func (u *UDPConn) SetReadDeadline(t time.Time) error {
