@@ -1,0 +1,100 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"mipvpn/ipsec/esp"
+	"mipvpn/ipsec/ike"
+)
+
+// ErrConfig is wrapped by the errors of New about its configuration.
+var ErrConfig = errors.New("gateway: configuration")
+
+// Peer is a client that may connect.
+type Peer struct {
+	// Identity is what the client calls itself and proves.
+	Identity ike.Identity
+	// PSK is the pre-shared key with this client alone.
+	PSK []byte
+	// Address is its fixed inner address, the zero Addr for one from the pool. It may lie in the pool or outside.
+	Address netip.Addr
+}
+
+// Config is the configuration of a Gateway.
+type Config struct {
+	// IKE has the gateway's own identity, proposals, lifetimes and timers. Its SPIInUse is set by the Gateway.
+	IKE ike.Config
+	// Peers are the clients, by identity.
+	Peers []Peer
+	// Pool is where inner addresses come from. Its first and last address are not assigned, unless it is a /31 or /32.
+	Pool netip.Prefix
+	// DNS are the name servers that clients are told.
+	DNS []netip.Addr
+	// Networks are the networks behind the gateway: what child SAs may reach, and what clients are told.
+	Networks []netip.Prefix
+
+	// CookieThreshold is the number of half-open IKE SAs from which a COOKIE is asked for (default 32; negative: always).
+	CookieThreshold int
+	// MaxHalfOpen bounds the half-open IKE SAs (default 1024), MaxHalfOpenAddress those of one outer address (default 64).
+	// Requests over a bound are ignored.
+	MaxHalfOpen, MaxHalfOpenAddress int
+	// HalfOpen is how long an IKE SA may take to authenticate (default 30 s).
+	HalfOpen time.Duration
+}
+
+// complete fills in the defaults and checks what ike.NewResponder does not.
+func (c *Config) complete() error {
+	for value, standard := range map[*int]int{&c.CookieThreshold: 32, &c.MaxHalfOpen: 1024, &c.MaxHalfOpenAddress: 64} {
+		if *value == 0 {
+			*value = standard
+		}
+	}
+	if c.MaxHalfOpen < 0 || c.MaxHalfOpenAddress < 0 {
+		return fmt.Errorf("%w: bounds of half-open IKE SAs: want positive ones, found %d and %d", ErrConfig, c.MaxHalfOpen, c.MaxHalfOpenAddress)
+	}
+	if c.HalfOpen == 0 {
+		c.HalfOpen = 30 * time.Second
+	}
+	if c.Pool != (netip.Prefix{}) && !c.Pool.Addr().Is4() {
+		return fmt.Errorf("%w: pool: want an IPv4 prefix, found %v", ErrConfig, c.Pool)
+	}
+	if len(c.Networks) == 0 {
+		return fmt.Errorf("%w: no networks are given, so that no traffic could pass", ErrConfig)
+	}
+	for _, n := range c.Networks {
+		if !n.IsValid() || !n.Addr().Is4() {
+			return fmt.Errorf("%w: networks: want IPv4 prefixes, found %v", ErrConfig, n)
+		}
+	}
+	identities, addresses := make(map[ike.Identity]bool), make(map[netip.Addr]bool)
+	for _, p := range c.Peers {
+		switch {
+		case p.Identity.IsZero():
+			return fmt.Errorf("%w: a peer has no identity", ErrConfig)
+		case identities[p.Identity]:
+			return fmt.Errorf("%w: peer %v is there twice", ErrConfig, p.Identity)
+		case len(p.PSK) == 0:
+			return fmt.Errorf("%w: peer %v has no pre-shared key", ErrConfig, p.Identity)
+		case p.Address.IsValid() && !p.Address.Is4():
+			return fmt.Errorf("%w: peer %v: want an IPv4 address, found %v", ErrConfig, p.Identity, p.Address)
+		case p.Address.IsValid() && addresses[p.Address]:
+			return fmt.Errorf("%w: peer %v: another one has the address %v too", ErrConfig, p.Identity, p.Address)
+		case !p.Address.IsValid() && !c.Pool.IsValid():
+			return fmt.Errorf("%w: peer %v has no address and there is no pool", ErrConfig, p.Identity)
+		}
+		identities[p.Identity], addresses[p.Address] = true, true
+	}
+	return nil
+}
+
+// selectors returns the networks as traffic selectors.
+func (c *Config) selectors() []esp.Selector {
+	out := make([]esp.Selector, 0, len(c.Networks))
+	for _, n := range c.Networks {
+		out = append(out, esp.PrefixSelector(n))
+	}
+	return out
+}

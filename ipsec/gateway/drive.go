@@ -1,0 +1,130 @@
+package gateway
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"mipvpn/ipsec/ike"
+	"mipvpn/tun/link"
+)
+
+// HandleTimeout does what is due at now.
+func (g *Gateway) HandleTimeout(now link.Instant) {
+	for len(g.deadlines) > 0 && g.deadlines[0].at <= now.Boot {
+		s := g.deadlines[0]
+		at := s.at
+		s.machine.HandleTimeout(now)
+		g.pump(now, s)
+		if s.index >= 0 && s.at <= at {
+			// A machine whose deadline does not move must not hold up the others; it is asked again next time.
+			g.deadlines.schedule(s, now.Boot+time.Millisecond, true)
+		}
+	}
+}
+
+// Deadline returns the boot time of the earliest timer, false when there is none.
+func (g *Gateway) Deadline() (time.Duration, bool) {
+	if len(g.deadlines) == 0 {
+		return 0, false
+	}
+	return g.deadlines[0].at, true
+}
+
+// PollEvent returns the next event. Events come before transmits, so that an SA is installed before its peer hears of it.
+func (g *Gateway) PollEvent() (Event, bool) {
+	if len(g.events) == 0 {
+		return Event{}, false
+	}
+	e := g.events[0]
+	g.events[0] = Event{}
+	g.events = g.events[1:]
+	return e, true
+}
+
+// PollTransmit returns the next datagram to be sent.
+func (g *Gateway) PollTransmit() (ike.Transmit, bool) {
+	if len(g.transmits) == 0 {
+		return ike.Transmit{}, false
+	}
+	t := g.transmits[0]
+	g.transmits[0] = ike.Transmit{}
+	g.transmits = g.transmits[1:]
+	return t, true
+}
+
+// HandleTraffic tells that ESP packets have been authenticated on the child SA with our SPI spi: the peer lives. Saying
+// so now and then is enough.
+func (g *Gateway) HandleTraffic(now link.Instant, spi uint32) {
+	if s := g.byInbound[spi]; s != nil {
+		s.machine.HandleTraffic(now, spi)
+		g.pump(now, s)
+	}
+}
+
+// RekeyChild replaces a child SA, for instance because its sequence numbers come to their end. Errors: ErrUnknownSPI, and
+// those of ike.Machine.RekeyChild.
+func (g *Gateway) RekeyChild(now link.Instant, id SessionID, child ike.ChildID) error {
+	return g.command(now, id, func(m *ike.Machine) error { return m.RekeyChild(now, child) })
+}
+
+// RekeyIKE replaces the IKE SA of a session. Errors: ErrUnknownSPI, and those of ike.Machine.RekeyIKE.
+func (g *Gateway) RekeyIKE(now link.Instant, id SessionID) error {
+	return g.command(now, id, func(m *ike.Machine) error { return m.RekeyIKE(now) })
+}
+
+// Delete closes a session and tells the peer. Errors: ErrUnknownSPI.
+func (g *Gateway) Delete(now link.Instant, id SessionID) error {
+	return g.command(now, id, func(m *ike.Machine) error { m.Delete(now); return nil })
+}
+
+func (g *Gateway) command(now link.Instant, id SessionID, f func(*ike.Machine) error) error {
+	s := g.sessions[id]
+	if s == nil {
+		return ErrUnknownSPI
+	}
+	err := f(s.machine)
+	g.pump(now, s)
+	return err
+}
+
+// Close takes no new peers from now on and closes all sessions, telling the peers.
+func (g *Gateway) Close(now link.Instant) {
+	g.closed = true
+	for _, id := range g.ids() {
+		s := g.sessions[id]
+		s.machine.Delete(now)
+		g.pump(now, s)
+	}
+}
+
+// HalfOpen returns the number of IKE SAs that have not been authenticated yet.
+func (g *Gateway) HalfOpen() int { return g.halfOpen }
+
+// Session is what is known about one established session.
+type Session struct {
+	ID       SessionID
+	Identity ike.Identity
+	Address  netip.Addr
+	Remote   netip.AddrPort
+}
+
+// Sessions returns the established sessions in the order of their IDs.
+func (g *Gateway) Sessions() []Session {
+	var out []Session
+	for _, id := range g.ids() {
+		if s := g.sessions[id]; g.byIdentity[s.identity] == s {
+			out = append(out, Session{ID: id, Identity: s.identity, Address: s.address, Remote: s.remote})
+		}
+	}
+	return out
+}
+
+func (g *Gateway) ids() []SessionID {
+	ids := make([]SessionID, 0, len(g.sessions))
+	for id := range g.sessions {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}

@@ -1,0 +1,330 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"mipvpn/ipsec/ike"
+	"mipvpn/ipsec/ike/message"
+	"mipvpn/tun/link"
+)
+
+// Reasons for the rejection of one datagram.
+var (
+	// ErrUnknownSPI means that the message belongs to no IKE SA.
+	ErrUnknownSPI = errors.New("gateway: no IKE SA with this SPI")
+	// ErrCookieAsked means that the request was answered with a COOKIE.
+	ErrCookieAsked = errors.New("gateway: a cookie was asked for")
+	// ErrHalfOpen means that there are too many half-open IKE SAs.
+	ErrHalfOpen = errors.New("gateway: too many half-open IKE SAs")
+	// ErrClosed means that the gateway takes no new peers.
+	ErrClosed = errors.New("gateway: closed")
+)
+
+// maxUnknownAnswers bounds the INVALID_IKE_SPI notifies a second, which are not protected (RFC 7296 §2.21.4).
+const maxUnknownAnswers = 10
+
+// Gateway is the machine of a VPN gateway. It is driven like the machines of ipsec/ike: after each call PollEvent is
+// drained, then PollTransmit; HandleTimeout is called at Deadline.
+type Gateway struct {
+	cfg     Config
+	rand    io.Reader
+	peers   map[ike.Identity]Peer
+	pool    *pool
+	cookies cookies
+
+	sessions   map[SessionID]*session
+	lastID     SessionID
+	bySPI      map[spiKey]*session
+	byInit     map[[sha256.Size]byte]*session // half-open ones, and those that still answer repetitions
+	byIdentity map[ike.Identity]*session
+	byInbound  map[uint32]*session // ESP
+	halfOpen   int
+	halfOpenBy map[netip.Addr]int
+	deadlines  deadlines
+	closed     bool
+
+	unknownSince time.Duration // start of the second that unknownCount counts
+	unknownCount int
+
+	events    []Event
+	transmits []ike.Transmit
+}
+
+// New makes a gateway. rand is the source of keys, nonces, SPIs and cookies. Errors wrap ErrConfig or ike.ErrConfig.
+func New(cfg Config, rand io.Reader) (*Gateway, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	g := &Gateway{cfg: cfg, rand: rand, peers: make(map[ike.Identity]Peer), pool: newPool(&cfg),
+		cookies: cookies{rand: rand}, sessions: make(map[SessionID]*session), bySPI: make(map[spiKey]*session),
+		byInit: make(map[[sha256.Size]byte]*session), byIdentity: make(map[ike.Identity]*session),
+		byInbound: make(map[uint32]*session), halfOpenBy: make(map[netip.Addr]int)}
+	for _, p := range cfg.Peers {
+		g.peers[p.Identity] = p
+	}
+	g.cfg.IKE.SPIInUse = func(spi uint32) bool { return g.byInbound[spi] != nil }
+	if _, err := ike.NewResponder(ike.ResponderConfig{Config: g.cfg.IKE, Policy: policy{g: g}, HalfOpen: cfg.HalfOpen}, rand); err != nil {
+		return nil, err // whatever is wrong with the IKE part is found now, not with the first peer
+	}
+	return g, nil
+}
+
+// HandleDatagram takes an IKE message, without non-ESP marker. An error says why it was rejected; sessions are intact.
+func (g *Gateway) HandleDatagram(now link.Instant, d ike.Datagram) error {
+	h, err := message.ParseHeader(d.Payload)
+	if err != nil && !errors.Is(err, message.ErrVersion) {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	if h.ResponderSPI == 0 && h.FromInitiator() && !h.Response() && (h.Exchange == message.IKESAInit || err != nil) {
+		return g.handleInit(now, h, d)
+	}
+	key := spiKey{spi: h.ResponderSPI}
+	if !h.FromInitiator() { // the peer is the responder of an SA that it did not begin: one that we rekeyed
+		key = spiKey{spi: h.InitiatorSPI, initiator: true}
+	}
+	s := g.bySPI[key]
+	if s == nil {
+		g.answerUnknown(now, h, d)
+		return fmt.Errorf("%w: %016x", ErrUnknownSPI, key.spi)
+	}
+	err = s.machine.HandleDatagram(now, d)
+	g.pump(now, s)
+	return err
+}
+
+// handleInit takes the first message of a peer, which may be a repetition.
+func (g *Gateway) handleInit(now link.Instant, h message.Header, d ike.Datagram) error {
+	init := initHash(d)
+	s := g.byInit[init]
+	if s == nil {
+		if g.closed {
+			return ErrClosed
+		}
+		if err := g.admit(now, h, d); err != nil {
+			return err
+		}
+		var err error
+		if s, err = g.newSession(d, init); err != nil {
+			return err
+		}
+	}
+	err := s.machine.HandleDatagram(now, d)
+	g.pump(now, s)
+	if len(s.spis) == 0 { // refused: nothing was begun, and a repetition is refused in the same way
+		g.release(s)
+		g.forget(s)
+	}
+	return err
+}
+
+// initHash tells IKE_SA_INIT requests apart by their octets and origin (RFC 7296 §2.1).
+func initHash(d ike.Datagram) [sha256.Size]byte {
+	h := sha256.New()
+	addr := d.Remote.Addr().As16()
+	h.Write(addr[:])
+	h.Write(binary.BigEndian.AppendUint16(nil, d.Remote.Port()))
+	h.Write(d.Payload)
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// admit decides whether a new peer gets a machine: under load only with a cookie, and never over the bounds.
+func (g *Gateway) admit(now link.Instant, h message.Header, d ike.Datagram) error {
+	from := d.Remote.Addr()
+	if h.Exchange == message.IKESAInit && g.halfOpen >= max(g.cfg.CookieThreshold, 0) {
+		m, err := message.Parse(d.Payload)
+		if err != nil {
+			return fmt.Errorf("gateway: %w", err)
+		}
+		nonce, ok := message.Find[message.Nonce](m.Payloads)
+		if !ok || h.InitiatorSPI == 0 {
+			return fmt.Errorf("gateway: %w: IKE_SA_INIT without nonce or SPI", message.ErrMalformed)
+		}
+		given, ok := message.FindNotify(m.Payloads, message.Cookie)
+		if !ok || !g.cookies.valid(now, given.Data, from, h.InitiatorSPI, nonce.Data) {
+			if err := g.askForCookie(now, h, d, nonce.Data); err != nil {
+				return err
+			}
+			return ErrCookieAsked
+		}
+	}
+	if g.halfOpen >= g.cfg.MaxHalfOpen {
+		return fmt.Errorf("%w: %d", ErrHalfOpen, g.halfOpen)
+	}
+	if n := g.halfOpenBy[from]; n >= g.cfg.MaxHalfOpenAddress {
+		return fmt.Errorf("%w: %d from %v", ErrHalfOpen, n, from)
+	}
+	return nil
+}
+
+func (g *Gateway) askForCookie(now link.Instant, h message.Header, d ike.Datagram, nonce []byte) error {
+	cookie, err := g.cookies.make(now, d.Remote.Addr(), h.InitiatorSPI, nonce)
+	if err != nil {
+		return err
+	}
+	return g.notify(d, message.Header{InitiatorSPI: h.InitiatorSPI, Exchange: message.IKESAInit, Flags: message.FlagResponse},
+		message.Notify{Message: message.Cookie, Data: cookie})
+}
+
+// answerUnknown tells the sender of a request that its IKE SA does not exist here, at a bounded rate.
+func (g *Gateway) answerUnknown(now link.Instant, h message.Header, d ike.Datagram) {
+	if h.Response() || h.ResponderSPI == 0 {
+		return
+	}
+	if g.unknownCount == 0 || now.Since(g.unknownSince) >= time.Second {
+		g.unknownSince, g.unknownCount = now.Boot, 0
+	}
+	if g.unknownCount++; g.unknownCount > maxUnknownAnswers {
+		return
+	}
+	answer := message.Header{InitiatorSPI: h.InitiatorSPI, ResponderSPI: h.ResponderSPI, Exchange: h.Exchange,
+		Flags: message.FlagResponse | (^h.Flags & message.FlagInitiator), MessageID: h.MessageID}
+	// A failure to encode four octets of notify cannot happen, and there is nobody to tell.
+	_ = g.notify(d, answer, message.Notify{Message: message.InvalidIKESPI})
+}
+
+func (g *Gateway) notify(d ike.Datagram, h message.Header, n message.Notify) error {
+	wire, err := (&message.Message{Header: h, Payloads: []message.Payload{n}}).Append(nil)
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	g.transmits = append(g.transmits, ike.Transmit{Local: d.Local, Remote: d.Remote, Payload: wire})
+	return nil
+}
+
+func (g *Gateway) newSession(d ike.Datagram, init [sha256.Size]byte) (*session, error) {
+	g.lastID++
+	s := &session{id: g.lastID, init: init, remote: d.Remote, from: d.Remote.Addr(), halfOpen: true,
+		spis: make(map[spiKey]bool), inbound: make(map[ike.ChildID]uint32), index: -1}
+	m, err := ike.NewResponder(ike.ResponderConfig{Config: g.cfg.IKE, Policy: policy{g: g, s: s}, HalfOpen: g.cfg.HalfOpen}, g.rand)
+	if err != nil {
+		return nil, err
+	}
+	s.machine = m
+	g.sessions[s.id], g.byInit[init] = s, s
+	g.halfOpen++
+	g.halfOpenBy[s.from]++
+	return s, nil
+}
+
+// pump takes what a session's machine yields, and forgets the session when the machine has nothing left to do.
+func (g *Gateway) pump(now link.Instant, s *session) {
+	for {
+		e, ok := s.machine.PollEvent()
+		if !ok {
+			break
+		}
+		g.handleEvent(now, s, e)
+	}
+	for {
+		t, ok := s.machine.PollTransmit()
+		if !ok {
+			break
+		}
+		g.transmits = append(g.transmits, t)
+	}
+	at, ok := s.machine.Deadline()
+	g.deadlines.schedule(s, at, ok)
+	if s.machine.Err() != nil {
+		g.release(s)
+		if !ok {
+			g.forget(s)
+		}
+	}
+}
+
+// handleEvent keeps the tables and passes the event on.
+func (g *Gateway) handleEvent(now link.Instant, s *session, e ike.Event) {
+	switch e := e.(type) {
+	case ike.SPIOpened:
+		key := spiKey{e.SPI, e.Initiator}
+		s.spis[key], g.bySPI[key] = true, s
+		return
+	case ike.SPIClosed:
+		if s.machine.Err() == nil { // a dead machine answers repetitions until it is forgotten
+			g.closeSPI(s, spiKey{e.SPI, e.Initiator})
+		}
+		return
+	case ike.Established:
+		g.settle(s)
+		s.identity, s.remote = e.RemoteID, e.Remote
+		if before := g.byIdentity[e.RemoteID]; before != nil && before != s {
+			g.replace(now, before, e.InitialContact)
+		}
+		g.byIdentity[e.RemoteID] = s
+	case ike.ChildInstalled:
+		s.inbound[e.ID], g.byInbound[e.Inbound.SPI] = e.Inbound.SPI, s
+	case ike.ChildRemoved:
+		if g.byInbound[s.inbound[e.ID]] == s {
+			delete(g.byInbound, s.inbound[e.ID])
+		}
+		delete(s.inbound, e.ID)
+	case ike.EndpointChanged:
+		s.remote = e.Remote
+	}
+	g.events = append(g.events, Event{Session: s.id, Identity: s.identity, Address: s.address, Remote: s.remote, Event: e})
+}
+
+// replace ends the session that the same peer had before. After INITIAL_CONTACT the peer knows nothing of it any more
+// (RFC 7296 §2.4), so it is not told.
+func (g *Gateway) replace(now link.Instant, s *session, silently bool) {
+	s.machine.Delete(now)
+	if !silently {
+		g.pump(now, s)
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.inbound)) {
+		g.handleEvent(now, s, ike.ChildRemoved{ID: id, Inbound: s.inbound[id], Reason: ike.ErrReplaced})
+	}
+	g.events = append(g.events, Event{Session: s.id, Identity: s.identity, Address: s.address, Remote: s.remote,
+		Event: ike.Closed{Err: ike.ErrReplaced}})
+	g.release(s)
+	g.forget(s)
+}
+
+// settle ends the half-open time of a session.
+func (g *Gateway) settle(s *session) {
+	if !s.halfOpen {
+		return
+	}
+	s.halfOpen = false
+	g.halfOpen--
+	if g.halfOpenBy[s.from]--; g.halfOpenBy[s.from] == 0 {
+		delete(g.halfOpenBy, s.from)
+	}
+}
+
+// release gives back what a dead session holds of others: its identity and its address.
+func (g *Gateway) release(s *session) {
+	g.settle(s)
+	if g.byIdentity[s.identity] == s {
+		delete(g.byIdentity, s.identity)
+		g.pool.release(s.identity)
+	}
+}
+
+// forget removes a session.
+func (g *Gateway) forget(s *session) {
+	g.deadlines.schedule(s, 0, false)
+	for key := range s.spis {
+		g.closeSPI(s, key)
+	}
+	if g.byInit[s.init] == s {
+		delete(g.byInit, s.init)
+	}
+	delete(g.sessions, s.id)
+}
+
+func (g *Gateway) closeSPI(s *session, key spiKey) {
+	delete(s.spis, key)
+	if g.bySPI[key] == s {
+		delete(g.bySPI, key)
+	}
+}
