@@ -2,8 +2,8 @@
 //
 // Purpose: Parse turns the octets of a datagram (without a non-ESP marker) into a Message, a header and a list of typed
 // payloads in the order of the wire; Message.Append does the reverse. The contents of an Encrypted payload go through
-// ParsePayloads and AppendPayloads, and Open and AppendProtected do both with the cryptography given to them. Nothing
-// here knows a state or a key.
+// ParsePayloads and AppendPayloads, and Open and AppendProtected do both under a suite.Cipher. Nothing here knows a
+// state.
 //
 // Specification: RFC 7296 §3 (all payloads), §2.5 (unknown payloads and the critical flag), RFC 5282 §3 and §5.1
 // (associated data of AEAD protection). Certificates, certificate requests and EAP messages are carried as opaque

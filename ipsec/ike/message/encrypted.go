@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+
+	"mipvpn/ipsec/suite"
 )
 
 // Encrypted is the Encrypted payload SK (RFC 7296 §3.14, Figure 21; RFC 5282 §3).
@@ -18,28 +20,12 @@ type Encrypted struct {
 func (Encrypted) Type() PayloadType            { return TypeEncrypted }
 func (p Encrypted) appendBody(b []byte) []byte { return append(b, p.Body...) }
 
-// Sealer protects the messages of one direction of an IKE SA.
-type Sealer interface {
-	// Sizes returns the lengths in octets of the initialization vector, of the unit that the text is padded to (1 for AEAD)
-	// and of the integrity check value.
-	Sizes() (iv, unit, icv int)
-	// Seal protects body in place: room for the initialization vector, the padded text, room for the integrity check value.
-	// header is the message from the IKE header through the generic header of the Encrypted payload: the associated data.
-	Seal(header, body []byte) error
-}
-
-// Opener verifies and decrypts the messages of one direction of an IKE SA.
-type Opener interface {
-	// Open verifies body (initialization vector, ciphertext, integrity check value) with the associated data header, and
-	// returns the padded text. It may decrypt in place. Any body gives a text or an error.
-	Open(header, body []byte) ([]byte, error)
-}
-
 // AppendProtected appends the message with header h whose only payload is an Encrypted one with the payloads ps inside.
-// It sets NextPayload and Length of h. Errors: ErrTooLong, those of s.
-func AppendProtected(b []byte, h Header, ps []Payload, s Sealer) ([]byte, error) {
+// It sets NextPayload and Length of h, and pads to the least length that c takes. counter makes the initialization
+// vector: the caller never passes the same one twice for one key. Errors: ErrTooLong.
+func AppendProtected(b []byte, h Header, ps []Payload, c suite.Cipher, counter uint64) ([]byte, error) {
 	start := len(b)
-	iv, unit, icv := s.Sizes()
+	iv, unit, icv := c.IVLen(), c.Align(), c.ICVLen()
 	h.NextPayload = TypeEncrypted
 	b = h.append(b)
 	b = append(b, byte(firstType(ps)), 0, 0, 0)
@@ -60,16 +46,15 @@ func AppendProtected(b []byte, h Header, ps []Payload, s Sealer) ([]byte, error)
 	}
 	putLength(b, body-genericLen)
 	binary.BigEndian.PutUint32(b[start+24:], uint32(len(b)-start)) //nolint:gosec // bounded by the check above
-	if err := s.Seal(b[start:body], b[body:]); err != nil {
-		return nil, fmt.Errorf("seal %s: %w", h.Exchange, err)
-	}
+	c.Seal(b[start:body], b[body:], counter)
 	return b, nil
 }
 
 // Open parses, verifies and decrypts a protected message. The Message has the payloads in front of the Encrypted one,
 // which are not authentic in themselves but covered by the integrity check, then those inside. Errors: *ParseError for
-// octets that are no message or, with verified true, for a text that is no chain of payloads; what o returns.
-func Open(b []byte, o Opener) (m *Message, verified bool, err error) {
+// octets that are no message or, with verified true, for a text that is no chain of payloads; what c.Open
+// returns, which wraps suite.ErrAuthentication.
+func Open(b []byte, c suite.Cipher) (m *Message, verified bool, err error) {
 	outer, err := Parse(b)
 	if err != nil {
 		return nil, false, err
@@ -82,7 +67,7 @@ func Open(b []byte, o Opener) (m *Message, verified bool, err error) {
 	if !ok {
 		return nil, false, malformed(TypeEncrypted, "Next Payload", "want an SK payload last, found %s", outer.Payloads[last].Type())
 	}
-	text, err := o.Open(b[:len(b)-len(e.Body)], e.Body)
+	text, err := c.Open(b[:len(b)-len(e.Body)], e.Body)
 	if err != nil {
 		return nil, false, err
 	}

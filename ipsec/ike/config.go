@@ -1,0 +1,229 @@
+package ike
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"mipvpn/ipsec/esp"
+	"mipvpn/ipsec/suite"
+)
+
+// Proposals are the algorithms that this end offers and accepts, each list with the most preferred first. Empty lists
+// mean what suite supports, which is the choice of RFC 8247 and RFC 8221: AES-256-GCM, AES-128-GCM, ChaCha20-Poly1305;
+// PRF_HMAC_SHA2_256, _384, _512; groups 31, 19, 20, 14.
+type Proposals struct {
+	// Encryption, PRFs and Groups are for the IKE SA.
+	Encryption []suite.Encryption
+	PRFs       []suite.PRF
+	Groups     []suite.Group
+	// ChildEncryption is for child SAs.
+	ChildEncryption []suite.Encryption
+	// ChildGroups are for a fresh key exchange when child SAs are rekeyed. It is offered first, and a rekeying without it
+	// next, as the peer likes; NoChildGroups offers only the latter.
+	ChildGroups   []suite.Group
+	NoChildGroups bool
+	// RequireESN refuses child SAs without extended sequence numbers; otherwise both are offered, the extended first.
+	RequireESN bool
+}
+
+// Lifetimes say when SAs are renewed. A zero Duration means the default, a negative one never.
+type Lifetimes struct {
+	// IKE is the age at which the IKE SA is rekeyed (default 4 h), Child that of child SAs (default 1 h). Each time is cut
+	// by a random part of up to a tenth, so that the ends rarely collide (RFC 7296 §2.8.1).
+	IKE, Child time.Duration
+	// Grace is how much longer an SA may live when rekeying fails; then the IKE SA is closed (default 10 min).
+	Grace time.Duration
+}
+
+// Retransmission says how requests are repeated (RFC 7296 §2.1, §2.4). Zero fields mean the defaults.
+type Retransmission struct {
+	// Initial is the time to the first repetition (default 500 ms), each next one is Factor times as long (default 1.8) up
+	// to Limit (default 20 s).
+	Initial time.Duration
+	Factor  float64
+	Limit   time.Duration
+	// Tries is how often a request is sent in all (default 10: about 80 s until the peer counts as dead).
+	Tries int
+	// RefusedTries is how often a request is sent in all once an unauthenticated refusal was received: long enough for the
+	// true peer to be heard against a forger, short enough to tell the user (default 5: about 12 s).
+	RefusedTries int
+}
+
+// Config is what both roles need.
+type Config struct {
+	// LocalID is the own identity.
+	LocalID Identity
+	// Proposals, Lifetimes, Retransmission: see there.
+	Proposals      Proposals
+	Lifetimes      Lifetimes
+	Retransmission Retransmission
+	// Liveness is how long the peer may be silent before it is asked whether it lives (default 30 s, negative never).
+	Liveness time.Duration
+	// Keepalive is the interval of NAT keepalives while this end is behind a NAT (default 20 s, RFC 3948 §4; negative never).
+	Keepalive time.Duration
+	// SPIInUse, when set, tells whether an inbound ESP SPI is taken by somebody else on this host.
+	SPIInUse func(spi uint32) bool
+}
+
+// InitiatorConfig is the configuration of an initiator: a remote access client.
+type InitiatorConfig struct {
+	Config
+	// Local and Remote are the endpoints of the first message. A port of 0 means 500; with 4500 everything goes there from
+	// the beginning (RFC 7296 §2.23).
+	Local, Remote netip.AddrPort
+	// RemoteID is the identity that the peer must prove; the zero Identity takes any that the PSK proves. It is also sent
+	// as IDr.
+	RemoteID Identity
+	// PSK is the pre-shared key, used for both directions. It is copied, and the copy wiped when authentication is over.
+	PSK []byte
+	// RequestAddress asks for an internal IPv4 address and fails without one. RequestDNS asks for name servers,
+	// RequestSubnets for the protected networks.
+	RequestAddress, RequestDNS, RequestSubnets bool
+	// WantedAddress is an address to ask for again, the zero Addr for any.
+	WantedAddress netip.Addr
+	// LocalSelectors and RemoteSelectors are what the child SA is to carry. Empty LocalSelectors mean the assigned address
+	// (0.0.0.0/0 is offered and narrowed by the gateway, RFC 7296 §2.19), empty RemoteSelectors 0.0.0.0/0.
+	LocalSelectors, RemoteSelectors []esp.Selector
+	// ForceUDPEncapsulation pretends to be behind a NAT by a false NAT_DETECTION_SOURCE_IP, so that both ends encapsulate
+	// ESP in UDP.
+	ForceUDPEncapsulation bool
+	// InitialContact tells the gateway to forget other IKE SAs of this identity (RFC 7296 §2.4).
+	InitialContact bool
+	// KeepChildless keeps an IKE SA whose first child SA was refused, for which otherwise there is no use.
+	KeepChildless bool
+}
+
+// Request is what an initiator asks for in CFG_REQUEST.
+type Request struct {
+	// Address is set when an INTERNAL_IP4_ADDRESS is asked for; Wanted is the one asked for, the zero Addr for any.
+	Address bool
+	Wanted  netip.Addr
+	// DNS and Subnets are set when those are asked for.
+	DNS, Subnets bool
+}
+
+// Policy answers a responder's questions about one peer. Its methods are called from HandleDatagram and must not call
+// the machine. The arguments are what the peer says; only after SharedSecret's key has verified it is it true.
+type Policy interface {
+	// SharedSecret returns the PSK for the peer remote, which asked for local (the zero Identity when it did not say). The
+	// result is not kept. An error refuses the peer with AUTHENTICATION_FAILED.
+	SharedSecret(local, remote Identity) ([]byte, error)
+	// Assign returns what the authenticated peer gets. An error is answered with INTERNAL_ADDRESS_FAILURE; an error that
+	// wraps ErrConfigurationRequired, when the peer asked for nothing but must, with FAILED_CP_REQUIRED.
+	Assign(remote Identity, r Request) (Configuration, error)
+	// Selectors returns what child SAs of the peer may carry: local is the side of this end, remote the peer's, assigned
+	// are its internal addresses. Proposals are narrowed to it; nothing left is answered with TS_UNACCEPTABLE.
+	Selectors(remote Identity, assigned []netip.Addr) (localSide, remoteSide []esp.Selector)
+}
+
+// ErrConfigurationRequired lets Policy.Assign insist on a configuration request (RFC 7296 §2.19).
+var ErrConfigurationRequired = errors.New("a configuration request is required")
+
+// ResponderConfig is the configuration of a responder: a gateway.
+type ResponderConfig struct {
+	Config
+	// Policy answers questions about the peer.
+	Policy Policy
+	// HalfOpen is how long an IKE SA may stay without authentication (default 30 s).
+	HalfOpen time.Duration
+}
+
+// ErrConfig is wrapped by the errors of NewInitiator and NewResponder about their configuration.
+var ErrConfig = errors.New("ike: configuration")
+
+func withDefault[T ~int | ~int64 | ~float64](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+func listOr[T any](l, d []T) []T {
+	if len(l) == 0 {
+		return d
+	}
+	return append([]T(nil), l...)
+}
+
+// complete fills in the defaults and checks.
+func (c *Config) complete() error {
+	if c.LocalID.IsZero() {
+		return fmt.Errorf("%w: LocalID is missing", ErrConfig)
+	}
+	p := &c.Proposals
+	p.Encryption = listOr(p.Encryption, suite.Encryptions())
+	p.PRFs = listOr(p.PRFs, suite.PRFs())
+	p.Groups = listOr(p.Groups, suite.Groups())
+	p.ChildEncryption = listOr(p.ChildEncryption, suite.Encryptions())
+	p.ChildGroups = listOr(p.ChildGroups, p.Groups)
+	if p.NoChildGroups {
+		p.ChildGroups = nil
+	}
+	for _, e := range append(append([]suite.Encryption(nil), p.Encryption...), p.ChildEncryption...) {
+		if !e.Supported() {
+			return fmt.Errorf("%w: Proposals: %w: %v", ErrConfig, suite.ErrUnsupported, e)
+		}
+	}
+	for _, f := range p.PRFs {
+		if !f.Supported() {
+			return fmt.Errorf("%w: Proposals: %w: %v", ErrConfig, suite.ErrUnsupported, f)
+		}
+	}
+	for _, g := range append(append([]suite.Group(nil), p.Groups...), p.ChildGroups...) {
+		if !g.Supported() {
+			return fmt.Errorf("%w: Proposals: %w: %v", ErrConfig, suite.ErrUnsupported, g)
+		}
+	}
+	withDefault(&c.Lifetimes.IKE, 4*time.Hour)
+	withDefault(&c.Lifetimes.Child, time.Hour)
+	withDefault(&c.Lifetimes.Grace, 10*time.Minute)
+	r := &c.Retransmission
+	withDefault(&r.Initial, 500*time.Millisecond)
+	withDefault(&r.Factor, 1.8)
+	withDefault(&r.Limit, 20*time.Second)
+	withDefault(&r.Tries, 10)
+	withDefault(&r.RefusedTries, 5)
+	if r.Initial < 0 || r.Factor < 1 || r.Limit < r.Initial || r.Tries < 1 || r.RefusedTries < 1 {
+		return fmt.Errorf("%w: Retransmission %+v: want Initial > 0, Factor >= 1, Limit >= Initial, at least one try", ErrConfig, *r)
+	}
+	withDefault(&c.Liveness, 30*time.Second)
+	withDefault(&c.Keepalive, 20*time.Second)
+	return nil
+}
+
+func (c *InitiatorConfig) complete() error {
+	if err := c.Config.complete(); err != nil {
+		return err
+	}
+	if len(c.PSK) == 0 {
+		return fmt.Errorf("%w: PSK is missing", ErrConfig)
+	}
+	for _, p := range []*netip.AddrPort{&c.Local, &c.Remote} {
+		if !p.Addr().IsValid() || p.Addr().IsUnspecified() {
+			return fmt.Errorf("%w: Local and Remote: want addresses, found %v and %v", ErrConfig, c.Local, c.Remote)
+		}
+		if p.Port() == 0 {
+			*p = netip.AddrPortFrom(p.Addr(), portIKE)
+		}
+	}
+	c.PSK = append([]byte(nil), c.PSK...)
+	return nil
+}
+
+func (c *ResponderConfig) complete() error {
+	if err := c.Config.complete(); err != nil {
+		return err
+	}
+	if c.Policy == nil {
+		return fmt.Errorf("%w: Policy is missing", ErrConfig)
+	}
+	withDefault(&c.HalfOpen, 30*time.Second)
+	return nil
+}
+
+// The UDP ports of IKE (RFC 7296 §2, §2.23).
+const (
+	portIKE  = 500
+	portNATT = 4500
+)

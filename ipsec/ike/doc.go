@@ -1,0 +1,31 @@
+// Package ike is the IKEv2 protocol machine, for both roles.
+//
+// Purpose: a Machine sets up an IKE SA with one peer, makes, rekeys and closes child SAs, and notices when the peer is
+// gone. The driver gives it datagrams, the time and commands, sends what PollTransmit yields, and installs in ipsec/esp
+// what the events ChildInstalled and ChildRemoved say: keys leave the machine in no other way. NewInitiator makes a
+// client's machine, NewResponder one of a gateway, which makes one for each IKE_SA_INIT request it takes.
+//
+// How it is built: exchanges of ours are made of tasks, each one concern of RFC 7296 with the methods request and
+// response, and answer in the other role: initTask, natTask, authTask, configTask, childTask, ikeRekeyTask,
+// livenessTask, deleteChildTask, deleteIKETask. exchange.go alone knows message IDs, the window, retransmission and which
+// tasks share an exchange. An ikeSA holds what belongs to one IKE SA; child SAs belong to the Machine, so that they need
+// not be moved when the IKE SA is rekeyed. New concerns (MOBIKE, EAP, certificates, IKE_INTERMEDIATE) are new tasks.
+//
+// Driving it: after each call drain PollEvent, then PollTransmit (an SA must be installed before the response that
+// announces it leaves, RFC 7296 §2.8), then arm a timer for Deadline and call HandleTimeout when it is due.
+//
+// Specification implemented, RFC 7296: §1.2 to §1.4; §2.1 to §2.3 (window of one request); §2.4 with INITIAL_CONTACT;
+// §2.5; §2.6 on the initiator's side (the gateway makes cookies in front of the machines); §2.7; §2.8 with all collisions
+// of §2.8.1, §2.8.2 and §2.25; §2.9; §2.10 to §2.15 (shared keys); §2.17 to §2.19; §2.21; §2.23 for tunnel mode; §3 through
+// ipsec/ike/message; RFC 5282; RFC 3948 §4 (keepalives).
+//
+// Left out on purpose: transport mode and AH; IPComp; IPv6 selectors and addresses; a send window of more than one, which
+// the peer's SET_WINDOW_SIZE would allow (§2.3 obliges nobody); INVALID_MESSAGE_ID and INVALID_SELECTORS notifications,
+// which are optional; acting on several responses to one IKE_SA_INIT at once (§2.4 allows it). Left to later work: MOBIKE,
+// EAP, certificates, fragmentation, IKE_INTERMEDIATE, redirect, resumption.
+//
+// Concurrency: a Machine belongs to one goroutine. It does no I/O, starts no goroutine, reads no clock and does not log.
+//
+// Ownership: inputs are borrowed for the call. Transmits and events own their octets; the keys in ChildInstalled belong
+// to whoever receives it. Keys of IKE SAs never leave the package and are wiped when their SA ends.
+package ike

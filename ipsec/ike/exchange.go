@@ -1,0 +1,242 @@
+package ike
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"mipvpn/ipsec/ike/message"
+	"mipvpn/tun/link"
+)
+
+// task is one concern of an exchange that this end starts. Each task adds its payloads to the request and takes its part
+// of the response; the exchange joins the tasks that share one.
+type task interface {
+	// needed is asked just before the request is made: a task whose reason has gone away says no.
+	needed(m *Machine) bool
+	// request adds to the request's payloads.
+	request(now link.Instant, m *Machine, x *exchange) error
+	// response takes the response. A *fatalError ends the machine, others end the exchange.
+	response(now link.Instant, m *Machine, x *exchange, in *message.Message) error
+	// abandon is called when the exchange ends without a response, because its SA ended.
+	abandon(now link.Instant, m *Machine)
+}
+
+// exchange is a request of ours and its tasks.
+type exchange struct {
+	kind  message.ExchangeType
+	tasks []task
+	sa    *ikeSA
+	id    uint32
+	// payloads are the request's, wire is the request as sent: repetitions are the same octets (RFC 7296 §2.1).
+	payloads []message.Payload
+	wire     []byte
+	tries    int
+	interval time.Duration
+	resendAt time.Duration
+}
+
+func newExchange(kind message.ExchangeType, tasks ...task) *exchange {
+	return &exchange{kind: kind, tasks: tasks}
+}
+
+func (x *exchange) add(p ...message.Payload) { x.payloads = append(x.payloads, p...) }
+
+func (x *exchange) needed(m *Machine) bool {
+	for _, t := range x.tasks {
+		if !t.needed(m) {
+			return false
+		}
+	}
+	return true
+}
+
+func (x *exchange) abandon(now link.Instant, m *Machine) {
+	for _, t := range x.tasks {
+		t.abandon(now, m)
+	}
+}
+
+// childBusy tells whether the exchange creates, rekeys or closes child SAs (RFC 7296 §2.25.1).
+func (x *exchange) childBusy() bool {
+	if x == nil {
+		return false
+	}
+	switch x.tasks[0].(type) {
+	case *childTask, *deleteChildTask:
+		return true
+	default:
+		return false
+	}
+}
+
+// fatalError is the error of a task that ends the machine. farewell is what the peer is told, if anything.
+type fatalError struct {
+	err      error
+	farewell []message.Payload
+}
+
+// Error returns the error of the cause.
+func (e *fatalError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *fatalError) Unwrap() error { return e.err }
+
+func fatal(err error, farewell ...message.Payload) error { return &fatalError{err, farewell} }
+
+// deleteIKE is the Delete payload for the IKE SA itself (RFC 7296 §1.4.1).
+var deleteIKE = message.Delete{Protocol: message.ProtocolIKE}
+
+// enqueue lets an exchange of ours wait for its turn on an SA.
+func (m *Machine) enqueue(now link.Instant, s *ikeSA, x *exchange) {
+	s.queue = append(s.queue, x)
+	m.startNext(now, s)
+}
+
+// startNext sends the next request of the queue when none is outstanding.
+func (m *Machine) startNext(now link.Instant, s *ikeSA) {
+	for s.exchange == nil && len(s.queue) > 0 && m.err == nil {
+		if s.heldUntil > now.Boot {
+			return
+		}
+		x := s.queue[0]
+		s.queue = s.queue[1:]
+		if !x.needed(m) {
+			continue
+		}
+		if s.nextID == math.MaxUint32 { // RFC 7296 §2.2
+			m.close(now, fmt.Errorf("ike: message IDs used up: %w", ErrExpired))
+			return
+		}
+		x.sa, x.id, x.payloads = s, s.nextID, nil
+		s.exchange = x
+		if err := m.send(now, x); err != nil {
+			m.close(now, fmt.Errorf("ike: make %v request: %w", x.kind, err))
+			return
+		}
+	}
+}
+
+// send makes the request of an exchange and sends it. IKE_SA_INIT comes here again for each retry.
+func (m *Machine) send(now link.Instant, x *exchange) error {
+	x.payloads = nil
+	for _, t := range x.tasks {
+		if err := t.request(now, m, x); err != nil {
+			return err
+		}
+	}
+	wire, err := x.sa.seal(x.sa.header(x.kind, x.id, false), x.payloads)
+	if err != nil {
+		return err
+	}
+	x.wire = wire
+	x.tries, x.interval = 0, m.cfg.Retransmission.Initial
+	m.resend(now, x)
+	return nil
+}
+
+// resend sends the request once more and arms its timer.
+func (m *Machine) resend(now link.Instant, x *exchange) {
+	x.tries++
+	x.resendAt = now.Boot + x.interval
+	x.interval = min(time.Duration(float64(x.interval)*m.cfg.Retransmission.Factor), m.cfg.Retransmission.Limit)
+	m.transmit(m.local, m.remote, x.wire)
+}
+
+// timeout handles the end of a retransmission interval.
+func (m *Machine) timeout(now link.Instant, x *exchange) {
+	tries := m.cfg.Retransmission.Tries
+	refused := x.sa.state == saInit && m.refused != nil
+	if refused || x.sa.state == saDeleting || m.deleting {
+		tries = min(tries, m.cfg.Retransmission.RefusedTries)
+	}
+	if x.tries < tries {
+		m.resend(now, x)
+		return
+	}
+	s := x.sa
+	switch {
+	case s != m.current:
+		m.shutSA(now, s)
+		m.dropSA(s)
+	case m.settleTimeout(now, x):
+		// The peer has rekeyed the IKE SA as well, and forgotten the old one.
+		m.shutSA(now, s)
+		m.dropSA(s)
+		m.startNext(now, m.current)
+	case m.deleting:
+		m.close(now, ErrDeleted)
+	case refused:
+		m.close(now, fmt.Errorf("ike: %w", m.refused))
+	default:
+		m.close(now, fmt.Errorf("ike: %w: %d %v requests to %v", ErrNoAnswer, x.tries, x.kind, m.remote))
+	}
+}
+
+// handleResponse takes a verified response (or any in IKE_SA_INIT).
+func (m *Machine) handleResponse(now link.Instant, s *ikeSA, in *message.Message) error {
+	x := s.exchange
+	s.exchange = nil
+	s.nextID++
+	var failed error
+	for _, t := range x.tasks {
+		if err := t.response(now, m, x, in); err != nil {
+			failed = err
+			break
+		}
+		if m.err != nil {
+			return nil
+		}
+	}
+	var f *fatalError
+	if errors.As(failed, &f) {
+		err := fmt.Errorf("ike: %w", f.err)
+		m.close(now, err, f.farewell...)
+		return err
+	}
+	if m.err == nil {
+		m.startNext(now, s)
+		if s != m.current {
+			m.startNext(now, m.current)
+		}
+	}
+	return failed
+}
+
+// respond sends the response to the peer's request and keeps it for repetitions of it.
+func (m *Machine) respond(s *ikeSA, d Datagram, h message.Header, ps []message.Payload) error {
+	wire, err := s.seal(s.header(h.Exchange, h.MessageID, true), ps)
+	if err != nil {
+		return fmt.Errorf("ike: make %v response: %w", h.Exchange, err)
+	}
+	s.expectID = h.MessageID + 1
+	s.lastRequest, s.lastResponse = sha256.Sum256(d.Payload), wire
+	m.transmit(d.Local, d.Remote, wire)
+	return nil
+}
+
+// refusal is the answer to a request that cannot be done: an error notify alone.
+type refusal struct {
+	notify message.Notify
+	// fatal ends the machine after the response, with cause.
+	fatal bool
+	cause error
+}
+
+func (r *refusal) Error() string { return "refused with " + r.notify.Message.String() }
+
+func refuse(t message.NotifyType, data ...byte) *refusal {
+	return &refusal{notify: message.Notify{Message: t, Data: data}}
+}
+
+func refuseGroup(g uint16) *refusal {
+	return refuse(message.InvalidKEPayload, binary.BigEndian.AppendUint16(nil, g)...)
+}
+
+// notifyError makes the typed error of a notify that the peer sent.
+func notifyError(kind message.ExchangeType, n message.Notify) *NotifyError {
+	return &NotifyError{Type: n.Message, Exchange: kind, Data: n.Data}
+}

@@ -1,0 +1,83 @@
+package ike
+
+import (
+	"encoding/binary"
+
+	"mipvpn/ipsec/ike/message"
+	"mipvpn/ipsec/suite"
+)
+
+// keys are those of one IKE SA (RFC 7296 §2.14). SK_ai and SK_ar are empty, for all ciphers are combined-mode (RFC 5282
+// §6); SK_ei and SK_er live in the ciphers only.
+type keys struct {
+	suite ikeSuite
+	// d makes the keys of child SAs and successors; pi and pr are for AUTH.
+	d, pi, pr []byte
+	// fromInitiator and fromResponder protect the messages of the original initiator and responder.
+	fromInitiator, fromResponder suite.Cipher
+}
+
+// skeyseed returns SKEYSEED of an IKE SA made by IKE_SA_INIT (RFC 7296 §2.14).
+func skeyseed(prf suite.PRF, ni, nr, shared []byte) []byte {
+	key := append(append([]byte(nil), ni...), nr...)
+	defer clear(key)
+	return prf.Sum(key, shared)
+}
+
+// deriveKeys expands SKEYSEED (RFC 7296 §2.14) and wipes it.
+func deriveKeys(s ikeSuite, seed, ni, nr []byte, spiI, spiR uint64) (*keys, error) {
+	defer clear(seed)
+	var spis [16]byte
+	binary.BigEndian.PutUint64(spis[:], spiI)
+	binary.BigEndian.PutUint64(spis[8:], spiR)
+	np, ne := s.prf.Size(), s.encryption.KeyLen()
+	out := s.prf.Expand(seed, 3*np+2*ne, ni, nr, spis[:])
+	take := func(n int) []byte {
+		k := out[:n:n]
+		out = out[n:]
+		return k
+	}
+	k := &keys{suite: s, d: take(np)}
+	ei, er := take(ne), take(ne)
+	k.pi, k.pr = take(np), take(np)
+	defer clear(ei)
+	defer clear(er)
+	var err error
+	if k.fromInitiator, err = s.encryption.NewCipher(ei); err != nil {
+		return nil, err
+	}
+	if k.fromResponder, err = s.encryption.NewCipher(er); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// successorSeed returns SKEYSEED of the IKE SA that rekeys this one, by this one's PRF (RFC 7296 §2.18).
+func (k *keys) successorSeed(shared, ni, nr []byte) []byte {
+	return k.suite.prf.Sum(k.d, shared, ni, nr)
+}
+
+// childKeys returns the keys of a child SA for the directions from and to the exchange's initiator (RFC 7296 §2.17).
+// shared is empty without a key exchange.
+func (k *keys) childKeys(e suite.Encryption, shared, ni, nr []byte) (fromInitiator, fromResponder []byte) {
+	n := e.KeyLen()
+	out := k.suite.prf.Expand(k.d, 2*n, shared, ni, nr)
+	return out[:n:n], out[n:]
+}
+
+// sharedKeyAuth returns AUTH for a shared secret (RFC 7296 §2.15). msg is the signer's own IKE_SA_INIT message, nonce
+// the other side's, skp SK_pi or SK_pr, id the signer's identity.
+func (k *keys) sharedKeyAuth(psk, msg, nonce, skp []byte, id message.Identity) []byte {
+	prf := k.suite.prf
+	key := prf.Sum(psk, []byte("Key Pad for IKEv2"))
+	defer clear(key)
+	return prf.Sum(key, msg, nonce, prf.Sum(skp, id.Body()))
+}
+
+// wipe forgets the keys. The ciphers' own key schedules are left to the garbage collector.
+func (k *keys) wipe() {
+	clear(k.d)
+	clear(k.pi)
+	clear(k.pr)
+	k.fromInitiator, k.fromResponder = nil, nil
+}

@@ -1,0 +1,116 @@
+package ike
+
+import (
+	"errors"
+	"fmt"
+
+	"mipvpn/ipsec/ike/message"
+	"mipvpn/tun/link"
+)
+
+// handleRequest takes a verified request with the expected message ID and answers it.
+func (m *Machine) handleRequest(now link.Instant, s *ikeSA, d Datagram, in *message.Message) error {
+	if (in.Header.Exchange == message.IKEAuth) != (s.state == saAuth) || s.state == saAuth && s.initiator {
+		return fmt.Errorf("ike: %w: %v request while %v", ErrUnexpected, in.Header.Exchange, s)
+	}
+	var out []message.Payload
+	var after func()
+	var err error
+	if t, ok := message.UnsupportedCritical(in.Payloads); ok {
+		err = refuse(message.UnsupportedCriticalPayload, byte(t))
+	} else {
+		switch in.Header.Exchange {
+		case message.IKEAuth:
+			out, after, err = m.answerAuth(now, s, in)
+		case message.CreateChildSA:
+			if sa, ok := message.Find[message.SA](in.Payloads); ok && len(sa.Proposals) > 0 && sa.Proposals[0].Protocol == message.ProtocolIKE {
+				out, after, err = m.answerIKERekey(now, s, in)
+			} else {
+				out, err = m.answerCreateChild(now, s, in)
+			}
+		case message.Informational:
+			out, after = m.answerInformational(now, s, in)
+		default:
+			return fmt.Errorf("ike: %w: %v request", ErrUnexpected, in.Header.Exchange)
+		}
+	}
+	var r *refusal
+	if errors.As(err, &r) {
+		out = []message.Payload{r.notify}
+	} else if err != nil {
+		m.close(now, err)
+		return err
+	}
+	if err := m.respond(s, d, in.Header, out); err != nil {
+		m.close(now, err)
+		return err
+	}
+	if r != nil {
+		return m.refusedPeer(now, s, in.Header.Exchange, r)
+	}
+	if after != nil {
+		after()
+	}
+	if m.err == nil {
+		m.startNext(now, m.current)
+	}
+	return nil
+}
+
+// refusedPeer follows a refusal: in IKE_AUTH and for INVALID_SYNTAX it ends the machine (RFC 7296 §2.21.2, §2.21.3).
+func (m *Machine) refusedPeer(now link.Instant, s *ikeSA, kind message.ExchangeType, r *refusal) error {
+	err := error(&NotifyError{Type: r.notify.Message, Exchange: kind, Sent: true, Data: r.notify.Data})
+	if r.cause != nil {
+		err = fmt.Errorf("%w: %w", err, r.cause)
+	}
+	err = fmt.Errorf("ike: %w", err)
+	if r.fatal || s.state == saAuth {
+		m.close(now, err)
+	}
+	return err
+}
+
+// answerAuth answers IKE_AUTH: authentication, configuration, first child SA.
+func (m *Machine) answerAuth(now link.Instant, s *ikeSA, in *message.Message) (out []message.Payload, after func(), err error) {
+	auth, err := (&authTask{}).answer(m, s, in)
+	if err != nil {
+		return nil, nil, err
+	}
+	m.establish(now, s, saEstablished)
+	m.startKeepalive(now)
+	config, err := (&configTask{}).answer(m, in)
+	m.reportEstablished(now, s, in)
+	defer m.forget()
+	var r *refusal
+	if errors.As(err, &r) {
+		m.emit(ChildFailed{Err: fmt.Errorf("%w: %w", &NotifyError{Type: r.notify.Message, Exchange: message.IKEAuth, Sent: true}, r.cause)})
+		return append(auth, r.notify), nil, nil
+	}
+	child, err := m.answerFirstChild(now, s, in)
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(append(auth, config...), child...), nil, nil
+}
+
+// answerInformational answers an INFORMATIONAL request: Delete payloads and errors; the rest is ignored.
+func (m *Machine) answerInformational(now link.Instant, s *ikeSA, in *message.Message) (out []message.Payload, after func()) {
+	m.noteWindow(s, in)
+	out, ended := m.answerDeletes(now, in)
+	if ended {
+		return nil, func() { m.peerClosed(now, s) }
+	}
+	for _, p := range in.Payloads {
+		n, ok := p.(message.Notify)
+		if !ok || s != m.current {
+			continue
+		}
+		switch n.Message {
+		// RFC 7296 §2.21.2: in the exchange behind IKE_AUTH these end the IKE SA without a Delete payload.
+		case message.AuthenticationFailed, message.InvalidSyntax, message.UnsupportedCriticalPayload:
+			return nil, func() { m.close(now, fmt.Errorf("ike: %w", notifyError(message.Informational, n))) }
+		default:
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,227 @@
+package ike
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"mipvpn/ipsec/ike/message"
+	"mipvpn/ipsec/suite"
+	"mipvpn/tun/link"
+)
+
+// ikeRekeyTask replaces the IKE SA (RFC 7296 §1.3.2, §2.8, §2.18).
+type ikeRekeyTask struct {
+	spi       uint64
+	nonce     []byte
+	ke        *suite.KeyExchange
+	group     suite.Group // that INVALID_KE_PAYLOAD asked for, 0 for our first
+	collision *collision
+}
+
+func (t *ikeRekeyTask) needed(m *Machine) bool {
+	return m.current.state == saEstablished && !m.deleting
+}
+
+func (t *ikeRekeyTask) request(_ link.Instant, m *Machine, x *exchange) error {
+	var err error
+	if t.spi, err = m.randomSPI64(); err != nil {
+		return err
+	}
+	if t.nonce, err = m.random(nonceLen); err != nil {
+		return err
+	}
+	g := m.cfg.Proposals.Groups[0]
+	if t.group != 0 {
+		g = t.group
+	} else if used := x.sa.keys.suite.group; slices.Contains(m.cfg.Proposals.Groups, used) {
+		g = used // the peer is known to take it
+	}
+	if t.ke, err = suite.NewKeyExchange(g, m.rand); err != nil {
+		return fmt.Errorf("ike: %w", err)
+	}
+	x.add(
+		m.cfg.Proposals.offerIKE(binary.BigEndian.AppendUint64(nil, t.spi)),
+		message.Nonce{Data: t.nonce},
+		message.KE{Group: uint16(g), Data: t.ke.Public()},
+	)
+	return nil
+}
+
+// abandon: the old IKE SA is gone. If the peer rekeyed it too, its successor carries on.
+func (t *ikeRekeyTask) abandon(now link.Instant, m *Machine) {
+	t.ke.Wipe()
+	if m.err == nil {
+		t.settle(now, m)
+	}
+}
+
+// settle lets the peer's successor carry on when ours has failed, and tells whether there is one.
+func (t *ikeRekeyTask) settle(now link.Instant, m *Machine) bool {
+	if t.collision == nil || t.collision.sa.state != saCandidate {
+		return false
+	}
+	m.adopt(now, t.collision.sa)
+	return true
+}
+
+func (t *ikeRekeyTask) response(now link.Instant, m *Machine, x *exchange, in *message.Message) error {
+	old := x.sa
+	if n, ok := message.ErrorNotify(in.Payloads); ok {
+		return t.refused(now, m, x, n)
+	}
+	old.busySince = 0
+	s, lowest, err := t.accept(m, old, in)
+	t.ke.Wipe()
+	if err != nil {
+		// The peer has an SA that we cannot use: state is lost, so that only a fresh start helps (§2.21.3).
+		return fatal(err, deleteIKE)
+	}
+	m.addSA(s)
+	m.establish(now, s, saCandidate)
+	peer := t.collision
+	if peer != nil && peer.sa.state != saCandidate {
+		peer = nil
+	}
+	if peer != nil && bytes.Compare(lowest, peer.lowest) < 0 {
+		// Ours has the lowest nonce: we made it, we close it, and the peer closes the old one (§2.8.2).
+		m.adopt(now, peer.sa)
+		s.state, s.rekeyAt, s.expireAt = saDeleting, 0, 0
+		m.enqueue(now, s, newExchange(message.Informational, &deleteIKETask{}))
+		return nil
+	}
+	m.adopt(now, s)
+	if peer != nil {
+		// The peer closes what it made.
+		peer.sa.rekeyAt, peer.sa.expireAt, peer.sa.guardAt = 0, 0, now.Boot+guardTime
+	}
+	old.state, old.guardAt = saDeleting, 0
+	m.enqueue(now, old, newExchange(message.Informational, &deleteIKETask{}))
+	return nil
+}
+
+// accept checks a response and makes the new SA.
+func (t *ikeRekeyTask) accept(m *Machine, old *ikeSA, in *message.Message) (s *ikeSA, lowest []byte, err error) {
+	sa, okSA := message.Find[message.SA](in.Payloads)
+	ke, okKE := message.Find[message.KE](in.Payloads)
+	nr, okN := message.Find[message.Nonce](in.Payloads)
+	if !okSA || !okKE || !okN {
+		return nil, nil, fmt.Errorf("%w: want SA, KE and Nonce in the CREATE_CHILD_SA response", ErrInvalidAnswer)
+	}
+	chosen, proposal, err := m.cfg.Proposals.acceptIKE(sa, 8)
+	if err != nil {
+		return nil, nil, err
+	}
+	spiR := binary.BigEndian.Uint64(proposal.SPI)
+	if g := t.ke.Group(); chosen.group != g || suite.Group(ke.Group) != g || spiR == 0 || len(nr.Data) < chosen.prf.Size()/2 {
+		return nil, nil, fmt.Errorf("%w: want %v and an SPI, found %v, a KE payload of group %d, SPI %x, a nonce of %d octets",
+			ErrInvalidAnswer, g, chosen.group, ke.Group, spiR, len(nr.Data))
+	}
+	shared, err := t.ke.SharedSecret(ke.Data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrInvalidAnswer, err)
+	}
+	defer clear(shared)
+	s = &ikeSA{initiator: true, spiI: t.spi, spiR: spiR, peerWindow: 1}
+	s.keys, err = deriveKeys(chosen, old.keys.successorSeed(shared, t.nonce, nr.Data), t.nonce, nr.Data, s.spiI, s.spiR)
+	return s, lowestNonce(t.nonce, nr.Data), err
+}
+
+func (t *ikeRekeyTask) refused(now link.Instant, m *Machine, x *exchange, n message.Notify) error {
+	if n.Message == message.InvalidKEPayload && len(n.Data) == 2 && t.group == 0 && t.collision == nil {
+		g := suite.Group(binary.BigEndian.Uint16(n.Data))
+		if g != t.ke.Group() && slices.Contains(m.cfg.Proposals.Groups, g) {
+			t.ke.Wipe()
+			t.group = g
+			m.enqueue(now, x.sa, newExchange(message.CreateChildSA, t))
+			return nil
+		}
+	}
+	t.ke.Wipe()
+	if t.settle(now, m) {
+		return nil
+	}
+	x.sa.rekeyAt = m.retryTime(now)
+	if n.Message == message.TemporaryFailure {
+		return m.noteBusy(now, x.sa)
+	}
+	return notifyError(x.kind, n)
+}
+
+// settleTimeout is settle for a rekeying that nobody answers.
+func (m *Machine) settleTimeout(now link.Instant, x *exchange) bool {
+	t, ok := x.tasks[0].(*ikeRekeyTask)
+	return ok && !m.deleting && t.settle(now, m)
+}
+
+// rekeyOutstanding tells whether our request to rekey this IKE SA is outstanding.
+func (m *Machine) rekeyOutstanding(s *ikeSA) bool {
+	if s.exchange == nil {
+		return false
+	}
+	_, ok := s.exchange.tasks[0].(*ikeRekeyTask)
+	return ok
+}
+
+// rekeying tells whether it is outstanding or queued.
+func (m *Machine) rekeying(s *ikeSA) bool {
+	return m.rekeyOutstanding(s) || slices.ContainsFunc(s.queue, func(x *exchange) bool {
+		_, ok := x.tasks[0].(*ikeRekeyTask)
+		return ok
+	})
+}
+
+// answerIKERekey answers the peer's request to rekey the IKE SA (§2.25.2). after is to be called when the response is on
+// its way.
+func (m *Machine) answerIKERekey(now link.Instant, s *ikeSA, in *message.Message) (out []message.Payload, after func(), err error) {
+	if m.deleting || s != m.current || s.state != saEstablished || s.exchange.childBusy() {
+		return nil, nil, refuse(message.TemporaryFailure)
+	}
+	sa, okSA := message.Find[message.SA](in.Payloads)
+	ke, okKE := message.Find[message.KE](in.Payloads)
+	ni, okN := message.Find[message.Nonce](in.Payloads)
+	if !okSA || !okKE || !okN {
+		return nil, nil, &refusal{notify: message.Notify{Message: message.InvalidSyntax}, fatal: true,
+			cause: fmt.Errorf("%w: no SA, KE or Nonce", ErrUnexpected)}
+	}
+	chosen, offer, answer, ok := m.cfg.Proposals.selectIKE(sa, suite.Group(ke.Group), 8)
+	switch {
+	case !ok:
+		return nil, nil, refuse(message.NoProposalChosen)
+	case chosen.group != suite.Group(ke.Group):
+		return nil, nil, refuseGroup(uint16(chosen.group))
+	case len(ni.Data) < chosen.prf.Size()/2, binary.BigEndian.Uint64(offer.SPI) == 0:
+		return nil, nil, refuse(message.NoProposalChosen)
+	}
+	n, err := m.newSA(false)
+	if err != nil {
+		return nil, nil, err
+	}
+	n.spiI = binary.BigEndian.Uint64(offer.SPI)
+	nr, public, shared, err := m.exchangeKeys(chosen.group, ke.Data)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer clear(shared)
+	if n.keys, err = deriveKeys(chosen, s.keys.successorSeed(shared, ni.Data, nr), ni.Data, nr, n.spiI, n.spiR); err != nil {
+		return nil, nil, err
+	}
+	m.addSA(n)
+	m.establish(now, n, saCandidate)
+	if m.rekeyOutstanding(s) {
+		t := s.exchange.tasks[0].(*ikeRekeyTask)
+		t.collision = &collision{sa: n, lowest: lowestNonce(ni.Data, nr)}
+	} else {
+		after = func() {
+			n.heldUntil = now.Boot + holdTime
+			m.adopt(now, n)
+		}
+	}
+	answer.SPI = binary.BigEndian.AppendUint64(nil, n.spiR)
+	return []message.Payload{
+		message.SA{Proposals: []message.Proposal{answer}},
+		message.Nonce{Data: nr},
+		message.KE{Group: uint16(chosen.group), Data: public},
+	}, after, nil
+}
