@@ -133,11 +133,11 @@ func (s *superpacket) finish(q []byte, i, off int, last bool) {
 		binary.BigEndian.PutUint16(ip[10:], 0)
 		binary.BigEndian.PutUint16(ip[10:], packet.Checksum(ip[:ip.HeaderLen()], 0))
 	}
-	field := t[tcpChecksum:]
+	at := tcpChecksum
 	if s.udp {
-		field = t[udpChecksum:]
+		at = udpChecksum
 	}
-	field = field[:2]
+	field := t[at : at+2]
 	clear(field)
 	sum := packet.Checksum(t, pseudoHeader(packet.IPv4(q[s.ip[s.depth-1]:]), len(t)))
 	if s.udp && sum == 0 {
