@@ -44,7 +44,7 @@ func (l *Lab) startDHCP() error {
 		})
 	}
 	for i, name := range laptopPorts {
-		c := &dhcpClient{box: l.boxes[Laptop], name: name, metric: 100 + i}
+		c := &dhcpClient{box: l.boxes[Laptop], name: name, metric: 100 + i, offered: l.noteOffer}
 		stop, err := c.start()
 		if err != nil {
 			return err
@@ -119,6 +119,8 @@ type dhcpClient struct {
 	box    *space.Space
 	name   string
 	metric int
+	// offered is called with the name just before an address is set.
+	offered func(name string)
 }
 
 // start watches the interface until stop is called.
@@ -225,6 +227,7 @@ func (c *dhcpClient) configure(ack *dhcpv4.DHCPv4) error {
 	if err != nil {
 		return err
 	}
+	c.offered(c.name)
 	addr := &netlink.Addr{IPNet: &net.IPNet{IP: ack.YourIPAddr, Mask: ack.SubnetMask()}}
 	if err := h.AddrReplace(iface, addr); err != nil {
 		return err

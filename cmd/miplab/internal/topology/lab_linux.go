@@ -24,6 +24,7 @@ type Lab struct {
 
 	mu      sync.Mutex
 	plugged map[string]Wire // by the laptop's interface
+	offers  map[string]time.Time
 	closers []func() error
 }
 
@@ -36,7 +37,7 @@ type Options struct {
 
 // New makes the lab with the laptop's cables unplugged. An error names what could not be made.
 func New(o Options) (*Lab, error) {
-	l := &Lab{boxes: map[string]*space.Space{}, plugged: map[string]Wire{}}
+	l := &Lab{boxes: map[string]*space.Space{}, plugged: map[string]Wire{}, offers: map[string]time.Time{}}
 	if err := l.build(o); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -256,6 +257,7 @@ func (l *Lab) Plug(iface string, w Wire) error {
 	if err != nil {
 		return fmt.Errorf("topology: the laptop's %s: %w", iface, err)
 	}
+	l.noteOffer(iface)
 	if err := l.connect(end, w); err != nil {
 		return fmt.Errorf("topology: plugging the laptop's %s into %s: %w", iface, w, err)
 	}
@@ -311,6 +313,20 @@ func (l *Lab) Plugged(iface string) Wire {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.plugged[iface]
+}
+
+// Offered returns when the network of the laptop's interface offered what it has: just before the address from DHCP was
+// set, or, while there is none, just before the interface got its carrier.
+func (l *Lab) Offered(iface string) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.offers[iface]
+}
+
+func (l *Lab) noteOffer(iface string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.offers[iface] = time.Now()
 }
 
 // addrOf makes a netip.Addr of an IPv4 net.IP, the zero Addr of anything else.

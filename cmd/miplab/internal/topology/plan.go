@@ -122,5 +122,11 @@ var scopes = []scope{
 	{CafeRouter, "cafe", netip.MustParsePrefix("192.168.1.0/24"), netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("192.168.1.100"), netip.MustParseAddr("192.168.1.199"), "cafe.example"},
 }
 
+// Served are the networks with DHCP, each with its prefix.
+var Served = map[Wire]netip.Prefix{
+	Office: netip.MustParsePrefix("10.0.2.0/24"),
+	Cafe:   netip.MustParsePrefix("192.168.1.0/24"),
+}
+
 // laptopPorts are the laptop's interfaces.
 var laptopPorts = []string{"eth0", "eth1"}
