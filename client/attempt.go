@@ -1,0 +1,333 @@
+package client
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mipvpn/client/control"
+	"mipvpn/client/roam"
+	"mipvpn/detect/location"
+	"mipvpn/mipv4/mobilenode"
+	"mipvpn/stack"
+	"mipvpn/tun/link"
+)
+
+// drainTime is how long a path that has been left still receives what was on its way (DESIGN §1).
+const drainTime = 5 * time.Second
+
+// attempt is what roam has begun on one interface in one epoch: the detector, and the registrations with both home agents
+// straight through the interface.
+type attempt struct {
+	iface  link.Interface
+	epoch  uint64
+	agent  *agentInUse // the foreign agent, nil with a co-located care-of address
+	det    *location.Machine
+	remove func()
+	proof  location.Proof
+
+	internal *registration // nil when a mode with a VPN is pinned
+	external *registration
+}
+
+// begin starts detection and registration on an interface (DET-6).
+func (c *Client) begin(e roam.Attempt) {
+	i := c.ifaces[e.Interface.Index]
+	if i == nil {
+		return
+	}
+	c.abandon(i, e.Reason)
+	a := &attempt{iface: e.Interface, epoch: e.Epoch}
+	if e.ForeignAgent {
+		if a.agent = i.choose(); a.agent == nil {
+			return
+		}
+	}
+	i.attempt = a
+	if err := c.attachBoth(a, e.ExternalOnly); err != nil {
+		c.problem(control.Problem{Peer: e.Interface.Name, Message: "cannot be used: " + err.Error(), Advice: "run `mipvpn detect` once the cause is mended"})
+		c.abandon(i, err.Error())
+		return
+	}
+	det, err := location.New(c.locationConfig(a, e.ExternalOnly))
+	if err == nil {
+		err = det.HandleEpoch(c.now, location.Attachment{Epoch: e.Epoch, Usable: true, Address: a.careOf()})
+	}
+	if err != nil {
+		c.problem(control.Problem{Peer: e.Interface.Name, Message: "detection cannot start: " + err.Error(), Advice: "check [detection] with `mipvpn config check`"})
+		c.abandon(i, err.Error())
+		return
+	}
+	a.det = det
+	a.remove = c.drive(&driven{timeout: det.HandleTimeout, deadline: det.Deadline, drain: func() bool { return c.drainDetection(a) }})
+	c.event(control.Event{Kind: "detecting", Interface: a.iface.Name,
+		Message: fmt.Sprintf("registering %s with both home agents (%s)", a.attachedBy(), e.Reason)})
+}
+
+// careOf returns the care-of address that the attempt registers.
+func (a *attempt) careOf() netip.Addr {
+	if a.agent != nil {
+		return a.agent.careOf
+	}
+	return a.iface.Address.Addr()
+}
+
+// attachedBy says how the interface is attached, for people.
+func (a *attempt) attachedBy() string {
+	if a.agent != nil {
+		return fmt.Sprintf("through foreign agent %v", a.agent.address)
+	}
+	return fmt.Sprintf("from %v", a.iface.Address.Addr())
+}
+
+// locationConfig returns the detector's configuration for the attempt. With a pinned VPN mode the i-HA is not asked: the
+// whole Internet counts as outside and requests to it are suppressed there.
+func (c *Client) locationConfig(a *attempt, externalOnly bool) location.Config {
+	d := c.cfg.Detection
+	cfg := location.Config{
+		Interface: a.iface.Index, InternalHomeAgent: c.cfg.Internal.Address, ExternalHomeAgent: c.cfg.External.Address,
+		Monitor: d.Monitor, Grace: d.Grace, Period: d.Period, Probe: d.Probe,
+		OutsideNetworks: d.OutsideNetworks, SuppressOutside: d.SuppressOutside, WaiveTNC: d.WaiveTNC,
+	}
+	if externalOnly {
+		cfg.OutsideNetworks, cfg.SuppressOutside = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}, true
+	}
+	return cfg
+}
+
+// attachBoth makes the registrations with both home agents. Nothing is sent yet.
+func (c *Client) attachBoth(a *attempt, externalOnly bool) error {
+	origin := mobilenode.Origin{Interface: a.iface.Index, Epoch: a.epoch, Direct: true}
+	c.gate.Enter(a.iface.Index, a.epoch)
+	var err error
+	if !externalOnly {
+		inner := c.session.engine.PlaintextInbound(c.gate, a.iface.Index, a.epoch)
+		a.internal, err = c.register(nameInternal, c.cfg.Internal, a.mobileNode(origin),
+			c.attachment(a, c.cfg.Internal.HomeAddress, c.cfg.Internal.Address, inner),
+			func(e mobilenode.Event) { c.internalEvent(a, e) })
+		if err != nil {
+			return err
+		}
+	}
+	a.external, err = c.register(nameExternal, c.cfg.External, a.mobileNode(origin),
+		c.attachment(a, c.cfg.External.HomeAddress, c.cfg.External.Address, c.session.external.link.Deliver),
+		func(e mobilenode.Event) { c.externalEvent(a, e) })
+	return err
+}
+
+// mobileNode returns what the attempt's registrations have in common.
+func (a *attempt) mobileNode(origin mobilenode.Origin) mobilenode.Config {
+	cfg := mobilenode.Config{CareOfAddress: a.careOf(), Origin: origin}
+	if a.agent != nil {
+		cfg.ForeignAgent, cfg.Lifetime = a.agent.address, a.agent.lifetime
+	}
+	return cfg
+}
+
+// attachment returns how a home address is attached straight through the attempt's interface.
+func (c *Client) attachment(a *attempt, home, agent netip.Addr, inner link.Receiver) attach {
+	return func(replies func([]byte)) (stack.Attachment, error) {
+		if a.agent != nil {
+			return stack.AttachViaForeignAgent(a.agent.segment, home, a.agent.address, a.agent.hardware, a.iface.MTU, replies, inner)
+		}
+		below, err := c.host.Underlay(a.iface.Index, a.iface.Address.Addr())
+		if err != nil {
+			return nil, fmt.Errorf("client: underlay %s: %w", a.iface.Name, err)
+		}
+		return stack.AttachCoLocated(below, home, agent, &c.drops, replies, inner)
+	}
+}
+
+// internalEvent is an event of the registration with the i-HA straight through the interface.
+func (c *Client) internalEvent(a *attempt, e mobilenode.Event) {
+	var err error
+	switch e := e.(type) {
+	case mobilenode.Accepted:
+		c.innerReplaced() // the i-HA now sends to this care-of address, whether that proves anything or not
+		err = a.det.HandleInternalReply(c.now, e.Reply)
+	case mobilenode.Refused:
+		if !e.Retrying {
+			err = a.det.HandleInternalRefusal(c.now, a.epoch, e.Err.Error())
+		}
+	case mobilenode.Unanswered:
+		if !e.Deregistration {
+			err = a.det.HandleInternalUnanswered(c.now, a.epoch)
+		}
+	}
+	if err != nil {
+		c.event(control.Event{Kind: "detection", Interface: a.iface.Name, Message: err.Error()})
+	}
+	c.rerouteIfUsed(a, e)
+}
+
+// externalEvent is an event of the registration with the x-HA straight through the interface.
+func (c *Client) externalEvent(a *attempt, e mobilenode.Event) {
+	var err error
+	switch e := e.(type) {
+	case mobilenode.Accepted:
+		err = a.det.HandleExternalReply(c.now, e.Reply)
+	case mobilenode.Refused:
+		if !e.Retrying {
+			err = a.det.HandleExternalRefusal(c.now, a.epoch, e.Err.Error())
+		}
+	case mobilenode.Unanswered:
+		if !e.Deregistration {
+			err = a.det.HandleExternalUnanswered(c.now, a.epoch)
+			c.externalUnanswered(a)
+		}
+	case mobilenode.Expired:
+		c.externalUnanswered(a)
+	}
+	if err != nil {
+		c.event(control.Event{Kind: "detection", Interface: a.iface.Name, Message: err.Error()})
+	}
+	c.rerouteIfUsed(a, e)
+}
+
+// externalUnanswered begins detection anew when the x-HA stops answering for the interface in use: it may have moved
+// without a local sign.
+func (c *Client) externalUnanswered(a *attempt) {
+	if using, mode := c.roam.Using(); using == a.iface.Index && !mode.Plaintext() {
+		a.det.Restart(c.now, "the x-HA has stopped answering")
+	}
+}
+
+// rerouteIfUsed compiles the pipeline anew after a renewal that may have granted another tunnel.
+func (c *Client) rerouteIfUsed(a *attempt, e mobilenode.Event) {
+	if _, ok := e.(mobilenode.Accepted); !ok {
+		return
+	}
+	if using, mode := c.roam.Using(); using == a.iface.Index && c.session != nil && c.ifaces[using].attempt == a {
+		c.compose(mode, "registration renewed")
+	}
+}
+
+// drainDetection carries out what the detector wants.
+func (c *Client) drainDetection(a *attempt) bool {
+	busy := false
+	for {
+		e, ok := a.det.PollEvent()
+		if !ok {
+			return busy
+		}
+		busy = true
+		c.detected(a, e)
+	}
+}
+
+func (c *Client) detected(a *attempt, e location.Event) {
+	index, name := a.iface.Index, a.iface.Name
+	verdict := func(v roam.Verdict) {
+		c.event(control.Event{Kind: "verdict", Interface: name, Verdict: control.Verdict(a.det.State().Verdict().String()),
+			Message: fmt.Sprintf("%s: %s", v, a.det.Reason())})
+		c.roam.HandleVerdict(index, a.epoch, v, a.det.Reason())
+	}
+	switch e := e.(type) {
+	case location.StartRegistrations:
+		if e.Internal && a.internal != nil {
+			a.internal.start(c)
+		}
+		if e.External {
+			a.external.start(c)
+		}
+	case location.Reregister, location.ProbeInternal:
+		if a.internal != nil {
+			a.internal.start(c)
+		}
+	case location.ProbeUnanswered:
+		c.refreshInner("a probe of the i-HA may have replaced the binding")
+	case location.Inside:
+		a.proof = e.Proof
+		if err := c.gate.Open(e.Proof); err != nil {
+			c.log.Warn("the gate refused a proof", zap.String("interface", name), zap.Error(err))
+			return
+		}
+		if !e.Renewed {
+			if !a.external.bound {
+				a.external.stop(c)
+			}
+			verdict(roam.Inside)
+		}
+	case location.DeregisterExternal:
+		if a.external.machine != nil {
+			a.external.machine.Deregister(c.now)
+		}
+	case location.TentativelyOutside:
+		verdict(roam.TentativelyOutside)
+	case location.Outside:
+		if a.internal != nil {
+			a.internal.stop(c)
+		}
+		verdict(roam.Outside)
+	case location.Unreachable:
+		verdict(roam.Unreachable)
+	case location.ProofLost:
+		c.gate.Close(index, e.Reason)
+		c.event(control.Event{Kind: "proof_lost", Interface: name, Message: e.Reason})
+		c.roam.HandleVerdict(index, a.epoch, roam.Unknown, e.Reason)
+	case location.Alarm:
+		c.problem(control.Problem{Peer: fmt.Sprintf("%s %v", nameInternal, c.cfg.Internal.Address), Code: e.Kind.String(), Message: e.Message,
+			Advice: "tell the administrator of the firewall and of the i-HA"})
+		c.refreshInner("a direct registration that proves nothing replaced the binding")
+	}
+}
+
+// start begins a series of requests.
+func (r *registration) start(c *Client) {
+	if r.machine != nil {
+		r.machine.Register(c.now)
+	}
+}
+
+// stop gives up unanswered requests.
+func (r *registration) stop(c *Client) {
+	if r.machine != nil {
+		r.machine.Stop(c.now)
+	}
+}
+
+// abandon ends the attempt on an interface. Its flows still receive for drainTime what was on its way; the gate decides
+// about what comes in the clear.
+func (c *Client) abandon(i *iface, reason string) {
+	a := i.attempt
+	if a == nil {
+		return
+	}
+	i.attempt = nil
+	if a.remove != nil {
+		a.remove()
+	}
+	c.log.Debug("attempt abandoned", zap.String("interface", a.iface.Name), zap.String("reason", reason))
+	a.internal.quiet()
+	a.external.quiet()
+	end := c.now.Boot + drainTime
+	var remove func()
+	remove = c.drive(&driven{
+		deadline: func() (time.Duration, bool) { return end, true },
+		timeout: func(link.Instant) {
+			remove()
+			c.closeAttachments(a)
+		},
+		drain: func() bool { return false },
+	})
+	a.remove = remove
+	i.draining = append(i.draining, a)
+}
+
+// closeAttachments closes what an abandoned attempt still received from.
+func (c *Client) closeAttachments(a *attempt) {
+	for _, r := range []*registration{a.internal, a.external} {
+		if r == nil || r.attachment == nil {
+			continue
+		}
+		if err := r.attachment.Close(); err != nil {
+			c.log.Debug("closing an attachment", zap.Error(err))
+		}
+		r.attachment = nil
+	}
+	if i := c.ifaces[a.iface.Index]; i != nil {
+		i.drained(a)
+	}
+}

@@ -1,0 +1,228 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"mipvpn/client/control"
+	"mipvpn/detect/location"
+	"mipvpn/mipv4/mobilenode"
+	"mipvpn/stack"
+)
+
+var _ control.Backend = (*Client)(nil)
+
+// Up implements control.Backend.
+func (c *Client) Up(ctx context.Context) error { return c.ask(ctx, c.up) }
+
+// Down implements control.Backend.
+func (c *Client) Down(ctx context.Context) error {
+	return c.ask(ctx, func() error {
+		c.down("a person took the client down")
+		return nil
+	})
+}
+
+// Subscribe implements control.Backend.
+func (c *Client) Subscribe() (<-chan control.Event, func()) { return c.feed.subscribe() }
+
+// SetMode implements control.Backend. A mode in the clear is refused while the interface in use is known not to be inside;
+// with nothing known yet it is taken, and nothing leaves before there is a proof.
+func (c *Client) SetMode(ctx context.Context, policy string) error {
+	return c.ask(ctx, func() error {
+		mode := stack.ModeNone
+		if policy != policyAuto {
+			var err error
+			if mode, err = stack.ParseMode(policy); err != nil {
+				return fmt.Errorf("%w: access mode %q cannot be composed by this version; choose auto or one of %v", control.ErrRefused, policy, stack.Modes())
+			}
+			if a := c.inUse(); mode.Plaintext() && a != nil && a.det.State().Verdict() == location.VerdictOutside {
+				return fmt.Errorf("%w: mode %s sends in the clear and %s is not proven to be inside (%s)", control.ErrRefused, policy, a.iface.Name, a.det.Reason())
+			}
+		}
+		c.policy = policy
+		c.event(control.Event{Kind: "mode", Message: "mode policy is now " + policy})
+		c.roam.HandlePin(mode)
+		return nil
+	})
+}
+
+// Detect implements control.Backend.
+func (c *Client) Detect(ctx context.Context, again bool) (control.Detection, error) {
+	d := control.Detection{Schema: control.Schema, Interfaces: []control.InterfaceDetection{}}
+	err := c.ask(ctx, func() error {
+		for _, i := range c.sorted() {
+			if a := i.attempt; again && a != nil {
+				a.det.Restart(c.now, "a person asked for it")
+			}
+		}
+		for _, i := range c.sorted() {
+			id := control.InterfaceDetection{Interface: c.interfaceStatus(i)}
+			id.Internal.Agent, id.External.Agent = c.cfg.Internal.Address, c.cfg.External.Address
+			if a := i.attempt; a != nil {
+				r := a.det.Report()
+				c.exchange(&id.Internal, r.Internal)
+				c.exchange(&id.External, r.External)
+			}
+			d.Interfaces = append(d.Interfaces, id)
+		}
+		return nil
+	})
+	return d, err
+}
+
+func (c *Client) exchange(r *control.Registration, e location.Exchange) {
+	r.Asked, r.Answered, r.TrustedNetwork, r.Outcome = e.Asked, e.Answered, e.TrustedNetwork, e.Outcome
+	if e.Asked {
+		r.AskedAgo = c.now.Since(e.AskedAt).Seconds()
+	}
+	if e.Answered {
+		r.AnsweredAgo = c.now.Since(e.AnsweredAt).Seconds()
+	}
+	r.RoundTrip = milliseconds(e.RoundTrip)
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// sorted returns the interfaces in the order of their indices.
+func (c *Client) sorted() []*iface {
+	list := make([]*iface, 0, len(c.ifaces))
+	for _, i := range c.ifaces {
+		list = append(list, i)
+	}
+	slices.SortFunc(list, func(a, b *iface) int { return a.Index - b.Index })
+	return list
+}
+
+// Status implements control.Backend.
+func (c *Client) Status(ctx context.Context) (control.Status, error) {
+	var s control.Status
+	err := c.ask(ctx, func() error {
+		s = c.status()
+		return nil
+	})
+	return s, err
+}
+
+func (c *Client) status() control.Status {
+	_, mode := c.roam.Using()
+	_, exposure := c.gate.Exposure()
+	s := control.Status{
+		Schema: control.Schema, State: c.state(), Mode: string(mode), ModePolicy: c.policy, HomeAddress: c.cfg.Internal.HomeAddress,
+		Since: c.story.since, Proof: control.Proof{Verdict: control.VerdictUnknown, Reason: c.whyUnknown()},
+		Layers: []control.Layer{}, Interfaces: []control.Interface{}, Problems: slices.Clone(c.story.problems),
+		Handoffs: slices.Clone(c.story.handoffs), Exposure: exposure.Milliseconds(),
+	}
+	if s.Problems == nil {
+		s.Problems = []control.Problem{}
+	}
+	if s.Handoffs == nil {
+		s.Handoffs = []control.Handoff{}
+	}
+	s.Counters.Drops = c.drops.Snapshot()
+	if c.session == nil {
+		return s
+	}
+	s.Device = c.session.device.Name()
+	t := c.session.engine.Traffic()
+	s.Counters.TxPackets, s.Counters.TxBytes, s.Counters.RxPackets, s.Counters.RxBytes = t.TxPackets, t.TxBytes, t.RxPackets, t.RxBytes
+	for _, i := range c.sorted() {
+		s.Interfaces = append(s.Interfaces, c.interfaceStatus(i))
+	}
+	if a := c.inUse(); a != nil {
+		s.Interface, s.Proof = a.iface.Name, c.proofStatus(a)
+		if c.session.engine.Current() != nil {
+			s.Layers = c.layers(a, mode)
+		}
+	}
+	if s.State == control.StateBlocked && c.story.blocked != "" {
+		s.Problems = append(s.Problems, control.Problem{Message: c.story.blocked, Since: c.story.since})
+	}
+	return s
+}
+
+func (c *Client) whyUnknown() string {
+	switch {
+	case c.session == nil:
+		return "the client is down"
+	case c.story.blocked != "":
+		return c.story.blocked
+	}
+	for _, i := range c.sorted() {
+		if i.attempt != nil && i.attempt.det != nil {
+			return i.attempt.det.Reason()
+		}
+	}
+	return "no interface is being tried"
+}
+
+func (c *Client) proofStatus(a *attempt) control.Proof {
+	p := control.Proof{Verdict: control.Verdict(a.det.State().Verdict().String()), Reason: a.det.Reason()}
+	if proof, ok := a.det.Proof(); ok && proof.Live(c.now.Boot) {
+		age, left := c.now.Since(proof.SentAt()).Seconds(), (proof.Expires() - c.now.Boot).Seconds()
+		p.Age, p.ExpiresIn = &age, &left
+	}
+	return p
+}
+
+func (c *Client) interfaceStatus(i *iface) control.Interface {
+	using, _ := c.roam.Using()
+	s := control.Interface{
+		Name: i.Name, Index: i.Index, Up: i.Up, Address: i.Address, Epoch: i.epoch, InUse: using == i.Index,
+		State: location.StateIdle.String(), Proof: control.Proof{Verdict: control.VerdictUnknown, Reason: "not tried"},
+	}
+	if agent := i.choose(); agent != nil {
+		s.ForeignAgent = agent.address
+	}
+	if i.attempt != nil && i.attempt.det != nil {
+		s.State, s.Proof = i.attempt.det.State().String(), c.proofStatus(i.attempt)
+	}
+	return s
+}
+
+// layers describes the composition in use, from the interface up.
+func (c *Client) layers(a *attempt, mode stack.Mode) []control.Layer {
+	underlay := control.Layer{Kind: "underlay", Local: a.iface.Address.Addr(), Encapsulation: "none"}
+	if a.agent != nil {
+		underlay.Remote = a.agent.address
+	}
+	if mode.Plaintext() {
+		return []control.Layer{underlay, c.mipLayer("i-mip", c.cfg.Internal.HomeAddress, a.internal, a.agent != nil)}
+	}
+	layers := []control.Layer{underlay, c.mipLayer("x-mip", c.cfg.External.HomeAddress, a.external, a.agent != nil)}
+	v := c.session.vpn
+	if v == nil {
+		return layers
+	}
+	vpn := control.Layer{Kind: "vpn", Local: v.address, Remote: c.cfg.Gateway.Address, Encapsulation: "esp"}
+	if v.udp {
+		vpn.Encapsulation = "esp-in-udp"
+	}
+	if ch := v.children[v.current]; ch != nil {
+		vpn.SPIs = []string{fmt.Sprintf("0x%08x", ch.open.SPI()), fmt.Sprintf("0x%08x", ch.seal.SPI())}
+	}
+	return append(layers, vpn, c.mipLayer("i-mip", c.cfg.Internal.HomeAddress, v.inner, false))
+}
+
+func (c *Client) mipLayer(kind string, home netip.Addr, r *registration, foreignAgent bool) control.Layer {
+	l := control.Layer{Kind: kind, Local: home, Encapsulation: "none"}
+	if r == nil {
+		return l
+	}
+	l.Remote, l.CareOf = r.agent, r.careOf
+	if !foreignAgent { // behind a foreign agent the tunnel is not ours
+		l.Encapsulation = tunnelName(r.granted)
+	}
+	l.Lifetime = (r.expires - c.now.Boot).Seconds()
+	return l
+}
+
+func tunnelName(t mobilenode.Tunnel) string {
+	if t.UDP {
+		return "udp"
+	}
+	return "ipip"
+}

@@ -1,0 +1,355 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mipvpn/client/config"
+	"mipvpn/client/control"
+	"mipvpn/client/roam"
+	"mipvpn/mipv4/auth"
+	"mipvpn/stack"
+	"mipvpn/stack/gate"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// taskQueue is how many messages and requests may wait for the actor. What comes when it is full is lost, as on a wire.
+const taskQueue = 1024
+
+// ErrClosed is returned for what is asked of a client that has been closed.
+var ErrClosed = errors.New("client: closed")
+
+// Client is a running mobile node. It implements control.Backend.
+type Client struct {
+	host  link.Host
+	cfg   *config.Config
+	log   *zap.Logger
+	rand  io.Reader
+	tasks chan func()
+	stop  chan struct{}
+	done  chan struct{}
+	once  sync.Once
+	feed  feed
+
+	// What follows is the actor's own.
+	now      link.Instant
+	timer    link.Timer
+	machines []*driven
+	associations
+	gate    *gate.Gate
+	drops   packet.Drops
+	roam    *roam.Machine
+	watch   func()
+	session *session // nil while down
+	ifaces  map[int]*iface
+	policy  string
+	story   story
+	retry   vpnRetry
+	resume  resumeWatch
+}
+
+// associations are the mobility security associations, each shared by all registrations under it (MIP-3).
+type associations struct {
+	internal, external *auth.SecurityAssociation
+}
+
+// session is what exists from up to down.
+type session struct {
+	device   link.Device
+	engine   *stack.Engine
+	external *externalLayer
+	vpn      *vpnLayer
+	running  sync.WaitGroup
+}
+
+// Start starts a mobile node on the host. It comes up at once if the configuration says so. Errors: the host cannot give
+// a device, interfaces or a watch on them, or a key of the configuration cannot be used.
+func Start(host link.Host, cfg *config.Config, log *zap.Logger) (*Client, error) {
+	c := &Client{
+		host: host, cfg: cfg, log: log, rand: rand.Reader,
+		tasks: make(chan func(), taskQueue), stop: make(chan struct{}), done: make(chan struct{}),
+		timer: host.NewTimer(), gate: gate.New(host), roam: roam.New(), ifaces: make(map[int]*iface), policy: cfg.Mode,
+	}
+	var err error
+	if c.associations.internal, err = association(cfg.Internal); err != nil {
+		return nil, fmt.Errorf("client: internal home agent: %w", err)
+	}
+	if c.associations.external, err = association(cfg.External); err != nil {
+		return nil, fmt.Errorf("client: external home agent: %w", err)
+	}
+	if mode, err := stack.ParseMode(cfg.Mode); err == nil {
+		c.roam.HandlePin(mode)
+	} else if cfg.Mode != policyAuto {
+		return nil, fmt.Errorf("client: mode policy: %w", err)
+	}
+	c.now = host.Now()
+	c.resume.begin(c.now)
+	c.story.begin(c.now)
+	if c.watch, err = host.Watch(func() { c.post(c.readInterfaces) }); err != nil {
+		return nil, fmt.Errorf("client: watch the interfaces: %w", err)
+	}
+	if cfg.UpAtStart {
+		if err := c.up(); err != nil {
+			c.watch()
+			return nil, err
+		}
+	}
+	c.settle()
+	go c.run()
+	return c, nil
+}
+
+// association makes the mobility security association of a home agent.
+func association(ha config.HomeAgent) (*auth.SecurityAssociation, error) {
+	algorithm, err := auth.ParseAlgorithm(string(ha.Algorithm))
+	if err != nil {
+		return nil, err
+	}
+	return auth.New(auth.Parameters{SPI: ha.SPI, Algorithm: algorithm, Key: auth.Key(ha.Key)})
+}
+
+// Close takes the client down and ends it.
+func (c *Client) Close() error {
+	c.once.Do(func() { close(c.stop) })
+	<-c.done
+	return nil
+}
+
+// post hands a closure to the actor; it is dropped when the actor is overwhelmed or gone.
+func (c *Client) post(f func()) {
+	select {
+	case c.tasks <- f:
+	default:
+		c.drops.Count(packet.DropQueueFull, 1)
+	}
+}
+
+// ask runs f on the actor and waits for it.
+func (c *Client) ask(ctx context.Context, f func() error) error {
+	answer := make(chan error, 1)
+	select {
+	case c.tasks <- func() { answer <- f() }:
+	case <-c.done:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-c.done:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run is the actor.
+func (c *Client) run() {
+	defer close(c.done)
+	for {
+		select {
+		case f := <-c.tasks:
+			c.tick()
+			f()
+		case <-c.timer.C():
+			c.tick()
+		case <-c.stop:
+			c.tick()
+			c.down("the daemon ends")
+			c.timer.Stop()
+			c.watch()
+			c.feed.close()
+			c.associations.internal.Wipe()
+			c.associations.external.Wipe()
+			return
+		}
+		c.settle()
+	}
+}
+
+// tick reads the clock, once an event, and notices a resume from suspend.
+func (c *Client) tick() {
+	c.now = c.host.Now()
+	if c.resume.resumed(c.now) && c.session != nil {
+		c.event(control.Event{Kind: "resume", Message: "the laptop was asleep: every interface is judged anew"})
+		c.gate.CloseAll("resumed from suspend")
+		c.roam.HandleResume()
+	}
+}
+
+// driven is a machine as the actor sees it.
+type driven struct {
+	timeout  func(link.Instant)
+	deadline func() (time.Duration, bool)
+	// drain sends and handles what the machine has to say and reports whether there was anything.
+	drain func() bool
+	gone  bool
+}
+
+// drive adds a machine; the function returned takes it away.
+func (c *Client) drive(d *driven) (remove func()) {
+	c.machines = append(c.machines, d)
+	return func() {
+		d.gone = true
+		for i, m := range c.machines {
+			if m == d {
+				c.machines = append(c.machines[:i:i], c.machines[i+1:]...)
+				return
+			}
+		}
+	}
+}
+
+// settleRounds bounds how long machines may go on giving each other work at one instant; more is an error of the program.
+const settleRounds = 1000
+
+// settle gives every machine its due timeouts and drains all of them until none has anything to say, and sets the timer for
+// the earliest deadline.
+func (c *Client) settle() {
+	for round := 0; ; round++ {
+		if round == settleRounds {
+			panic("client: the machines do not come to rest")
+		}
+		busy := c.drainRoam()
+		for _, m := range c.machines { // removal during the loop leaves this slice as it was
+			if m.gone {
+				continue
+			}
+			if at, armed := m.deadline(); armed && at <= c.now.Boot {
+				m.timeout(c.now)
+				busy = true
+			}
+			if !m.gone && m.drain() {
+				busy = true
+			}
+		}
+		if !busy {
+			break
+		}
+	}
+	c.judge()
+	var next time.Duration
+	armed := false
+	for _, m := range c.machines {
+		if at, ok := m.deadline(); ok && (!armed || at < next) {
+			next, armed = at, true
+		}
+	}
+	if armed {
+		c.timer.Reset(next)
+	} else {
+		c.timer.Stop()
+	}
+}
+
+// up takes charge of the enterprise's traffic.
+func (c *Client) up() error {
+	if c.session != nil {
+		return nil
+	}
+	device, err := c.host.OpenDevice(c.cfg.Device.Name, c.cfg.Device.MTU)
+	if err != nil {
+		return fmt.Errorf("client: open the TUN device: %w", err)
+	}
+	s := &session{device: device, engine: stack.NewEngine(device, c.host, c.cfg.Internal.HomeAddress, &c.drops)}
+	settings := link.Settings{
+		Device: device.Name(), Address: c.cfg.Internal.HomeAddress, MTU: c.cfg.Device.MTU, Routes: c.cfg.Enterprise.Prefixes,
+		Shielded: shielded(c.cfg),
+	}
+	if err := c.host.Apply(settings); err != nil {
+		return errors.Join(fmt.Errorf("client: set up the host's network: %w", err), device.Close(), c.host.Apply(link.Settings{}))
+	}
+	s.external = newExternalLayer(c)
+	c.session = s
+	s.running.Go(func() {
+		if err := s.engine.Run(); err != nil {
+			c.post(func() { c.deviceFailed(s, err) })
+		}
+	})
+	c.event(control.Event{Kind: "up", Message: "taking charge of the enterprise's traffic"})
+	c.readInterfaces()
+	c.roam.Start()
+	return nil
+}
+
+// down gives the enterprise's traffic back.
+func (c *Client) down(reason string) {
+	s := c.session
+	if s == nil {
+		return
+	}
+	c.gate.CloseAll(reason)
+	s.engine.Swap(nil)
+	if s.vpn != nil {
+		c.leave(s.vpn.inner)
+	}
+	c.stopRetry()
+	c.closeVPN(true) // its goodbye goes through x-MIP, so it comes first
+	c.leaveHomeAgents()
+	c.roam.Stop(reason)
+	for _, i := range c.ifaces {
+		c.forget(i)
+	}
+	c.ifaces = make(map[int]*iface)
+	c.roam = roamLike(c.roam)
+	s.external.link.SetCarrier(nil)
+	if err := errors.Join(c.host.Apply(link.Settings{}), s.device.Close()); err != nil {
+		c.log.Error("taking the host's network back", zap.Error(err))
+	}
+	s.running.Wait()
+	c.session = nil
+	c.story.clear()
+	c.event(control.Event{Kind: "down", Message: reason})
+}
+
+// roamLike returns a fresh machine with the same pin.
+func roamLike(old *roam.Machine) *roam.Machine {
+	m := roam.New()
+	m.HandlePin(old.Pin())
+	return m
+}
+
+// deviceFailed takes the client down when the TUN device has gone: nothing can be carried, and nothing leaks either.
+func (c *Client) deviceFailed(s *session, err error) {
+	if c.session != s {
+		return
+	}
+	c.log.Error("the TUN device failed", zap.Error(err))
+	c.down("the TUN device failed: " + err.Error())
+	c.problem(control.Problem{Message: "the TUN device failed: " + err.Error(), Advice: "run `mipvpn up` to make it anew"})
+}
+
+// resumeWatch notices that the boot clock has gone on while the program's own clock stood still.
+type resumeWatch struct {
+	boot time.Duration
+	mono time.Time
+}
+
+// resumeGap is how far the clocks must have parted to count as a suspend.
+const resumeGap = 2 * time.Second
+
+func (r *resumeWatch) begin(now link.Instant) { r.boot, r.mono = now.Boot, time.Now() }
+
+// resumed reports whether a suspend lies between this call and the one before. Go's monotonic clock stands still in
+// suspend, CLOCK_BOOTTIME does not (DESIGN §2.4).
+func (r *resumeWatch) resumed(now link.Instant) bool {
+	mono := time.Now()
+	gap := (now.Boot - r.boot) - mono.Sub(r.mono)
+	r.boot, r.mono = now.Boot, mono
+	return gap > resumeGap
+}
+
+// shielded returns the home addresses, which the kernel must leave alone.
+func shielded(cfg *config.Config) []netip.Addr {
+	return []netip.Addr{cfg.Internal.HomeAddress, cfg.External.HomeAddress}
+}

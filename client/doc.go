@@ -1,0 +1,15 @@
+// Package client is the mobile node: the actor that owns the machines, timers and flows of one laptop.
+//
+// Purpose: the machines decide (client/roam where to go, detect/location whether that is inside, mipv4/mobilenode and
+// ipsec/ike how to get there); the actor gives them time and messages, sends what they want sent, composes access modes
+// from stack's layers as they say, and answers the control socket (client/control). It knows no socket and no system
+// call: a link.Host stands for the laptop, the kernel's or a simulated one.
+//
+// Specification: RFC 5265 §3 and draft-vaarala-mip4-vpn §3 and §4 as far as they order the steps of the mobile node. What
+// stands in one machine's package is not repeated here.
+//
+// Concurrency: one goroutine, the actor, owns everything that is not said to be otherwise. Receivers and the control
+// socket hand it closures. The data path (stack.Engine) runs beside it and is reached through atomic swaps only.
+//
+// Ownership: a message handed to the actor is its own; a status handed out is the reader's.
+package client

@@ -1,0 +1,261 @@
+package client
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mipvpn/client/control"
+	"mipvpn/client/roam"
+	"mipvpn/mipv4/discovery"
+	"mipvpn/stack"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// iface is one network interface as the actor knows it.
+type iface struct {
+	link.Interface
+	epoch    uint64
+	attempt  *attempt
+	draining []*attempt
+
+	// The link layer, open while foreign agents are looked for or used there.
+	segment   *stack.Segment
+	discovery *discovery.Machine
+	remove    func()
+}
+
+// agentInUse is a foreign agent that an attempt goes through.
+type agentInUse struct {
+	segment  *stack.Segment
+	address  netip.Addr
+	careOf   netip.Addr
+	hardware packet.HardwareAddr
+	lifetime time.Duration // the longest registration that it takes
+}
+
+// readInterfaces reads the interfaces anew and lets roam see what has changed.
+func (c *Client) readInterfaces() {
+	if c.session == nil {
+		return
+	}
+	all, err := c.host.Interfaces()
+	if err != nil {
+		c.log.Error("reading the interfaces", zap.Error(err))
+		return
+	}
+	used := slices.DeleteFunc(all, func(i link.Interface) bool { return !c.cfg.Interfaces.Allows(i.Name) })
+	for _, now := range used {
+		i := c.ifaces[now.Index]
+		if i == nil {
+			i = &iface{}
+			c.ifaces[now.Index] = i
+		}
+		i.Interface = now
+	}
+	c.roam.HandleSnapshot(used)
+}
+
+// drainRoam carries out what roam has decided.
+func (c *Client) drainRoam() bool {
+	busy := false
+	for {
+		e, ok := c.roam.PollEvent()
+		if !ok {
+			return busy
+		}
+		busy = true
+		if c.session == nil {
+			continue
+		}
+		switch e := e.(type) {
+		case roam.Epoch:
+			c.epoch(e)
+		case roam.Attempt:
+			c.story.unblock()
+			c.begin(e)
+		case roam.Abandon:
+			if i := c.ifaces[e.Index]; i != nil {
+				c.abandon(i, e.Reason)
+			}
+		case roam.Use:
+			c.story.unblock()
+			c.use(e)
+		case roam.Hold:
+			c.session.engine.Hold()
+			c.story.broke(c.now, e.Reason)
+			c.event(control.Event{Kind: "hold", Message: e.Reason})
+		case roam.Blocked:
+			c.session.engine.Swap(nil)
+			c.story.block(e.Reason)
+			c.event(control.Event{Kind: "blocked", Message: e.Reason})
+		}
+	}
+}
+
+// epoch voids what was known of an interface (DET-2).
+func (c *Client) epoch(e roam.Epoch) {
+	c.gate.Enter(e.Interface.Index, e.Epoch)
+	i := c.ifaces[e.Interface.Index]
+	if i == nil {
+		return
+	}
+	i.epoch = e.Epoch
+	c.event(control.Event{Kind: "interface", Interface: e.Interface.Name, Message: e.Reason})
+	if e.Gone {
+		c.forget(i)
+		delete(c.ifaces, e.Interface.Index)
+		return
+	}
+	c.listen(i)
+}
+
+// listen opens or closes the link layer of an interface: open to look for foreign agents where there is no address, or
+// where a pinned mode wants one.
+func (c *Client) listen(i *iface) {
+	comp, pinned := c.roam.Pin().Composition()
+	wanted := i.Up && (!i.Address.IsValid() || pinned && comp.ForeignAgent) && !(pinned && !comp.ForeignAgent)
+	switch {
+	case wanted && i.segment == nil:
+		c.openSegment(i)
+	case !wanted && i.segment != nil:
+		c.closeSegment(i)
+	}
+}
+
+// openSegment begins to look for foreign agents.
+func (c *Client) openSegment(i *iface) {
+	segment, err := stack.OpenSegment(c.host, i.Index, &c.drops, func(a stack.Advertisement) {
+		c.post(func() { c.advertised(i, a) })
+	})
+	if err != nil {
+		c.log.Warn("no foreign agent can be looked for", zap.String("interface", i.Name), zap.Error(err))
+		return
+	}
+	m, err := discovery.NewMachine(discovery.Config{}, c.rand)
+	if err != nil {
+		c.log.Error("no foreign agent can be looked for", zap.String("interface", i.Name), zap.Error(err))
+		return
+	}
+	i.segment, i.discovery = segment, m
+	i.remove = c.drive(&driven{timeout: m.HandleTimeout, deadline: m.Deadline, drain: func() bool { return c.drainDiscovery(i, m) }})
+	m.Start(c.now)
+}
+
+// closeSegment forgets the foreign agents of an interface. Attempts through them have been abandoned.
+func (c *Client) closeSegment(i *iface) {
+	if i.segment == nil {
+		return
+	}
+	i.remove()
+	for _, a := range slices.Clone(i.draining) {
+		if a.agent != nil {
+			a.remove()
+			c.closeAttachments(a)
+		}
+	}
+	if err := i.segment.Close(); err != nil {
+		c.log.Debug("closing a link layer", zap.Error(err))
+	}
+	i.segment, i.discovery = nil, nil
+	c.roam.HandleAgent(i.Index, false)
+}
+
+func (c *Client) advertised(i *iface, a stack.Advertisement) {
+	if i.discovery == nil {
+		return
+	}
+	if err := i.discovery.HandleAdvertisement(c.now, a.Message, a.Source, a.Hardware); err != nil {
+		c.log.Debug("agent advertisement rejected", zap.String("interface", i.Name), zap.Error(err))
+	}
+}
+
+// drainDiscovery sends solicitations and takes account of agents.
+func (c *Client) drainDiscovery(i *iface, m *discovery.Machine) bool {
+	busy := false
+	for i.discovery == m {
+		t, ok := m.PollTransmit()
+		if !ok {
+			break
+		}
+		busy = true
+		if err := i.segment.Solicit(c.cfg.Internal.HomeAddress, t.Payload); err != nil {
+			c.log.Debug("agent solicitation not sent", zap.String("interface", i.Name), zap.Error(err))
+		}
+	}
+	for i.discovery == m {
+		e, ok := m.PollEvent()
+		if !ok {
+			break
+		}
+		busy = true
+		c.agentEvent(i, e)
+	}
+	return busy
+}
+
+// agentEvent takes account of what was heard of foreign agents.
+func (c *Client) agentEvent(i *iface, e discovery.Event) {
+	inUse := func(a discovery.Agent) bool {
+		return i.attempt != nil && i.attempt.agent != nil && i.attempt.agent.address == a.Address
+	}
+	tell := func(a discovery.Agent, what string) {
+		c.event(control.Event{Kind: "agent", Interface: i.Name, Message: fmt.Sprintf("foreign agent %v %s", a.Address, what)})
+	}
+	switch e := e.(type) {
+	case discovery.AgentFound:
+		tell(e.Agent, fmt.Sprintf("offers care-of address %v", e.Agent.CareOfAddresses))
+	case discovery.AgentChanged:
+		tell(e.Agent, fmt.Sprintf("offers care-of address %v now", e.Agent.CareOfAddresses))
+		if inUse(e.Agent) && (!e.Agent.Offers(i.attempt.agent.careOf) || e.Agent.Hardware != i.attempt.agent.hardware) {
+			c.roam.HandleAgent(i.Index, false) // what the attempt stands on is gone
+		}
+	case discovery.AgentRebooted:
+		tell(e.Agent, "has rebooted: registering again (RFC 5944 section 2.4.4)")
+		if inUse(e.Agent) {
+			c.roam.HandleAgent(i.Index, false)
+		}
+	case discovery.AgentLost:
+		tell(e.Agent, "is not heard any more")
+		if inUse(e.Agent) {
+			c.roam.HandleAgent(i.Index, false)
+		}
+	}
+	c.roam.HandleAgent(i.Index, i.choose() != nil)
+}
+
+// choose returns the foreign agent to go through, nil when none will do.
+func (i *iface) choose() *agentInUse {
+	if i.discovery == nil {
+		return nil
+	}
+	for _, a := range i.discovery.Agents() {
+		if a.Busy() || !a.ForeignAgent() {
+			continue
+		}
+		return &agentInUse{
+			segment: i.segment, address: a.Address, careOf: a.CareOfAddresses[0], hardware: a.Hardware,
+			lifetime: max(time.Duration(a.RegistrationLifetime)*time.Second, time.Second),
+		}
+	}
+	return nil
+}
+
+// drained forgets an attempt that has drained.
+func (i *iface) drained(a *attempt) {
+	i.draining = slices.DeleteFunc(i.draining, func(d *attempt) bool { return d == a })
+}
+
+// forget ends everything on an interface at once.
+func (c *Client) forget(i *iface) {
+	c.abandon(i, "the interface is not used any more")
+	for _, a := range slices.Clone(i.draining) {
+		a.remove()
+		c.closeAttachments(a)
+	}
+	c.closeSegment(i)
+}

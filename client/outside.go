@@ -1,0 +1,163 @@
+package client
+
+import (
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"mipvpn/client/control"
+	"mipvpn/client/roam"
+	"mipvpn/mipv4/mobilenode"
+	"mipvpn/stack"
+	"mipvpn/tun/link"
+)
+
+// externalLayer is x-MIP: a link whose address is the x-HoA. What carries it changes with each move; the link and the
+// flows on it stay.
+type externalLayer struct {
+	link *stack.PacketLink
+}
+
+func newExternalLayer(c *Client) *externalLayer {
+	return &externalLayer{link: stack.NewPacketLink(c.cfg.External.HomeAddress, &c.drops, nil)}
+}
+
+// use takes an interface and mode into use, as roam has decided.
+func (c *Client) use(e roam.Use) {
+	c.story.cause = e.Reason
+	if e.Mode.Plaintext() {
+		c.parkVPN()
+	} else {
+		c.bindExternal()
+		c.needVPN()
+	}
+	c.compose(e.Mode, e.Reason)
+}
+
+// bindExternal puts x-MIP on the interface in use.
+func (c *Client) bindExternal() {
+	if a := c.inUse(); a != nil && a.external.bound {
+		c.session.external.link.SetCarrier(a.external.carrier)
+	}
+}
+
+// inUse returns the attempt that carries traffic, nil without one.
+func (c *Client) inUse() *attempt {
+	index, _ := c.roam.Using()
+	if i := c.ifaces[index]; i != nil {
+		return i.attempt
+	}
+	return nil
+}
+
+// compose compiles the pipeline of a mode from the layers as they stand, if all of them do, and swaps it in.
+func (c *Client) compose(mode stack.Mode, reason string) {
+	a := c.inUse()
+	if a == nil || c.session == nil {
+		return
+	}
+	var p *stack.Pipeline
+	var err error
+	if mode.Plaintext() {
+		if a.internal == nil || !a.internal.bound {
+			return
+		}
+		p, err = stack.CompilePlaintext(mode, a.internal.carrier(link.Plaintext), a.proof, c.gate, &c.drops)
+	} else {
+		c.bindExternal()
+		inner := c.inner()
+		if inner == nil || !inner.bound {
+			return
+		}
+		p, err = stack.CompileProtected(mode, inner.carrier(link.Protected))
+	}
+	if err != nil {
+		c.problem(control.Problem{Message: fmt.Sprintf("mode %s cannot be composed: %v", mode, err), Advice: "report this as a bug with `mipvpn bugreport`"})
+		return
+	}
+	c.session.engine.Swap(p)
+	if h, changed := c.story.connected(c.now, c.where(a, mode)); changed {
+		c.event(control.Event{Kind: "handoff", Interface: a.iface.Name, Handoff: &h,
+			Message: fmt.Sprintf("%s, was %s, outage %.0f ms (%s)", h.To, orNone(h.From), h.Outage, h.Reason)})
+	}
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// where names a mode and its interface.
+func (c *Client) where(a *attempt, mode stack.Mode) string { return string(mode) + " " + a.iface.Name }
+
+// inner returns the registration with the i-HA through the VPN, nil without one.
+func (c *Client) inner() *registration {
+	if c.session == nil || c.session.vpn == nil {
+		return nil
+	}
+	return c.session.vpn.inner
+}
+
+// innerReplaced says that the i-HA's binding is not through the VPN any more: a direct registration has replaced it.
+func (c *Client) innerReplaced() {
+	if r := c.inner(); r != nil {
+		r.bound = false
+	}
+}
+
+// refreshInner registers with the i-HA through the VPN again when something may have replaced that binding.
+func (c *Client) refreshInner(reason string) {
+	if _, mode := c.roam.Using(); mode == stack.ModeNone || mode.Plaintext() {
+		return
+	}
+	if r := c.inner(); r != nil {
+		c.log.Info("registering with the i-HA through the VPN again", zap.String("reason", reason))
+		r.start(c)
+	}
+}
+
+// registerInner registers the VPN's address with the i-HA as a co-located care-of address (draft §3.5).
+func (c *Client) registerInner(v *vpnLayer) {
+	if v.inner != nil || v.parked || !v.established || v.current == 0 {
+		return
+	}
+	index, _ := c.roam.Using()
+	cfg := mobilenode.Config{CareOfAddress: v.address, Origin: mobilenode.Origin{Interface: index}}
+	var err error
+	v.inner, err = c.register(nameInternal, c.cfg.Internal, cfg, func(replies func([]byte)) (stack.Attachment, error) {
+		return stack.AttachCoLocated(v.link, c.cfg.Internal.HomeAddress, c.cfg.Internal.Address, &c.drops, replies, c.session.engine.Inbound())
+	}, func(e mobilenode.Event) { c.innerEvent(v, e) })
+	if err != nil {
+		c.problem(control.Problem{Peer: fmt.Sprintf("%s %v", nameInternal, c.cfg.Internal.Address), Message: "cannot be registered with through the VPN: " + err.Error()})
+		return
+	}
+	v.inner.start(c)
+}
+
+// innerEvent is an event of the registration with the i-HA through the VPN.
+func (c *Client) innerEvent(v *vpnLayer, e mobilenode.Event) {
+	if c.session == nil || c.session.vpn != v {
+		return
+	}
+	_, mode := c.roam.Using()
+	outside := mode != stack.ModeNone && !mode.Plaintext()
+	switch e := e.(type) {
+	case mobilenode.Accepted:
+		if outside {
+			c.compose(mode, c.story.cause)
+		}
+	case mobilenode.Unanswered:
+		if outside && !e.Deregistration {
+			c.problem(control.Problem{Peer: fmt.Sprintf("%s %v", nameInternal, c.cfg.Internal.Address),
+				Message: fmt.Sprintf("does not answer through the VPN (%d requests)", e.Transmissions),
+				Advice:  "check that the gateway lets UDP 434 of its address pool through to the i-HA, and that the i-HA trusts the pool"})
+			v.inner.start(c)
+		}
+	case mobilenode.Expired:
+		if outside {
+			v.inner.start(c)
+		}
+	}
+}

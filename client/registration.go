@@ -1,0 +1,241 @@
+package client
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mipvpn/client/config"
+	"mipvpn/client/control"
+	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/mobilenode"
+	"mipvpn/mipv4/tunnel"
+	"mipvpn/stack"
+	"mipvpn/tun/packet"
+)
+
+// The names of the two home agents, for people.
+const (
+	nameInternal = "i-HA"
+	nameExternal = "x-HA"
+)
+
+// registration is one mobilenode machine with the attachment that its messages and, once registered, its packets take.
+type registration struct {
+	name       string // nameInternal or nameExternal
+	agent      netip.Addr
+	careOf     netip.Addr
+	machine    *mobilenode.Machine
+	attachment stack.Attachment
+	remove     func()
+
+	bound   bool          // the home agent has accepted and nothing has replaced it since
+	carrier stack.Carrier // set with bound
+	granted mobilenode.Tunnel
+	expires time.Duration // boot time
+
+	keepalive       *tunnel.Keepalive // while bound in a 3519 tunnel
+	removeKeepalive func()
+}
+
+// attach opens the attachment of a registration: replies is to be called with each message that arrives.
+type attach func(replies func([]byte)) (stack.Attachment, error)
+
+// register makes a registration. handle is called on the actor with each of the machine's events, after the registration
+// has taken account of it.
+func (c *Client) register(name string, ha config.HomeAgent, mn mobilenode.Config, open attach, handle func(mobilenode.Event)) (*registration, error) {
+	r := &registration{name: name, agent: ha.Address, careOf: mn.CareOfAddress}
+	mn.HomeAgent, mn.HomeAddress = ha.Address, ha.HomeAddress
+	if mn.Lifetime == 0 || mn.Lifetime > ha.Lifetime { // a foreign agent may allow less
+		mn.Lifetime = ha.Lifetime
+	}
+	mn.Association, mn.ReverseTunnel = c.association(name), true
+	if !mn.ForeignAgent.IsValid() {
+		mn.Encapsulation = encapsulation(ha.Encapsulation)
+	}
+	mn.Retransmission = mobilenode.Retransmission{
+		Initial: c.cfg.Detection.RetransmitInitial, Factor: float64(c.cfg.Detection.RetransmitFactor), Max: c.cfg.Detection.RetransmitMax,
+	}
+	var err error
+	if r.machine, err = mobilenode.NewMachine(mn, c.rand); err != nil {
+		return nil, err
+	}
+	if r.attachment, err = open(func(m []byte) { c.post(func() { c.reply(r, m) }) }); err != nil {
+		return nil, err
+	}
+	r.remove = c.drive(&driven{
+		timeout: r.machine.HandleTimeout, deadline: r.machine.Deadline,
+		drain: func() bool { return c.drainRegistration(r, handle) },
+	})
+	return r, nil
+}
+
+func (c *Client) association(name string) *auth.SecurityAssociation {
+	if name == nameInternal {
+		return c.associations.internal
+	}
+	return c.associations.external
+}
+
+func encapsulation(e config.Encapsulation) mobilenode.Encapsulation {
+	switch e {
+	case config.EncapsulationIPIP:
+		return mobilenode.EncapsulationIPIP
+	case config.EncapsulationUDP:
+		return mobilenode.EncapsulationUDP
+	}
+	return mobilenode.EncapsulationAuto
+}
+
+// reply gives the machine a message that arrived.
+func (c *Client) reply(r *registration, message []byte) {
+	if r.machine == nil {
+		return
+	}
+	if err := r.machine.HandleReply(c.now, message); err != nil {
+		c.log.Debug("registration reply rejected", zap.String("agent", r.name), zap.Error(err))
+	}
+}
+
+// drainRegistration sends and handles what the machine has to say.
+func (c *Client) drainRegistration(r *registration, handle func(mobilenode.Event)) bool {
+	busy := false
+	for r.machine != nil {
+		t, ok := r.machine.PollTransmit()
+		if !ok {
+			break
+		}
+		busy = true
+		if err := r.attachment.Send(t.Payload); err != nil {
+			c.log.Debug("registration request not sent", zap.String("agent", r.name), zap.Error(err))
+		}
+	}
+	for r.machine != nil {
+		e, ok := r.machine.PollEvent()
+		if !ok {
+			break
+		}
+		busy = true
+		c.noteRegistration(r, e)
+		handle(e)
+	}
+	return busy
+}
+
+// noteRegistration keeps the registration's own state and tells people of refusals.
+func (c *Client) noteRegistration(r *registration, e mobilenode.Event) {
+	peer := fmt.Sprintf("%s %v", r.name, r.agent)
+	switch e := e.(type) {
+	case mobilenode.Accepted:
+		carrier, err := r.attachment.Carrier(e.Reply.Tunnel())
+		if err != nil {
+			c.problem(control.Problem{Peer: peer, Message: "the tunnel that it granted cannot be made: " + err.Error(),
+				Advice: "set `encapsulation` of this home agent to \"udp\""})
+			return
+		}
+		r.bound, r.carrier, r.granted = true, carrier, e.Reply.Tunnel()
+		r.expires = e.Reply.SentAt() + e.Reply.Lifetime()
+		c.keepAlive(r, e.Reply)
+		c.solved(peer)
+	case mobilenode.Refused:
+		if !e.Retrying {
+			r.bound = false
+		}
+		p := control.Problem{Peer: peer, Code: e.Code.String(), Message: e.Err.Error(), Advice: registrationAdvice(e.Err)}
+		if e.Retrying {
+			c.log.Info("registration refused, mended and tried again", zap.String("peer", peer), zap.Error(e.Err))
+			return
+		}
+		c.problem(p)
+	case mobilenode.Unverified:
+		c.problem(control.Problem{Peer: peer, Code: e.Code.String(), Message: "it refuses the registration and its reply is not authentic: " + e.Err.Error(),
+			Advice: "compare key, SPI and algorithm of this home agent with those that the agent has for this home address"})
+	case mobilenode.Deregistered, mobilenode.Expired:
+		r.bound = false
+		r.stopKeepalive()
+	case mobilenode.Unanswered:
+		c.log.Info("registration unanswered", zap.String("peer", peer), zap.Int("transmissions", e.Transmissions))
+	}
+}
+
+// close ends the registration; what still arrives for its attachment is dropped.
+func (r *registration) close(log *zap.Logger) {
+	if r == nil || r.machine == nil {
+		return
+	}
+	r.quiet()
+	if err := r.attachment.Close(); err != nil {
+		log.Debug("closing an attachment", zap.Error(err))
+	}
+}
+
+// quiet ends the machine but lets packets of the old path arrive until close: a path that drains.
+func (r *registration) quiet() {
+	if r == nil || r.machine == nil {
+		return
+	}
+	r.remove()
+	r.stopKeepalive()
+	r.machine, r.bound = nil, false
+}
+
+// keepAlive keeps the NAT's mapping for a 3519 tunnel, and registers again when it seems lost (RFC 3519 §4.9, §4.10).
+func (c *Client) keepAlive(r *registration, reply mobilenode.VerifiedReply) {
+	r.stopKeepalive()
+	a, coLocated := r.attachment.(*stack.CoLocated)
+	if !coLocated || !r.granted.UDP {
+		return
+	}
+	var id [2]byte
+	if _, err := io.ReadFull(c.rand, id[:]); err != nil {
+		c.log.Error("no random numbers", zap.Error(err))
+		return
+	}
+	k := tunnel.NewKeepalive(reply.HomeAddress(), reply.HomeAgent(), r.granted.KeepAlive, reply.SentAt(), binary.BigEndian.Uint16(id[:]))
+	a.HandleAnswers(binary.BigEndian.Uint16(id[:]), func(ip packet.IPv4) {
+		c.post(func() {
+			if r.keepalive == k {
+				k.HandleInner(c.now, ip)
+			}
+		})
+	})
+	r.keepalive = k
+	r.removeKeepalive = c.drive(&driven{timeout: k.HandleTimeout, deadline: k.Deadline, drain: func() bool { return c.drainKeepalive(r, k) }})
+}
+
+func (c *Client) drainKeepalive(r *registration, k *tunnel.Keepalive) bool {
+	busy := false
+	for r.keepalive == k {
+		payload, ok := k.PollTransmit()
+		if !ok {
+			break
+		}
+		busy = true
+		if err := r.attachment.Send(payload); err != nil {
+			c.log.Debug("keepalive not sent", zap.String("agent", r.name), zap.Error(err))
+		}
+	}
+	for r.keepalive == k {
+		e, ok := k.PollEvent()
+		if !ok {
+			break
+		}
+		busy = true
+		if e == tunnel.KeepaliveLost {
+			c.event(control.Event{Kind: "keepalive", Message: fmt.Sprintf("%s %v answers no keepalive: registering again", r.name, r.agent)})
+			r.start(c)
+		}
+	}
+	return busy
+}
+
+func (r *registration) stopKeepalive() {
+	if r.removeKeepalive != nil {
+		r.removeKeepalive()
+	}
+	r.keepalive, r.removeKeepalive = nil, nil
+}

@@ -1,0 +1,223 @@
+package client
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mipvpn/client/control"
+	"mipvpn/stack"
+	"mipvpn/tun/link"
+)
+
+// policyAuto is the mode policy that lets the client choose.
+const policyAuto = "auto"
+
+// keptHandoffs is how many handoffs status shows.
+const keptHandoffs = 16
+
+// story is what people are told: where the client stands, what has happened, what is wrong.
+type story struct {
+	state    control.State
+	since    time.Time
+	cause    string // of the mode in use
+	at       string // mode and interface in use, empty for none
+	last     string // mode and interface before
+	brokeAt  time.Duration
+	broken   bool
+	blocked  string // why nothing can be used; empty when not blocked
+	handoffs []control.Handoff
+	problems []control.Problem
+}
+
+func (s *story) begin(now link.Instant) { s.state, s.since = control.StateDown, now.Wall }
+
+// clear forgets what belonged to the session.
+func (s *story) clear() {
+	s.at, s.last, s.blocked, s.broken, s.problems = "", "", "", false, nil
+}
+
+// broke notes that user data has stopped flowing.
+func (s *story) broke(now link.Instant, cause string) {
+	s.cause = cause
+	if s.at != "" {
+		s.last, s.at = s.at, ""
+	}
+	if !s.broken && s.last != "" {
+		s.broken, s.brokeAt = true, now.Boot
+	}
+}
+
+// connected notes that user data flows in another way than before and returns the handoff; false when nothing changed.
+func (s *story) connected(now link.Instant, to string) (control.Handoff, bool) {
+	if s.at == to && !s.broken {
+		return control.Handoff{}, false
+	}
+	h := control.Handoff{Time: now.Wall, From: s.at, To: to, Reason: s.cause}
+	if h.From == "" {
+		h.From = s.last
+	}
+	if s.broken {
+		h.Outage = float64(now.Boot-s.brokeAt) / float64(time.Millisecond)
+	}
+	s.at, s.last, s.broken = to, "", false
+	s.handoffs = append(s.handoffs, h)
+	if len(s.handoffs) > keptHandoffs {
+		s.handoffs = slices.Delete(s.handoffs, 0, len(s.handoffs)-keptHandoffs)
+	}
+	return h, true
+}
+
+func (s *story) block(reason string) { s.blocked = reason }
+func (s *story) unblock()            { s.blocked = "" }
+
+// problem tells people of something wrong; the same again is told once.
+func (c *Client) problem(p control.Problem) {
+	for i, old := range c.story.problems {
+		if old.Peer == p.Peer {
+			if old.Code == p.Code && old.Message == p.Message {
+				return
+			}
+			c.story.problems = slices.Delete(c.story.problems, i, i+1)
+			break
+		}
+	}
+	p.Since = c.now.Wall
+	c.story.problems = append(c.story.problems, p)
+	c.event(control.Event{Kind: "problem", Message: p.String(), Problem: &p})
+}
+
+// solved forgets the problem with a peer.
+func (c *Client) solved(peer string) {
+	c.story.problems = slices.DeleteFunc(c.story.problems, func(p control.Problem) bool { return p.Peer == peer })
+}
+
+// judge works out the state after all machines have come to rest and tells of a change.
+func (c *Client) judge() {
+	state := c.state()
+	if state == c.story.state {
+		return
+	}
+	c.story.state, c.story.since = state, c.now.Wall
+	message := "state: " + string(state)
+	if state == control.StateBlocked {
+		message += ": " + c.whyBlocked()
+	}
+	c.event(control.Event{Kind: "state", Message: message})
+}
+
+func (c *Client) state() control.State {
+	using, mode := c.roam.Using()
+	switch {
+	case c.session == nil:
+		return control.StateDown
+	case c.session.engine.Current() != nil:
+		return control.StateConnected
+	case c.story.blocked != "":
+		return control.StateBlocked
+	case using != 0 && mode != stack.ModeNone && c.refused():
+		return control.StateBlocked
+	case using != 0:
+		return control.StateConnecting
+	}
+	return control.StateDetecting
+}
+
+// refused reports whether a peer that the mode in use needs has refused or does not answer.
+func (c *Client) refused() bool {
+	return slices.ContainsFunc(c.story.problems, func(p control.Problem) bool {
+		return p.Peer == c.gatewayName() || strings.HasPrefix(p.Peer, nameInternal) || strings.HasPrefix(p.Peer, nameExternal)
+	})
+}
+
+func (c *Client) whyBlocked() string {
+	if c.story.blocked != "" {
+		return c.story.blocked
+	}
+	if n := len(c.story.problems); n > 0 {
+		return c.story.problems[n-1].String()
+	}
+	return "no reason is known"
+}
+
+// event tells the subscribers and the log.
+func (c *Client) event(e control.Event) {
+	e.Schema, e.Time, e.State = control.Schema, c.now.Wall, c.story.state
+	_, mode := c.roam.Using()
+	e.Mode = string(mode)
+	if e.Verdict == "" {
+		e.Verdict = control.VerdictUnknown
+		if a := c.inUse(); a != nil && a.det != nil {
+			e.Verdict = control.Verdict(a.det.State().Verdict().String())
+		}
+	}
+	c.feed.send(e)
+	fields := []zap.Field{zap.String("kind", e.Kind), zap.String("state", string(e.State)), zap.String("mode", e.Mode)}
+	if e.Interface != "" {
+		fields = append(fields, zap.String("interface", e.Interface))
+	}
+	if e.Kind == "problem" || e.Kind == "blocked" {
+		c.log.Warn(e.Message, fields...)
+		return
+	}
+	c.log.Info(e.Message, fields...)
+}
+
+// feedDepth is how many events a subscriber may be behind before it loses some.
+const feedDepth = 256
+
+// feed hands events to subscribers. It is safe for concurrent use.
+type feed struct {
+	mu          sync.Mutex
+	sequence    uint64
+	subscribers map[chan control.Event]struct{}
+	closed      bool
+}
+
+func (f *feed) subscribe() (<-chan control.Event, func()) {
+	ch := make(chan control.Event, feedDepth)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		close(ch)
+		return ch, func() {}
+	}
+	if f.subscribers == nil {
+		f.subscribers = make(map[chan control.Event]struct{})
+	}
+	f.subscribers[ch] = struct{}{}
+	return ch, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if _, there := f.subscribers[ch]; there {
+			delete(f.subscribers, ch)
+			close(ch)
+		}
+	}
+}
+
+func (f *feed) send(e control.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sequence++
+	e.Sequence = f.sequence
+	for ch := range f.subscribers {
+		select {
+		case ch <- e:
+		default: // too slow; the sequence number shows the gap
+		}
+	}
+}
+
+func (f *feed) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	for ch := range f.subscribers {
+		close(ch)
+	}
+	f.subscribers = nil
+}
