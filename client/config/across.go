@@ -22,13 +22,6 @@ const (
 // across checks what concerns several keys, fills in what follows from others, and reads the secrets.
 func (r *reader) across() {
 	c := r.config
-	for _, t := range tables() {
-		if v, there := r.doc[t]; there {
-			if _, ok := v.(map[string]any); !ok {
-				r.fail(t, "found "+describe(v), "a table: ["+t+"] on a line of its own")
-			}
-		}
-	}
 	r.addresses()
 	r.timers()
 	if len(c.Gateway.RemoteSubnets) == 0 {

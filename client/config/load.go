@@ -137,8 +137,12 @@ func (r *reader) unknown(table string, t map[string]any) {
 		}
 		sub, isTable := t[k].(map[string]any)
 		switch {
-		case isTable && table == "" && slices.Contains(tables(), key):
-			r.unknown(key, sub)
+		case table == "" && slices.Contains(tables(), key):
+			if isTable {
+				r.unknown(key, sub)
+			} else {
+				r.fail(key, "found "+describe(t[k]), "a table: ["+key+"] on a line of its own")
+			}
 		case isTable && table == "":
 			r.fail(key, "unknown table"+suggest(key, tables()), "one of the tables "+list(tables()))
 		default:
@@ -157,7 +161,7 @@ func (r *reader) values() {
 			v, there := r.doc[table]
 			sub, ok := v.(map[string]any)
 			if there && !ok {
-				continue // noted by across
+				continue // noted by unknown
 			}
 			t = sub
 		}

@@ -1,0 +1,537 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"mipvpn/detect/location"
+)
+
+// minimal is the shortest configuration that is valid.
+const minimal = `schema = 1
+
+[enterprise]
+prefixes = ["10.0.0.0/16"]
+
+[internal_home_agent]
+address = "10.0.1.10"
+home_address = "10.0.8.100"
+spi = 256
+key_file = "i-ha.key"
+
+[external_home_agent]
+address = "192.0.2.20"
+home_address = "198.51.100.100"
+spi = 257
+key_file = "x-ha.key"
+
+[gateway]
+address = "192.0.2.10"
+local_identity = "laptop@example.com"
+remote_identity = "gateway.example.com"
+psk_file = "gateway.psk"
+`
+
+// secrets are the files that minimal names.
+var secrets = map[string]string{
+	"i-ha.key":    "000102030405060708090a0b0c0d0e0f\n",
+	"x-ha.key":    "0x10111213 14151617 18191a1b 1c1d1e1f",
+	"gateway.psk": "correct horse battery staple\n",
+	"short.key":   "0011223344",
+	"not.key":     "correct horse",
+	"odd.key":     "001",
+	"empty":       "\n",
+}
+
+func readSecret(path string) ([]byte, error) {
+	s, ok := secrets[path]
+	if !ok {
+		return nil, fmt.Errorf("open %s: %w", path, os.ErrNotExist)
+	}
+	return []byte(s), nil
+}
+
+func parse(text string) (*Config, error) { return Parse("mipvpn.toml", []byte(text), readSecret) }
+
+// with returns minimal with the lines of a table, made if it is not there, added behind its header.
+func with(table, lines string) string {
+	if table == "" {
+		return strings.Replace(minimal, "schema = 1\n", "schema = 1\n"+lines+"\n", 1)
+	}
+	header := "[" + table + "]\n"
+	if !strings.Contains(minimal, header) {
+		return minimal + header + lines + "\n"
+	}
+	return strings.Replace(minimal, header, header+lines+"\n", 1)
+}
+
+// replaced returns minimal with one text in place of another that must be there.
+func replaced(t *testing.T, from, to string) string {
+	t.Helper()
+	if strings.Count(minimal, from) != 1 {
+		t.Fatalf("%q is not in the minimal configuration once", from)
+	}
+	return strings.Replace(minimal, from, to, 1)
+}
+
+func TestMinimal(t *testing.T) {
+	c, err := parse(minimal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enterprise := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}
+	key := func(first byte) Secret {
+		k := make(Secret, 16)
+		for i := range k {
+			k[i] = first + byte(i)
+		}
+		return k
+	}
+	want := &Config{
+		Mode:       "auto",
+		Device:     Device{Name: "mip0", MTU: 1380},
+		Enterprise: Enterprise{Prefixes: enterprise},
+		Internal: HomeAgent{Address: netip.MustParseAddr("10.0.1.10"), HomeAddress: netip.MustParseAddr("10.0.8.100"), SPI: 256,
+			Algorithm: AlgorithmHMACMD5, KeyFile: "i-ha.key", Key: key(0), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto},
+		External: HomeAgent{Address: netip.MustParseAddr("192.0.2.20"), HomeAddress: netip.MustParseAddr("198.51.100.100"), SPI: 257,
+			Algorithm: AlgorithmHMACMD5, KeyFile: "x-ha.key", Key: key(16), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto},
+		Gateway: Gateway{Address: netip.MustParseAddr("192.0.2.10"), LocalIdentity: "laptop@example.com", RemoteIdentity: "gateway.example.com",
+			PSKFile: "gateway.psk", PSK: Secret("correct horse battery staple"), RequestDNS: true, RemoteSubnets: enterprise,
+			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second},
+		Detection: Detection{Monitor: time.Minute, Grace: 30 * time.Second, Period: 2 * time.Second, Probe: 10 * time.Minute,
+			RetransmitInitial: time.Second, RetransmitFactor: 2, RetransmitMax: 2 * time.Second, RetransmitCount: 16},
+		Control: Control{Socket: DefaultSocket},
+		Log:     Log{Level: "info"},
+	}
+	compare := cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+		cmp.Comparer(func(a, b Secret) bool { return string(a) == string(b) })}
+	if d := cmp.Diff(want, c, compare); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if got := c.Retransmission(); got != location.DefaultRetransmission {
+		t.Errorf("retransmission %+v", got)
+	}
+	if _, err := location.New(c.Location(1)); err != nil {
+		t.Errorf("the detector's configuration: %v", err)
+	}
+}
+
+func TestEveryKey(t *testing.T) {
+	c, err := parse(`schema = 1
+up_at_start = true
+mode = "cvc"
+[device]
+name = "tun-7_a"
+mtu = 1280
+[enterprise]
+prefixes = ["10.0.0.0/16", "172.16.0.0/12"]
+[internal_home_agent]
+address = "10.0.1.10"
+home_address = "10.0.8.100"
+spi = 4294967295
+algorithm = "hmac-sha256"
+key_file = "i-ha.key"
+lifetime = "45s"
+encapsulation = "ipip"
+[external_home_agent]
+address = "192.0.2.20"
+home_address = "198.51.100.100"
+spi = 257
+algorithm = "keyed-md5"
+key_file = "x-ha.key"
+lifetime = "18h"
+encapsulation = "udp"
+[gateway]
+address = "192.0.2.10"
+local_identity = "laptop@example.com"
+remote_identity = "gateway.example.com"
+psk_file = "gateway.psk"
+force_udp_encapsulation = true
+request_dns = false
+remote_subnets = ["10.0.0.0/8"]
+ike_lifetime = "2h"
+child_lifetime = "20m"
+liveness = "10s"
+keepalive = "15s"
+[detection]
+t_monitor = "2m"
+grace = "40s"
+period = "0s"
+probe = "0s"
+retransmit_initial = "2s"
+retransmit_factor = 1
+retransmit_max = "2s"
+retransmit_count = 20
+outside_networks = ["192.168.0.0/16"]
+suppress_outside = true
+waive_tnc = false
+[interfaces]
+use = ["eth0", "wlan0"]
+ignore = ["docker0"]
+[control]
+socket = "/tmp/s"
+users = ["alice", "1000"]
+groups = ["staff"]
+[log]
+level = "debug"
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Warnings) != 0 {
+		t.Errorf("warnings %+v", c.Warnings)
+	}
+	d, err := parse(minimal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Every key is set to something else than its default, so that a field that no key reaches shows.
+	same := map[string]bool{".Internal.Address": true, ".Internal.HomeAddress": true, ".Internal.KeyFile": true, ".Internal.Key": true,
+		".External.Address": true, ".External.HomeAddress": true, ".External.SPI": true, ".External.KeyFile": true, ".External.Key": true,
+		".Gateway.Address": true, ".Gateway.LocalIdentity": true, ".Gateway.RemoteIdentity": true, ".Gateway.PSKFile": true,
+		".Gateway.PSK": true, ".Detection.WaiveTNC": true, ".Detection.RetransmitMax": true, ".Warnings": true}
+	var equal []string
+	leaves(t, "", toJSON(t, c), toJSON(t, d), func(path string) { equal = append(equal, path) })
+	for _, path := range equal {
+		if !same[path] {
+			t.Errorf("%s was not changed by its key", path)
+		}
+	}
+	for _, use := range []struct {
+		name string
+		want bool
+	}{{"eth0", true}, {"docker0", false}, {"eth1", false}} {
+		if got := c.Interfaces.Allows(use.name); got != use.want {
+			t.Errorf("interface %s allowed: %v", use.name, got)
+		}
+	}
+}
+
+func toJSON(t *testing.T, v any) any {
+	t.Helper()
+	p, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out any
+	if err := json.Unmarshal(p, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// leaves calls f with the path of each leaf that is equal in a and b.
+func leaves(t *testing.T, path string, a, b any, f func(string)) {
+	if m, ok := a.(map[string]any); ok {
+		for k, v := range m {
+			leaves(t, path+"."+k, v, b.(map[string]any)[k], f)
+		}
+		return
+	}
+	if cmp.Equal(a, b) {
+		f(path)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	tests := []struct {
+		name, text, want string
+	}{
+		{"unknown key with suggestion", with("detection", `t_moniter = "60s"`),
+			`mipvpn.toml:24: detection.t_moniter: unknown key, did you mean "detection.t_monitor"?; valid is one of t_monitor, grace, period, probe, retransmit_initial, retransmit_factor, retransmit_max, retransmit_count, outside_networks, suppress_outside or waive_tnc`},
+		{"key of another table", with("gateway", `home_address = "10.0.0.1"`),
+			`mipvpn.toml:19: gateway.home_address: unknown key, did you mean "internal_home_agent.home_address"?; valid is one of address, local_identity, remote_identity, psk_file, force_udp_encapsulation, request_dns, remote_subnets, ike_lifetime, child_lifetime, liveness or keepalive`},
+		{"unknown key without suggestion", with("log", `zzzzzzzz = 1`),
+			`mipvpn.toml:24: log.zzzzzzzz: unknown key; valid is one of level`},
+		{"unknown table", with("gatewai", `address = "192.0.2.1"`),
+			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, internal_home_agent, external_home_agent, gateway, detection, interfaces, control or log`},
+		{"unknown inline table", with("", `detect = { period = "1s" }`),
+			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, internal_home_agent, external_home_agent, gateway, detection, interfaces, control or log`},
+		{"table in a table", with("log", "[log.more]\nx = 1"),
+			`mipvpn.toml:24: log.more: unknown key; valid is one of level`},
+		{"table as value", with("", `log = 3`), `mipvpn.toml:2: log: found the number 3; valid is a table: [log] on a line of its own`},
+
+		{"T_MONITOR under 5 s", with("detection", `t_monitor = "4s"`),
+			`mipvpn.toml:24: detection.t_monitor: found 4s: a reply of the i-HA may take up to 5s and several requests must fit in, so that user data would stop all the time (RFC 5265 section 3.2.4); valid is a duration in quotes such as "90s" or "5m", at least 5s`},
+		{"duration without unit", with("detection", `t_monitor = 60`),
+			`mipvpn.toml:24: detection.t_monitor: found the number 60 without a unit (seconds would be "60s"); valid is a duration in quotes such as "90s" or "5m", at least 5s`},
+		{"not a duration", with("detection", `period = "soon"`),
+			`mipvpn.toml:24: detection.period: found the text "soon"; valid is a duration in quotes such as "2s", or "0s"`},
+		{"negative duration", with("detection", `period = "-1s"`),
+			`mipvpn.toml:24: detection.period: found -1s; valid is a duration in quotes such as "2s", or "0s"`},
+		{"probe too often", with("detection", `probe = "1s"`),
+			`mipvpn.toml:24: detection.probe: found 1s; valid is a duration in quotes such as "90s" or "5m", at least 10s, or "0s"`},
+		{"retransmission too fast", with("detection", `retransmit_initial = "500ms"`),
+			`mipvpn.toml:24: detection.retransmit_initial: found 500ms; valid is a duration in quotes such as "90s" or "5m", at least 1s`},
+		{"retransmission maximum under initial", with("detection", `retransmit_initial = "4s"`),
+			`mipvpn.toml:23: detection.retransmit_max: found 2s, and retransmit_initial is 4s; valid is a duration of retransmit_initial or more`},
+		{"grace not under T_MONITOR", with("detection", "t_monitor = \"20s\"\ngrace = \"20s\""),
+			`mipvpn.toml:25: detection.grace: found 20s, and t_monitor is 20s: re-registration would never wait; valid is a duration under t_monitor`},
+
+		{"no address", replaced(t, `"192.0.2.10"`, `"gateway.example.com"`),
+			`mipvpn.toml:19: gateway.address: found the text "gateway.example.com"; valid is an IPv4 address in quotes, such as "192.0.2.10"`},
+		{"IPv6 address", replaced(t, `"192.0.2.10"`, `"2001:db8::1"`),
+			`mipvpn.toml:19: gateway.address: found the text "2001:db8::1"; valid is an IPv4 address in quotes, such as "192.0.2.10"`},
+		{"address that no host has", replaced(t, `"192.0.2.10"`, `"224.0.0.1"`),
+			`mipvpn.toml:19: gateway.address: found 224.0.0.1, which no host has; valid is an IPv4 address in quotes, such as "192.0.2.10"`},
+		{"prefix with host bits", replaced(t, `"10.0.0.0/16"`, `"10.0.1.0/16"`),
+			`mipvpn.toml:4: enterprise.prefixes: found "10.0.1.0/16" in the list, which has bits behind its length; its network is "10.0.0.0/16"; valid is a list of IPv4 prefixes such as ["10.0.0.0/8"], at least one`},
+		{"no prefix", replaced(t, `["10.0.0.0/16"]`, `[]`),
+			`mipvpn.toml:4: enterprise.prefixes: found a list of 0; valid is a list of IPv4 prefixes such as ["10.0.0.0/8"], at least one`},
+		{"prefix not text", replaced(t, `["10.0.0.0/16"]`, `[10]`),
+			`mipvpn.toml:4: enterprise.prefixes: found the number 10 in the list; valid is a list of IPv4 prefixes such as ["10.0.0.0/8"], at least one`},
+		{"SPI reserved", replaced(t, "spi = 256", "spi = 255"),
+			`mipvpn.toml:9: internal_home_agent.spi: found the number 255; valid is a whole number from 256 to 4294967295`},
+		{"SPI as text", replaced(t, "spi = 256", `spi = "256"`),
+			`mipvpn.toml:9: internal_home_agent.spi: found the text "256"; valid is a whole number from 256 to 4294967295`},
+		{"unknown algorithm", with("internal_home_agent", `algorithm = "hmac_md5"`),
+			`mipvpn.toml:7: internal_home_agent.algorithm: found the text "hmac_md5", did you mean "hmac-md5"?; valid is "hmac-md5", "keyed-md5", "hmac-sha1" or "hmac-sha256"`},
+		{"mode of another version", with("", `mode = "vc"`),
+			`mipvpn.toml:2: mode: found "vc", which this version does not have; valid is "auto", "c", "f", "cvc" or "fvc"`},
+		{"unknown mode", with("", `mode = "ccc"`),
+			`mipvpn.toml:2: mode: found the text "ccc", did you mean "cvc"?; valid is "auto", "c", "f", "cvc" or "fvc"`},
+		{"lifetime too long for the wire", with("external_home_agent", `lifetime = "24h"`),
+			`mipvpn.toml:13: external_home_agent.lifetime: found 24h0m0s; valid is a duration from "30s" to "18h"`},
+		{"device name", with("device", `name = "a b"`),
+			`mipvpn.toml:24: device.name: found the text "a b"; valid is a name of 1 to 15 letters, digits, '-' or '_'`},
+		{"device name too long", with("device", `name = "abcdefghijklmnop"`),
+			`mipvpn.toml:24: device.name: found a text of 16 octets, at most 15 fit; valid is a name of 1 to 15 letters, digits, '-' or '_'`},
+		{"MTU", with("device", `mtu = 9000`),
+			`mipvpn.toml:24: device.mtu: found the number 9000; valid is a whole number from 576 to 1500`},
+		{"not true or false", with("", `up_at_start = "yes"`),
+			`mipvpn.toml:2: up_at_start: found the text "yes"; valid is true or false`},
+		{"names", with("interfaces", `use = "eth0"`),
+			`mipvpn.toml:24: interfaces.use: found the text "eth0"; valid is a list of names such as ["eth0", "wlan0"]`},
+		{"equal home addresses", replaced(t, `"198.51.100.100"`, `"10.0.8.100"`),
+			`mipvpn.toml:14: external_home_agent.home_address: found 10.0.8.100, which is the internal home address too; valid is an address of the x-HA's home network`},
+
+		{"missing key", replaced(t, "spi = 257\n", ""),
+			`mipvpn.toml:12: external_home_agent.spi: missing; valid is a whole number from 256 to 4294967295`},
+		{"missing table", strings.Replace(minimal, minimal[strings.Index(minimal, "[gateway]"):], "", 1),
+			`mipvpn.toml: gateway.address: missing; valid is an IPv4 address in quotes, such as "192.0.2.10"
+mipvpn.toml: gateway.local_identity: missing; valid is an IPv4 address, a mail address or a domain name in quotes, such as "laptop1@example.com"
+mipvpn.toml: gateway.remote_identity: missing; valid is an IPv4 address, a mail address or a domain name in quotes, such as "laptop1@example.com"
+mipvpn.toml: gateway.psk_file: missing; valid is a path in quotes`},
+		{"missing schema", replaced(t, "schema = 1\n", ""), `mipvpn.toml: schema: missing; valid is schema = 1 as the file's first key`},
+		{"later schema", replaced(t, "schema = 1", "schema = 2"), `mipvpn.toml:1: schema: found 2, which this program does not read; valid is schema = 1`},
+		{"schema as text", replaced(t, "schema = 1", `schema = "1"`), `mipvpn.toml:1: schema: found the text "1"; valid is schema = 1`},
+
+		{"no secret file", replaced(t, `"gateway.psk"`, `"nowhere"`),
+			`mipvpn.toml:22: gateway.psk_file: open nowhere: file does not exist; valid is a file that its owner alone may read or write (mode 0600)`},
+		{"weak i-HA key", replaced(t, `"i-ha.key"`, `"short.key"`),
+			`mipvpn.toml:10: internal_home_agent.key_file: the key has 40 bits: who finds it out can make the laptop send plaintext (RFC 5265 section 6.2); valid is a key of 128 bits or more, 32 hexadecimal digits`},
+		{"key not hexadecimal", replaced(t, `"i-ha.key"`, `"not.key"`),
+			`mipvpn.toml:10: internal_home_agent.key_file: the file holds something other than pairs of hexadecimal digits; valid is a file of hexadecimal digits, two for each octet of the key`},
+		{"key of half octets", replaced(t, `"i-ha.key"`, `"odd.key"`),
+			`mipvpn.toml:10: internal_home_agent.key_file: the file holds something other than pairs of hexadecimal digits; valid is a file of hexadecimal digits, two for each octet of the key`},
+		{"empty PSK", replaced(t, `"gateway.psk"`, `"empty"`),
+			`mipvpn.toml:22: gateway.psk_file: the file is empty; valid is a file of one line of text, or 0x and hexadecimal digits`},
+
+		{"syntax", "schema = 1\n[gateway\n", `mipvpn.toml:2: not TOML: expected ']' to close table name; valid is TOML 1.0`},
+		{"the same key twice", with("", "mode = \"c\"\nmode = \"f\""), `mipvpn.toml:3: not TOML: key mode is already defined; valid is TOML 1.0`},
+		{"several at once, by line", strings.Replace(with("detection", `period = 2`), "spi = 256", "spi = 1", 1),
+			`mipvpn.toml:9: internal_home_agent.spi: found the number 1; valid is a whole number from 256 to 4294967295
+mipvpn.toml:24: detection.period: found the number 2 without a unit (seconds would be "2s"); valid is a duration in quotes such as "2s", or "0s"`},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			c, err := parse(tc.text)
+			if err == nil {
+				t.Fatalf("accepted: %+v", c)
+			}
+			if err.Error() != tc.want {
+				t.Errorf("got\n%s\nwant\n%s", err, tc.want)
+			}
+			if !errors.Is(err, ErrInvalid) || c != nil {
+				t.Errorf("wraps ErrInvalid: %v, config %v", errors.Is(err, ErrInvalid), c)
+			}
+		})
+	}
+}
+
+// Shows: DET-10 (the warning), DET-17 (keyed MD5)
+func TestWarnings(t *testing.T) {
+	tests := []struct {
+		name, text string
+		want       Warning
+		part       string
+	}{
+		{"equal home agents", replaced(t, `"192.0.2.20"`, `"10.0.1.10"`), Warning{Key: "external_home_agent.address", Line: 13},
+			"both home agents have the address 10.0.1.10"},
+		{"TNC waived", with("detection", "waive_tnc = true"), Warning{Key: "detection.waive_tnc", Line: 24}, "waived"},
+		{"suppression of nothing", with("detection", "suppress_outside = true"), Warning{Key: "detection.suppress_outside", Line: 24}, "no effect"},
+		{"short T_MONITOR", with("detection", `t_monitor = "30s"`), Warning{Key: "detection.grace", Line: 23}, "only 6 requests"},
+		{"weak x-HA key", replaced(t, `"x-ha.key"`, `"short.key"`), Warning{Key: "external_home_agent.key_file", Line: 16}, "only 40 bits"},
+		{"weak PSK", replaced(t, `"gateway.psk"`, `"odd.key"`), Warning{Key: "gateway.psk_file", Line: 22}, "only 3 octets"},
+		{"keyed MD5", with("internal_home_agent", `algorithm = "keyed-md5"`), Warning{Key: "internal_home_agent.algorithm", Line: 7}, "always use the VPN"},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			c, err := parse(tc.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff([]Warning{tc.want}, c.Warnings, cmpopts.IgnoreFields(Warning{}, "Message")); d != "" {
+				t.Fatal(d)
+			}
+			if m := c.Warnings[0].Message; !strings.Contains(m, tc.part) {
+				t.Errorf("%q does not say %q", m, tc.part)
+			}
+		})
+	}
+}
+
+func TestSecretsDoNotShow(t *testing.T) {
+	c, err := parse(minimal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := fmt.Sprintf("%v %+v %#v %s %x %q %d", c, c, c.Gateway, c.Gateway.PSK, c.Gateway.PSK, c.Gateway.PSK, c.Gateway.PSK)
+	p, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown += string(p)
+	for _, part := range []string{"horse", "686f727365", "[99 111", "0, 1, 2", "[0 1 2", "000102"} {
+		if strings.Contains(shown, part) {
+			t.Errorf("a secret shows (%q) in %s", part, shown)
+		}
+	}
+	if !strings.Contains(shown, "secret of 28 octets") {
+		t.Errorf("%s", shown)
+	}
+	psk := c.Gateway.PSK
+	c.Wipe()
+	for i, b := range psk {
+		if b != 0 {
+			t.Fatalf("octet %d is still there after Wipe", i)
+		}
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("mipvpn.toml", minimal, 0o644)
+	for _, name := range []string{"i-ha.key", "x-ha.key", "gateway.psk"} {
+		write(name, secrets[name], 0o600)
+	}
+	path := filepath.Join(dir, "mipvpn.toml")
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(c.Gateway.PSK) != "correct horse battery staple" {
+		t.Errorf("PSK %v", c.Gateway.PSK)
+	}
+	for _, mode := range []os.FileMode{0o640, 0o604, 0o660, 0o666, 0o610, 0o601} {
+		if runtime.GOOS == "windows" {
+			break
+		}
+		write("gateway.psk", secrets["gateway.psk"], mode)
+		_, err := Load(path)
+		if err == nil || !strings.Contains(err.Error(), "mipvpn.toml:22: gateway.psk_file: secret file open to others") ||
+			!strings.Contains(err.Error(), fmt.Sprintf("%04o", mode)) {
+			t.Errorf("mode %04o: %v", mode, err)
+		}
+		if _, err := ReadSecretFile(filepath.Join(dir, "gateway.psk")); !errors.Is(err, ErrSecretMode) {
+			t.Errorf("mode %04o: %v", mode, err)
+		}
+	}
+	write("gateway.psk", secrets["gateway.psk"], 0o400)
+	if _, err := Load(path); err != nil {
+		t.Errorf("mode 0400: %v", err)
+	}
+	if _, err := ReadSecretFile(dir); err == nil {
+		t.Error("a directory was read as a secret")
+	}
+	write("big", strings.Repeat("00", maxSecret), 0o600)
+	if _, err := ReadSecretFile(filepath.Join(dir, "big")); err == nil {
+		t.Error("a secret without end was read")
+	}
+	write("long.toml", minimal+strings.Repeat("# more\n", maxFile/7), 0o600)
+	if _, err := Load(filepath.Join(dir, "long.toml")); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a configuration without end: %v", err)
+	}
+	if _, err := Load(filepath.Join(dir, "nowhere")); !errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrInvalid) {
+		t.Errorf("no configuration: %v", err)
+	}
+}
+
+func TestParseSecrets(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		in   string
+		key  string
+		psk  string
+	}{
+		{"hexadecimal", "00ff10", "\x00\xff\x10", "00ff10"},
+		{"with 0x", "0x00ff10\n", "\x00\xff\x10", "\x00\xff\x10"},
+		{"with 0X and spaces", " 0X00 ff\t10\r\n", "\x00\xff\x10", " 0X00 ff\t10"},
+		{"text", "pass word\r\n", "", "pass word"},
+		{"nothing", "", "", ""},
+		{"line break", "\n\n", "", ""},
+		{"0x alone", "0x", "", ""},
+		{"0x and no digits", "0xzz", "", ""},
+	} {
+		key, err := ParseKey([]byte(tc.in))
+		if string(key) != tc.key || (err == nil) != (tc.key != "") {
+			t.Errorf("%s: key %x, %v", tc.name, []byte(key), err)
+		}
+		psk, err := ParsePSK([]byte(tc.in))
+		if string(psk) != tc.psk || (err == nil) != (tc.psk != "") {
+			t.Errorf("%s: psk %q, %v", tc.name, string(psk), err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(minimal))
+	f.Add([]byte(with("detection", `t_moniter = 3`)))
+	f.Add([]byte("schema = 1\ngateway = { address = \"1.2.3.4\", x.y = 3 }\n[[log]]\n[[log]]\nlevel=1979-05-27T07:32:00Z"))
+	f.Add([]byte("schema = 1\n\"a.b\".\"\" = [[[]]]\n[\"\".\"\"]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("f", data, readSecret)
+		if (c == nil) == (err == nil) {
+			t.Fatalf("config %v, error %v", c, err)
+		}
+		if err != nil {
+			errs, ok := errors.AsType[Errors](err)
+			if !ok || len(errs) == 0 || !errors.Is(err, ErrInvalid) {
+				t.Fatalf("%T %v", err, err)
+			}
+			lines := strings.Count(string(data), "\n") + 1
+			for _, e := range errs {
+				if e.Line < 0 || e.Line > lines || e.Error() == "" {
+					t.Fatalf("%+v of %d lines", e, lines)
+				}
+			}
+			return
+		}
+		if _, err := location.New(c.Location(1)); err != nil {
+			t.Errorf("accepted, but the detector refuses it: %v", err)
+		}
+		if c.Detection.Monitor < location.MinMonitor || len(c.Internal.Key) < 16 || len(c.Gateway.PSK) == 0 || len(c.Enterprise.Prefixes) == 0 {
+			t.Errorf("accepted: %+v", c)
+		}
+	})
+}
