@@ -122,12 +122,9 @@ func (c *Client) ask(ctx context.Context, r Request) (Response, error) {
 	if err != nil {
 		return Response{}, err
 	}
-	stop := context.AfterFunc(ctx, func() { c.conn.Close() })
-	defer stop()
-	if _, err := c.conn.Write(append(p, '\n')); err != nil && ctx.Err() != nil {
-		return Response{}, ctx.Err()
-	}
-	// A daemon that refuses the peer answers without reading, so that the answer may be there although writing failed.
+	// A daemon that refuses the peer answers without reading: writing must not stand in the way of its answer. An error of
+	// writing shows in reading.
+	go func() { _, _ = c.conn.Write(append(p, '\n')) }()
 	return c.read(ctx)
 }
 

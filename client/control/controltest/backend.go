@@ -1,0 +1,152 @@
+// Package controltest has a Backend for tests of the control socket and the command line.
+//
+// Purpose: Backend answers with what a test puts into it and remembers what it was asked, so that the socket, the protocol
+// and the command line can be tested without a client.
+//
+// Specification: none.
+//
+// Concurrency: a Backend may be used by several goroutines.
+//
+// Ownership: a Backend keeps what it is given.
+package controltest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"mipvpn/client/control"
+)
+
+// Backend is a control.Backend made of values.
+type Backend struct {
+	mu          sync.Mutex
+	status      control.Status
+	detection   control.Detection
+	err         error
+	calls       []string
+	subscribers []chan control.Event
+	sequence    uint64
+	closed      bool
+}
+
+var _ control.Backend = (*Backend)(nil)
+
+// New returns a Backend with that status.
+func New(s control.Status) *Backend { return &Backend{status: s} }
+
+// Fail makes every method but Subscribe return err, nil for none.
+func (b *Backend) Fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = err
+}
+
+// SetDetection sets what Detect returns.
+func (b *Backend) SetDetection(d control.Detection) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.detection = d
+}
+
+// Change changes the status and sends the event, with the next sequence number, to all subscribers.
+func (b *Backend) Change(f func(*control.Status), e control.Event) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f(&b.status)
+	b.sequence++
+	e.Schema, e.Sequence = control.Schema, b.sequence
+	for _, s := range b.subscribers {
+		select {
+		case s <- e:
+		default:
+		}
+	}
+}
+
+// Calls returns what was asked so far, such as "up" or "mode c".
+func (b *Backend) Calls() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.calls)
+}
+
+// Subscribers returns how many subscriptions there are.
+func (b *Backend) Subscribers() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.subscribers)
+}
+
+// Close ends all subscriptions, as a client does that ends.
+func (b *Backend) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	for _, s := range b.subscribers {
+		close(s)
+	}
+	b.subscribers = nil
+	return nil
+}
+
+func (b *Backend) call(format string, args ...any) error {
+	b.calls = append(b.calls, fmt.Sprintf(format, args...))
+	return b.err
+}
+
+// Up implements control.Backend.
+func (b *Backend) Up(context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.call("up")
+}
+
+// Down implements control.Backend.
+func (b *Backend) Down(context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.call("down")
+}
+
+// Status implements control.Backend.
+func (b *Backend) Status(context.Context) (control.Status, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.status, b.call("status")
+}
+
+// SetMode implements control.Backend.
+func (b *Backend) SetMode(_ context.Context, policy string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.call("mode %s", policy)
+}
+
+// Detect implements control.Backend.
+func (b *Backend) Detect(_ context.Context, again bool) (control.Detection, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.detection, b.call("detect again=%v", again)
+}
+
+// Subscribe implements control.Backend.
+func (b *Backend) Subscribe() (<-chan control.Event, func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := make(chan control.Event, 16)
+	if b.closed {
+		close(s)
+		return s, func() {}
+	}
+	b.subscribers = append(b.subscribers, s)
+	return s, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if i := slices.Index(b.subscribers, s); i >= 0 {
+			b.subscribers = slices.Delete(b.subscribers, i, i+1)
+			close(s)
+		}
+	}
+}
