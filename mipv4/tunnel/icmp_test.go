@@ -216,3 +216,24 @@ func TestPathMTU(t *testing.T) {
 		t.Errorf("a smaller link: %d", got)
 	}
 }
+
+func TestParseUnreachable(t *testing.T) {
+	p := packet.From([]byte{1, 2, 3})
+	packet.PushUDP(p, netip.AddrPortFrom(careOf, 434), netip.AddrPortFrom(homeAgent, 434))
+	packet.PushIPv4(p, packet.IPv4Fields{TTL: 64, Protocol: packet.ProtocolUDP, Src: careOf, Dst: homeAgent})
+	defer p.Release()
+	m := AppendICMPError(nil, ICMPUnreachable, CodePort, 0, p.Bytes())
+	to, code, ok := ParseUnreachable(m, careOf, 434)
+	if !ok || to != netip.AddrPortFrom(homeAgent, 434) || code != CodePort {
+		t.Errorf("%v, code %d, %t", to, code, ok)
+	}
+	if _, _, ok := ParseUnreachable(m, homeAgent, 434); ok {
+		t.Error("about another host's datagram")
+	}
+	if _, _, ok := ParseUnreachable(m, careOf, 435); ok {
+		t.Error("about another port's datagram")
+	}
+	if _, _, ok := ParseUnreachable(m[:20], careOf, 434); ok {
+		t.Error("a message cut short was taken")
+	}
+}

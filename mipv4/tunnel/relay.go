@@ -128,3 +128,18 @@ func (e TunnelError) Answer(from netip.Addr, mtu int) *packet.Buf {
 	})
 	return p
 }
+
+// ParseUnreachable reads an ICMP destination unreachable, checksum included, about a UDP datagram from local and port:
+// signalling that did not arrive (RFC 5944 §3.7.3). It returns where that was sent to and the ICMP code, and false for any
+// other message. The message is not authenticated.
+func ParseUnreachable(message []byte, local netip.Addr, port uint16) (remote netip.AddrPort, code uint8, ok bool) {
+	if len(message) < icmpHeaderLen+packet.IPv4Len+packet.UDPLen || message[0] != ICMPUnreachable || packet.Checksum(message, 0) != 0 {
+		return netip.AddrPort{}, 0, false
+	}
+	ip, quoted, ok := quotedHeader(message[icmpHeaderLen:])
+	if !ok || ip.Src() != local || ip.Protocol() != packet.ProtocolUDP || ip.FragmentOffset() != 0 ||
+		len(quoted) < packet.UDPLen || binary.BigEndian.Uint16(quoted) != port {
+		return netip.AddrPort{}, 0, false
+	}
+	return netip.AddrPortFrom(ip.Dst(), binary.BigEndian.Uint16(quoted[2:])), message[1], true
+}

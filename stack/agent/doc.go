@@ -1,0 +1,18 @@
+// Package agent runs the agents: home agent, foreign agent and VPN gateway.
+//
+// Purpose: each driver takes a link.Host and a configuration, opens flows, frames and a TUN device on it, gives what
+// arrives to its protocol machine (packages mipv4/homeagent, mipv4/foreignagent, ipsec/gateway) and carries user data by
+// the tables that the machine keeps. The drivers run unchanged on the kernel (stack/underlay) and on the simulated network
+// (stack/simnet).
+//
+// Specification: RFC 5944 §4.2 (routing at home agent and foreign agent), RFC 2003 §3 to §5 (tunnels, ICMP, fragments),
+// RFC 3024 §4.3.2 and §5 (the check of reverse-tunnelled packets, delivery styles), RFC 3519 §4 (UDP tunnelling). The
+// gateway's is in its own file. Left out on purpose: persistence, replication and metrics (REQUIREMENTS AGT-5, AGT-6);
+// ICMP errors toward correspondents about packets that a foreign agent cannot deliver, for which RFC 2003 has no way
+// back.
+//
+// Concurrency: signalling goes through one goroutine for each driver, which owns its machine. Data goes through the
+// goroutines that call receivers and the one that reads the device; they read tables through atomic pointers.
+//
+// Ownership: a driver owns what it opens on the host, until Close.
+package agent

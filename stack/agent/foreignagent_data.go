@@ -1,0 +1,258 @@
+package agent
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"mipvpn/mipv4/discovery"
+	"mipvpn/mipv4/foreignagent"
+	"mipvpn/mipv4/tunnel"
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// Groups that mobile nodes send to agents under (RFC 5944 §2.3, §3.6.1.1; RFC 1256 §5.1).
+var (
+	mobileAgents     = netip.AddrFrom4([4]byte{224, 0, 0, 11})
+	limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+)
+
+// receiveFrames takes what arrives on the visited link: registration requests and solicitations for the machine, and
+// visitors' packets for their tunnels.
+func (a *ForeignAgent) receiveFrames(b *packet.Batch) {
+	now := a.clock.Now().Boot
+	out := packet.GetBatch()
+	for _, p := range b.Bufs {
+		if r := a.fromVisitor(now, p, out); r != packet.NotDropped {
+			a.drops.Count(r, 1)
+			p.Release()
+		}
+	}
+	b.Forget()
+	n := out.Len()
+	if n == 0 {
+		out.Release()
+		return
+	}
+	if err := a.out.path.Send(out); err != nil {
+		a.drops.Count(packet.DropSendFailed, n)
+	}
+}
+
+// fromVisitor puts one packet from the visited link into the tunnel that it belongs to, or returns what else became of
+// it; then it is still the caller's.
+func (a *ForeignAgent) fromVisitor(now time.Duration, p *packet.Buf, out *packet.Batch) packet.DropReason {
+	ip := packet.IPv4(p.Bytes())
+	if !ip.Valid() || !ip.ChecksumOK() {
+		return packet.DropMalformed
+	}
+	p.Trim(ip.TotalLen())
+	ip = packet.IPv4(p.Bytes())
+	dst := ip.Dst()
+	if dst == a.cfg.Address || dst.IsMulticast() || dst == limitedBroadcast {
+		return a.forAgent(now, p, out)
+	}
+	if slices.Contains(a.cfg.OwnAddresses, dst) || dst == a.cfg.CareOfAddress {
+		return packet.Delivered // the host has had it too
+	}
+	v := a.table.Reverse(ip.Src(), p.Hardware)
+	if v == nil {
+		return packet.DropNoBinding
+	}
+	if v.Encapsulating {
+		return packet.DropPolicy // must not be reverse tunnelled (RFC 3024 §5.2.1)
+	}
+	return a.enter(now, v, p, out)
+}
+
+// forAgent takes one packet from the visited link for the agent or for a group.
+func (a *ForeignAgent) forAgent(now time.Duration, p *packet.Buf, out *packet.Batch) packet.DropReason {
+	ip := packet.IPv4(p.Bytes())
+	if ip.MoreFragments() || ip.FragmentOffset() != 0 {
+		return packet.Delivered // the host's; none of what follows comes in fragments
+	}
+	dst := ip.Dst()
+	switch ip.Protocol() {
+	case packet.ProtocolUDP:
+		u := packet.UDP(ip.Payload())
+		if !u.Valid() || u.DstPort() != wire.Port || dst.IsMulticast() && dst != mobileAgents {
+			return packet.Delivered
+		}
+		if !u.ChecksumOK(ip.Src(), dst) {
+			return packet.DropMalformed
+		}
+		r := foreignagent.Request{
+			Hardware: p.Hardware, Source: netip.AddrPortFrom(ip.Src(), u.SrcPort()), Destination: dst, TTL: ip.TTL(),
+			Payload: append([]byte(nil), u.Payload()...),
+		}
+		a.post(func(now link.Instant) {
+			if err := a.machine.HandleRequest(now, r); err != nil {
+				a.reportMessage(now, "registration request", r.Source, err)
+			}
+		})
+	case packet.ProtocolICMP:
+		m := ip.Payload()
+		if len(m) == 0 || m[0] != discovery.TypeRouterSolicitation {
+			return packet.Delivered
+		}
+		m, hardware, source := append([]byte(nil), m...), p.Hardware, ip.Src()
+		a.post(func(now link.Instant) {
+			if err := a.machine.HandleSolicitation(now, hardware, source, m); err != nil {
+				a.reportMessage(now, "solicitation", netip.AddrPortFrom(source, 0), err)
+			}
+		})
+	case packet.ProtocolIPIP:
+		return a.encapsulated(now, p, out)
+	}
+	return packet.Delivered
+}
+
+// encapsulated takes one packet of the encapsulating delivery style: outer and inner source are the home address
+// (RFC 3024 §5.2).
+func (a *ForeignAgent) encapsulated(now time.Duration, p *packet.Buf, out *packet.Batch) packet.DropReason {
+	ip := packet.IPv4(p.Bytes())
+	v := a.table.Reverse(ip.Src(), p.Hardware)
+	if v == nil || ip.Dst() != a.cfg.Address {
+		return packet.DropNoBinding
+	}
+	if !v.Encapsulating {
+		return packet.DropPolicy
+	}
+	p.TOS = ip.TOS()
+	p.Pull(ip.HeaderLen())
+	if r := tunnel.Open(p, tunnel.IPIP); r != packet.NotDropped {
+		return r
+	}
+	if packet.IPv4(p.Bytes()).Src() != v.Home {
+		return packet.DropNotHomeAddress
+	}
+	return a.enter(now, v, p, out)
+}
+
+// enter forwards one packet of a visitor into the tunnel to its home agent: RFC 3024 §5.1, RFC 5944 §4.2.2.
+func (a *ForeignAgent) enter(now time.Duration, v *foreignagent.Visitor, p *packet.Buf, out *packet.Batch) packet.DropReason {
+	ip := packet.IPv4(p.Bytes())
+	if ip.TTL() <= 1 {
+		a.answer(now, v, tunnel.ICMPTimeExceeded, tunnel.CodeTTL, 0, ip)
+		return packet.DropTTL
+	}
+	mtu := v.MTU.Of(now, a.out.mtu)
+	if p.Len() > mtu && ip.DontFragment() {
+		a.answer(now, v, tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, uint16(mtu), ip)
+		return packet.DropTooBig
+	}
+	p.Peer = netip.AddrPortFrom(v.HomeAgent, 0)
+	if r := (tunnel.Encapsulator{Encapsulation: tunnel.IPIP, Forwarding: true}).Encapsulate(p); r != packet.NotDropped {
+		return r
+	}
+	return tunnel.Fragment(p, mtu, out)
+}
+
+// answer sends an ICMP error to a visitor about its packet.
+func (a *ForeignAgent) answer(now time.Duration, v *foreignagent.Visitor, typ, code uint8, mtu uint16, about packet.IPv4) {
+	if !a.errors.allow(now) {
+		return
+	}
+	e := tunnel.ICMPError(a.cfg.Address, typ, code, mtu, about)
+	if e == nil {
+		return
+	}
+	e.Hardware = v.Hardware
+	if err := a.visited.Send(packet.One(e)); err != nil {
+		a.drops.Count(packet.DropSendFailed, 1)
+	}
+}
+
+// receiveIPIP delivers what home agents tunnel to visitors (RFC 5944 §4.2.2).
+func (a *ForeignAgent) receiveIPIP(b *packet.Batch) {
+	out := packet.GetBatch()
+	for _, p := range b.Bufs {
+		if r := a.toVisitor(p, out); r != packet.NotDropped {
+			a.drops.Count(r, 1)
+			p.Release()
+		}
+	}
+	b.Forget()
+	n := out.Len()
+	if n == 0 {
+		out.Release()
+		return
+	}
+	if err := a.visited.Send(out); err != nil {
+		a.drops.Count(packet.DropSendFailed, n)
+	}
+}
+
+// toVisitor forwards one decapsulated packet, or returns why not. No ICMP error is sent about those that cannot be
+// (RFC 5944 §4.2.2).
+func (a *ForeignAgent) toVisitor(p *packet.Buf, out *packet.Batch) packet.DropReason {
+	if r := tunnel.Open(p, tunnel.IPIP); r != packet.NotDropped {
+		return r
+	}
+	ip := packet.IPv4(p.Bytes())
+	v := a.table.Deliver(ip.Dst(), p.Peer.Addr())
+	if v == nil {
+		return packet.DropNoBinding
+	}
+	if !ip.DecrementTTL() {
+		return packet.DropTTL
+	}
+	p.Hardware = v.Hardware
+	return tunnel.Fragment(p, a.visitedMTU, out)
+}
+
+// receiveUDP takes registration replies of home agents.
+func (a *ForeignAgent) receiveUDP(b *packet.Batch) {
+	for _, p := range b.Bufs {
+		source, payload := p.Peer, append([]byte(nil), p.Bytes()...)
+		a.post(func(now link.Instant) {
+			if err := a.machine.HandleReply(now, source, payload); err != nil {
+				a.reportMessage(now, "registration reply", source, err)
+			}
+		})
+	}
+	b.Release()
+}
+
+// receiveICMP takes ICMP messages to the care-of address: errors about relayed requests (RFC 5944 §3.7.3) and from within
+// the tunnels (RFC 2003 §4).
+func (a *ForeignAgent) receiveICMP(b *packet.Batch) {
+	for _, p := range b.Bufs {
+		if remote, code, ok := tunnel.ParseUnreachable(p.Bytes(), a.cfg.CareOfAddress, wire.Port); ok && remote.Port() == wire.Port {
+			a.post(func(now link.Instant) { a.machine.HandleUnreachable(now, remote.Addr(), code) })
+			continue
+		}
+		if e, ok := tunnel.ParseICMPError(p.Bytes(), a.cfg.CareOfAddress, wire.Port); ok {
+			e.Inner = append(packet.IPv4(nil), e.Inner...)
+			a.post(func(now link.Instant) { a.handleTunnelError(now, e) })
+		}
+	}
+	b.Release()
+}
+
+// handleTunnelError learns the MTU of a tunnel and relays the error to the visitor whose packet it is about.
+func (a *ForeignAgent) handleTunnelError(now link.Instant, e tunnel.TunnelError) {
+	mtu, known := 0, false
+	a.table.ByHomeAgent(e.Remote.Addr(), func(v *foreignagent.Visitor) {
+		known = true
+		if e.Code == tunnel.CodeFragmentNeeded {
+			v.MTU.Learn(now.Boot, e.MTU)
+			mtu = v.MTU.Of(now.Boot, a.out.mtu)
+		}
+	})
+	if !known || len(e.Inner) == 0 || !a.errors.allow(now.Boot) {
+		return
+	}
+	v := a.table.Deliver(e.Inner.Src(), e.Remote.Addr())
+	if v == nil {
+		return
+	}
+	if answer := e.Answer(a.cfg.Address, mtu); answer != nil {
+		answer.Hardware = v.Hardware
+		if err := a.visited.Send(packet.One(answer)); err != nil {
+			a.drops.Count(packet.DropSendFailed, 1)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"mipvpn/mipv4/homeagent"
+	"mipvpn/mipv4/tunnel"
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// HomeAgentConfig is the configuration of a home agent and of its place on a host.
+type HomeAgentConfig struct {
+	homeagent.Config
+	// Device is the name of the TUN device, empty for the system's choice.
+	Device string
+	// PermittedGateways are the VPN gateways that mobile nodes may exchange ESP and IKE with through this home agent, and
+	// nothing else with anybody else (RFC 4093 §2.2, REQUIREMENTS AGT-3). Empty lets everything pass.
+	PermittedGateways []netip.Addr
+}
+
+// HomeAgent is a running home agent.
+type HomeAgent struct {
+	host    link.Host
+	cfg     HomeAgentConfig
+	log     *zap.Logger
+	drops   packet.Drops
+	machine *homeagent.Machine
+	table   *homeagent.Table
+	policy  policy
+	errors  *limiter
+	notices notices
+
+	loop            *loop
+	device          link.Device
+	udp, ipip, icmp link.Flow
+	out             [2]tunnelPath // by tunnel.Encapsulation
+	ready           chan struct{} // closed when all of the above is there: receivers drop before
+	reader          sync.WaitGroup
+	life
+}
+
+// tunnelPath is how packets of one encapsulation leave.
+type tunnelPath struct {
+	path link.Path
+	// mtu is the largest inner packet in octets that the first link carries.
+	mtu int
+}
+
+// StartHomeAgent starts a home agent on the host. Its address must be one of the host's, which must not run another
+// program on UDP port 434 or tunnels of its own. Errors: an unusable configuration (homeagent.ErrConfig), or what the host
+// says about flows, device and settings.
+func StartHomeAgent(host link.Host, cfg HomeAgentConfig, log *zap.Logger) (*HomeAgent, error) {
+	m, err := homeagent.New(cfg.Config)
+	if err != nil {
+		return nil, err
+	}
+	a := &HomeAgent{
+		host: host, cfg: cfg, log: log, machine: m, table: m.Table(), policy: newPolicy(cfg.PermittedGateways),
+		errors: newLimiter(errorsPerSecond, errorBurst, host.Now().Boot), notices: make(notices),
+		ready: make(chan struct{}), life: newLife(),
+	}
+	if err := a.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("agent: start home agent %v: %w", cfg.Address, err), a.Close())
+	}
+	log.Info("home agent runs", zap.Stringer("address", cfg.Address), zap.Stringers("home_networks", cfg.HomeNetworks),
+		zap.Bool("internal", cfg.Internal), zap.String("device", a.device.Name()), zap.Int("mobile_nodes", len(cfg.MobileNodes)))
+	if cfg.Internal && len(cfg.TrustedNetworks) == 0 {
+		log.Warn("no trusted networks are configured: every registration request will be dropped (RFC 5265 §4.3)")
+	}
+	return a, nil
+}
+
+// open opens what the agent needs on the host. What has been opened when it fails is for Close.
+func (a *HomeAgent) open() error {
+	under, err := a.host.Underlay(0, a.cfg.Address)
+	if err != nil {
+		return err
+	}
+	if a.device, err = a.host.OpenDevice(a.cfg.Device, under.MTU()); err != nil {
+		return err
+	}
+	a.loop = newLoop(a.host, a.machine, a.drain)
+	for _, f := range []struct {
+		flow *link.Flow
+		spec link.FlowSpec
+		recv link.Receiver
+	}{
+		{&a.icmp, link.FlowSpec{Protocol: packet.ProtocolICMP}, a.receiveICMP},
+		{&a.ipip, link.FlowSpec{Protocol: packet.ProtocolIPIP}, a.receiveIPIP},
+		{&a.udp, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: wire.Port}, a.receiveUDP},
+	} {
+		if *f.flow, err = under.Open(f.spec, whenReady(a.ready, &a.drops, f.recv)); err != nil {
+			return err
+		}
+	}
+	a.out[tunnel.IPIP], a.out[tunnel.UDP] = pathOf(a.ipip, tunnel.IPIP), pathOf(a.udp, tunnel.UDP)
+	err = a.host.Apply(link.Settings{Device: a.device.Name(), MTU: under.MTU(), Routes: a.cfg.HomeNetworks, Forward: true})
+	if err != nil {
+		return err
+	}
+	close(a.ready)
+	a.reader.Go(a.read)
+	return nil
+}
+
+func pathOf(f link.Flow, e tunnel.Encapsulation) tunnelPath {
+	p := f.Path(link.Protected)
+	return tunnelPath{path: p, mtu: p.MTU - e.Overhead()}
+}
+
+// Drops returns the counters of packets that were not passed on.
+func (a *HomeAgent) Drops() *packet.Drops { return &a.drops }
+
+// Table returns the bindings.
+func (a *HomeAgent) Table() *homeagent.Table { return a.table }
+
+// Close ends the agent and gives back what it opened; the host's network is as before. It returns the first error.
+func (a *HomeAgent) Close() error {
+	return a.close(func() error {
+		var errs []error
+		for _, f := range []link.Flow{a.udp, a.ipip, a.icmp} {
+			if f != nil {
+				errs = append(errs, f.Close())
+			}
+		}
+		if a.device != nil {
+			errs = append(errs, a.host.Apply(link.Settings{}), a.device.Close())
+		}
+		a.reader.Wait()
+		if a.loop != nil {
+			a.loop.close()
+		}
+		return errors.Join(errs...)
+	})
+}

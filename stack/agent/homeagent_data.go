@@ -1,0 +1,195 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"mipvpn/mipv4/homeagent"
+	"mipvpn/mipv4/tunnel"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// read takes what the host routes to the home networks out of the device until that is closed.
+func (a *HomeAgent) read() {
+	for {
+		b := packet.GetBatch()
+		if err := a.device.Read(b); err != nil {
+			b.Release()
+			if !errors.Is(err, net.ErrClosed) {
+				a.fail(fmt.Errorf("agent: home agent %v reads device %s: %w", a.cfg.Address, a.device.Name(), err))
+			}
+			return
+		}
+		a.forward(b)
+	}
+}
+
+// forward tunnels packets for home addresses to the care-of addresses (RFC 5944 §4.2.3). The host's IP layer has taken
+// one off their time to live.
+func (a *HomeAgent) forward(b *packet.Batch) {
+	now := a.host.Now().Boot
+	out := [2]*packet.Batch{packet.GetBatch(), packet.GetBatch()}
+	for _, p := range b.Bufs {
+		if r := a.route(now, p, &out); r != packet.NotDropped {
+			a.drops.Count(r, 1)
+			p.Release()
+		}
+	}
+	b.Forget()
+	for e, o := range out {
+		a.send(tunnel.Encapsulation(e), o)
+	}
+}
+
+// route puts one packet into the tunnels of its destination, or returns why not; then it is still the caller's.
+func (a *HomeAgent) route(now time.Duration, p *packet.Buf, out *[2]*packet.Batch) packet.DropReason {
+	ip := packet.IPv4(p.Bytes())
+	if !ip.Valid() {
+		return packet.DropMalformed
+	}
+	route := a.table.Route(ip.Dst())
+	if route == nil {
+		return packet.DropNoBinding
+	}
+	if !a.policy.allows(ip, ip.Src(), 0) {
+		return packet.DropPolicy
+	}
+	last := len(route.Tunnels) - 1
+	for _, t := range route.Tunnels[:last] { // simultaneous bindings: a copy for each (RFC 5944 §4.2.3)
+		c := packet.From(ip[:ip.TotalLen()])
+		if r := a.enter(now, t, c, out); r != packet.NotDropped {
+			a.drops.Count(r, 1)
+			c.Release()
+		}
+	}
+	return a.enter(now, route.Tunnels[last], p, out)
+}
+
+// enter puts one packet into one tunnel.
+func (a *HomeAgent) enter(now time.Duration, t *homeagent.Tunnel, p *packet.Buf, out *[2]*packet.Batch) packet.DropReason {
+	ip := packet.IPv4(p.Bytes())
+	if t.HalfBound() {
+		return packet.DropNoBinding
+	}
+	if ip.Src() == t.Remote.Addr() {
+		return packet.DropPolicy // a loop (RFC 2003 §3.2, RFC 5944 §4.2.3)
+	}
+	p.Peer = t.Remote
+	o := out[t.Encapsulation]
+	mtu := t.MTU.Of(now, a.out[t.Encapsulation].mtu)
+	if ip.TotalLen() <= mtu {
+		p.Trim(ip.TotalLen())
+		if r := (tunnel.Encapsulator{Encapsulation: t.Encapsulation}).Encapsulate(p); r != packet.NotDropped {
+			return r
+		}
+		o.Append(p)
+		return packet.NotDropped
+	}
+	if ip.DontFragment() {
+		if a.errors.allow(now) {
+			if e := tunnel.ICMPError(a.cfg.Address, tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, uint16(mtu), ip); e != nil {
+				a.sendICMP(e)
+			}
+		}
+		return packet.DropTooBig
+	}
+	first := o.Len()
+	if r := tunnel.Fragment(p, mtu, o); r != packet.NotDropped {
+		return r
+	}
+	for _, f := range o.Bufs[first:] { // a packet that could be cut can be encapsulated
+		_ = (tunnel.Encapsulator{Encapsulation: t.Encapsulation}).Encapsulate(f)
+	}
+	return packet.NotDropped
+}
+
+// send sends payloads of one encapsulation to their peers. It takes ownership.
+func (a *HomeAgent) send(e tunnel.Encapsulation, b *packet.Batch) {
+	n := b.Len()
+	if n == 0 {
+		b.Release()
+		return
+	}
+	if err := a.out[e].path.Send(b); err != nil {
+		a.drops.Count(packet.DropSendFailed, n)
+	}
+}
+
+// receiveUDP tells tunnelled data from registration requests (RFC 3519 §3.3).
+func (a *HomeAgent) receiveUDP(b *packet.Batch) {
+	b.Keep(&a.drops, func(p *packet.Buf) packet.DropReason {
+		if tunnel.IsData(p.Bytes()) {
+			return packet.NotDropped
+		}
+		a.handleRequest(p)
+		return packet.Delivered
+	})
+	a.receiveData(b, tunnel.UDP)
+}
+
+func (a *HomeAgent) receiveIPIP(b *packet.Batch) { a.receiveData(b, tunnel.IPIP) }
+
+// receiveData takes reverse-tunnelled packets out of their tunnels and gives them to the host to forward.
+func (a *HomeAgent) receiveData(b *packet.Batch, e tunnel.Encapsulation) {
+	echoes := packet.GetBatch()
+	b.Keep(&a.drops, func(p *packet.Buf) packet.DropReason { return a.leave(p, e, echoes) })
+	a.send(e, echoes)
+	if b.Len() == 0 {
+		b.Release()
+		return
+	}
+	n := b.Len()
+	if err := a.device.Write(b); err != nil {
+		a.drops.Count(packet.DropSendFailed, n)
+	}
+}
+
+// leave takes one packet out of its tunnel. It is passed on only when its outer and inner sources and the encapsulation
+// are those of one binding (RFC 3024 §4.3.2). Keepalives go into echoes, answered.
+func (a *HomeAgent) leave(p *packet.Buf, e tunnel.Encapsulation, echoes *packet.Batch) packet.DropReason {
+	if r := tunnel.Open(p, e); r != packet.NotDropped {
+		return r
+	}
+	ip := packet.IPv4(p.Bytes())
+	route := a.table.Route(ip.Src())
+	if route == nil {
+		return packet.DropNoBinding
+	}
+	t := route.Admits(e, p.Peer)
+	if t == nil {
+		return packet.DropWrongTunnelPeer
+	}
+	if ip.Dst() == a.cfg.Address {
+		return a.leaveForAgent(p, t, echoes)
+	}
+	if !a.policy.allows(ip, ip.Dst(), 2) {
+		return packet.DropPolicy
+	}
+	return packet.NotDropped
+}
+
+// leaveForAgent takes one packet for the agent itself. Echo requests are answered here, into the tunnel that they came
+// from: the mobile node's keepalives (RFC 3519 §4.9). The rest is for the host, unless the policy is for gateways alone.
+func (a *HomeAgent) leaveForAgent(p *packet.Buf, t *homeagent.Tunnel, echoes *packet.Batch) packet.DropReason {
+	home, remote := packet.IPv4(p.Bytes()).Src(), p.Peer
+	if !tunnel.AnswerEcho(p, a.cfg.Address) {
+		if a.policy != nil {
+			return packet.DropPolicy
+		}
+		return packet.NotDropped
+	}
+	if t.HalfBound() {
+		a.post(func(now link.Instant) { a.machine.HandleKeepalive(now, home, remote) })
+	}
+	answer := packet.From(p.Bytes())
+	answer.Peer = remote
+	if r := (tunnel.Encapsulator{Encapsulation: t.Encapsulation}).Encapsulate(answer); r != packet.NotDropped {
+		answer.Release()
+		return r
+	}
+	echoes.Append(answer)
+	return packet.Delivered
+}

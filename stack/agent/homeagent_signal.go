@@ -1,0 +1,111 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"go.uber.org/zap"
+
+	"mipvpn/mipv4/homeagent"
+	"mipvpn/mipv4/tunnel"
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// post has a message handled by the machine, or counts it as dropped.
+func (a *HomeAgent) post(f func(link.Instant)) {
+	if !a.loop.post(f) {
+		a.drops.Count(packet.DropQueueFull, 1)
+	}
+}
+
+// handleRequest copies a registration request and has it handled.
+func (a *HomeAgent) handleRequest(p *packet.Buf) {
+	r := homeagent.Request{Source: p.Peer, Payload: append([]byte(nil), p.Bytes()...)}
+	a.post(func(now link.Instant) {
+		if err := a.machine.HandleRequest(now, r); err != nil {
+			a.report(now, r.Source, err)
+		}
+	})
+}
+
+// drain sends the machine's replies and logs its events.
+func (a *HomeAgent) drain() {
+	for t, ok := a.machine.PollTransmit(); ok; t, ok = a.machine.PollTransmit() {
+		if err := a.udp.Send(t.To, t.Payload); err != nil {
+			a.log.Warn("registration reply could not be sent", zap.Stringer("to", t.To), zap.Error(err))
+		}
+	}
+	for e, ok := a.machine.PollEvent(); ok; e, ok = a.machine.PollEvent() {
+		level := a.log.Info
+		if e.Kind == homeagent.Renewed {
+			level = a.log.Debug
+		}
+		level("binding "+e.Kind.String(), zap.Stringer("home_address", e.HomeAddress), zap.Stringer("care_of_address", e.CareOfAddress),
+			zap.Stringer("encapsulation", e.Tunnel.Encapsulation), zap.Stringer("remote", e.Tunnel.Remote), zap.Uint16("lifetime_s", e.Lifetime))
+	}
+}
+
+// report logs a request that was denied or dropped, at most one of a kind now and then.
+func (a *HomeAgent) report(now link.Instant, source netip.AddrPort, err error) {
+	kind, message := "malformed", "registration request dropped"
+	var denied *homeagent.Denied
+	switch {
+	case errors.As(err, &denied):
+		kind, message = fmt.Sprintf("denied %d", denied.Code), "registration denied"
+	case errors.Is(err, homeagent.ErrUntrustedSource):
+		kind, message = "untrusted", "registration request from an untrusted network dropped: a firewall lets it in (RFC 5265 §4.3)"
+	case errors.Is(err, homeagent.ErrRefusedSource):
+		kind = "refused"
+	case errors.Is(err, homeagent.ErrUnknownMobileNode):
+		kind = "unknown"
+	case errors.Is(err, homeagent.ErrRateLimited), errors.Is(err, homeagent.ErrNotAuthorized), errors.Is(err, homeagent.ErrForeignHome):
+		kind = "unauthorized"
+	}
+	suppressed, due := a.notices.due(kind, now.Boot)
+	if !due {
+		return
+	}
+	a.log.Warn(message, zap.Stringer("source", source), zap.Error(err), zap.Int("suppressed", suppressed))
+}
+
+// receiveICMP takes ICMP messages to the agent's address: errors from within its tunnels (RFC 2003 §4).
+func (a *HomeAgent) receiveICMP(b *packet.Batch) {
+	for _, p := range b.Bufs {
+		if e, ok := tunnel.ParseICMPError(p.Bytes(), a.cfg.Address, wire.Port); ok {
+			e.Inner = append(packet.IPv4(nil), e.Inner...)
+			a.post(func(now link.Instant) { a.handleTunnelError(now, e) })
+		}
+	}
+	b.Release()
+}
+
+// handleTunnelError learns the MTU of a tunnel and relays the error to the sender of the inner packet.
+func (a *HomeAgent) handleTunnelError(now link.Instant, e tunnel.TunnelError) {
+	mtu, known := 0, false
+	a.table.ByRemote(e.Encapsulation, e.Remote, func(t *homeagent.Tunnel) {
+		known = true
+		if e.Code == tunnel.CodeFragmentNeeded {
+			t.MTU.Learn(now.Boot, e.MTU)
+			mtu = t.MTU.Of(now.Boot, a.out[t.Encapsulation].mtu)
+		}
+	})
+	if !known || len(e.Inner) == 0 || !a.errors.allow(now.Boot) {
+		return
+	}
+	if answer := e.Answer(a.cfg.Address, mtu); answer != nil {
+		a.sendICMP(answer)
+	}
+}
+
+// sendICMP sends an ICMP message that stands in an IPv4 packet from the agent's address, and releases it. It goes by the
+// agent's flow: packets with an address of the host as their source cannot come out of the device.
+func (a *HomeAgent) sendICMP(p *packet.Buf) {
+	ip := packet.IPv4(p.Bytes())
+	if err := a.icmp.Send(netip.AddrPortFrom(ip.Dst(), 0), ip.Payload()); err != nil {
+		a.drops.Count(packet.DropSendFailed, 1)
+	}
+	p.Release()
+}
