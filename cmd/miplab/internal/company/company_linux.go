@@ -155,3 +155,6 @@ func (c *Company) Stop() error {
 
 // Up brings the client up.
 func (c *Company) Up(ctx context.Context) error { return c.client().Up(ctx) }
+
+// Status returns the client's state.
+func (c *Company) Status(ctx context.Context) (control.Status, error) { return c.client().Status(ctx) }
