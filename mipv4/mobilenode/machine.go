@@ -330,10 +330,11 @@ func (m *Machine) throughForeignAgent() bool { return m.cfg.ForeignAgent.IsValid
 // coLocated reports whether the care-of address is the path's own.
 func (m *Machine) coLocated() bool { return !m.throughForeignAgent() || m.cfg.CoLocated }
 
-// destination returns where requests are sent.
+// destination returns where requests are sent. A home agent that gives another address as its own goes on being asked
+// where it has answered: it may stand behind an address translator.
 func (m *Machine) destination() netip.AddrPort {
 	if m.throughForeignAgent() {
 		return netip.AddrPortFrom(m.cfg.ForeignAgent, wire.Port)
 	}
-	return netip.AddrPortFrom(m.homeAgent, wire.Port)
+	return netip.AddrPortFrom(m.cfg.HomeAgent, wire.Port)
 }

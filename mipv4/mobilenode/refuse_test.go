@@ -166,7 +166,7 @@ func TestUnknownHomeAgent(t *testing.T) {
 		t.Errorf("event %+v", e)
 	}
 	again := n.request()
-	if again.HomeAgent != other || again.To.Addr() != other {
+	if again.HomeAgent != other || again.To.Addr() != homeAgent {
 		t.Errorf("sent to %v for home agent %v", again.To, again.HomeAgent)
 	}
 	n.handle(0, n.answer(again, 0, nil))
@@ -185,7 +185,7 @@ func TestUnknownHomeAgent(t *testing.T) {
 		}
 	}
 
-	// When the other one does not answer, the next series goes to the configured one again.
+	// When nobody answers to that, the next series names the configured one again.
 	n = newNode(t, direct(t))
 	n.Register(at(0))
 	n.handle(0, n.answer(n.request(), wire.CodeUnknownHomeAgent, func(m *wire.RegistrationReply) { m.HomeAgent = other }))
