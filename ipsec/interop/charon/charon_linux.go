@@ -59,8 +59,8 @@ type Secret struct {
 type Options struct {
 	// Configuration is the folder with strongswan.conf and swanctl.conf.
 	Configuration string
-	// Extra is more of swanctl.conf, which is loaded after it; empty for none.
-	Extra string
+	// Extra is more of swanctl.conf, and ExtraDaemon more of strongswan.conf; what they set wins. Empty for none.
+	Extra, ExtraDaemon string
 	// Secrets are the pre-shared keys.
 	Secrets []Secret
 	// Dir is an empty folder for copies of the configuration, the control socket and the log.
@@ -145,7 +145,7 @@ func (o Options) write() error {
 			return err
 		}
 		if to == "strongswan.conf" {
-			text = append(text, logging...)
+			text = append(append(text, logging...), o.ExtraDaemon...)
 		}
 		if err := os.WriteFile(filepath.Join(o.Dir, to), text, 0o600); err != nil {
 			return err

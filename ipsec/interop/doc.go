@@ -1,0 +1,12 @@
+// Package interop holds the tests of ipsec against implementations that are not ours.
+//
+// Purpose: the IKE machine and the ESP SAs of this tree talk to strongSwan's charon in network namespaces: every pair of
+// algorithms, data both ways, rekeying from either side, liveness checks, DELETE, refusals. There is nothing here but
+// tests; ipsec/interop/charon starts the peer.
+//
+// Specification: RFC 7296, RFC 4303, RFC 3948 as charon 5.9 has them.
+//
+// Concurrency: none.
+//
+// Ownership: none. The tests need root (network namespaces) and the packages of charon.Packages, and skip without.
+package interop
