@@ -16,6 +16,7 @@ const (
 	childInstalled childState = iota // in use
 	childDeleting                    // our Delete payload is queued or sent
 	childDraining                    // rekeyed and deleted; its inbound half takes packets in flight for a while
+	childGone                        // forgotten
 )
 
 // child is one child SA pair. It belongs to the machine, so that a rekeying of the IKE SA need not move it.
@@ -121,6 +122,7 @@ func (m *Machine) removeChild(c *child, reason error) {
 	for i, o := range m.children {
 		if o == c {
 			m.children = append(m.children[:i:i], m.children[i+1:]...)
+			c.state = childGone
 			m.emit(ChildRemoved{ID: c.id, Inbound: c.in, Outbound: c.out, Reason: reason})
 			return
 		}

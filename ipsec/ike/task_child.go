@@ -144,12 +144,12 @@ func (t *childTask) response(now link.Instant, m *Machine, x *exchange, in *mess
 func (t *childTask) install(now link.Instant, m *Machine, c *child, keyI, keyR, lowest []byte) {
 	old := t.old
 	t.end(now, m, false)
-	if old == nil || !slices.Contains(m.children, old) || old.state == childDraining {
+	if old == nil {
 		m.install(now, c, keyI, keyR, true, nil)
 		return
 	}
-	if t.collision != nil && slices.Contains(m.children, t.collision.child) &&
-		bytes.Compare(lowest, t.collision.lowest) < 0 {
+	// The peer may have settled the collision and closed the old one long since.
+	if t.collision != nil && bytes.Compare(lowest, t.collision.lowest) < 0 {
 		// Ours has the lowest nonce: we made it, we close it. The peer closes the old one.
 		c.standby = true
 		m.install(now, c, keyI, keyR, true, old)
@@ -157,8 +157,10 @@ func (t *childTask) install(now link.Instant, m *Machine, c *child, keyI, keyR, 
 		return
 	}
 	m.install(now, c, keyI, keyR, true, old)
-	old.replacedBy = c
-	m.deleteChild(now, old, ErrReplaced)
+	if old.state == childInstalled {
+		old.replacedBy = c
+		m.deleteChild(now, old, ErrReplaced)
+	}
 }
 
 // accept checks a response and returns the child SA to be, the shared secret and the responder's nonce.
