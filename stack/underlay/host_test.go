@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -345,4 +346,59 @@ func TestInterfacesAndWatch(t *testing.T) {
 			return
 		}
 	}
+}
+
+// BenchmarkTCPThroughDevices sends a TCP stream from TUN to TUN, over flows without encryption.
+func BenchmarkTCPThroughDevices(b *testing.B) {
+	for _, spec := range []link.FlowSpec{{Protocol: packet.ProtocolUDP, Port: 4500}, {Protocol: packet.ProtocolIPIP}} {
+		b.Run(fmt.Sprint("protocol ", spec.Protocol), func(b *testing.B) {
+			p := newPair(b)
+			tunnel(b, p, spec)
+			data := make([]byte, 1<<20)
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			b.StopTimer()
+			client, done := startTCP(b, p, netip.AddrPortFrom(homeB, 7000))
+			b.StartTimer()
+			for range b.N {
+				if _, err := client.Write(data); err != nil {
+					b.Fatal(err)
+				}
+			}
+			client.Close()
+			if n := <-done; n != int64(b.N*len(data)) {
+				b.Fatalf("%d octets arrived of %d", n, b.N*len(data))
+			}
+		})
+	}
+}
+
+// startTCP connects A to B and counts what B receives.
+func startTCP(t testing.TB, p *pair, to netip.AddrPort) (client net.Conn, done chan int64) {
+	t.Helper()
+	var listener net.Listener
+	netnstest.Inside(t, p.nsB, func() (err error) {
+		listener, err = net.Listen("tcp4", to.String())
+		return err
+	})
+	done = make(chan int64, 1)
+	go func() {
+		defer listener.Close()
+		c, err := listener.Accept()
+		if err != nil {
+			done <- -1
+			return
+		}
+		defer c.Close()
+		n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{c}, make([]byte, 256<<10))
+		if err != nil {
+			n = -1
+		}
+		done <- n
+	}()
+	netnstest.Inside(t, p.nsA, func() (err error) {
+		client, err = dialTCP(to)
+		return err
+	})
+	return client, done
 }
