@@ -154,3 +154,17 @@ func TestResynchronizeKeepsLead(t *testing.T) {
 		t.Errorf("%v follows %v", id, sent.Identification)
 	}
 }
+
+// Even when the random bits repeat, the values do not.
+func TestIdentificationDoesNotRepeat(t *testing.T) {
+	s := association(t, HMACMD5)
+	zeros := bytes.NewReader(make([]byte, 12))
+	var last wire.Identification
+	for range 3 {
+		id := next(t, s, start, zeros).Identification
+		if id <= last {
+			t.Errorf("%v follows %v", id, last)
+		}
+		last = id
+	}
+}
