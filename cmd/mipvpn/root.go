@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, t terminal) int {
 	err := root.ExecuteContext(ctx)
 	code := exitCode(err)
 	if err != nil {
-		fmt.Fprintf(t.err, "mipvpn: %v\n", err)
+		fmt.Fprintf(t.err, "mipvpn: %s\n", printable(err.Error()))
 		if code == exitUsage {
 			fmt.Fprintln(t.err, "Run `mipvpn --help` or a command with --help for what is possible.")
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"mipvpn/client/control"
 )
@@ -27,7 +28,7 @@ func writeStatus(w io.Writer, s control.Status) error {
 	fmt.Fprintf(&b, "%s, mode %s (policy %s)\n", strings.ToUpper(string(s.State)), orNone(s.Mode), s.ModePolicy)
 	fmt.Fprintf(&b, "  where     %s\n", whereabouts(s))
 	fmt.Fprintf(&b, "  known by  %s\n", s.Proof.Reason)
-	fmt.Fprintf(&b, "  until     %s\n", until(s.Proof))
+	fmt.Fprintf(&b, "  until     %s\n", until(s))
 	if s.HomeAddress.IsValid() {
 		fmt.Fprintf(&b, "  address   %v%s\n", s.HomeAddress, on(s.Device))
 	}
@@ -67,8 +68,7 @@ func writeStatus(w io.Writer, s control.Status) error {
 	if s.Exposure > 0 {
 		fmt.Fprintf(&b, "plaintext has passed on proofs up to %.1f s old\n", float64(s.Exposure)/1000)
 	}
-	_, err := w.Write(b.Bytes())
-	return err
+	return plain(w, b.String())
 }
 
 func whereabouts(s control.Status) string {
@@ -93,7 +93,11 @@ func whereabouts(s control.Status) string {
 	return where
 }
 
-func until(p control.Proof) string {
+func until(s control.Status) string {
+	p := s.Proof
+	if s.State == control.StateDown {
+		return "`mipvpn up`"
+	}
 	if p.Age != nil && p.ExpiresIn != nil {
 		return fmt.Sprintf("proof %.0f s old, plaintext stops in %.0f s unless it is renewed", *p.Age, *p.ExpiresIn)
 	}
@@ -118,8 +122,7 @@ func writeDetection(w io.Writer, d control.Detection) error {
 		fmt.Fprintf(&b, "  i-HA      %s\n", registration(i.Internal, true))
 		fmt.Fprintf(&b, "  x-HA      %s\n", registration(i.External, false))
 	}
-	_, err := w.Write(b.Bytes())
-	return err
+	return plain(w, b.String())
 }
 
 func registration(r control.Registration, internal bool) string {
@@ -154,8 +157,28 @@ func writeEvent(w io.Writer, e control.Event) error {
 	if e.Handoff != nil {
 		s += fmt.Sprintf(" (%s -> %s, %.0f ms without)", orNone(e.Handoff.From), orNone(e.Handoff.To), e.Handoff.Outage)
 	}
-	_, err := fmt.Fprintln(w, s)
+	return plain(w, strings.ReplaceAll(s, "\n", " ")+"\n")
+}
+
+// plain writes text without trailing spaces and without anything that could command a terminal: some of it comes from
+// others. Lines within a value have been broken by whoever wrote it and stay.
+func plain(w io.Writer, text string) error {
+	lines := strings.Split(printable(text), "\n")
+	for i, l := range lines {
+		lines[i] = strings.TrimRight(l, " ")
+	}
+	_, err := io.WriteString(w, strings.Join(lines, "\n"))
 	return err
+}
+
+// printable replaces everything in text that is not a printable character or a line break.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) && r != unicode.ReplacementChar {
+			return r
+		}
+		return '?'
+	}, text)
 }
 
 func to(l control.Layer) string {
