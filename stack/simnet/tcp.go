@@ -292,6 +292,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 		}
 		if err == nil {
 			k := min(len(p)-written, streamBuffer-len(s.buf))
+			s.begin()
 			s.buf = append(s.buf, p[written:written+k]...)
 			written += k
 			s.push()
@@ -337,6 +338,7 @@ func (s *Stream) closeWrite() error {
 	if s.closing {
 		return nil
 	}
+	s.begin()
 	s.closing = true
 	if s.state != dead {
 		s.push()

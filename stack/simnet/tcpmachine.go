@@ -167,9 +167,6 @@ func (s *Stream) push() {
 		} else if !s.timing {
 			s.timedSeq, s.timedAt, s.timing = s.nxt+seg.length(), s.host.net.now(), true
 		}
-		if off == 0 && s.timer == nil {
-			s.progress = s.host.net.now()
-		}
 		s.nxt += seg.length()
 		if before(s.max, s.nxt) {
 			s.max = s.nxt
@@ -178,6 +175,13 @@ func (s *Stream) push() {
 	}
 	if s.timer == nil && (s.nxt != s.una || len(s.buf) > 0) {
 		s.restart()
+	}
+}
+
+// begin notes that sending starts anew when nothing was under way, so that the time to give up counts from now.
+func (s *Stream) begin() {
+	if s.max == s.una && len(s.buf) == 0 {
+		s.progress = s.host.net.now()
 	}
 }
 
