@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike/message"
@@ -254,10 +255,16 @@ func (t *childTask) refused(now link.Instant, m *Machine, x *exchange, n message
 	failed := ChildFailed{Err: err}
 	if t.old != nil {
 		failed.Replaces = t.old.id
+		if t.old.rekeyAt != 0 {
+			t.old.rekeyAt += refusedPause // the peer's mind will not change soon
+		}
 	}
 	m.emit(failed)
 	return nil
 }
+
+// refusedPause is added to the time until a refused rekeying is tried again.
+const refusedPause = 30 * time.Second
 
 // notFound handles CHILD_SA_NOT_FOUND: after a collision, or when the peer has closed the child SA meanwhile, there is
 // nothing to do; else the peer has lost it, so that it is made anew (§2.25).

@@ -146,6 +146,7 @@ func (t *ikeRekeyTask) refused(now link.Instant, m *Machine, x *exchange, n mess
 	if n.Message == message.TemporaryFailure {
 		return m.noteBusy(now, x.sa)
 	}
+	x.sa.rekeyAt += refusedPause
 	return notifyError(x.kind, n)
 }
 
