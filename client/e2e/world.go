@@ -209,3 +209,6 @@ func (w *World) Until(d time.Duration, f func(control.Status) bool) (control.Sta
 func (w *World) UntilMode(d time.Duration, mode string) (control.Status, error) {
 	return w.Until(d, func(s control.Status) bool { return s.State == control.StateConnected && s.Mode == mode })
 }
+
+// addressPair returns two IPv4 addresses as they stand in a header.
+func addressPair(src, dst netip.Addr) []byte { return append(src.AsSlice(), dst.AsSlice()...) }
