@@ -157,7 +157,7 @@ func (u *underlay) Open(spec link.FlowSpec, recv link.Receiver) (link.Flow, erro
 			spec.Remote = netip.AddrPortFrom(spec.Remote.Addr(), 0)
 		}
 	}
-	f := &flow{link: u, endpoint: endpoint{
+	f := &flow{link: u, ttl: spec.TTL, endpoint: endpoint{
 		host: u.host, protocol: spec.Protocol, local: netip.AddrPortFrom(u.addr, spec.Port), nic: u.nic, remote: spec.Remote,
 		end: func() {},
 	}}
@@ -177,6 +177,7 @@ func (u *underlay) Open(spec link.FlowSpec, recv link.Receiver) (link.Flow, erro
 
 // flow implements link.Flow.
 type flow struct {
+	ttl uint8 // 0: the usual one
 	endpoint
 	link *underlay
 }
@@ -233,7 +234,7 @@ func (f *flow) send(to netip.AddrPort, tos uint8, payload []byte, plaintext bool
 	if f.protocol == packet.ProtocolUDP {
 		payload = udpSegment(netip.AddrPortFrom(src, f.local.Port()), to, payload)
 	}
-	pkt := f.host.build(packet.IPv4Fields{TOS: tos, Protocol: f.protocol, Src: src, Dst: to.Addr()}, payload)
+	pkt := f.host.build(packet.IPv4Fields{TOS: tos, TTL: f.ttl, Protocol: f.protocol, Src: src, Dst: to.Addr()}, payload)
 	if err := f.host.output(pkt, f.nic, true, plaintext); err != nil {
 		return fail(err)
 	}
