@@ -1,13 +1,14 @@
 package company
 
 import (
+	"bytes"
 	"crypto/rand"
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
-	"strings"
 	"text/template"
 )
 
@@ -19,6 +20,8 @@ type Options struct {
 	Period string
 	// ForceUDPEncapsulation puts ESP into UDP without a NAT.
 	ForceUDPEncapsulation bool
+	// Interfaces are those that the client uses; eth0 and eth1 if empty.
+	Interfaces []string
 	// StrongSwan makes charon the VPN gateway instead of mipagent.
 	StrongSwan bool
 }
@@ -27,11 +30,25 @@ type Options struct {
 const (
 	ClientConfig = "mipvpn.toml"
 	Socket       = "mipvpn.sock"
-	gatewayPSK   = "gateway.psk"
+)
+
+// IKE identities of the two ends of the VPN, and the SPIs of the mobility security associations, as in the templates.
+const (
+	LaptopIdentity  = "laptop@corp.example"
+	GatewayIdentity = "gateway.corp.example"
+	InternalSPI     = 1001
+	ExternalSPI     = 2001
+)
+
+// Names of the files of keys: of the mobility security associations with i-HA and x-HA, and the pre-shared key.
+const (
+	InternalKey = "internal.key"
+	ExternalKey = "external.key"
+	GatewayPSK  = "gateway.psk"
 )
 
 // secrets are the files of keys, shared by the two ends of each association.
-var secrets = []string{"internal.key", "external.key", gatewayPSK}
+var secrets = []string{InternalKey, ExternalKey, GatewayPSK}
 
 // secretLen is the length of keys in octets.
 const secretLen = 32
@@ -39,30 +56,55 @@ const secretLen = 32
 //go:embed templates
 var templates embed.FS
 
-// WriteFiles writes fresh keys and the configuration files into the directory.
-func WriteFiles(dir string, o Options) error {
+// Secrets makes fresh keys, by file name.
+func Secrets() (map[string][]byte, error) {
+	all := map[string][]byte{}
 	for _, name := range secrets {
 		key := make([]byte, secretLen)
 		if _, err := rand.Read(key); err != nil {
-			return fmt.Errorf("company: %w", err)
+			return nil, fmt.Errorf("company: %w", err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(hex.EncodeToString(key)+"\n"), 0o600); err != nil {
-			return fmt.Errorf("company: %w", err)
-		}
+		all[name] = []byte(hex.EncodeToString(key) + "\n")
 	}
-	all, err := template.ParseFS(templates, "templates/*")
+	return all, nil
+}
+
+// Files renders the configuration files, by name, for a company whose directory is dir.
+func Files(dir string, o Options) (map[string][]byte, error) {
+	if len(o.Interfaces) == 0 {
+		o.Interfaces = []string{"eth0", "eth1"}
+	}
+	parsed, err := template.ParseFS(templates, "templates/*")
 	if err != nil {
-		return fmt.Errorf("company: %w", err)
+		return nil, fmt.Errorf("company: %w", err)
 	}
-	for _, t := range all.Templates() {
-		var out strings.Builder
+	all := map[string][]byte{}
+	for _, t := range parsed.Templates() {
+		var out bytes.Buffer
 		if err := t.Execute(&out, struct {
 			Options
 			Dir string
 		}{o, dir}); err != nil {
-			return fmt.Errorf("company: %w", err)
+			return nil, fmt.Errorf("company: %w", err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, t.Name()), []byte(out.String()), 0o600); err != nil {
+		all[t.Name()] = out.Bytes()
+	}
+	return all, nil
+}
+
+// WriteFiles writes fresh keys and the configuration files into the directory.
+func WriteFiles(dir string, o Options) error {
+	keys, err := Secrets()
+	if err != nil {
+		return err
+	}
+	all, err := Files(dir, o)
+	if err != nil {
+		return err
+	}
+	maps.Copy(all, keys)
+	for name, content := range all {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			return fmt.Errorf("company: %w", err)
 		}
 	}

@@ -10,12 +10,6 @@ import (
 	"mipvpn/ipsec/interop/charon"
 )
 
-// Identities of the two ends of the VPN, as in the templates.
-const (
-	laptopIdentity  = "laptop@corp.example"
-	gatewayIdentity = "gateway.corp.example"
-)
-
 // strongSwanFolder finds the folder with strongSwan's configuration, configs/strongswan: below the parent of the folder
 // of this program, or below the present one.
 func strongSwanFolder() (string, error) {
@@ -38,7 +32,7 @@ func startStrongSwan(s *space.Space, dir string) (*charon.Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := os.ReadFile(filepath.Join(dir, gatewayPSK))
+	data, err := os.ReadFile(filepath.Join(dir, GatewayPSK))
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +50,6 @@ func startStrongSwan(s *space.Space, dir string) (*charon.Daemon, error) {
 	}
 	return charon.Start(charon.Options{
 		Configuration: folder, Dir: own, Launch: s.Start,
-		Secrets: []charon.Secret{{Name: "laptop", Owners: []string{laptopIdentity, gatewayIdentity}, Key: psk}},
+		Secrets: []charon.Secret{{Name: "laptop", Owners: []string{LaptopIdentity, GatewayIdentity}, Key: psk}},
 	})
 }
