@@ -92,6 +92,7 @@ func (m *Machine) internalEvidence(now link.Instant, e evidence) error {
 	if err := m.mine(e, m.config.InternalHomeAgent); err != nil {
 		return err
 	}
+	m.probing = false
 	err := m.weigh(now, e)
 	m.internal.RoundTrip, m.internal.TrustedNetwork = e.receivedAt-e.sentAt, e.trustedNetwork
 	if err != nil {
@@ -100,7 +101,6 @@ func (m *Machine) internalEvidence(now link.Instant, e evidence) error {
 		return err
 	}
 	m.internal.answered(now.Boot, "proof of inside")
-	m.probing = false
 	if e.sentAt <= m.proof.sentAt && !m.proof.IsZero() {
 		return nil // an older request's reply, overtaken: what it proves is known
 	}
