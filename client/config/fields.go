@@ -103,9 +103,9 @@ var fields = slices.Concat(
 
 		{key: "control.socket", valid: vPath, standard: `"` + DefaultSocket + `"`, about: "unix socket of the daemon",
 			set: text(100, nil, func(c *Config) *string { return &c.Control.Socket })},
-		{key: "control.users", valid: vNames, standard: "[]", about: "users, by name or number, who may control the daemon besides root",
+		{key: "control.users", valid: vAccounts, standard: "[]", about: "users, by name or number, who may control the daemon besides root",
 			set: names(func(c *Config) *[]string { return &c.Control.Users })},
-		{key: "control.groups", valid: vNames, standard: "[]", about: "likewise primary groups",
+		{key: "control.groups", valid: vAccounts, standard: "[]", about: "likewise primary groups",
 			set: names(func(c *Config) *[]string { return &c.Control.Groups })},
 
 		{key: "log.level", valid: vOneOf(logLevels), standard: `"info"`, about: "least level of what is logged",

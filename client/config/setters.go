@@ -19,6 +19,7 @@ const (
 	vPath     = "a path in quotes"
 	vIdentity = `an IPv4 address, a mail address or a domain name in quotes, such as "laptop1@example.com"`
 	vPrefixes = `a list of IPv4 prefixes such as ["10.0.0.0/8"]`
+	vAccounts = `a list of names or numbers such as ["alice", "1000"]`
 	vNames    = `a list of names such as ["eth0", "wlan0"]`
 )
 
