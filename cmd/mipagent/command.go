@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// defaultConfig is where the configuration is looked for.
+const defaultConfig = "/etc/mipvpn/mipagent.toml"
+
+// failure is an error of a command that was used rightly.
+type failure struct{ err error }
+
+func (f failure) Error() string { return f.err.Error() }
+
+func (f failure) Unwrap() error { return f.err }
+
+// execute runs the command line and returns the exit code.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newCommand(stderr)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintf(stderr, "mipagent: %v\n", err)
+	var f failure
+	if errors.As(err, &f) {
+		return exitFailed
+	}
+	fmt.Fprintln(stderr, "Run `mipagent --help` for what is possible.")
+	return exitUsage
+}
+
+func newCommand(stderr io.Writer) *cobra.Command {
+	var file string
+	run := func(cmd *cobra.Command, _ []string) error {
+		cfg, err := loadConfig(file)
+		if err != nil {
+			return failure{err}
+		}
+		log, err := newLog(cfg.Log, stderr)
+		if err != nil {
+			return failure{err}
+		}
+		defer func() { _ = log.Sync() }()
+		if err := runRoles(cmd.Context(), cfg, kernelHost, log); err != nil {
+			return failure{err}
+		}
+		return nil
+	}
+	root := &cobra.Command{
+		Use:   "mipagent",
+		Short: "Home agent, foreign agent and VPN gateway for Mobile IPv4 VPNs",
+		Long: "mipagent runs the roles that its configuration file has tables for: [home_agent.internal], [home_agent.external],\n" +
+			"[foreign_agent] and [gateway]. It logs to standard error and ends on SIGTERM or SIGINT. It needs the rights to make\n" +
+			"TUN devices, raw sockets and routes (root, or CAP_NET_ADMIN and CAP_NET_RAW).",
+		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs, RunE: run,
+	}
+	root.Flags().StringVar(&file, "config", defaultConfig, "configuration file")
+	runCommand := &cobra.Command{Use: "run", Short: "Run the roles that the configuration names", Args: cobra.NoArgs, RunE: run}
+	runCommand.Flags().StringVar(&file, "config", defaultConfig, "configuration file")
+	root.AddCommand(runCommand, &cobra.Command{
+		Use: "check FILE", Short: "Check a configuration file and the keys that it names", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := loadConfig(args[0])
+			if err != nil {
+				return failure{err}
+			}
+			for _, r := range cfg.roles() {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: [%s] is right\n", args[0], r.name)
+			}
+			return nil
+		},
+	}, &cobra.Command{
+		Use: "version", Short: "Show the version", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			version := "(devel)"
+			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+				version = info.Main.Version
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "mipagent %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return nil
+		},
+	})
+	return root
+}

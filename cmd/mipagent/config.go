@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// schema is the version of the file's format that this program reads.
+const schema = 1
+
+// maxConfig is the greatest length of a configuration file in octets.
+const maxConfig = 1 << 20
+
+// errConfig is wrapped by every error about a configuration file.
+var errConfig = errors.New("configuration")
+
+// configuration is the file: one table for each role.
+type configuration struct {
+	Schema    int `toml:"schema"`
+	HomeAgent struct {
+		Internal *homeAgentTable `toml:"internal"`
+		External *homeAgentTable `toml:"external"`
+	} `toml:"home_agent"`
+	ForeignAgent *foreignAgentTable `toml:"foreign_agent"`
+	Gateway      *gatewayTable      `toml:"gateway"`
+	Log          logTable           `toml:"log"`
+
+	dir      string // relative paths are relative to this
+	prepared []role
+}
+
+type logTable struct {
+	Level  string `toml:"level"`
+	Format string `toml:"format"`
+}
+
+// association is the part of a table that is a mobility security association.
+type association struct {
+	SPI       uint32 `toml:"spi"`
+	Algorithm string `toml:"algorithm"`
+	KeyFile   string `toml:"key_file"`
+}
+
+type homeAgentTable struct {
+	Address               netip.Addr        `toml:"address"`
+	HomeNetworks          []netip.Prefix    `toml:"home_networks"`
+	TrustedNetworks       []netip.Prefix    `toml:"trusted_networks"`
+	RefusedNetworks       []netip.Prefix    `toml:"refused_networks"`
+	PermittedGateways     []netip.Addr      `toml:"permitted_gateways"`
+	Device                string            `toml:"device"`
+	MaxLifetime           duration          `toml:"max_lifetime"`
+	TimestampTolerance    duration          `toml:"timestamp_tolerance"`
+	SimultaneousBindings  int               `toml:"simultaneous_bindings"`
+	MaxBindings           int               `toml:"max_bindings"`
+	RequireReverseTunnel  bool              `toml:"require_reverse_tunnel"`
+	UDPTunnel             *bool             `toml:"udp_tunnel"`
+	ForcedUDPTunnel       *bool             `toml:"forced_udp_tunnel"`
+	KeepAlive             duration          `toml:"keepalive"`
+	AllowRelayedCoLocated bool              `toml:"allow_relayed_co_located"`
+	MobileNodes           []mobileNodeTable `toml:"mobile_node"`
+	ForeignAgents         []peerTable       `toml:"foreign_agent"`
+}
+
+type mobileNodeTable struct {
+	HomeAddress netip.Addr `toml:"home_address"`
+	association
+}
+
+type peerTable struct {
+	Address netip.Addr `toml:"address"`
+	association
+}
+
+type foreignAgentTable struct {
+	Interface             string         `toml:"interface"`
+	Address               netip.Addr     `toml:"address"`
+	CareOfAddress         netip.Addr     `toml:"care_of_address"`
+	MaxLifetime           duration       `toml:"max_lifetime"`
+	MaxVisitors           int            `toml:"max_visitors"`
+	RegistrationRequired  bool           `toml:"registration_required"`
+	EncapsulatingDelivery *bool          `toml:"encapsulating_delivery"`
+	Advertise             *bool          `toml:"advertise"`
+	Interval              duration       `toml:"interval"`
+	AdvertisementLifetime duration       `toml:"advertisement_lifetime"`
+	PermittedHomeAgents   []netip.Prefix `toml:"permitted_home_agents"`
+	HomeAgents            []peerTable    `toml:"home_agent"`
+	MobileNodes           []peerTable    `toml:"mobile_node"`
+}
+
+// duration is a Go duration string, such as "30m".
+type duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil || v < 0 {
+		return fmt.Errorf("found %q, valid is a duration such as \"30s\" or \"5m\"", text)
+	}
+	*d = duration(v)
+	return nil
+}
+
+// loadConfig reads the file, and the keys that it names, and checks both. Errors wrap errConfig and name file and line, or
+// file and table.
+func loadConfig(path string) (*configuration, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errConfig, err)
+	}
+	c, err := parseConfig(path, data)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.prepare(); err != nil {
+		return nil, fmt.Errorf("%w: %s%w", errConfig, placeOf(path, data, err), err)
+	}
+	return c, nil
+}
+
+// parseConfig decodes the file strictly.
+func parseConfig(path string, data []byte) (*configuration, error) {
+	if len(data) > maxConfig {
+		return nil, fmt.Errorf("%w: %s has %d octets, at most %d are read", errConfig, path, len(data), maxConfig)
+	}
+	c := &configuration{dir: filepath.Dir(path)}
+	d := toml.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(c); err != nil {
+		return nil, fmt.Errorf("%w: %s", errConfig, describe(path, err))
+	}
+	if c.Schema != schema {
+		return nil, fmt.Errorf("%w: %s: schema = %d was found, this program reads schema = %d, which must be the file's first key", errConfig, path, c.Schema, schema)
+	}
+	return c, nil
+}
+
+// describe puts what the decoder says into lines of "file:line: message".
+func describe(path string, err error) string {
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) {
+		var lines []string
+		for i := range strict.Errors {
+			e := &strict.Errors[i]
+			line, _ := e.Position()
+			lines = append(lines, fmt.Sprintf("%s:%d: unknown key %s (the files in configs show all that are known)", path, line, strings.Join(e.Key(), ".")))
+		}
+		return strings.Join(lines, "\n")
+	}
+	var decode *toml.DecodeError
+	if errors.As(err, &decode) {
+		line, _ := decode.Position()
+		key := ""
+		if k := decode.Key(); len(k) > 0 {
+			key = strings.Join(k, ".") + ": "
+		}
+		return fmt.Sprintf("%s:%d: %s%s", path, line, key, strings.TrimPrefix(decode.Error(), "toml: "))
+	}
+	return fmt.Sprintf("%s: %s", path, err)
+}
+
+// tableError says which table an error is about.
+type tableError struct {
+	table string
+	err   error
+}
+
+func (e *tableError) Error() string { return fmt.Sprintf("[%s]: %v", e.table, e.err) }
+
+func (e *tableError) Unwrap() error { return e.err }
+
+// placeOf returns "file:line: " for the table that an error is about, "file: " where that is not known.
+func placeOf(path string, data []byte, err error) string {
+	var t *tableError
+	if errors.As(err, &t) {
+		for i, line := range bytes.Split(data, []byte("\n")) {
+			line = bytes.TrimSpace(line)
+			if bytes.HasPrefix(line, []byte("["+t.table+"]")) {
+				return fmt.Sprintf("%s:%d: ", path, i+1)
+			}
+		}
+	}
+	return path + ": "
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mipvpn/ipsec/gateway"
+	"mipvpn/ipsec/ike"
+	"mipvpn/ipsec/ike/message"
+	"mipvpn/stack/agent"
+	"mipvpn/tun/link"
+)
+
+type gatewayTable struct {
+	Address  netip.Addr         `toml:"address"`
+	Identity string             `toml:"identity"`
+	Pool     netip.Prefix       `toml:"pool"`
+	Networks []netip.Prefix     `toml:"networks"`
+	DNS      []netip.Addr       `toml:"dns"`
+	Device   string             `toml:"device"`
+	Liveness duration           `toml:"liveness"`
+	IKELife  duration           `toml:"ike_lifetime"`
+	Child    duration           `toml:"child_lifetime"`
+	Peers    []gatewayPeerTable `toml:"peer"`
+}
+
+type gatewayPeerTable struct {
+	Identity string     `toml:"identity"`
+	PSKFile  string     `toml:"psk_file"`
+	Address  netip.Addr `toml:"address"`
+}
+
+// gateway prepares the role of the table [gateway].
+func (c *configuration) gateway() (func(link.Host, *zap.Logger) (running, error), error) {
+	t := c.Gateway
+	if !t.Address.Is4() {
+		return nil, fmt.Errorf("address %v: expected the gateway's outer IPv4 address", t.Address)
+	}
+	identity, err := message.NewIdentity(t.Identity)
+	if err != nil {
+		return nil, err
+	}
+	if len(t.Peers) == 0 {
+		return nil, errors.New("no peer is configured")
+	}
+	cfg := agent.GatewayConfig{
+		Config: gateway.Config{
+			IKE: ike.Config{
+				LocalID: identity, Liveness: time.Duration(t.Liveness),
+				Lifetimes: ike.Lifetimes{IKE: time.Duration(t.IKELife), Child: time.Duration(t.Child)},
+			},
+			Pool: t.Pool, DNS: t.DNS, Networks: t.Networks,
+		},
+		Address: t.Address, Device: orDefault(t.Device, "mipgw0"),
+	}
+	for _, p := range t.Peers {
+		id, err := message.NewIdentity(p.Identity)
+		if err != nil {
+			return nil, fmt.Errorf("peer: %w", err)
+		}
+		psk, err := c.presharedKey(p.PSKFile)
+		if err != nil {
+			return nil, fmt.Errorf("peer %s: psk_file: %w", p.Identity, err)
+		}
+		cfg.Peers = append(cfg.Peers, gateway.Peer{Identity: id, PSK: psk, Address: p.Address})
+	}
+	if _, err := gateway.New(cfg.Config, rand.Reader); err != nil {
+		return nil, err
+	}
+	return func(h link.Host, log *zap.Logger) (running, error) { return agent.StartGateway(h, cfg, log) }, nil
+}
+
+// presharedKey reads a pre-shared key: the file's octets without a last line break, or 0x and hexadecimal digits.
+func (c *configuration) presharedKey(path string) ([]byte, error) {
+	key, err := c.readSecret(path)
+	if err != nil {
+		return nil, err
+	}
+	key = bytes.TrimSuffix(bytes.TrimSuffix(key, []byte("\n")), []byte("\r"))
+	if digits, ok := bytes.CutPrefix(key, []byte("0x")); ok {
+		raw := make([]byte, hex.DecodedLen(len(digits)))
+		_, err := hex.Decode(raw, digits)
+		clear(key)
+		if err != nil {
+			return nil, errors.New("expected an even number of hexadecimal digits behind 0x")
+		}
+		key = raw
+	}
+	if len(key) == 0 {
+		return nil, errors.New("the key is empty")
+	}
+	return key, nil
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/foreignagent"
+	"mipvpn/mipv4/homeagent"
+	"mipvpn/stack/agent"
+	"mipvpn/tun/link"
+)
+
+// running is an agent that has been started.
+type running interface {
+	// Done is closed when the agent has failed; Err says why.
+	Done() <-chan struct{}
+	Err() error
+	Close() error
+}
+
+// role is one table of the configuration, ready to be started.
+type role struct {
+	name  string
+	start func(link.Host, *zap.Logger) (running, error)
+}
+
+// hostMaker makes the host for the role with that place among roles; done gives it back.
+type hostMaker func(place int) (host link.Host, done func() error, err error)
+
+// roles returns what the configuration names, in the order in which it is started.
+func (c *configuration) roles() []role { return c.prepared }
+
+// prepare makes the roles of the tables and checks them as far as that can be done without a host.
+func (c *configuration) prepare() error {
+	for _, t := range []struct {
+		name  string
+		there bool
+		make  func() (func(link.Host, *zap.Logger) (running, error), error)
+	}{
+		{"home_agent.internal", c.HomeAgent.Internal != nil, func() (func(link.Host, *zap.Logger) (running, error), error) {
+			return c.homeAgent(c.HomeAgent.Internal, true)
+		}},
+		{"home_agent.external", c.HomeAgent.External != nil, func() (func(link.Host, *zap.Logger) (running, error), error) {
+			return c.homeAgent(c.HomeAgent.External, false)
+		}},
+		{"foreign_agent", c.ForeignAgent != nil, c.foreignAgent},
+		{"gateway", c.Gateway != nil, c.gateway},
+	} {
+		if !t.there {
+			continue
+		}
+		start, err := t.make()
+		if err != nil {
+			return &tableError{t.name, err}
+		}
+		c.prepared = append(c.prepared, role{t.name, start})
+	}
+	if len(c.prepared) == 0 {
+		return errors.New("no role is configured: valid are the tables [home_agent.internal], [home_agent.external], [foreign_agent] and [gateway]")
+	}
+	if i, e := c.HomeAgent.Internal, c.HomeAgent.External; i != nil && e != nil && i.Address == e.Address {
+		return &tableError{"home_agent.external", fmt.Errorf("both home agents have the address %v: they must differ (RFC 5265 §3.5)", e.Address)}
+	}
+	return nil
+}
+
+func (c *configuration) homeAgent(t *homeAgentTable, internal bool) (func(link.Host, *zap.Logger) (running, error), error) {
+	device := "mipxha0"
+	if internal {
+		device = "mipha0"
+	}
+	cfg := agent.HomeAgentConfig{
+		Config: homeagent.Config{
+			Address: t.Address, HomeNetworks: t.HomeNetworks, Internal: internal,
+			TrustedNetworks: t.TrustedNetworks, RefusedNetworks: t.RefusedNetworks,
+			MaxLifetime: time.Duration(t.MaxLifetime), Tolerance: time.Duration(t.TimestampTolerance),
+			SimultaneousBindings: t.SimultaneousBindings, MaxBindings: t.MaxBindings,
+			RequireReverseTunnel: t.RequireReverseTunnel,
+			NoUDPTunnel:          isFalse(t.UDPTunnel), NoForcedUDPTunnel: isFalse(t.ForcedUDPTunnel),
+			KeepAlive: time.Duration(t.KeepAlive), AllowRelayedCoLocated: t.AllowRelayedCoLocated,
+		},
+		Device: orDefault(t.Device, device), PermittedGateways: t.PermittedGateways,
+	}
+	if internal && len(t.TrustedNetworks) == 0 {
+		return nil, errors.New("trusted_networks is missing: without it every registration request would be dropped (RFC 5265 §4.3)")
+	}
+	if len(t.MobileNodes) == 0 {
+		return nil, errors.New("no mobile_node is configured")
+	}
+	for _, n := range t.MobileNodes {
+		a, err := c.security(n.association)
+		if err != nil {
+			return nil, fmt.Errorf("mobile_node %v: %w", n.HomeAddress, err)
+		}
+		i := slices.IndexFunc(cfg.MobileNodes, func(m homeagent.MobileNode) bool { return m.HomeAddress == n.HomeAddress })
+		if i < 0 {
+			cfg.MobileNodes = append(cfg.MobileNodes, homeagent.MobileNode{HomeAddress: n.HomeAddress, Associations: []*auth.SecurityAssociation{a}})
+		} else {
+			cfg.MobileNodes[i].Associations = append(cfg.MobileNodes[i].Associations, a)
+		}
+		if internal && !a.Strong() {
+			return nil, fmt.Errorf("mobile_node %v: %v is too weak for an internal home agent: expected 128 bits or more and no keyed MD5 (RFC 5265 §6.1)", n.HomeAddress, a)
+		}
+	}
+	for _, f := range t.ForeignAgents {
+		a, err := c.security(f.association)
+		if err != nil {
+			return nil, fmt.Errorf("foreign_agent %v: %w", f.Address, err)
+		}
+		cfg.ForeignAgents = append(cfg.ForeignAgents, homeagent.ForeignAgent{Address: f.Address, Association: a})
+	}
+	if _, err := homeagent.New(cfg.Config); err != nil {
+		return nil, err
+	}
+	return func(h link.Host, log *zap.Logger) (running, error) { return agent.StartHomeAgent(h, cfg, log) }, nil
+}
+
+func (c *configuration) foreignAgent() (func(link.Host, *zap.Logger) (running, error), error) {
+	t := c.ForeignAgent
+	cfg := agent.ForeignAgentConfig{
+		Interface: t.Interface,
+		Config: foreignagent.Config{
+			Address: t.Address, CareOfAddress: t.CareOfAddress, PermittedHomeAgents: t.PermittedHomeAgents,
+			MaxLifetime: time.Duration(t.MaxLifetime), MaxVisitors: t.MaxVisitors,
+			NoEncapsulatingDelivery: isFalse(t.EncapsulatingDelivery), RegistrationRequired: t.RegistrationRequired,
+			Interval: time.Duration(t.Interval), AdvertisementLifetime: time.Duration(t.AdvertisementLifetime),
+		},
+	}
+	if t.Interface == "" {
+		return nil, errors.New("interface is missing: the name of the interface that mobile nodes visit")
+	}
+	if isFalse(t.Advertise) {
+		cfg.Interval = -1
+	}
+	var err error
+	if cfg.HomeAgents, err = c.peers("home_agent", t.HomeAgents); err != nil {
+		return nil, err
+	}
+	if cfg.MobileNodes, err = c.peers("mobile_node", t.MobileNodes); err != nil {
+		return nil, err
+	}
+	check := cfg.Config
+	if !check.Address.IsValid() {
+		check.Address = netip.AddrFrom4([4]byte{192, 0, 2, 1}) // the interface's will do
+	}
+	if _, err := foreignagent.New(check, link.Instant{}, nil); err != nil {
+		return nil, err
+	}
+	return func(h link.Host, log *zap.Logger) (running, error) { return agent.StartForeignAgent(h, cfg, log) }, nil
+}
+
+func (c *configuration) peers(name string, tables []peerTable) ([]foreignagent.Peer, error) {
+	var peers []foreignagent.Peer
+	for _, t := range tables {
+		a, err := c.security(t.association)
+		if err != nil {
+			return nil, fmt.Errorf("%s %v: %w", name, t.Address, err)
+		}
+		peers = append(peers, foreignagent.Peer{Address: t.Address, Association: a})
+	}
+	return peers, nil
+}
+
+func isFalse(b *bool) bool { return b != nil && !*b }
+
+// runRoles starts the roles and runs them until ctx ends or one fails.
+func runRoles(ctx context.Context, c *configuration, makeHost hostMaker, log *zap.Logger) (err error) {
+	ended := make(chan error, len(c.roles()))
+	for i, r := range c.roles() {
+		host, done, e := makeHost(i)
+		if e != nil {
+			return fmt.Errorf("[%s]: %w", r.name, e)
+		}
+		defer func() { err = errors.Join(err, done()) }()
+		a, e := r.start(host, log.Named(r.name))
+		if e != nil {
+			return fmt.Errorf("[%s]: %w", r.name, e)
+		}
+		defer func() { err = errors.Join(err, a.Close()) }()
+		go func() {
+			select {
+			case <-a.Done():
+				ended <- fmt.Errorf("[%s]: %w", r.name, a.Err())
+			case <-ctx.Done():
+			}
+		}()
+	}
+	select {
+	case err = <-ended:
+		return err
+	case <-ctx.Done():
+		log.Info("agents end")
+		return nil
+	}
+}
