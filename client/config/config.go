@@ -157,7 +157,7 @@ type Detection struct {
 
 // Interfaces says which interfaces are used, table [interfaces].
 type Interfaces struct {
-	// Use names the interfaces to use, in the order of preference; empty for all, wired before wireless.
+	// Use names the interfaces to use; empty for all.
 	Use []string
 	// Ignore names interfaces never to use.
 	Ignore []string

@@ -96,7 +96,7 @@ var fields = slices.Concat(
 		{key: "detection.waive_tnc", valid: vBool, standard: "false", about: "accept an i-HA that predates RFC 5265 and sends no Trusted Networks Configured extension",
 			set: boolean(func(c *Config) *bool { return &c.Detection.WaiveTNC })},
 
-		{key: "interfaces.use", valid: vNames, standard: "[] (all)", about: "interfaces to use, in the order of preference",
+		{key: "interfaces.use", valid: vNames, standard: "[] (all)", about: "interfaces to use; among them wired is preferred to wireless",
 			set: names(func(c *Config) *[]string { return &c.Interfaces.Use })},
 		{key: "interfaces.ignore", valid: vNames, standard: "[]", about: "interfaces never to use",
 			set: names(func(c *Config) *[]string { return &c.Interfaces.Ignore })},
