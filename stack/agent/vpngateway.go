@@ -1,0 +1,174 @@
+package agent
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"mipvpn/ipsec/esp"
+	"mipvpn/ipsec/gateway"
+	"mipvpn/ipsec/suite"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// GatewayConfig is the configuration of a VPN gateway and of its place on a host.
+//
+// It speaks IKEv2 on UDP ports 500 and 4500 (RFC 7296 §2.23), carries ESP as IP protocol 50 (RFC 4303) and in UDP port
+// 4500 (RFC 3948), and forwards between its clients and the networks behind it through a TUN device, into which the host
+// routes the clients' addresses.
+type GatewayConfig struct {
+	gateway.Config
+	// Address is the outer address, one of the host's, that clients connect to.
+	Address netip.Addr
+	// Device is the name of the TUN device, empty for the system's choice.
+	Device string
+}
+
+// Gateway is a running VPN gateway.
+type Gateway struct {
+	host    link.Host
+	cfg     GatewayConfig
+	log     *zap.Logger
+	drops   packet.Drops
+	machine *gateway.Gateway
+	notices notices
+
+	loop           *loop
+	device         link.Device
+	ike, natt, esp link.Flow
+	ready          chan struct{} // closed when all of the above is there: receivers drop before
+	reader         sync.WaitGroup
+	life
+
+	inbound  esp.Table
+	noted    traffic
+	routes   clientRoutes
+	children map[childKey]*child // of the loop
+}
+
+// StartGateway starts a VPN gateway on the host. Its address must be one of the host's, on which no other program speaks
+// IKE. Errors: an unusable configuration (gateway.ErrConfig, ike.ErrConfig), or what the host says about flows, device
+// and settings.
+func StartGateway(host link.Host, cfg GatewayConfig, log *zap.Logger) (*Gateway, error) {
+	m, err := gateway.New(cfg.Config, rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{host: host, cfg: cfg, log: log, machine: m, notices: make(notices), ready: make(chan struct{}),
+		life: newLife(), children: make(map[childKey]*child)}
+	if err := g.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("agent: start VPN gateway %v: %w", cfg.Address, err), g.Close())
+	}
+	log.Info("VPN gateway runs", zap.Stringer("address", cfg.Address), zap.Stringer("identity", cfg.IKE.LocalID),
+		zap.Stringer("pool", cfg.Pool), zap.Stringers("networks", cfg.Networks), zap.String("device", g.device.Name()),
+		zap.Int("peers", len(cfg.Peers)))
+	return g, nil
+}
+
+// open opens what the gateway needs on the host. What has been opened when it fails is for Close.
+func (g *Gateway) open() error {
+	under, err := g.host.Underlay(0, g.cfg.Address)
+	if err != nil {
+		return err
+	}
+	g.loop = newLoop(g.host, g.machine, g.drain)
+	for _, f := range []struct {
+		flow *link.Flow
+		spec link.FlowSpec
+		recv link.Receiver
+	}{
+		{&g.ike, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE}, g.receiveIKE},
+		{&g.natt, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT}, g.receiveNATT},
+		{&g.esp, link.FlowSpec{Protocol: packet.ProtocolESP}, g.receiveESP},
+	} {
+		if *f.flow, err = under.Open(f.spec, whenReady(g.ready, &g.drops, f.recv)); err != nil {
+			return err
+		}
+	}
+	mtu := g.mtu()
+	if g.device, err = g.host.OpenDevice(g.cfg.Device, mtu); err != nil {
+		return err
+	}
+	if err := g.host.Apply(link.Settings{Device: g.device.Name(), MTU: mtu, Routes: g.clientPrefixes(), Forward: true}); err != nil {
+		return err
+	}
+	close(g.ready)
+	g.reader.Go(g.read)
+	return nil
+}
+
+// mtu returns the largest inner packet that ESP in UDP carries, whatever the algorithms: to larger ones the host answers
+// by itself (RFC 1191).
+func (g *Gateway) mtu() int {
+	overhead := 0
+	for _, e := range suite.Encryptions() {
+		overhead = max(overhead, esp.Overhead(e))
+	}
+	return g.natt.Path(link.Protected).MTU - overhead
+}
+
+// clientPrefixes returns the pool and the fixed addresses outside of it.
+func (g *Gateway) clientPrefixes() []netip.Prefix {
+	var out []netip.Prefix
+	if g.cfg.Pool.IsValid() {
+		out = append(out, g.cfg.Pool.Masked())
+	}
+	for _, p := range g.cfg.Peers {
+		if p.Address.IsValid() && !g.cfg.Pool.Contains(p.Address) {
+			out = append(out, netip.PrefixFrom(p.Address, p.Address.BitLen()))
+		}
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return out
+}
+
+// Drops returns the counters of packets that were not passed on.
+func (g *Gateway) Drops() *packet.Drops { return &g.drops }
+
+// Sessions returns the connected clients, nil when the gateway is too busy to say or closed.
+func (g *Gateway) Sessions() []gateway.Session {
+	answer := make(chan []gateway.Session, 1)
+	if !g.loop.post(func(link.Instant) { answer <- g.machine.Sessions() }) {
+		return nil
+	}
+	select {
+	case s := <-answer:
+		return s
+	case <-g.loop.done:
+		return nil
+	}
+}
+
+// Close tells the clients that the gateway leaves, ends it and gives back what it opened; the host's network is as before.
+// It returns the first error.
+func (g *Gateway) Close() error {
+	return g.close(func() error {
+		var errs []error
+		if g.loop != nil && g.ike != nil && g.natt != nil && g.esp != nil {
+			said := make(chan struct{})
+			// The second entry runs once what the first one made has been sent.
+			if g.loop.post(func(now link.Instant) { g.machine.Close(now) }) && g.loop.post(func(link.Instant) { close(said) }) {
+				<-said
+			}
+		}
+		for _, f := range []link.Flow{g.ike, g.natt, g.esp} {
+			if f != nil {
+				errs = append(errs, f.Close())
+			}
+		}
+		if g.device != nil {
+			errs = append(errs, g.host.Apply(link.Settings{}), g.device.Close())
+		}
+		g.reader.Wait()
+		if g.loop != nil {
+			g.loop.close()
+		}
+		return errors.Join(errs...)
+	})
+}

@@ -1,0 +1,212 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mipvpn/ipsec/esp"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// trafficInterval is how often the IKE machine hears of traffic on one SA, which tells it that the peer lives.
+const trafficInterval = time.Second
+
+// clientRoute is how packets for one inner address leave. It is not changed once it is in use.
+type clientRoute struct {
+	key    childKey
+	out    *esp.Outbound
+	remote netip.AddrPort // of ESP: with the port in UDP, without as protocol 50
+	path   link.Path
+	spent  atomic.Bool // rekeying has been asked for
+}
+
+// clientRoutes finds the route of an inner address.
+type clientRoutes struct {
+	mu sync.RWMutex
+	m  map[netip.Addr]*clientRoute
+}
+
+func (r *clientRoutes) of(a netip.Addr) *clientRoute {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.m[a]
+}
+
+// set makes route the route of a; nil takes it away.
+func (r *clientRoutes) set(a netip.Addr, route *clientRoute) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if route == nil {
+		delete(r.m, a)
+		return
+	}
+	if r.m == nil {
+		r.m = make(map[netip.Addr]*clientRoute)
+	}
+	r.m[a] = route
+}
+
+// traffic thins out what the IKE machine is told of inbound packets.
+type traffic struct {
+	mu sync.RWMutex
+	m  map[uint32]*atomic.Int64 // by SPI: boot time of the last notice
+}
+
+// due reports whether a packet on the SA at the boot time now is to be told of.
+func (t *traffic) due(spi uint32, now time.Duration) bool {
+	t.mu.RLock()
+	last := t.m[spi]
+	t.mu.RUnlock()
+	if last == nil {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.m[spi] != nil {
+			return false
+		}
+		if t.m == nil {
+			t.m = make(map[uint32]*atomic.Int64)
+		}
+		last = new(atomic.Int64)
+		last.Store(int64(now))
+		t.m[spi] = last
+		return true
+	}
+	before := last.Load()
+	return now-time.Duration(before) >= trafficInterval && last.CompareAndSwap(before, int64(now))
+}
+
+func (t *traffic) forget(spi uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.m, spi)
+}
+
+// receiveIKE takes what arrives on port 500.
+func (g *Gateway) receiveIKE(b *packet.Batch) {
+	for _, p := range b.Bufs {
+		g.handleMessage(esp.PortIKE, p.Peer, p.Bytes())
+	}
+	b.Release()
+}
+
+// receiveNATT tells keepalives, IKE and ESP apart (RFC 3948 §2.2, §2.3).
+func (g *Gateway) receiveNATT(b *packet.Batch) {
+	b.Keep(&g.drops, func(p *packet.Buf) packet.DropReason {
+		switch esp.Classify(p.Bytes()) {
+		case esp.KindKeepalive:
+			return packet.Delivered
+		case esp.KindIKE:
+			g.handleMessage(esp.PortNATT, p.Peer, p.Bytes()[esp.MarkerLen:])
+			return packet.Delivered
+		case esp.KindESP:
+			return packet.NotDropped
+		case esp.KindInvalid:
+		}
+		return packet.DropMalformed
+	})
+	g.receiveESP(b)
+}
+
+// receiveESP opens ESP packets and gives what was in them to the host to forward. Their inner source can only be the
+// client's own address, and their destination only a network behind the gateway: the selectors of the SA say so, and are
+// checked after decryption (RFC 4301 §5.2). Either form of ESP is taken for any SA (RFC 7296 §2.23).
+func (g *Gateway) receiveESP(b *packet.Batch) {
+	g.inbound.Open(b, &g.drops)
+	n := b.Len()
+	if n == 0 {
+		b.Release()
+		return
+	}
+	now := g.host.Now().Boot
+	var last uint32
+	for _, p := range b.Bufs {
+		if spi := p.SA; spi != last {
+			last = spi
+			if g.noted.due(spi, now) {
+				g.post(func(now link.Instant) { g.machine.HandleTraffic(now, spi) })
+			}
+		}
+	}
+	if err := g.device.Write(b); err != nil {
+		g.drops.Count(packet.DropSendFailed, n)
+	}
+}
+
+// read takes what the host routes to clients out of the device until that is closed.
+func (g *Gateway) read() {
+	for {
+		b := packet.GetBatch()
+		if err := g.device.Read(b); err != nil {
+			b.Release()
+			if !errors.Is(err, net.ErrClosed) {
+				g.fail(fmt.Errorf("agent: VPN gateway %v reads device %s: %w", g.cfg.Address, g.device.Name(), err))
+			}
+			return
+		}
+		g.forward(b)
+	}
+}
+
+// forward sends packets to their clients: runs of packets for one client stay together and in order.
+func (g *Gateway) forward(b *packet.Batch) {
+	var (
+		to  netip.Addr
+		run *packet.Batch
+	)
+	flush := func() {
+		if run != nil {
+			g.send(to, run)
+			run = nil
+		}
+	}
+	for _, p := range b.Bufs {
+		ip := packet.IPv4(p.Bytes())
+		if !ip.Valid() {
+			g.drops.Count(packet.DropMalformed, 1)
+			p.Release()
+			continue
+		}
+		if dst := ip.Dst(); run == nil || dst != to {
+			flush()
+			to, run = dst, packet.GetBatch()
+		}
+		p.Trim(ip.TotalLen())
+		run.Append(p)
+	}
+	flush()
+	b.Forget()
+}
+
+// send seals packets for one client and sends them. It takes ownership.
+func (g *Gateway) send(to netip.Addr, b *packet.Batch) {
+	r := g.routes.of(to)
+	if r == nil {
+		b.Drop(&g.drops, packet.DropNoBinding)
+		return
+	}
+	r.out.Apply(b)
+	n := b.Len()
+	if n == 0 {
+		b.Release()
+	} else {
+		for _, p := range b.Bufs {
+			p.Peer = r.remote
+		}
+		if err := r.path.Send(b); err != nil {
+			g.drops.Count(packet.DropSendFailed, n)
+		}
+	}
+	if r.out.Spent() && r.spent.CompareAndSwap(false, true) {
+		g.post(func(now link.Instant) {
+			if err := g.machine.RekeyChild(now, r.key.session, r.key.id); err != nil {
+				g.report(now, r.remote, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,194 @@
+package agent
+
+import (
+	"errors"
+	"net/netip"
+
+	"go.uber.org/zap"
+
+	"mipvpn/ipsec/esp"
+	"mipvpn/ipsec/gateway"
+	"mipvpn/ipsec/ike"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// childKey names a child SA of all sessions.
+type childKey struct {
+	session gateway.SessionID
+	id      ike.ChildID
+}
+
+// child is an installed child SA pair.
+type child struct {
+	key          childKey
+	inbound      uint32
+	out          *esp.Outbound
+	address      netip.Addr // the client's inner one
+	encapsulated bool       // ESP in UDP
+	remote       netip.AddrPort
+	usable       bool // may be sent through: not on standby
+}
+
+// post has a message handled by the machine, or counts it as dropped.
+func (g *Gateway) post(f func(link.Instant)) {
+	if !g.loop.post(f) {
+		g.drops.Count(packet.DropQueueFull, 1)
+	}
+}
+
+// handleMessage copies an IKE message that arrived on the local port and has it handled.
+func (g *Gateway) handleMessage(local uint16, remote netip.AddrPort, payload []byte) {
+	d := ike.Datagram{Local: netip.AddrPortFrom(g.cfg.Address, local), Remote: remote, Payload: append([]byte(nil), payload...)}
+	g.post(func(now link.Instant) {
+		if err := g.machine.HandleDatagram(now, d); err != nil {
+			g.report(now, remote, err)
+		}
+	})
+}
+
+// drain handles the machine's events and then sends its messages, so that an SA is installed before its peer hears of it.
+func (g *Gateway) drain() {
+	for e, ok := g.machine.PollEvent(); ok; e, ok = g.machine.PollEvent() {
+		g.handleEvent(e)
+	}
+	for t, ok := g.machine.PollTransmit(); ok; t, ok = g.machine.PollTransmit() {
+		flow, payload := g.ike, t.Payload
+		if t.Local.Port() == esp.PortNATT {
+			flow = g.natt
+			if !t.Keepalive {
+				payload = append(make([]byte, esp.MarkerLen, esp.MarkerLen+len(t.Payload)), t.Payload...)
+			}
+		}
+		if err := flow.Send(t.Remote, payload); err != nil {
+			g.log.Warn("IKE message could not be sent", zap.Stringer("to", t.Remote), zap.Error(err))
+		}
+	}
+}
+
+func (g *Gateway) handleEvent(e gateway.Event) {
+	log := g.log.With(zap.Stringer("peer", e.Identity), zap.Stringer("address", e.Address), zap.Stringer("remote", e.Remote))
+	switch v := e.Event.(type) {
+	case ike.Established:
+		log.Info("client connected", zap.String("suite", v.Suite), zap.Bool("udp_encapsulation", v.UDPEncapsulation))
+	case ike.ChildInstalled:
+		g.install(e, v, log)
+	case ike.ChildActivated:
+		g.activate(childKey{e.Session, v.ID})
+	case ike.ChildRemoved:
+		g.remove(childKey{e.Session, v.ID})
+		log.Debug("child SA removed", zap.Uint32("spi_in", v.Inbound), zap.Uint32("spi_out", v.Outbound), zap.NamedError("reason", v.Reason))
+	case ike.ChildFailed:
+		log.Warn("child SA failed", zap.Error(v.Err))
+	case ike.EndpointChanged:
+		log.Info("client's endpoint changed", zap.Stringer("to", v.Remote))
+		g.move(e.Session, v.Remote)
+	case ike.IKERekeyed:
+		log.Debug("IKE SA rekeyed")
+	case ike.Closed:
+		if e.Identity.IsZero() {
+			return // nobody was there yet; what went wrong is told by report
+		}
+		log.Info("client disconnected", zap.NamedError("reason", v.Err))
+	}
+}
+
+// install makes a child SA pair known, and sends through it unless it is on standby.
+func (g *Gateway) install(e gateway.Event, v ike.ChildInstalled, log *zap.Logger) {
+	defer v.Inbound.Wipe()
+	defer v.Outbound.Wipe()
+	in, err := esp.NewInbound(v.Inbound)
+	if err != nil {
+		log.Error("child SA cannot be installed", zap.Error(err))
+		return
+	}
+	out, err := esp.NewOutbound(v.Outbound, &g.drops)
+	if err != nil {
+		log.Error("child SA cannot be installed", zap.Error(err))
+		return
+	}
+	if !g.inbound.Add(in) {
+		log.Error("child SA cannot be installed: its SPI is in use", zap.Uint32("spi", in.SPI()))
+		return
+	}
+	c := &child{key: childKey{e.Session, v.ID}, inbound: in.SPI(), out: out, address: e.Address, encapsulated: v.UDPEncapsulation,
+		remote: v.Remote, usable: !v.Standby}
+	g.children[c.key] = c
+	g.choose(c.address)
+	log.Debug("child SA installed", zap.Uint32("spi_in", in.SPI()), zap.Uint32("spi_out", out.SPI()), zap.String("suite", v.Suite),
+		zap.Bool("udp_encapsulation", v.UDPEncapsulation))
+}
+
+// activate lets packets be sent through a child SA that was on standby.
+func (g *Gateway) activate(key childKey) {
+	if c := g.children[key]; c != nil {
+		c.usable = true
+		g.choose(c.address)
+	}
+}
+
+func (g *Gateway) remove(key childKey) {
+	c := g.children[key]
+	if c == nil {
+		return
+	}
+	delete(g.children, key)
+	g.inbound.Remove(c.inbound)
+	g.noted.forget(c.inbound)
+	g.choose(c.address)
+}
+
+// move lets ESP follow the endpoint of a session.
+func (g *Gateway) move(session gateway.SessionID, remote netip.AddrPort) {
+	for _, c := range g.children {
+		if c.key.session == session {
+			c.remote = remote
+			g.choose(c.address)
+		}
+	}
+}
+
+// choose sends packets for the inner address through the newest usable child SA of its newest session.
+func (g *Gateway) choose(address netip.Addr) {
+	var best *child
+	for _, c := range g.children {
+		if !c.usable || c.address != address {
+			continue
+		}
+		if best == nil || c.key.session > best.key.session || c.key.session == best.key.session && c.key.id > best.key.id {
+			best = c
+		}
+	}
+	if best == nil {
+		g.routes.set(address, nil)
+		return
+	}
+	r := &clientRoute{key: best.key, out: best.out, remote: netip.AddrPortFrom(best.remote.Addr(), 0), path: g.esp.Path(link.Protected)}
+	if best.encapsulated {
+		r.remote, r.path = best.remote, g.natt.Path(link.Protected)
+	}
+	g.routes.set(address, r)
+}
+
+// report logs a rejected message, at most one of a kind now and then: strangers could send many.
+func (g *Gateway) report(now link.Instant, remote netip.AddrPort, err error) {
+	kind := "rejected"
+	var notify *ike.NotifyError
+	switch {
+	case errors.Is(err, gateway.ErrCookieAsked), errors.Is(err, ike.ErrMessageID):
+		return // part of the protocol
+	case errors.Is(err, gateway.ErrUnknownSPI), errors.Is(err, ike.ErrUnknownSPI):
+		kind = "unknown SPI"
+	case errors.Is(err, gateway.ErrHalfOpen):
+		kind = "half-open"
+	case errors.Is(err, ike.ErrAuthentication), errors.Is(err, gateway.ErrUnknownPeer), errors.Is(err, gateway.ErrNotMe):
+		kind = "authentication"
+	case errors.As(err, &notify):
+		kind = notify.Type.String()
+	}
+	suppressed, due := g.notices.due(kind, now.Boot)
+	if !due {
+		return
+	}
+	g.log.Warn("IKE message rejected", zap.Stringer("remote", remote), zap.Error(err), zap.Int("suppressed", suppressed))
+}
