@@ -3,7 +3,7 @@
 // Purpose: a Server answers requests on a unix socket (or any net.Conn) from a Backend, the client's actor; a Client asks
 // them. The documents exchanged, Status and its parts, are what `mipvpn status --json` prints.
 //
-// Protocol: JSON documents, each on a line of its own. The caller sends one Request and reads Response documents: one, or
+// Specification: the project's own (DESIGN §4). JSON documents, each on a line of its own. The caller sends one Request and reads Response documents: one, or
 // for events a stream of them, each with one Event, until either side closes the connection. Another request may follow
 // after the answer to the one before. A request is at most MaxRequest octets long; unknown fields are errors.
 //

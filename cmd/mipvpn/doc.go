@@ -4,8 +4,10 @@
 // it. What is printed for people fits on a screen; with --json it is a document with "schema": 1, and events are one
 // document a line.
 //
-// Exit codes: 0 done, 1 failed, 2 usage, 3 not connected (status --check, and wait while the client is down), 4 no
+// Specification: DESIGN §4, the project's own. Exit codes: 0 done, 1 failed, 2 usage, 3 not connected (status --check, and wait while the client is down), 4 no
 // permission, 5 daemon not reachable, 124 timed out.
 //
-// Concurrency and ownership: one command a process; the daemon's goroutines belong to client and client/control.
+// Concurrency: one command a process; the daemon's goroutines belong to client and client/control.
+//
+// Ownership: the daemon owns the configuration with its secrets and wipes it at the end.
 package main

@@ -70,7 +70,8 @@ func (p *path) exchange(now link.Instant) int {
 			return n
 		}
 		n++
-		if p.lost() || p.lost() {
+		requestLost, replyLost := p.lost(), p.lost()
+		if requestLost || replyLost {
 			continue
 		}
 		request, err := wire.ParseRegistrationRequest(out.Payload)
