@@ -43,7 +43,7 @@ func TestForeignAgent(t *testing.T) {
 		if l.Eth0.Address().IsValid() {
 			t.Fatalf("the laptop has the address %v", l.Eth0.Address())
 		}
-		s, heard, ad := agentOn(t, l.Laptop, l.Eth0)
+		s, heard, ad := agentOn(t, l.Laptop, l.Eth0.Index())
 		if heard.Source != simnet.LabInternalFAVisited || ad.CareOfAddresses[0] != simnet.LabInternalFA || heard.Hardware != l.InternalFAVisited.Hardware() {
 			t.Fatalf("advertisement %+v from %v", ad, heard.Source)
 		}
@@ -96,7 +96,7 @@ func TestForeignAgentOutside(t *testing.T) {
 		startForeignAgent(t, l.ExternalFA, simnet.LabExternalFA)
 		l.Plug(l.Wlan0, l.Hotspot)
 		time.Sleep(100 * time.Millisecond)
-		s, heard, ad := agentOn(t, l.Laptop, l.Wlan0)
+		s, heard, ad := agentOn(t, l.Laptop, l.Wlan0.Index())
 		in := viaForeignAgent(t, l.Laptop, s, heard, ad, laptop(t, mobilenode.EncapsulationAuto))
 		out := viaForeignAgent(t, l.Laptop, s, heard, ad, mobilenode.Config{
 			HomeAgent: simnet.LabExternalHA, HomeAddress: simnet.LabExternalHomeAddress, Association: association(t, 2001),
@@ -128,7 +128,7 @@ func TestForeignAgentTTL(t *testing.T) {
 		startHomeAgent(t, l.InternalHA, internal(t))
 		a := startForeignAgent(t, l.InternalFA, simnet.LabInternalFA)
 		plug(l, l.OfficeFA)
-		s, heard, ad := agentOn(t, l.Laptop, l.Eth0)
+		s, heard, ad := agentOn(t, l.Laptop, l.Eth0.Index())
 		n := viaForeignAgent(t, l.Laptop, s, heard, ad, laptop(t, mobilenode.EncapsulationAuto))
 		n.up(enterprise)
 		inner := make(chan uint8, 10)

@@ -46,7 +46,7 @@ func TestHomeAgentCarriesTraffic(t *testing.T) {
 			inside(t, func(t *testing.T, l *simnet.Lab) {
 				a := startHomeAgent(t, l.InternalHA, internal(t))
 				plug(l, l.Office)
-				n := coLocated(t, l.Laptop, l.Eth0, laptop(t, e))
+				n := coLocated(t, l.Laptop, l.Eth0.Index(), l.Eth0.Address().Addr(), laptop(t, e))
 				reply := n.up(enterprise)
 				if !reply.TrustedNetwork() || reply.Tunnel().UDP != (e == mobilenode.EncapsulationUDP) {
 					t.Errorf("TNC %t, tunnel %+v", reply.TrustedNetwork(), reply.Tunnel())
@@ -94,7 +94,7 @@ func TestHomeAgentUntrusted(t *testing.T) {
 		}
 		defer a.Close()
 		plug(l, l.Office)
-		n := coLocated(t, l.Laptop, l.Eth0, laptop(t, mobilenode.EncapsulationAuto))
+		n := coLocated(t, l.Laptop, l.Eth0.Index(), l.Eth0.Address().Addr(), laptop(t, mobilenode.EncapsulationAuto))
 		n.register()
 		if e := n.wait(5 * time.Second); e != nil {
 			t.Errorf("event %+v, want silence", e)
@@ -111,7 +111,7 @@ func TestHomeAgentIngress(t *testing.T) {
 	inside(t, func(t *testing.T, l *simnet.Lab) {
 		a := startHomeAgent(t, l.InternalHA, internal(t))
 		plug(l, l.Office)
-		n := coLocated(t, l.Laptop, l.Eth0, laptop(t, mobilenode.EncapsulationIPIP))
+		n := coLocated(t, l.Laptop, l.Eth0.Index(), l.Eth0.Address().Addr(), laptop(t, mobilenode.EncapsulationIPIP))
 		n.up(enterprise)
 		seen := echo(t, l.Correspondent, service)
 		stranger := func(src netip.Addr) *packet.Buf {
@@ -154,7 +154,7 @@ func TestExternalHomeAgentPolicy(t *testing.T) {
 		a := startHomeAgent(t, l.ExternalHA, cfg)
 		l.Plug(l.Wlan0, l.Cafe)
 		time.Sleep(100 * time.Millisecond)
-		n := coLocated(t, l.Laptop, l.Wlan0, mobilenode.Config{
+		n := coLocated(t, l.Laptop, l.Wlan0.Index(), l.Wlan0.Address().Addr(), mobilenode.Config{
 			HomeAgent: simnet.LabExternalHA, HomeAddress: simnet.LabExternalHomeAddress, Association: association(t, 2001),
 		})
 		reply := n.up(netip.MustParsePrefix("192.0.2.0/24"))
@@ -191,7 +191,7 @@ func TestHomeAgentAnswersKeepalives(t *testing.T) {
 		startHomeAgent(t, l.ExternalHA, external(t))
 		l.Plug(l.Wlan0, l.Cafe)
 		time.Sleep(100 * time.Millisecond)
-		n := coLocated(t, l.Laptop, l.Wlan0, mobilenode.Config{
+		n := coLocated(t, l.Laptop, l.Wlan0.Index(), l.Wlan0.Address().Addr(), mobilenode.Config{
 			HomeAgent: simnet.LabExternalHA, HomeAddress: simnet.LabExternalHomeAddress, Association: association(t, 2001),
 		})
 		n.up(netip.MustParsePrefix("192.0.2.0/24"))
@@ -215,7 +215,7 @@ func TestHomeAgentFragmentationNeeded(t *testing.T) {
 	inside(t, func(t *testing.T, l *simnet.Lab) {
 		a := startHomeAgent(t, l.InternalHA, internal(t))
 		plug(l, l.Office)
-		n := coLocated(t, l.Laptop, l.Eth0, laptop(t, mobilenode.EncapsulationUDP))
+		n := coLocated(t, l.Laptop, l.Eth0.Index(), l.Eth0.Address().Addr(), laptop(t, mobilenode.EncapsulationUDP))
 		n.up(enterprise)
 		errors := make(chan packet.IPv4, 10)
 		stop := l.Core.Tap(func(f simnet.Frame) {

@@ -68,7 +68,7 @@ func startHomeAgent(t *testing.T, host link.Host, cfg HomeAgentConfig) *HomeAgen
 // node is one Mobile IPv4 layer of the laptop with its TUN device.
 type node struct {
 	t        *testing.T
-	host     *simnet.Host
+	host     link.Host
 	machine  *mobilenode.Machine
 	loop     *loop
 	attached stack.Attachment
@@ -78,7 +78,7 @@ type node struct {
 }
 
 // newNode makes the layer of the home address on the host. attach says how it reaches its home agent.
-func newNode(t *testing.T, host *simnet.Host, cfg mobilenode.Config, attach func(n *node) (stack.Attachment, error)) *node {
+func newNode(t *testing.T, host link.Host, cfg mobilenode.Config, attach func(n *node) (stack.Attachment, error)) *node {
 	t.Helper()
 	n := &node{t: t, host: host, events: make(chan mobilenode.Event, 100)}
 	cfg.ReverseTunnel = true
@@ -102,11 +102,11 @@ func newNode(t *testing.T, host *simnet.Host, cfg mobilenode.Config, attach func
 }
 
 // coLocated makes the layer with the interface's own address as its care-of address.
-func coLocated(t *testing.T, host *simnet.Host, nic *simnet.NIC, cfg mobilenode.Config) *node {
+func coLocated(t *testing.T, host link.Host, index int, careOf netip.Addr, cfg mobilenode.Config) *node {
 	t.Helper()
-	cfg.CareOfAddress = nic.Address().Addr()
+	cfg.CareOfAddress = careOf
 	return newNode(t, host, cfg, func(n *node) (stack.Attachment, error) {
-		under, err := host.Underlay(nic.Index(), cfg.CareOfAddress)
+		under, err := host.Underlay(index, careOf)
 		if err != nil {
 			return nil, err
 		}
@@ -115,11 +115,11 @@ func coLocated(t *testing.T, host *simnet.Host, nic *simnet.NIC, cfg mobilenode.
 }
 
 // agentOn solicits on the segment of the interface and returns the segment and the advertisement that answers.
-func agentOn(t *testing.T, host *simnet.Host, nic *simnet.NIC) (*stack.Segment, stack.Advertisement, *discovery.Advertisement) {
+func agentOn(t *testing.T, host link.Host, index int) (*stack.Segment, stack.Advertisement, *discovery.Advertisement) {
 	t.Helper()
 	heard := make(chan stack.Advertisement, 100)
 	var drops packet.Drops
-	s, err := stack.OpenSegment(host, nic.Index(), &drops, func(a stack.Advertisement) {
+	s, err := stack.OpenSegment(host, index, &drops, func(a stack.Advertisement) {
 		select {
 		case heard <- a:
 		default:
@@ -146,7 +146,7 @@ func agentOn(t *testing.T, host *simnet.Host, nic *simnet.NIC) (*stack.Segment, 
 }
 
 // viaForeignAgent makes the layer with the care-of address of the foreign agent that has advertised itself.
-func viaForeignAgent(t *testing.T, host *simnet.Host, s *stack.Segment, a stack.Advertisement, ad *discovery.Advertisement, cfg mobilenode.Config) *node {
+func viaForeignAgent(t *testing.T, host link.Host, s *stack.Segment, a stack.Advertisement, ad *discovery.Advertisement, cfg mobilenode.Config) *node {
 	t.Helper()
 	cfg.ForeignAgent, cfg.CareOfAddress = a.Source, ad.CareOfAddresses[0]
 	return newNode(t, host, cfg, func(n *node) (stack.Attachment, error) {
