@@ -26,6 +26,7 @@ type World struct {
 	company         *Company
 	outside, inside *judge.Judge
 	taps            []*capture.Tap
+	captures        map[string]string
 	listener        *net.TCPListener
 	echo            *net.UDPConn
 }
@@ -35,7 +36,7 @@ func NewWorld(lab *topology.Lab, c *Company, pcap string) (*World, error) {
 	j := func() *judge.Judge {
 		return &judge.Judge{Enterprise: topology.EnterprisePrefix, Secret: []netip.Addr{topology.InternalHomeAddress, topology.CorrespondentAddress}}
 	}
-	w := &World{lab: lab, company: c, outside: j(), inside: j()}
+	w := &World{lab: lab, company: c, outside: j(), inside: j(), captures: map[string]string{}}
 	if err := w.open(pcap); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -65,6 +66,7 @@ func (w *World) open(pcap string) error {
 		file := ""
 		if pcap != "" {
 			file = filepath.Join(pcap, name+".pcap")
+			w.captures[name] = file
 		}
 		tap, err := capture.Open(w.lab.Fabric(), name, file, func(at time.Time, frame []byte) { by.Frame(name, at, frame) })
 		if err != nil {
@@ -74,6 +76,9 @@ func (w *World) open(pcap string) error {
 	}
 	return nil
 }
+
+// Captures returns the files of the captures, by wire; whole once Settle has been called.
+func (w *World) Captures() map[string]string { return w.captures }
 
 // Close ends captures and services. Lab and company go on.
 func (w *World) Close() error {

@@ -27,8 +27,10 @@ type Report struct {
 	Changes []Change `json:"changes"`
 	// Conversation is the TCP session as a whole; its socket pair is the same throughout by TCP's own nature.
 	Conversation session.Report `json:"conversation"`
-	LocalAddr    string         `json:"local_address"`
-	RemoteAddr   string         `json:"remote_address"`
+	// Canary is what every payload was full of, in hexadecimal.
+	Canary     string `json:"canary"`
+	LocalAddr  string `json:"local_address"`
+	RemoteAddr string `json:"remote_address"`
 	// Stream is the UDP stream as a whole, the times of changes included.
 	Stream session.Figures `json:"stream"`
 	// External counts what crossed each external wire, PlaintextFrames the leaks on all of them.
@@ -39,8 +41,10 @@ type Report struct {
 	// can see.
 	InsideFrames int `json:"inside_frames"`
 	// CaptureLost counts frames that the captures lost, which nobody has judged.
-	CaptureLost int           `json:"capture_lost"`
-	Took        time.Duration `json:"took_ns"`
+	CaptureLost int `json:"capture_lost"`
+	// SecondOpinion is what another judge of the captures said, empty where there was none.
+	SecondOpinion string        `json:"second_opinion,omitempty"`
+	Took          time.Duration `json:"took_ns"`
 }
 
 // Change is one change of network.
@@ -66,8 +70,10 @@ type Change struct {
 	PlaintextFrames int `json:"plaintext_frames"`
 }
 
-func (r *Report) fail(format string, args ...any) {
+// Fail adds a failure.
+func (r *Report) Fail(format string, args ...any) {
 	r.Failures = append(r.Failures, fmt.Sprintf(format, args...))
+	r.Passed = false
 }
 
 // WriteJSON writes the report as one JSON document.
@@ -99,6 +105,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 			c.Registrations, c.Other, c.Leaks)
 	}
 	fmt.Fprintf(w, "inside, where it belongs, the same judge saw enterprise traffic in %d frames\n", r.InsideFrames)
+	if r.SecondOpinion != "" {
+		fmt.Fprintln(w, r.SecondOpinion)
+	}
 	for _, l := range r.Leaks {
 		fmt.Fprintln(w, "LEAK:", l)
 	}

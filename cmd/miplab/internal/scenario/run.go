@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -114,7 +115,7 @@ func (r *run) play(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			r.report.fail("%v", err)
+			r.report.Fail("%v", err)
 			r.say("FAILED: %v", err)
 			return nil
 		}
@@ -219,6 +220,7 @@ func (r *run) openSessions(ctx context.Context, mode string) error {
 	if err != nil {
 		return err
 	}
+	r.report.Canary = hex.EncodeToString(canary)
 	r.world.Outside().AddCanary(canary)
 	r.world.Inside().AddCanary(canary)
 	near, far, err := r.world.OpenConversation(ctx)
@@ -328,7 +330,7 @@ func (r *run) dwell(ctx context.Context, received int64) error {
 func (r *run) end(ctx context.Context) {
 	if r.stream != nil {
 		if err := r.stream.Close(); err != nil {
-			r.report.fail("the UDP stream: %v", err)
+			r.report.Fail("the UDP stream: %v", err)
 		}
 		r.report.Stream = r.stream.Between(r.begun, time.Now().Add(-settleTime))
 	}
@@ -337,11 +339,11 @@ func (r *run) end(ctx context.Context) {
 	}
 	lost, err := r.world.Settle()
 	if err != nil {
-		r.report.fail("the captures: %v", err)
+		r.report.Fail("the captures: %v", err)
 	}
 	r.report.CaptureLost = lost
 	if lost > 0 {
-		r.report.fail("the captures lost %d frames, which nobody has judged", lost)
+		r.report.Fail("the captures lost %d frames, which nobody has judged", lost)
 	}
 	r.verdict()
 }
@@ -361,11 +363,11 @@ func (r *run) endConversation(ctx context.Context) {
 		err = fmt.Errorf("did not end within %v: %w", r.Patience, err)
 	}
 	if err != nil {
-		r.report.fail("the TCP session: %v", err)
+		r.report.Fail("the TCP session: %v", err)
 	}
 	r.report.Conversation = session.Compare(r.near, r.far)
 	if !r.report.Conversation.Intact {
-		r.report.fail("the TCP session's octets are not the same at both ends")
+		r.report.Fail("the TCP session's octets are not the same at both ends")
 	}
 }
 
@@ -378,7 +380,7 @@ func (r *run) verdict() {
 		r.report.Leaks = append(r.report.Leaks, fmt.Sprintf("wire %s at %.3fs: %s", l.Wire, l.At.Sub(r.begun).Seconds(), l.Reason))
 	}
 	if n > 0 {
-		r.report.fail("%d frames of the laptop's enterprise traffic crossed an external wire outside ESP, the first: %s", n, r.report.Leaks[0])
+		r.report.Fail("%d frames of the laptop's enterprise traffic crossed an external wire outside ESP, the first: %s", n, r.report.Leaks[0])
 	}
 	r.report.External = outside.Tallies()
 	protected := 0
@@ -386,11 +388,11 @@ func (r *run) verdict() {
 		protected += t.ESP
 	}
 	if protected == 0 && slices.ContainsFunc(r.report.Changes, func(c Change) bool { return c.To == "cvc" || c.To == "fvc" }) {
-		r.report.fail("no ESP was seen outside although a mode with the VPN was in use: the captures see nothing")
+		r.report.Fail("no ESP was seen outside although a mode with the VPN was in use: the captures see nothing")
 	}
 	r.report.InsideFrames, _ = r.world.Inside().Leaks()
 	if r.report.InsideFrames == 0 && r.near != nil {
-		r.report.fail("the judge saw no enterprise traffic even inside: it proves nothing")
+		r.report.Fail("the judge saw no enterprise traffic even inside: it proves nothing")
 	}
 }
 

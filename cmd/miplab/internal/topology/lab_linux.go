@@ -250,8 +250,11 @@ func (l *Lab) Plug(iface string, w Wire) error {
 	if !slices.Contains(Wires, w) {
 		return fmt.Errorf("topology: there is no wire %q; there are %v", w, Wires)
 	}
-	if err := l.Unplug(iface); err != nil {
-		return err
+	if l.Plugged(iface) != "" {
+		if err := l.Unplug(iface); err != nil {
+			return err
+		}
+		time.Sleep(handTime)
 	}
 	end, err := l.wires.LinkByName(cable(Laptop, iface))
 	if err != nil {
@@ -304,6 +307,9 @@ func (l *Lab) Unplug(iface string) error {
 		}
 	}
 }
+
+// handTime is how long a cable is out on its way from one network to another.
+const handTime = 100 * time.Millisecond
 
 // noticeTime is the most that the kernel takes to tell of a carrier; it gathers notices for up to a second.
 const noticeTime = 5 * time.Second

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mipvpn/cmd/miplab/internal/company"
+	"mipvpn/cmd/miplab/internal/scenario"
+)
+
+// demoOptions are the flags of `miplab demo`.
+type demoOptions struct {
+	json      bool
+	simulated bool
+	gateway   string
+	pcap      string
+	dir       string
+	modes     []string
+	period    string
+	dwell     time.Duration
+	patience  time.Duration
+}
+
+// allModes are the access modes that the tour knows.
+var allModes = []string{"c", "f", "cvc", "fvc"}
+
+func demoCommand() *cobra.Command {
+	var o demoOptions
+	c := &cobra.Command{
+		Use: "demo", Short: "Take the laptop through every access mode with one TCP session", Args: cobra.NoArgs,
+		Long: "Take the laptop through every access mode with one TCP session alive all the while, and judge every frame on the\nwires outside. The exit code is 1 if the session broke, an octet differed, a mode was not reached, or a frame of\nenterprise traffic was to be seen outside.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return demo(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := c.Flags()
+	f.BoolVar(&o.json, "json", false, "write the report as one JSON document; what happens meanwhile goes to standard error")
+	f.BoolVar(&o.simulated, "simulated", false, "play on the simulated network, which needs no rights")
+	f.StringVar(&o.gateway, "gateway", "mipagent", "program that is the VPN gateway: mipagent or strongswan")
+	f.StringVar(&o.pcap, "pcap", "", "directory to keep a capture of each wire in")
+	f.StringVar(&o.dir, "dir", "", "directory to keep configuration files and logs in; a temporary one without it")
+	f.StringSliceVar(&o.modes, "modes", allModes, "modes to go through")
+	f.StringVar(&o.period, "period", "", "the client's detection period")
+	f.DurationVar(&o.dwell, "dwell", 4*time.Second, "how long to stay in each network")
+	f.DurationVar(&o.patience, "patience", 30*time.Second, "how long a change may take before it counts as failed")
+	return c
+}
+
+func (o demoOptions) check() error {
+	if !slices.Contains([]string{"mipagent", "strongswan"}, o.gateway) {
+		return fmt.Errorf("%w: --gateway %s: must be mipagent or strongswan", errUsage, o.gateway)
+	}
+	for _, m := range o.modes {
+		if !slices.Contains(allModes, m) {
+			return fmt.Errorf("%w: --modes %s: must be of %s", errUsage, m, strings.Join(allModes, ", "))
+		}
+	}
+	if len(scenario.Through(o.modes)) == 0 {
+		return fmt.Errorf("%w: --modes names none", errUsage)
+	}
+	if o.simulated && o.gateway != "mipagent" {
+		return fmt.Errorf("%w: strongSwan cannot run on the simulated network", errUsage)
+	}
+	return nil
+}
+
+func (o demoOptions) company() company.Options {
+	return company.Options{Period: o.period, StrongSwan: o.gateway == "strongswan"}
+}
+
+// play plays the tour in the world and writes the report, which review may add to. tail is asked for the programs' last
+// words when it failed.
+func (o demoOptions) play(ctx context.Context, w scenario.World, review func(*scenario.Report) error, tail func() string, out, errOut io.Writer) error {
+	log := out
+	if o.json {
+		log = errOut
+	}
+	s := scenario.Scenario{Steps: scenario.Through(o.modes), Dwell: o.dwell, Patience: o.patience, Log: log}
+	report, err := s.Run(ctx, w)
+	if err == nil {
+		err = review(report)
+	}
+	if err != nil || !report.Passed {
+		fmt.Fprintln(errOut, tail())
+	}
+	if err != nil {
+		return err
+	}
+	if o.json {
+		err = report.WriteJSON(out)
+	} else {
+		fmt.Fprintln(out)
+		err = report.WriteTable(out)
+	}
+	if err != nil {
+		return err
+	}
+	if !report.Passed {
+		return exitError(exitFailed)
+	}
+	return nil
+}
+
+// directory returns a fresh directory at o.dir or a temporary one, and what removes the latter.
+func directory(name string) (dir string, remove func(), err error) {
+	if name == "" {
+		dir, err = os.MkdirTemp("", "miplab")
+		return dir, func() { os.RemoveAll(dir) }, err
+	}
+	if err := os.MkdirAll(name, 0o700); err != nil {
+		return "", nil, err
+	}
+	return name, func() {}, nil
+}
+
+// lastLines returns the last n lines of s.
+func lastLines(s string, n int) string {
+	all := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-n):], "\n")
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"mipvpn/cmd/miplab/internal/company"
+	"mipvpn/cmd/miplab/internal/holder"
+	"mipvpn/cmd/miplab/internal/topology"
+)
+
+// standing is the line by which the holder says that the lab stands.
+const standing = "standing"
+
+// labFlags are those of the commands on a standing lab.
+type labFlags struct {
+	dir        string
+	strongSwan bool
+}
+
+func (l labFlags) socket() string { return filepath.Join(l.dir, "holder.sock") }
+
+// defaultDir is where a standing lab has its files: one lab a user.
+func defaultDir() string {
+	if d := os.Getenv("XDG_RUNTIME_DIR"); d != "" {
+		return filepath.Join(d, "miplab")
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("miplab-%d", os.Getuid()))
+}
+
+// labCommands are the commands on a lab.
+func labCommands() []*cobra.Command {
+	var l labFlags
+	all := []*cobra.Command{
+		{Use: "up", Short: "Make the lab with all its programs and leave it standing", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return l.up(cmd.OutOrStdout()) }},
+		{Use: "down", Short: "Take the standing lab down", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return l.ask(cmd.OutOrStdout(), holder.Request{Op: "down"})
+			}},
+		{Use: "plug INTERFACE NETWORK", Short: "Put a cable of the laptop into a network", Args: cobra.ExactArgs(2),
+			Long: "Put the cable of eth0 or eth1 into one of the networks " + wireNames() + ".",
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return l.ask(cmd.OutOrStdout(), holder.Request{Op: "plug", Interface: args[0], Network: args[1]})
+			}},
+		{Use: "unplug INTERFACE", Short: "Pull a cable of the laptop", Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return l.ask(cmd.OutOrStdout(), holder.Request{Op: "unplug", Interface: args[0]})
+			}},
+		{Use: "exec BOX -- COMMAND [ARGUMENT...]", Short: "Run a command in a box of the standing lab", Args: cobra.MinimumNArgs(2),
+			Example: "  miplab exec laptop -- mipvpn status\n  miplab exec correspondent -- ping -c 3 10.0.8.100",
+			RunE:    func(_ *cobra.Command, args []string) error { return l.exec(args[0], args[1:]) }},
+		{Use: "hold", Hidden: true, Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return l.hold(cmd.Context(), cmd.OutOrStdout()) }},
+	}
+	for _, c := range all {
+		c.Flags().StringVar(&l.dir, "dir", defaultDir(), "directory of the standing lab's files")
+		if c.Use == "up" || c.Use == "hold" {
+			c.Flags().BoolVar(&l.strongSwan, "strongswan", false, "strongSwan is the VPN gateway")
+		}
+	}
+	return append(all, benchCommands()...)
+}
+
+func wireNames() string {
+	var names []string
+	for _, w := range topology.Wires {
+		names = append(names, string(w))
+	}
+	return strings.Join(names, ", ")
+}
+
+// ask asks the holder and prints its answer.
+func (l labFlags) ask(out io.Writer, r holder.Request) error {
+	a, err := holder.Ask(l.socket(), r, nil, nil)
+	if err != nil {
+		return err
+	}
+	if a.Text != "" {
+		fmt.Fprintln(out, a.Text)
+	}
+	return nil
+}
+
+// exec runs a command in a box with this process's streams and returns its exit code as an exitError.
+func (l labFlags) exec(box string, args []string) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	var env []string
+	for _, v := range os.Environ() {
+		// What the lab sets is the lab's to say.
+		if !strings.HasPrefix(v, "PATH=") && !strings.HasPrefix(v, "MIPVPN_SOCKET=") {
+			env = append(env, v)
+		}
+	}
+	a, err := holder.Ask(l.socket(), holder.Request{Op: "exec", Box: box, Args: args, Dir: dir, Env: env},
+		[]*os.File{os.Stdin, os.Stdout, os.Stderr}, signals)
+	if err != nil {
+		return err
+	}
+	if a.Code != 0 {
+		return exitError(a.Code)
+	}
+	return nil
+}
+
+// up starts the holder and waits until the lab stands.
+func (l labFlags) up(out io.Writer) error {
+	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(l.dir, "holder.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	args := []string{"hold", "--dir", l.dir}
+	if l.strongSwan {
+		args = append(args, "--strongswan")
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Stderr = log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives the terminal
+	said, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(said)
+	for lines.Scan() {
+		if lines.Text() == standing {
+			fmt.Fprintf(out, "The lab stands; the laptop's eth0 is in the office. Files and logs are in %s.\n\n"+
+				"  miplab exec laptop -- mipvpn status       what the client sees\n"+
+				"  miplab plug eth0 cafe                     move the laptop (%s)\n"+
+				"  miplab exec correspondent -- ping 10.0.8.100\n"+
+				"  miplab down\n", l.dir, wireNames())
+			return cmd.Process.Release()
+		}
+	}
+	err = cmd.Wait()
+	why, readErr := os.ReadFile(log.Name())
+	return errors.Join(fmt.Errorf("the lab does not stand (%v): %s", err, strings.TrimSpace(string(why))), readErr)
+}
+
+// hold makes the lab, says so, and holds it until it is asked to stop.
+func (l labFlags) hold(ctx context.Context, out io.Writer) (err error) {
+	if err := becomeAble(); err != nil {
+		return err
+	}
+	dir, err := filepath.Abs(l.dir)
+	if err != nil {
+		return err
+	}
+	listener, err := holder.Listen(l.socket())
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	binaries, err := company.Binaries()
+	if err != nil {
+		return err
+	}
+	lab, err := topology.New(topology.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lab.Close()) }()
+	if err := os.RemoveAll(filepath.Join(dir, "strongswan")); err != nil {
+		return err
+	}
+	c, err := company.Start(ctx, lab, dir, binaries, company.Options{StrongSwan: l.strongSwan})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Stop()) }()
+	if err := lab.Plug("eth0", topology.Office); err != nil {
+		return err
+	}
+	if err := c.Up(ctx); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(out, standing); err != nil {
+		return err
+	}
+	env := []string{"PATH=" + binaries + string(os.PathListSeparator) + os.Getenv("PATH"), "MIPVPN_SOCKET=" + filepath.Join(dir, company.Socket)}
+	return holder.New(lab, env).Serve(ctx, listener)
+}

@@ -1,0 +1,25 @@
+//go:build !linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// demo plays the tour on the simulated network: namespaces are Linux's.
+func demo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	if !o.simulated {
+		return errors.New("the lab is made of Linux network namespaces; on this system there is `miplab demo --simulated`")
+	}
+	return o.simulate(ctx, out, errOut)
+}
+
+// labCommands are the commands on a lab, of which there is none here.
+func labCommands() []*cobra.Command { return nil }
