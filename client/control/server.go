@@ -45,7 +45,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	defer l.Close()
-	ctx, cancel := context.WithCancel(ctx)
+	connections, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer cancel()
@@ -71,7 +71,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 				c.Close()
 				return
 			}
-			s.ServeConn(ctx, c, peer)
+			s.ServeConn(connections, c, peer)
 		})
 	}
 }
