@@ -1,0 +1,292 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mipvpn/stack/simnet"
+	"mipvpn/tun/link"
+)
+
+// examples copies the example files and makes the keys that they name.
+func examples(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	files, err := filepath.Glob("../../configs/*.toml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(f)), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"internal.key", "external.key", "foreign-agent.key", "visitor.key", "gateway.psk"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("00112233445566778899aabb\nccddeeff\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// mipagent runs the command line and returns what it printed.
+func mipagent(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = execute(t.Context(), args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// The files in configs are right as they stand, and also with every line that is commented out as a default.
+func TestExamples(t *testing.T) {
+	for _, name := range []string{"internal-home-agent", "external-home-agent", "foreign-agent", "gateway"} {
+		dir := examples(t)
+		path := filepath.Join(dir, name+".toml")
+		if code, _, stderr := mipagent(t, "check", path); code != exitDone {
+			t.Errorf("%s: exit code %d: %s", name, code, stderr)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// "# key = value" and "# [table]" are settings; other comments have no such form.
+		var all []string
+		for _, line := range strings.Split(string(data), "\n") {
+			if bare, ok := strings.CutPrefix(line, "# "); ok && (strings.HasPrefix(bare, "[") || strings.Contains(strings.SplitN(bare, " ", 3)[min(1, strings.Count(bare, " "))], "=")) {
+				line = bare
+			}
+			all = append(all, line)
+		}
+		if err := os.WriteFile(path, []byte(strings.Join(all, "\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, stderr := mipagent(t, "check", path); code != exitDone {
+			t.Errorf("%s with all its settings: exit code %d: %s", name, code, stderr)
+		}
+	}
+}
+
+// Bad input ends in a message that names file, line and what would be right.
+func TestBadConfiguration(t *testing.T) {
+	for _, c := range []struct{ name, file, old, new, want string }{
+		{"unknown key", "internal-home-agent", "spi = 1001", "spy = 1001", "internal-home-agent.toml:29: unknown key home_agent.internal.mobile_node.spy"},
+		{"unknown role", "foreign-agent", "[foreign_agent]", "[foreign_agents]", "unknown key foreign_agents"},
+		{"bad address", "internal-home-agent", `"10.0.1.10"`, `"10.0.1.300"`, "internal-home-agent.toml:7: home_agent.internal.address"},
+		{"bad duration", "internal-home-agent", "# max_lifetime = \"30m\" ", "max_lifetime = \"30\" ", `valid is a duration such as "30s"`},
+		{"not TOML", "gateway", "[gateway]", "[gateway", "gateway.toml:4: "},
+		{"schema", "gateway", "schema = 1", "schema = 2", "schema = 1"},
+		{"weak key", "internal-home-agent", "hmac-md5\" ", "keyed-md5\"", "too weak for an internal home agent"},
+		{"algorithm", "internal-home-agent", "\"hmac-md5\" ", "\"md5\"", "[hmac-md5 keyed-md5 hmac-sha1 hmac-sha256]"},
+		{"reserved SPI", "internal-home-agent", "spi = 1001", "spi = 255", "SPI 255 is reserved"},
+		{"no trust", "internal-home-agent", "trusted_networks =", "refused_networks =", "internal-home-agent.toml:5: [home_agent.internal]: trusted_networks is missing"},
+		{"no key file", "external-home-agent", "external.key", "other.key", "other.key"},
+		{"home address elsewhere", "external-home-agent", "\"198.51.100.100\"", "\"203.0.113.1\"", "is in none of the home networks"},
+		{"trust outside", "external-home-agent", "permitted_gateways = [\"192.0.2.10\"]", "trusted_networks = [\"10.0.0.0/8\"]", "trusted networks belong to an internal home agent"},
+		{"interface", "foreign-agent", "interface = \"visit0\"", "", "interface is missing"},
+		{"interval", "foreign-agent", "# interval = \"1s\"", "interval = \"2s\"", "a third of the lifetime"},
+		{"no peer", "gateway", "[[gateway.peer]]", "[[gateway.poor]]", "unknown key gateway.poor"},
+		{"no networks", "gateway", "networks = [\"10.0.0.0/16\"]", "networks = []", "no networks are given"},
+		{"identity", "gateway", "identity = \"gateway.corp.example\"", "identity = \"\"", "want an address"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(examples(t), c.file+".toml")
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(string(data), c.old) {
+				t.Fatalf("the example has no %q", c.old)
+			}
+			if err := os.WriteFile(path, []byte(strings.Replace(string(data), c.old, c.new, 1)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			code, _, stderr := mipagent(t, "check", path)
+			if code != exitFailed || !strings.Contains(stderr, c.want) {
+				t.Errorf("exit code %d, message\n%swant %q in it", code, stderr, c.want)
+			}
+			if _, _, other := mipagent(t, "run", "--config", path); other != stderr {
+				t.Errorf("run says\n%scheck says\n%s", other, stderr)
+			}
+		})
+	}
+}
+
+func TestKeys(t *testing.T) {
+	dir := examples(t)
+	path := filepath.Join(dir, "internal-home-agent.toml")
+	key := filepath.Join(dir, "internal.key")
+	for _, c := range []struct {
+		text string
+		mode os.FileMode
+		want string
+	}{
+		{"0011223344556677 8899aabbccddeeff\n", 0o644, "open to others"},
+		{"0011223344556677 8899aabbccddeef\n", 0o600, "hexadecimal"},
+		{"secret-words-here", 0o600, "hexadecimal"},
+		{"00112233", 0o600, "too weak"},
+		{"", 0o600, "a key of 0 octets"},
+	} {
+		if err := errors.Join(os.Remove(key), os.WriteFile(key, []byte(c.text), c.mode)); err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr := mipagent(t, "check", path)
+		if code != exitFailed || !strings.Contains(stderr, c.want) {
+			t.Errorf("key %q: exit code %d, %s", c.text, code, stderr)
+		}
+		if len(c.text) > 0 && strings.Contains(stderr, strings.TrimSpace(c.text)) {
+			t.Errorf("the message shows the key: %s", stderr)
+		}
+	}
+}
+
+func TestPresharedKey(t *testing.T) {
+	dir := t.TempDir()
+	c := &configuration{dir: dir}
+	for text, want := range map[string]string{
+		"secret": "secret", "secret\n": "secret", "secret\r\n": "secret", "sec\nret\n\n": "sec\nret\n", "0x414243\n": "ABC",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "psk"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.presharedKey("psk"); err != nil || string(got) != want {
+			t.Errorf("%q: %q, %v; want %q", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "\n", "0x123", "0xzz"} {
+		if err := os.WriteFile(filepath.Join(dir, "psk"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.presharedKey("psk"); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"version"}, exitDone, "mipagent "},
+		{[]string{"--help"}, exitDone, "[home_agent.internal]"},
+		{[]string{"check"}, exitUsage, "accepts 1 arg"},
+		{[]string{"start"}, exitUsage, "unknown command"},
+		{[]string{"--frob"}, exitUsage, "unknown flag"},
+		{[]string{"--config", "/nowhere/mipagent.toml"}, exitFailed, "/nowhere/mipagent.toml"},
+	} {
+		code, stdout, stderr := mipagent(t, c.args...)
+		if code != c.code || !strings.Contains(stdout+stderr, c.want) {
+			t.Errorf("%q: exit code %d, %s%s", c.args, code, stdout, stderr)
+		}
+	}
+}
+
+// lab returns a maker of hosts for the roles, in their order.
+func lab(hosts ...link.Host) hostMaker {
+	return func(place int) (link.Host, func() error, error) {
+		return hosts[place], func() error { return nil }, nil
+	}
+}
+
+// Shows: AGT-7 (several roles in one process; a role that cannot start takes the others back).
+func TestRunRoles(t *testing.T) {
+	dir := examples(t)
+	var both strings.Builder
+	both.WriteString("schema = 1\n")
+	for _, name := range []string{"internal-home-agent", "external-home-agent", "gateway"} {
+		data, err := os.ReadFile(filepath.Join(dir, name+".toml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		both.WriteString(strings.Replace(string(data), "schema = 1", "", 1))
+	}
+	path := filepath.Join(dir, "all.toml")
+	if err := os.WriteFile(path, []byte(both.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := loadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cfg.roles()) != 3 {
+		t.Fatalf("%d roles, want 3", len(cfg.roles()))
+	}
+	synctest.Test(t, func(t *testing.T) {
+		l := simnet.NewLab(1)
+		defer l.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- runRoles(ctx, cfg, lab(l.InternalHA, l.ExternalHA, l.Gateway), zap.NewNop()) }()
+		time.Sleep(time.Second)
+		select {
+		case err := <-ended:
+			t.Fatalf("ended by itself: %v", err)
+		default:
+		}
+		// Each has its port: nobody else can have it.
+		for _, x := range []struct {
+			host *simnet.Host
+			at   netip.AddrPort
+		}{
+			{l.InternalHA, netip.AddrPortFrom(simnet.LabInternalHA, 434)},
+			{l.ExternalHA, netip.AddrPortFrom(simnet.LabExternalHA, 434)},
+			{l.Gateway, netip.AddrPortFrom(simnet.LabGateway, 500)},
+		} {
+			if _, err := x.host.ListenUDP(x.at); err == nil {
+				t.Errorf("%v is free", x.at)
+			}
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if c, err := l.InternalHA.ListenUDP(netip.AddrPortFrom(simnet.LabInternalHA, 434)); err != nil {
+			t.Errorf("after the end: %v", err)
+		} else {
+			c.Close()
+		}
+
+		err := runRoles(t.Context(), cfg, lab(l.InternalHA, l.Correspondent, l.Gateway), zap.NewNop())
+		if err == nil || !strings.Contains(err.Error(), "[home_agent.external]") {
+			t.Errorf("error %v, want one of [home_agent.external], whose address is not there", err)
+		}
+		failing := func(int) (link.Host, func() error, error) { return nil, nil, fmt.Errorf("no kernel") }
+		if err := runRoles(t.Context(), cfg, failing, zap.NewNop()); err == nil || !strings.Contains(err.Error(), "no kernel") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func TestLog(t *testing.T) {
+	var b bytes.Buffer
+	log, err := newLog(logTable{Level: "warn", Format: "json"}, &b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Info("quiet")
+	log.Warn("loud")
+	if s := b.String(); strings.Contains(s, "quiet") || !strings.Contains(s, `"msg":"loud"`) {
+		t.Errorf("log %q", s)
+	}
+	for _, bad := range []logTable{{Level: "noisy"}, {Format: "xml"}} {
+		if _, err := newLog(bad, &b); err == nil {
+			t.Errorf("%+v was taken", bad)
+		}
+	}
+}
