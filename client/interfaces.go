@@ -183,7 +183,8 @@ func (c *Client) drainDiscovery(i *iface, m *discovery.Machine) bool {
 			break
 		}
 		busy = true
-		if err := i.segment.Solicit(c.cfg.Internal.HomeAddress, t.Payload); err != nil {
+		// From no address (RFC 1256 §3.2): nobody on the link is to learn the home address before a registration tells it.
+		if err := i.segment.Solicit(netip.Addr{}, t.Payload); err != nil {
 			c.log.Debug("agent solicitation not sent", zap.String("interface", i.Name), zap.Error(err))
 		}
 	}
