@@ -1,0 +1,262 @@
+package agent
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"mipvpn/ipsec/ike"
+	"mipvpn/ipsec/interop/charon"
+	"mipvpn/stack/simnet"
+	"mipvpn/stack/underlay"
+	"mipvpn/tun/hostnet/netnstest"
+	"mipvpn/tun/link"
+)
+
+// realNetwork is the gateway on the kernel: an outside host, our gateway, and a host inside that echoes TCP and UDP.
+type realNetwork struct {
+	outside, gate, inside *os.File
+	gateway               *Gateway
+}
+
+func newRealNetwork(t *testing.T) *realNetwork {
+	t.Helper()
+	n := &realNetwork{outside: netnstest.New(t), gate: netnstest.New(t), inside: netnstest.New(t)}
+	netnstest.Wire(t, n.outside, "eth0", netip.MustParsePrefix("192.0.2.77/24"), n.gate, "out", netip.MustParsePrefix("192.0.2.10/24"))
+	netnstest.Wire(t, n.inside, "eth0", netip.MustParsePrefix("10.0.1.20/24"), n.gate, "in", netip.MustParsePrefix("10.0.1.30/24"))
+	netnstest.Inside(t, n.inside, func() error {
+		return netlink.RouteAdd(&netlink.Route{Dst: netnstest.IPNet(simnet.LabInnerPool), Gw: simnet.LabGatewayInner.AsSlice()})
+	})
+	netnstest.Inside(t, n.inside, func() error { return echoReal(t) })
+	host, err := underlay.NewHost(underlay.Options{Namespace: n.gate})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = host.Close() })
+	n.gateway = startGateway(t, host, gatewayConfig(t))
+	return n
+}
+
+// echoReal serves TCP and UDP on the service's address in the namespace it is called in.
+func echoReal(t *testing.T) error {
+	l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(service))
+	if err != nil {
+		return err
+	}
+	t.Cleanup(func() { l.Close() })
+	u, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(service))
+	if err != nil {
+		return err
+	}
+	t.Cleanup(func() { u.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(c, c)
+				c.Close()
+			}()
+		}
+	}()
+	go func() {
+		p := make([]byte, 65536)
+		for {
+			n, from, err := u.ReadFromUDPAddrPort(p)
+			if err != nil {
+				return
+			}
+			_, _ = u.WriteToUDPAddrPort(p[:n], from)
+		}
+	}()
+	return nil
+}
+
+// stream sends n octets over TCP from the outside host to the inside one and wants them back.
+func (n *realNetwork) stream(t *testing.T, octets int) {
+	t.Helper()
+	var c *net.TCPConn
+	netnstest.Inside(t, n.outside, func() (err error) {
+		c, err = net.DialTCP("tcp4", nil, net.TCPAddrFromAddrPort(service))
+		return err
+	})
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	sent := make([]byte, octets)
+	_, _ = rand.Read(sent)
+	written := make(chan error, 1)
+	go func() {
+		_, err := c.Write(sent)
+		written <- errors.Join(err, c.CloseWrite())
+	}()
+	got, err := io.ReadAll(c)
+	if err := errors.Join(err, <-written); err != nil || !bytes.Equal(got, sent) {
+		t.Fatalf("%d of %d octets came back, the same: %v; %v; drops %v", len(got), len(sent), bytes.Equal(got, sent), err, n.gateway.Drops().Snapshot())
+	}
+	if from := c.LocalAddr().(*net.TCPAddr).AddrPort().Addr(); !simnet.LabInnerPool.Contains(from) {
+		t.Errorf("the stream left from %v, not from the inner address", from)
+	}
+}
+
+// datagram sends one datagram and wants it back.
+func (n *realNetwork) datagram(t *testing.T, octets int) {
+	t.Helper()
+	var c *net.UDPConn
+	netnstest.Inside(t, n.outside, func() (err error) {
+		c, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(service))
+		return err
+	})
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	sent := make([]byte, octets)
+	_, _ = rand.Read(sent)
+	got := make([]byte, 65536)
+	if _, err := c.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	k, err := c.Read(got)
+	if err != nil || !bytes.Equal(got[:k], sent) {
+		t.Fatalf("a datagram of %d octets: %d came back, %v", octets, k, err)
+	}
+}
+
+// Shows: IKE-5, IKE-6, IKE-9, GDL-3. charon is the client of our gateway on the kernel: TCP and UDP through the TUN device
+// at both ends, rekeying from either side, DELETE from either side.
+func TestGatewayServesCharon(t *testing.T) {
+	if err := charon.Available(); err != nil {
+		t.Skip(err)
+	}
+	n := newRealNetwork(t)
+	d, err := charon.Start(charon.Options{Configuration: "testdata/charon-client", Dir: t.TempDir(),
+		Launch:  func(cmd *exec.Cmd) error { return netnstest.Do(n.outside, cmd.Start) },
+		Secrets: []charon.Secret{{Name: "gateway", Owners: []string{"laptop0@corp.example", "gateway.corp.example"}, Key: []byte("key 0")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("charon:\n%s", d.Tail(150))
+		}
+	})
+	swanctl := func(args ...string) {
+		t.Helper()
+		if _, err := d.Swanctl(args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	traffic := func() {
+		t.Helper()
+		n.datagram(t, 1)
+		n.datagram(t, 1300)
+		n.stream(t, 300_000)
+	}
+	swanctl("--initiate", "--child", "enterprise")
+	traffic()
+	sessions := n.gateway.Sessions()
+	if len(sessions) != 1 || sessions[0].Identity != identity(t, "laptop0@corp.example") {
+		t.Fatalf("sessions %+v", sessions)
+	}
+	t.Log("charon rekeys")
+	swanctl("--rekey", "--child", "enterprise")
+	traffic()
+	swanctl("--rekey", "--ike", "company")
+	traffic()
+	t.Log("the gateway rekeys")
+	newest := func() (id childKey) {
+		n.command(t, func(link.Instant) error {
+			id = n.gateway.routes.of(sessions[0].Address).key
+			return nil
+		})
+		return id
+	}
+	before := newest()
+	n.command(t, func(now link.Instant) error { return n.gateway.machine.RekeyChild(now, before.session, before.id) })
+	for deadline := time.Now().Add(20 * time.Second); newest() == before; {
+		n.datagram(t, 100)
+		if time.Now().After(deadline) {
+			t.Fatal("the child SA was not rekeyed")
+		}
+	}
+	traffic()
+	n.command(t, func(now link.Instant) error { return n.gateway.machine.RekeyIKE(now, before.session) })
+	traffic()
+	swanctl("--terminate", "--ike", "company")
+	if s := n.gateway.Sessions(); len(s) != 0 {
+		t.Errorf("after DELETE: %+v", s)
+	}
+	swanctl("--initiate", "--child", "enterprise")
+	traffic()
+	if s := n.gateway.Sessions(); len(s) != 1 || s[0].Address != sessions[0].Address {
+		t.Errorf("connected again as %+v, before as %+v", s, sessions)
+	}
+	if err := n.gateway.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		out, err := d.Swanctl("--list-sas")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.TrimSpace(out) == "" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("charon still has\n%s", out)
+		}
+	}
+}
+
+// command runs f on the gateway's loop.
+func (n *realNetwork) command(t *testing.T, f func(link.Instant) error) {
+	t.Helper()
+	result := make(chan error, 1)
+	if !n.gateway.loop.post(func(now link.Instant) { result <- f(now) }) {
+		t.Fatal("the gateway is too busy")
+	}
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Our own client on the kernel reaches the inside as well: the driver of the simulation, unchanged.
+func TestGatewayServesOurClientOnTheKernel(t *testing.T) {
+	for _, force := range []bool{false, true} {
+		t.Run(fmt.Sprintf("encapsulation forced %v", force), func(t *testing.T) {
+			n := newRealNetwork(t)
+			host, err := underlay.NewHost(underlay.Options{Namespace: n.outside})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = host.Close() })
+			list, err := host.Interfaces()
+			if err != nil || len(list) == 0 {
+				t.Fatalf("interfaces %+v, %v", list, err)
+			}
+			c := newVPNClient(t, host, list[0].Index, list[0].Address.Addr(), 0, func(cfg *ike.InitiatorConfig) { cfg.ForceUDPEncapsulation = force })
+			c.up()
+			n.datagram(t, 1)
+			n.datagram(t, 1300)
+			n.stream(t, 3_000_000)
+		})
+	}
+}
