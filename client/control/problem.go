@@ -1,6 +1,9 @@
 package control
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Problem is one thing that keeps the client from working: which peer, what the standard calls it, and what to do.
 type Problem struct {
@@ -16,17 +19,17 @@ type Problem struct {
 	Since time.Time `json:"since"`
 }
 
-// String writes the problem as one line: peer, message, code, advice.
+// String writes the problem as one line: peer, message, code, advice. What the message says already is not repeated.
 func (p Problem) String() string {
 	s := p.Message
 	if p.Peer != "" {
 		s = p.Peer + ": " + s
 	}
-	if p.Code != "" {
+	if p.Code != "" && !strings.Contains(s, p.Code) {
 		s += " (" + p.Code + ")"
 	}
-	if p.Advice != "" {
-		s += ". " + p.Advice
+	if p.Advice != "" && !strings.Contains(s, p.Advice) {
+		s += "; " + p.Advice
 	}
 	return s
 }

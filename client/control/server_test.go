@@ -88,6 +88,19 @@ func TestRequestsOverAPipe(t *testing.T) {
 	})
 }
 
+func TestProblemInWords(t *testing.T) {
+	for want, p := range map[string]control.Problem{
+		"x":                               {Message: "x"},
+		"peer: x (code); advice":          {Peer: "peer", Code: "code", Message: "x", Advice: "advice"},
+		"peer: x with code; advice":       {Peer: "peer", Code: "code", Message: "x with code", Advice: "advice"},
+		"peer: x with code: advice given": {Peer: "peer", Code: "code", Message: "x with code: advice given", Advice: "advice"},
+	} {
+		if got := p.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestWait(t *testing.T) {
 	down := control.Status{Schema: 1, State: control.StateDown, Proof: control.Proof{Verdict: control.VerdictUnknown}}
 	detecting := down
