@@ -21,6 +21,9 @@ const (
 	requestTime = time.Minute
 	// writeTime is how long a peer may take to read an answer.
 	writeTime = 10 * time.Second
+	// acceptPause is how long the server waits when the system cannot give it a connection, for want of descriptors most
+	// often.
+	acceptPause = 100 * time.Millisecond
 )
 
 // Server answers requests from a Backend.
@@ -55,7 +58,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return fmt.Errorf("control: accept: %w", err)
+			if errors.Is(err, net.ErrClosed) {
+				return fmt.Errorf("control: accept: %w", err)
+			}
+			s.log.Warn("control connection not accepted", zap.Error(err))
+			select {
+			case <-time.After(acceptPause):
+			case <-ctx.Done():
+			}
+			continue
 		}
 		select {
 		case s.slots <- struct{}{}:

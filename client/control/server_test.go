@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -430,6 +431,30 @@ func TestManyConnections(t *testing.T) {
 	if refused != 80-64 {
 		t.Errorf("%d of 80 connections were refused, want 16", refused)
 	}
+}
+
+// failing is a listener that has no connection to give: a few times for want of descriptors, then because it is closed.
+type failing struct{ left int }
+
+func (f *failing) Accept() (net.Conn, error) {
+	if f.left == 0 {
+		return nil, net.ErrClosed
+	}
+	f.left--
+	return nil, syscall.EMFILE
+}
+
+func (*failing) Close() error   { return nil }
+func (*failing) Addr() net.Addr { return nil }
+
+func TestServeOutlivesWantOfDescriptors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &failing{left: 5}
+		err := control.NewServer(controltest.New(connected()), authority(t), nil).Serve(t.Context(), l)
+		if !errors.Is(err, net.ErrClosed) || l.left != 0 {
+			t.Errorf("%v with %d failures left", err, l.left)
+		}
+	})
 }
 
 func TestListen(t *testing.T) {
