@@ -169,3 +169,57 @@ func TestForeignAgentStartFails(t *testing.T) {
 		}
 	})
 }
+
+// Shows: MIP-8, AGT-4 (the encapsulating delivery style, RFC 3024 §5.2: what is not encapsulated is not tunnelled).
+func TestEncapsulatingDelivery(t *testing.T) {
+	inside(t, func(t *testing.T, l *simnet.Lab) {
+		startHomeAgent(t, l.InternalHA, internal(t))
+		a := startForeignAgent(t, l.InternalFA, simnet.LabInternalFA)
+		plug(l, l.OfficeFA)
+		s, heard, ad := agentOn(t, l.Laptop, l.Eth0.Index())
+		cfg := laptop(t, mobilenode.EncapsulationAuto)
+		cfg.EncapsulatingDelivery = true
+		n := viaForeignAgent(t, l.Laptop, s, heard, ad, cfg)
+		n.register()
+		if e, ok := n.wait(5 * time.Second).(mobilenode.Accepted); !ok {
+			t.Fatalf("not accepted: %+v", e)
+		}
+		seen := echo(t, l.Correspondent, service)
+		datagram := func(inner netip.Addr) *packet.Buf {
+			p := packet.From([]byte("hello"))
+			packet.PushUDP(p, netip.AddrPortFrom(inner, 5), service)
+			packet.PushIPv4(p, packet.IPv4Fields{TTL: 64, Protocol: packet.ProtocolUDP, Src: inner, Dst: service.Addr()})
+			p.Hardware = l.Eth0.Hardware()
+			return p
+		}
+		wrap := func(p *packet.Buf) *packet.Buf {
+			packet.PushIPv4(p, packet.IPv4Fields{TTL: 64, Protocol: packet.ProtocolIPIP, Src: simnet.LabHomeAddress, Dst: heard.Source})
+			return p
+		}
+		foreign := wrap(datagram(simnet.LabHomeAddress))
+		foreign.Hardware = packet.HardwareAddr{2, 9, 9, 9, 9, 9}
+		for _, c := range []struct {
+			name string
+			p    *packet.Buf
+			want packet.DropReason
+		}{
+			{"encapsulated", wrap(datagram(simnet.LabHomeAddress)), packet.NotDropped},
+			{"direct", datagram(simnet.LabHomeAddress), packet.DropPolicy},
+			{"other inner source", wrap(datagram(netip.MustParseAddr("10.0.8.9"))), packet.DropNotHomeAddress},
+			{"other station", foreign, packet.DropNoBinding},
+		} {
+			before := a.Drops().Of(c.want)
+			a.receiveFrames(packet.One(c.p))
+			time.Sleep(time.Second)
+			if arrived := len(seen); (arrived == 1) != (c.want == packet.NotDropped) {
+				t.Errorf("%s: %d arrived, drops %v", c.name, arrived, a.Drops().Snapshot())
+			}
+			if c.want != packet.NotDropped && a.Drops().Of(c.want) != before+1 {
+				t.Errorf("%s: drops %v, want one more for %v", c.name, a.Drops().Snapshot(), c.want)
+			}
+			for len(seen) > 0 {
+				<-seen
+			}
+		}
+	})
+}
