@@ -26,7 +26,7 @@ import (
 const servicePort = 7000
 
 // handTime is how long a cable is out on its way from one network to another.
-const handTime = 100 * time.Millisecond
+const handTime = 300 * time.Millisecond
 
 // World is the simulated lab with everything running on it: a scenario.World.
 type World struct {

@@ -309,7 +309,7 @@ func (l *Lab) Unplug(iface string) error {
 }
 
 // handTime is how long a cable is out on its way from one network to another.
-const handTime = 100 * time.Millisecond
+const handTime = 300 * time.Millisecond
 
 // noticeTime is the most that the kernel takes to tell of a carrier; it gathers notices for up to a second.
 const noticeTime = 5 * time.Second

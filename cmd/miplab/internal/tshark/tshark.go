@@ -24,8 +24,8 @@ func Available() error {
 // Frames returns a line for each frame of the capture that the display filter matches: its number and what tshark sees
 // in it.
 func Frames(file, filter string) ([]string, error) {
-	// Ports that tshark does not know by itself are none of ours. Names are not resolved, and nothing is sent.
-	cmd := exec.Command("tshark", "-n", "-r", file, "-Y", filter)
+	// Names are not resolved, and nothing is sent. Reassembly is off: TCP that was sent again would count as malformed.
+	cmd := exec.Command("tshark", "-n", "-o", "tcp.desegment_tcp_streams:FALSE", "-o", "ip.defragment:FALSE", "-r", file, "-Y", filter)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := cmd.Run(); err != nil {
