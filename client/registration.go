@@ -55,7 +55,7 @@ func (c *Client) register(name string, ha config.HomeAgent, mn mobilenode.Config
 	}
 	mn.Association, mn.ReverseTunnel = c.association(name), true
 	if !mn.ForeignAgent.IsValid() {
-		mn.Encapsulation = encapsulation(ha.Encapsulation)
+		mn.Encapsulation = encapsulation(ha.Encapsulation, mn.Origin.Direct)
 	}
 	mn.Retransmission = mobilenode.Retransmission{
 		Initial: c.cfg.Detection.RetransmitInitial, Factor: float64(c.cfg.Detection.RetransmitFactor), Max: c.cfg.Detection.RetransmitMax,
@@ -81,12 +81,16 @@ func (c *Client) association(name string) *auth.SecurityAssociation {
 	return c.associations.external
 }
 
-func encapsulation(e config.Encapsulation) mobilenode.Encapsulation {
-	switch e {
-	case config.EncapsulationIPIP:
+// encapsulation returns what a registration asks for. By default that is UDP tunnelling straight through an interface, for
+// the offloads that UDP has; through the VPN, which has them already, only against a NAT behind the gateway (draft §3.9).
+func encapsulation(e config.Encapsulation, direct bool) mobilenode.Encapsulation {
+	switch {
+	case e == config.EncapsulationIPIP:
 		return mobilenode.EncapsulationIPIP
-	case config.EncapsulationUDP:
+	case e == config.EncapsulationUDP:
 		return mobilenode.EncapsulationUDP
+	case !direct:
+		return mobilenode.EncapsulationNAT
 	}
 	return mobilenode.EncapsulationAuto
 }

@@ -25,15 +25,20 @@ const (
 	EncapsulationIPIP
 	// EncapsulationUDP asks for UDP tunnelling (RFC 3519) with the F bit and takes nothing else.
 	EncapsulationUDP
+	// EncapsulationNAT asks for UDP tunnelling without the F bit, which the home agent grants where it sees a NAT
+	// (RFC 3519 §4.6), and is IP-in-IP elsewhere: for a path that has cheaper means against NATs already, such as a VPN.
+	EncapsulationNAT
 )
 
-// String returns "auto", "ipip" or "udp".
+// String returns "auto", "ipip", "udp" or "nat".
 func (e Encapsulation) String() string {
 	switch e {
 	case EncapsulationIPIP:
 		return "ipip"
 	case EncapsulationUDP:
 		return "udp"
+	case EncapsulationNAT:
+		return "nat"
 	}
 	return "auto"
 }

@@ -148,8 +148,11 @@ func NewMachine(cfg Config, random io.Reader) (*Machine, error) {
 		homeAgent:     cfg.HomeAgent,
 		reverseTunnel: cfg.ReverseTunnel,
 	}
-	if cfg.Encapsulation == EncapsulationIPIP || cfg.ForeignAgent.IsValid() {
+	switch {
+	case cfg.Encapsulation == EncapsulationIPIP || cfg.ForeignAgent.IsValid():
 		m.offer = offerIPIP
+	case cfg.Encapsulation == EncapsulationNAT:
+		m.offer = offerUDP
 	}
 	return m, nil
 }

@@ -179,6 +179,9 @@ func TestPairAgreesOnTunnel(t *testing.T) {
 		{"IP-in-IP", mobilenode.EncapsulationIPIP, nil, false, mobilenode.Tunnel{}, false},
 		{"IP-in-IP, NAT", mobilenode.EncapsulationIPIP, nil, true, mobilenode.Tunnel{}, true},
 		{"UDP", mobilenode.EncapsulationUDP, nil, false, mobilenode.Tunnel{UDP: true, KeepAlive: 110 * time.Second}, false},
+		{"where there is a NAT", mobilenode.EncapsulationNAT, nil, false, mobilenode.Tunnel{}, false},
+		{"where there is a NAT, NAT", mobilenode.EncapsulationNAT, nil, true, mobilenode.Tunnel{UDP: true, KeepAlive: 110 * time.Second}, false},
+		{"where there is a NAT, none", mobilenode.EncapsulationNAT, forbid, false, mobilenode.Tunnel{}, false},
 		{"UDP, none", mobilenode.EncapsulationUDP, forbid, false, mobilenode.Tunnel{}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -104,7 +104,7 @@ func (m *Machine) denier(reply *wire.RegistrationReply, r request) netip.Addr {
 // that does not allow forced UDP tunnelling, or none at all, says 129 (RFC 3519 §3.1.1, §4.6.1); one that reads the
 // extension differently 134, one without the encapsulation 142.
 func (m *Machine) offerLess(r request, code wire.Code) bool {
-	if m.cfg.Encapsulation != EncapsulationAuto || r.offer == offerIPIP || m.offer != r.offer {
+	if m.cfg.Encapsulation == EncapsulationUDP || r.offer == offerIPIP || m.offer != r.offer {
 		return false
 	}
 	if r.offer == offerForcedUDP && (code == wire.CodeProhibited || code == wire.CodeReasonUnspecified) {

@@ -88,6 +88,11 @@ func (f *flow) configure(k *kernelLink, spec link.FlowSpec) error {
 			return err
 		}
 	}
+	if spec.TTL != 0 {
+		if err := f.set("IP_TTL", unix.IPPROTO_IP, unix.IP_TTL, int(spec.TTL)); err != nil {
+			return err
+		}
+	}
 	if spec.Protocol == packet.ProtocolUDP {
 		// Old kernels have neither; everything then goes one by one.
 		_ = f.set("UDP_GRO", unix.IPPROTO_UDP, unix.UDP_GRO, 1)
