@@ -6,15 +6,19 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/ike/message"
 	"mipvpn/ipsec/interop/charon"
 	"mipvpn/ipsec/suite"
+	"mipvpn/tun/hostnet/netnstest"
 	"mipvpn/tun/link"
 )
 
@@ -30,7 +34,7 @@ var (
 // lab is a client's namespace, charon as gateway, and a host behind it with an echo service.
 type lab struct {
 	t       *testing.T
-	outside *space
+	outside *os.File
 	daemon  *charon.Daemon
 }
 
@@ -39,12 +43,15 @@ func newLab(t *testing.T, extra, extraDaemon string) *lab {
 	if err := charon.Available(); err != nil {
 		t.Skip(err)
 	}
-	outside, gate, inside := newSpace(t), newSpace(t), newSpace(t)
-	cable(t, outside, "eth0", "192.0.2.77/24", gate, "out", "192.0.2.10/24")
-	cable(t, inside, "eth0", "10.0.1.20/24", gate, "in", "10.0.1.30/24")
-	inside.route(t, "10.0.9.0/24", "10.0.1.30")
-	gate.forward(t)
-	inside.do(t, func() error {
+	outside, gate, inside := netnstest.New(t), netnstest.New(t), netnstest.New(t)
+	netnstest.Wire(t, outside, "eth0", netip.PrefixFrom(clientAddr, 24), gate, "out", netip.PrefixFrom(gatewayAddr, 24))
+	netnstest.Wire(t, inside, "eth0", netip.PrefixFrom(insideAddr, 24), gate, "in", netip.PrefixFrom(innerAddr, 24))
+	netnstest.Inside(t, gate, func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0) })
+	netnstest.Inside(t, inside, func() error {
+		pool := netnstest.IPNet(netip.MustParsePrefix("10.0.9.0/24"))
+		if err := netlink.RouteAdd(&netlink.Route{Dst: pool, Gw: innerAddr.AsSlice()}); err != nil {
+			return err
+		}
 		conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(echoService))
 		if err != nil {
 			return err
@@ -53,7 +60,7 @@ func newLab(t *testing.T, extra, extraDaemon string) *lab {
 		go echo(conn)
 		return nil
 	})
-	d, err := charon.Start(charon.Options{Configuration: "../../configs/strongswan", Extra: extra, ExtraDaemon: extraDaemon, Dir: t.TempDir(), Launch: gate.launch,
+	d, err := charon.Start(charon.Options{Configuration: "../../configs/strongswan", Extra: extra, ExtraDaemon: extraDaemon, Dir: t.TempDir(), Launch: launchIn(gate),
 		Secrets: []charon.Secret{{Name: "laptop", Owners: []string{"laptop@corp.example", "gateway.corp.example"}, Key: key}}})
 	if err != nil {
 		t.Fatal(err)
@@ -310,7 +317,7 @@ func TestCharonRefuses(t *testing.T) {
 // Shows: IKE-1 (COOKIE). charon asks for a cookie once strangers have left IKE SAs half open.
 func TestCharonAsksForACookie(t *testing.T) {
 	l := newLab(t, "", "charon { cookie_threshold = 2\n cookie_threshold_ip = 2 }")
-	l.outside.do(t, func() error {
+	netnstest.Inside(t, l.outside, func() error {
 		conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(gatewayAddr, esp.PortIKE)))
 		if err != nil {
 			return err

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike"
+	"mipvpn/tun/hostnet/netnstest"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
@@ -50,8 +52,8 @@ type datagram struct {
 	payload       []byte
 }
 
-// newClient opens the sockets in s and makes the machine; start begins.
-func newClient(t *testing.T, s *space, cfg ike.InitiatorConfig) *client {
+// newClient opens the sockets in ns and makes the machine; start begins.
+func newClient(t *testing.T, ns *os.File, cfg ike.InitiatorConfig) *client {
 	t.Helper()
 	c := &client{t: t, begin: time.Now(), sockets: make(map[uint16]*net.UDPConn), arrivals: make(chan datagram, 64),
 		commands: make(chan func(link.Instant)), events: make(chan ike.Event, 256), packets: make(chan *packet.Buf, 256),
@@ -59,7 +61,7 @@ func newClient(t *testing.T, s *space, cfg ike.InitiatorConfig) *client {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	for _, port := range []uint16{esp.PortIKE, esp.PortNATT} {
-		s.do(t, func() error {
+		netnstest.Inside(t, ns, func() error {
 			conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(cfg.Local.Addr(), port)))
 			c.sockets[port] = conn
 			return err
