@@ -15,6 +15,7 @@ import (
 	"mipvpn/mipv4/homeagent"
 	"mipvpn/stack/agent"
 	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
 )
 
 // running is an agent that has been started.
@@ -22,6 +23,8 @@ type running interface {
 	// Done is closed when the agent has failed; Err says why.
 	Done() <-chan struct{}
 	Err() error
+	// Drops counts the packets that were not passed on.
+	Drops() *packet.Drops
 	Close() error
 }
 
@@ -183,7 +186,10 @@ func runRoles(ctx context.Context, c *configuration, makeHost hostMaker, log *za
 		if e != nil {
 			return fmt.Errorf("[%s]: %w", r.name, e)
 		}
-		defer func() { err = errors.Join(err, a.Close()) }()
+		defer func() {
+			err = errors.Join(err, a.Close())
+			log.Named(r.name).Info("agent ends", zap.Any("dropped", a.Drops().Snapshot()))
+		}()
 		go func() {
 			select {
 			case <-a.Done():
@@ -196,7 +202,6 @@ func runRoles(ctx context.Context, c *configuration, makeHost hostMaker, log *za
 	case err = <-ended:
 		return err
 	case <-ctx.Done():
-		log.Info("agents end")
 		return nil
 	}
 }

@@ -110,6 +110,9 @@ func (a *ForeignAgent) open(host link.Host, iface link.Interface) error {
 		{&a.ipip, under, link.FlowSpec{Protocol: packet.ProtocolIPIP}, a.receiveIPIP},
 		{&a.udp, under, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: wire.Port}, a.receiveUDP},
 	} {
+		if f.flow == &a.guard && a.cfg.Address == a.cfg.CareOfAddress {
+			continue // the flow for replies does that too
+		}
 		if *f.flow, err = f.link.Open(f.spec, whenReady(a.ready, &a.drops, f.recv)); err != nil {
 			return err
 		}

@@ -203,9 +203,13 @@ func (a *ForeignAgent) toVisitor(p *packet.Buf, out *packet.Batch) packet.DropRe
 	return tunnel.Fragment(p, a.visitedMTU, out)
 }
 
-// receiveUDP takes registration replies of home agents.
+// receiveUDP takes registration replies of home agents. Requests that come here, where the care-of address is that of the
+// visited interface, are taken from their frames.
 func (a *ForeignAgent) receiveUDP(b *packet.Batch) {
 	for _, p := range b.Bufs {
+		if typ, _ := wire.TypeOf(p.Bytes()); typ == wire.TypeRegistrationRequest {
+			continue
+		}
 		source, payload := p.Peer, append([]byte(nil), p.Bytes()...)
 		a.post(func(now link.Instant) {
 			if err := a.machine.HandleReply(now, source, payload); err != nil {
@@ -234,6 +238,9 @@ func (a *ForeignAgent) receiveICMP(b *packet.Batch) {
 
 // handleTunnelError learns the MTU of a tunnel and relays the error to the visitor whose packet it is about.
 func (a *ForeignAgent) handleTunnelError(now link.Instant, e tunnel.TunnelError) {
+	if !a.errors.allow(now.Boot) { // anybody can send them, and they cost a look at every visitor
+		return
+	}
 	mtu, known := 0, false
 	a.table.ByHomeAgent(e.Remote.Addr(), func(v *foreignagent.Visitor) {
 		known = true
@@ -242,7 +249,7 @@ func (a *ForeignAgent) handleTunnelError(now link.Instant, e tunnel.TunnelError)
 			mtu = v.MTU.Of(now.Boot, a.out.mtu)
 		}
 	})
-	if !known || len(e.Inner) == 0 || !a.errors.allow(now.Boot) {
+	if !known || len(e.Inner) == 0 {
 		return
 	}
 	v := a.table.Deliver(e.Inner.Src(), e.Remote.Addr())

@@ -8,6 +8,7 @@ import (
 
 	"mipvpn/mipv4/homeagent"
 	"mipvpn/mipv4/tunnel"
+	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
@@ -172,11 +173,12 @@ func (a *HomeAgent) leave(p *packet.Buf, e tunnel.Encapsulation, echoes *packet.
 }
 
 // leaveForAgent takes one packet for the agent itself. Echo requests are answered here, into the tunnel that they came
-// from: the mobile node's keepalives (RFC 3519 §4.9). The rest is for the host, unless the policy is for gateways alone.
+// from: the mobile node's keepalives (RFC 3519 §4.9). Tunnels in tunnels and signalling in them are dropped (RFC 3519 §4.7,
+// REQUIREMENTS MIP-12). The rest is for the host, unless the policy is for gateways alone.
 func (a *HomeAgent) leaveForAgent(p *packet.Buf, t *homeagent.Tunnel, echoes *packet.Batch) packet.DropReason {
 	home, remote := packet.IPv4(p.Bytes()).Src(), p.Peer
 	if !tunnel.AnswerEcho(p, a.cfg.Address) {
-		if a.policy != nil {
+		if a.policy != nil || nested(packet.IPv4(p.Bytes())) {
 			return packet.DropPolicy
 		}
 		return packet.NotDropped
@@ -192,4 +194,16 @@ func (a *HomeAgent) leaveForAgent(p *packet.Buf, t *homeagent.Tunnel, echoes *pa
 	}
 	echoes.Append(answer)
 	return packet.Delivered
+}
+
+// nested reports whether a packet is a tunnel packet or a Mobile IP message.
+func nested(ip packet.IPv4) bool {
+	switch ip.Protocol() {
+	case packet.ProtocolIPIP:
+		return true
+	case packet.ProtocolUDP:
+		u := packet.UDP(ip.Payload())
+		return ip.FragmentOffset() != 0 || len(u) < packet.UDPLen || u.DstPort() == wire.Port
+	}
+	return false
 }

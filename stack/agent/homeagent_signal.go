@@ -84,6 +84,9 @@ func (a *HomeAgent) receiveICMP(b *packet.Batch) {
 
 // handleTunnelError learns the MTU of a tunnel and relays the error to the sender of the inner packet.
 func (a *HomeAgent) handleTunnelError(now link.Instant, e tunnel.TunnelError) {
+	if !a.errors.allow(now.Boot) { // anybody can send them, and they cost a look at every binding
+		return
+	}
 	mtu, known := 0, false
 	a.table.ByRemote(e.Encapsulation, e.Remote, func(t *homeagent.Tunnel) {
 		known = true
@@ -92,7 +95,7 @@ func (a *HomeAgent) handleTunnelError(now link.Instant, e tunnel.TunnelError) {
 			mtu = t.MTU.Of(now.Boot, a.out[t.Encapsulation].mtu)
 		}
 	})
-	if !known || len(e.Inner) == 0 || !a.errors.allow(now.Boot) {
+	if !known || len(e.Inner) == 0 {
 		return
 	}
 	if answer := e.Answer(a.cfg.Address, mtu); answer != nil {

@@ -129,10 +129,17 @@ func TestHomeAgentIngress(t *testing.T) {
 		}{
 			{"other outer source", tunnel.IPIP, netip.MustParseAddrPort("10.0.2.77:0"), simnet.LabHomeAddress, packet.DropWrongTunnelPeer},
 			{"other inner source", tunnel.IPIP, netip.AddrPortFrom(l.Eth0.Address().Addr(), 0), netip.MustParseAddr("10.0.8.7"), packet.DropNoBinding},
+			{"signalling in the tunnel", tunnel.IPIP, netip.AddrPortFrom(l.Eth0.Address().Addr(), 0), simnet.LabHomeAddress, packet.DropPolicy},
 			{"other encapsulation", tunnel.UDP, netip.AddrPortFrom(l.Eth0.Address().Addr(), 0), simnet.LabHomeAddress, packet.DropWrongTunnelPeer},
 		} {
 			before := a.Drops().Of(c.want)
 			p := stranger(c.inner)
+			if c.want == packet.DropPolicy {
+				p.Release()
+				p = packet.From([]byte{1})
+				packet.PushUDP(p, netip.AddrPortFrom(c.inner, 5), netip.AddrPortFrom(simnet.LabInternalHA, 434))
+				packet.PushIPv4(p, packet.IPv4Fields{TTL: 64, Protocol: packet.ProtocolUDP, Src: c.inner, Dst: simnet.LabInternalHA})
+			}
 			if r := (tunnel.Encapsulator{Encapsulation: c.e}).Encapsulate(p); r != packet.NotDropped {
 				t.Fatal(r)
 			}
