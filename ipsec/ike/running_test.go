@@ -324,23 +324,36 @@ func TestChildGroups(t *testing.T) {
 func TestUnprotectedHints(t *testing.T) {
 	p := established(t, 111)
 	s := p.a.m.current
-	for _, n := range []message.NotifyType{message.InvalidIKESPI, message.AuthenticationFailed, message.InvalidSyntax} {
-		for _, kind := range []message.ExchangeType{message.Informational, message.IKEAuth, message.CreateChildSA} {
-			h := message.Header{InitiatorSPI: s.spiI, ResponderSPI: s.spiR, Exchange: kind, MessageID: s.expectID}
-			wire, err := (&message.Message{Header: h, Payloads: []message.Payload{message.Notify{Message: n}}}).Append(nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := p.a.m.HandleDatagram(p.now, Datagram{Payload: wire}); !errors.Is(err, ErrUnprotected) {
-				t.Errorf("%v %v: %v", kind, n, err)
+	forge := func() {
+		t.Helper()
+		for _, n := range []message.NotifyType{message.InvalidIKESPI, message.AuthenticationFailed, message.InvalidSyntax} {
+			for _, kind := range []message.ExchangeType{message.Informational, message.IKEAuth, message.CreateChildSA} {
+				h := message.Header{InitiatorSPI: s.spiI, ResponderSPI: s.spiR, Exchange: kind, MessageID: s.expectID}
+				wire, err := (&message.Message{Header: h, Payloads: []message.Payload{message.Notify{Message: n}}}).Append(nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := p.a.m.HandleDatagram(p.now, Datagram{Payload: wire}); !errors.Is(err, ErrUnprotected) {
+					t.Errorf("%v %v: %v", kind, n, err)
+				}
 			}
 		}
+		p.drain()
+		p.driveFor(6 * time.Second)
+		p.agree(1)
 	}
-	p.drain()
-	p.driveFor(5 * time.Second)
-	p.agree(1)
-	if !slices.Equal(p.log, []string{"A INFORMATIONAL request 2:", "B INFORMATIONAL response 2:"}) {
+	forge()
+	want := []string{"A INFORMATIONAL request 2:", "B INFORMATIONAL response 2:"}
+	if !slices.Equal(p.log, want) {
 		t.Errorf("nine forgeries caused %v", p.log)
+	}
+	forge() // within ten seconds of the first
+	if !slices.Equal(p.log, want) {
+		t.Errorf("eighteen forgeries caused %v", p.log)
+	}
+	forge()
+	if len(p.log) != 4 {
+		t.Errorf("later forgeries caused %v", p.log)
 	}
 }
 
