@@ -289,7 +289,8 @@ func (g *Gateway) replace(now link.Instant, s *session, silently bool) {
 	g.forget(s)
 }
 
-// settle ends the half-open time of a session.
+// settle ends the half-open time of a session: when its peer is authenticated, or when it is forgotten. One that failed
+// counts as long as it answers repetitions, so that failures are bounded too.
 func (g *Gateway) settle(s *session) {
 	if !s.halfOpen {
 		return
@@ -303,7 +304,6 @@ func (g *Gateway) settle(s *session) {
 
 // release gives back what a dead session holds of others: its identity and its address.
 func (g *Gateway) release(s *session) {
-	g.settle(s)
 	if g.byIdentity[s.identity] == s {
 		delete(g.byIdentity, s.identity)
 		g.pool.release(s.identity)
@@ -312,6 +312,7 @@ func (g *Gateway) release(s *session) {
 
 // forget removes a session.
 func (g *Gateway) forget(s *session) {
+	g.settle(s)
 	g.deadlines.schedule(s, 0, false)
 	for key := range s.spis {
 		g.closeSPI(s, key)
