@@ -71,3 +71,44 @@ func TestModeF(t *testing.T) {
 		use(t, w)
 	})
 }
+
+// Shows: MOD-cvc
+func TestModeCVC(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := world(t, Options{Seed: 1})
+		j := Watch(w.External()...)
+		w.Plug(w.Wlan0, w.Cafe)
+		if _, err := w.UntilMode(10*time.Second, "cvc"); err != nil {
+			t.Fatal(err)
+		}
+		use(t, w)
+		judge(t, j)
+	})
+}
+
+// Shows: MOD-fvc
+func TestModeFVC(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := world(t, Options{Seed: 1})
+		j := Watch(w.External()...)
+		w.Plug(w.Wlan0, w.Hotspot)
+		if _, err := w.UntilMode(10*time.Second, "fvc"); err != nil {
+			t.Fatal(err)
+		}
+		use(t, w)
+		judge(t, j)
+	})
+}
+
+// judge fails the test when something leaked, or nothing was looked at.
+func judge(t *testing.T, j *Judge) {
+	t.Helper()
+	leaks, frames := j.Leaks()
+	if frames == 0 {
+		t.Error("the judge has seen nothing")
+	}
+	for _, f := range leaks {
+		t.Errorf("enterprise traffic in the clear on %s from %s: %x", f.Wire, f.Sender, f.Packet)
+		return
+	}
+}

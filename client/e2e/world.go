@@ -13,6 +13,9 @@ import (
 	"mipvpn/client"
 	"mipvpn/client/config"
 	"mipvpn/client/control"
+	"mipvpn/ipsec/gateway"
+	"mipvpn/ipsec/ike"
+	"mipvpn/ipsec/ike/message"
 	"mipvpn/mipv4/auth"
 	"mipvpn/mipv4/foreignagent"
 	"mipvpn/mipv4/homeagent"
@@ -41,8 +44,9 @@ type Options struct {
 	Seed uint64
 	// Client, when set, changes the mobile node's configuration before it starts.
 	Client func(*config.Config)
-	// InternalHA, ExternalHA, Gateway and ForeignAgent, when set, change the agents' configurations before they start.
+	// InternalHA, ExternalHA and Gateway, when set, change the agents' configurations before they start.
 	InternalHA, ExternalHA func(*agent.HomeAgentConfig)
+	Gateway                func(*agent.GatewayConfig)
 	// Lab, when set, changes the network before anything starts on it.
 	Lab func(*simnet.Lab)
 	// Log is the mobile node's log; nil for none.
@@ -59,6 +63,7 @@ type World struct {
 	// Home agents, foreign agents and gateway, as they run.
 	InternalAgent, ExternalAgent               *agent.HomeAgent
 	InternalForeignAgent, ExternalForeignAgent *agent.ForeignAgent
+	VPNGateway                                 *agent.Gateway
 }
 
 // ClientConfig returns the mobile node's configuration for the lab.
@@ -162,7 +167,30 @@ func (w *World) startAgents(o Options) error {
 	w.ExternalForeignAgent, err = agent.StartForeignAgent(w.ExternalFA, agent.ForeignAgentConfig{
 		Config: foreignagent.Config{CareOfAddress: simnet.LabExternalFA}, Interface: w.ExternalFAVisited.Name(),
 	}, o.AgentLog.Named("x-fa"))
+	if err != nil {
+		return err
+	}
+	w.VPNGateway, err = startGateway(w, o)
 	return err
+}
+
+func startGateway(w *World, o Options) (*agent.Gateway, error) {
+	own, err := message.NewIdentity(GatewayIdentity)
+	if err != nil {
+		return nil, err
+	}
+	laptop, err := message.NewIdentity(LaptopIdentity)
+	if err != nil {
+		return nil, err
+	}
+	cfg := agent.GatewayConfig{Address: simnet.LabGateway, Config: gateway.Config{
+		IKE: ike.Config{LocalID: own}, Peers: []gateway.Peer{{Identity: laptop, PSK: bytes.Clone(psk)}},
+		Pool: simnet.LabInnerPool, Networks: []netip.Prefix{simnet.LabEnterprise},
+	}}
+	if o.Gateway != nil {
+		o.Gateway(&cfg)
+	}
+	return agent.StartGateway(w.Gateway, cfg, o.AgentLog.Named("gateway"))
 }
 
 // Close ends everything.
@@ -182,6 +210,9 @@ func (w *World) Close() error {
 	}
 	if w.ExternalForeignAgent != nil {
 		errs = append(errs, w.ExternalForeignAgent.Close())
+	}
+	if w.VPNGateway != nil {
+		errs = append(errs, w.VPNGateway.Close())
 	}
 	return errors.Join(append(errs, w.Lab.Close())...)
 }
