@@ -5,6 +5,14 @@
 // roles may run in one process (REQUIREMENTS AGT-7): each has a routing table, an nftables table and socket marks of its
 // own. The format is documented by the files in configs.
 //
+// Specification: none of its own; those of the roles are named in packages mipv4/homeagent, mipv4/foreignagent,
+// ipsec/gateway and stack/agent. Left out on purpose: reloading the file, metrics and stored bindings (REQUIREMENTS AGT-5,
+// AGT-6), which have their own issues.
+//
+// Concurrency: each role has goroutines of its own; this package only starts them and waits.
+//
+// Ownership: keys are read from files, handed to the roles and cleared here.
+//
 // Usage:
 //
 //	mipagent run --config FILE      (or mipagent --config FILE)

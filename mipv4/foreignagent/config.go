@@ -22,9 +22,9 @@ const (
 	DefaultMaxPending = 1024
 	// DefaultMaxVisitors limits the visitor list (code 66 and the B bit).
 	DefaultMaxVisitors = 1024
-	// DefaultInterval is the time between advertisements, DefaultAdvertisementLifetime how long one counts: three of them
-	// may be missed (RFC 5944 §2.1).
-	DefaultInterval              = time.Second
+	// DefaultInterval is the time between advertisements.
+	DefaultInterval = time.Second
+	// DefaultAdvertisementLifetime is how long an advertisement counts: three of them may be missed (RFC 5944 §2.1).
 	DefaultAdvertisementLifetime = 3 * time.Second
 	// minInterval keeps advertisements from filling the link (RFC 5944 §2.3).
 	minInterval = 50 * time.Millisecond
