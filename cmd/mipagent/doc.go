@@ -11,7 +11,7 @@
 //
 // Concurrency: each role has goroutines of its own; this package only starts them and waits.
 //
-// Ownership: keys are read from files, handed to the roles and cleared here.
+// Ownership: secrets are read from files and handed to the roles; what was read of mobility keys is cleared here.
 //
 // Usage:
 //

@@ -83,6 +83,9 @@ func (a *ForeignAgent) forAgent(now time.Duration, p *packet.Buf, out *packet.Ba
 		if !u.ChecksumOK(ip.Src(), dst) {
 			return packet.DropMalformed
 		}
+		if typ, _ := wire.TypeOf(u.Payload()); typ != wire.TypeRegistrationRequest {
+			return packet.Delivered // a home agent's, where the care-of address is on this link
+		}
 		r := foreignagent.Request{
 			Hardware: p.Hardware, Source: netip.AddrPortFrom(ip.Src(), u.SrcPort()), Destination: dst, TTL: ip.TTL(),
 			Payload: append([]byte(nil), u.Payload()...),
@@ -114,7 +117,10 @@ func (a *ForeignAgent) forAgent(now time.Duration, p *packet.Buf, out *packet.Ba
 func (a *ForeignAgent) encapsulated(now time.Duration, p *packet.Buf, out *packet.Batch) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
 	v := a.table.Reverse(ip.Src(), p.Hardware)
-	if v == nil || ip.Dst() != a.cfg.Address {
+	switch {
+	case v == nil && a.cfg.Address == a.cfg.CareOfAddress:
+		return packet.Delivered // may be a home agent's, which the tunnel's flow has had too
+	case v == nil || ip.Dst() != a.cfg.Address:
 		return packet.DropNoBinding
 	}
 	if !v.Encapsulating {

@@ -223,3 +223,31 @@ func TestEncapsulatingDelivery(t *testing.T) {
 		}
 	})
 }
+
+// An agent with one interface and one address, which is its care-of address too, serves mobile nodes on that link.
+func TestForeignAgentWithOneAddress(t *testing.T) {
+	inside(t, func(t *testing.T, l *simnet.Lab) {
+		startHomeAgent(t, l.ExternalHA, external(t))
+		log, logs := observed()
+		a, err := StartForeignAgent(l.ExternalFA, ForeignAgentConfig{
+			Interface: "eth0", Config: foreignagent.Config{CareOfAddress: simnet.LabExternalFA},
+		}, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		plug(l, l.Internet)
+		s, heard, ad := agentOn(t, l.Laptop, l.Eth0.Index())
+		n := viaForeignAgent(t, l.Laptop, s, heard, ad, mobilenode.Config{
+			HomeAgent: simnet.LabExternalHA, HomeAddress: simnet.LabExternalHomeAddress, Association: association(t, 2001),
+		})
+		n.up(netip.PrefixFrom(simnet.LabGateway, 32))
+		echo(t, l.Gateway, netip.AddrPortFrom(simnet.LabGateway, 4500))
+		if !exchange(t, l.Laptop, simnet.LabExternalHomeAddress, netip.AddrPortFrom(simnet.LabGateway, 4500), 1200) {
+			t.Errorf("no traffic; drops %v", a.Drops().Snapshot())
+		}
+		if w := logs.FilterLevelExact(zap.WarnLevel).All(); len(w) != 0 {
+			t.Errorf("warnings %+v", w)
+		}
+	})
+}
