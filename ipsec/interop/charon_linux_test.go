@@ -185,6 +185,12 @@ func TestCharonAlgorithms(t *testing.T) {
 	}
 }
 
+// Shows: IKE-6. charon's kernel-libipsec pretends to be behind a NAT, so ESP goes in UDP also when the client does not ask.
+func TestCharonForcesEncapsulation(t *testing.T) {
+	l := newLab(t, "", "")
+	l.connect(func(cfg *ike.InitiatorConfig) { cfg.ForceUDPEncapsulation = false })
+}
+
 // Shows: IKE-1 (INVALID_KE_PAYLOAD). The client's first group is not the one that charon takes.
 func TestCharonAsksForAnotherGroup(t *testing.T) {
 	l := newLab(t, "", "")
