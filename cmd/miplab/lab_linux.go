@@ -178,6 +178,8 @@ func (l labFlags) hold(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer listener.Close()
+	done := func() {}
+	defer func() { done() }() // last of all
 	binaries, err := company.Binaries()
 	if err != nil {
 		return err
@@ -201,9 +203,13 @@ func (l labFlags) hold(ctx context.Context, out io.Writer) (err error) {
 	if err := c.Up(ctx); err != nil {
 		return err
 	}
+	if err := awaitMode(ctx, c, "c"); err != nil {
+		return fmt.Errorf("%w\n%s", err, c.Tail(20))
+	}
 	if _, err := fmt.Fprintln(out, standing); err != nil {
 		return err
 	}
 	env := []string{"PATH=" + binaries + string(os.PathListSeparator) + os.Getenv("PATH"), "MIPVPN_SOCKET=" + filepath.Join(dir, company.Socket)}
-	return holder.New(lab, env).Serve(ctx, listener)
+	done, err = holder.New(lab, env).Serve(ctx, listener)
+	return err
 }

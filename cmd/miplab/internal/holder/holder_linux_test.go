@@ -29,7 +29,9 @@ func stand(t *testing.T) (socket string, ended <-chan error) {
 	ch, gone := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(gone)
-		ch <- New(lab, []string{"PATH=" + os.Getenv("PATH"), "LAB=yes"}).Serve(t.Context(), l)
+		done, err := New(lab, []string{"PATH=" + os.Getenv("PATH"), "LAB=yes"}).Serve(t.Context(), l)
+		done()
+		ch <- err
 	}()
 	t.Cleanup(func() {
 		<-gone

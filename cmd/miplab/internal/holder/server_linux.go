@@ -51,10 +51,22 @@ func Listen(socket string) (*net.UnixListener, error) {
 	return l, nil
 }
 
-// Serve answers on l until it is asked for "down" or ctx ends; l is closed then.
-func (h *Holder) Serve(ctx context.Context, l *net.UnixListener) error {
+// Serve answers on l until it is asked for "down" or ctx ends; l is closed then. Who asked for "down" is answered by the
+// call of done, which is for when the lab is gone.
+func (h *Holder) Serve(ctx context.Context, l *net.UnixListener) (done func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	var answering sync.WaitGroup
+	var (
+		answering sync.WaitGroup
+		mu        sync.Mutex
+		last      []func() // answers to those who asked for down
+	)
+	done = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, f := range last {
+			f()
+		}
+	}
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer func() {
 		cancel()
@@ -65,17 +77,25 @@ func (h *Holder) Serve(ctx context.Context, l *net.UnixListener) error {
 	for {
 		conn, err := l.AcceptUnix()
 		if ctx.Err() != nil {
-			return nil
+			return done, nil
 		}
 		if err != nil {
-			return fmt.Errorf("holder: %w", err)
+			return done, fmt.Errorf("holder: %w", err)
 		}
 		answering.Go(func() {
-			defer conn.Close()
 			a, down := h.answer(ctx, conn)
-			if err := json.NewEncoder(conn).Encode(a); err == nil && down {
-				cancel()
+			send := func() {
+				json.NewEncoder(conn).Encode(a) // who asked may have gone
+				conn.Close()
 			}
+			if !down {
+				send()
+				return
+			}
+			mu.Lock()
+			last = append(last, send)
+			mu.Unlock()
+			cancel()
 		})
 	}
 }

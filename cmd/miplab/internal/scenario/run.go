@@ -193,7 +193,10 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 func (r *run) tell(c Change) {
 	r.say("mode %s, %s", c.To, c.Evidence)
 	for _, l := range c.Layers {
-		line := fmt.Sprintf("    %-8s %v", l.Kind, l.Local)
+		line := fmt.Sprintf("    %-8s no address", l.Kind)
+		if l.Local.IsValid() {
+			line = fmt.Sprintf("    %-8s %v", l.Kind, l.Local)
+		}
 		if l.Remote.IsValid() {
 			line += fmt.Sprintf(" to %v", l.Remote)
 		}

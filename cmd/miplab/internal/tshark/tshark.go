@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
@@ -26,6 +28,8 @@ func Available() error {
 func Frames(file, filter string) ([]string, error) {
 	// Names are not resolved, and nothing is sent. Reassembly is off: TCP that was sent again would count as malformed.
 	cmd := exec.Command("tshark", "-n", "-o", "tcp.desegment_tcp_streams:FALSE", "-o", "ip.defragment:FALSE", "-r", file, "-Y", filter)
+	// No preferences of whoever runs this.
+	cmd.Env = append(os.Environ(), "WIRESHARK_CONFIG_DIR="+filepath.Join(filepath.Dir(file), "no-preferences"))
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := cmd.Run(); err != nil {
