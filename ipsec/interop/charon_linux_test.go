@@ -60,7 +60,7 @@ func newLab(t *testing.T, extra, extraDaemon string) *lab {
 		go echo(conn)
 		return nil
 	})
-	d, err := charon.Start(charon.Options{Configuration: "../../configs/strongswan", Extra: extra, ExtraDaemon: extraDaemon, Dir: t.TempDir(), Launch: launchIn(gate),
+	d, err := charon.Start(charon.Options{Configuration: "../../configs/strongswan", Extra: extra, ExtraDaemon: extraDaemon, Dir: t.TempDir(), Launch: charon.In(gate),
 		Secrets: []charon.Secret{{Name: "laptop", Owners: []string{"laptop@corp.example", "gateway.corp.example"}, Key: key}}})
 	if err != nil {
 		t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -145,7 +144,7 @@ func TestGatewayServesCharon(t *testing.T) {
 	}
 	n := newRealNetwork(t)
 	d, err := charon.Start(charon.Options{Configuration: "testdata/charon-client", Dir: t.TempDir(),
-		Launch:  func(cmd *exec.Cmd) error { return netnstest.Do(n.outside, cmd.Start) },
+		Launch:  charon.In(n.outside),
 		Secrets: []charon.Secret{{Name: "gateway", Owners: []string{"laptop0@corp.example", "gateway.corp.example"}, Key: []byte("key 0")}}})
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
-package interop
+package charon
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -22,8 +23,9 @@ var starts = sync.OnceValue(func() chan<- func() {
 	return ch
 })
 
-// launchIn starts commands in the namespace.
-func launchIn(ns *os.File) func(*exec.Cmd) error {
+// In returns an Options.Launch that starts commands in the network namespace, which stays open as long as it is used. The
+// kernel ends them with this process.
+func In(ns *os.File) func(*exec.Cmd) error {
 	return func(cmd *exec.Cmd) error {
 		if cmd.SysProcAttr == nil {
 			cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -31,8 +33,9 @@ func launchIn(ns *os.File) func(*exec.Cmd) error {
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 		result := make(chan error)
 		starts() <- func() {
+			// The thread does nothing but this, so it need not return to where it was.
 			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-				result <- err
+				result <- fmt.Errorf("charon: enter network namespace: %w", err)
 				return
 			}
 			result <- cmd.Start()
