@@ -7,4 +7,6 @@
 // Specification: none of its own.
 //
 // Concurrency: World's methods are for one goroutine. Inside a testing/synctest bubble time is virtual, elsewhere real.
+//
+// Ownership: World owns everything that it starts, until Close; frames that a Judge returns may be kept.
 package e2e
