@@ -117,8 +117,14 @@ func (m *Machine) finishChild(now link.Instant, c *child, reason error) {
 	c.rekeyAt, c.expireAt, c.removeAt = 0, 0, now.Boot+drainTime
 }
 
-// removeChild forgets a child SA.
+// removeChild forgets a child SA, and first those that it has replaced and that still drain: without a successor nothing
+// must be left that a driver could fall back to.
 func (m *Machine) removeChild(c *child, reason error) {
+	for _, o := range append([]*child(nil), m.children...) {
+		if o.replacedBy == c && o.state == childDraining {
+			m.removeChild(o, o.reason)
+		}
+	}
 	for i, o := range m.children {
 		if o == c {
 			m.children = append(m.children[:i:i], m.children[i+1:]...)

@@ -150,6 +150,33 @@ func TestCollisionsWithLoss(t *testing.T) {
 	}
 }
 
+// Shows: IKE-10. Two commands at one end, one behind the other, with each single datagram lost.
+func TestCommandsInARow(t *testing.T) {
+	for _, first := range commands {
+		for _, second := range commands {
+			if first.name == "delete IKE" || first.name == "delete child" && strings.Contains(second.name, "child") {
+				continue // the second is an error then
+			}
+			t.Run(first.name+" then "+second.name, func(t *testing.T) {
+				t.Parallel()
+				for lost, more := 0, true; more; lost++ {
+					p := established(t, 35, onlyGroup(suite.GroupCurve25519))
+					base := p.sent
+					p.lose = func(f flight) bool { return f.index == base+lost }
+					e := []*end{p.a, p.b}[lost%2]
+					if err := errors.Join(first.do(p, e), second.do(p, e)); err != nil {
+						t.Fatal(err)
+					}
+					p.drain()
+					p.converge(first, second)
+					assertRekeyed(t, p, first, second)
+					more = p.sent > base+lost+1
+				}
+			})
+		}
+	}
+}
+
 // Shows: IKE-1, IKE-10. Each single datagram of a whole life is lost, duplicated or delayed beyond the one after it.
 func TestEachMessage(t *testing.T) {
 	life := func(t *testing.T, prepare func(p *pair)) *pair {

@@ -145,13 +145,14 @@ func (m *Machine) CreateChild(now link.Instant, local, remote []esp.Selector) er
 	return m.err
 }
 
-// DeleteChild closes one child SA. Errors: ErrClosed, ErrNoChild.
+// DeleteChild closes one child SA, and the successor that a rekeying of ours under way makes. Errors: ErrClosed, ErrNoChild
+// (also for one that was replaced: its successor is to be named).
 func (m *Machine) DeleteChild(now link.Instant, id ChildID) error {
 	if !m.running() {
 		return fmt.Errorf("ike: delete child SA: %w", ErrClosed)
 	}
 	c := m.childByID(id)
-	if c == nil || c.state != childInstalled {
+	if c == nil || c.state != childInstalled || c.replacedBy != nil {
 		return fmt.Errorf("ike: delete child SA %d: %w", id, ErrNoChild)
 	}
 	m.deleteChild(now, c, ErrDeleted)

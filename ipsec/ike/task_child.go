@@ -149,6 +149,12 @@ func (t *childTask) install(now link.Instant, m *Machine, c *child, keyI, keyR, 
 		m.install(now, c, keyI, keyR, true, nil)
 		return
 	}
+	if old.state == childDeleting { // closed on command meanwhile, which means its successor too
+		c.standby = true
+		m.install(now, c, keyI, keyR, true, old)
+		m.deleteChild(now, c, old.reason)
+		return
+	}
 	// The peer may have settled the collision and closed the old one long since.
 	if t.collision != nil && bytes.Compare(lowest, t.collision.lowest) < 0 {
 		// Ours has the lowest nonce: we made it, we close it. The peer closes the old one.
