@@ -47,8 +47,7 @@ func (c *Client) begin(e roam.Attempt) {
 	}
 	i.attempt = a
 	if err := c.attachBoth(a, e.ExternalOnly); err != nil {
-		c.problem(control.Problem{Peer: e.Interface.Name, Message: "cannot be used: " + err.Error(), Advice: "run `mipvpn detect` once the cause is mended"})
-		c.abandon(i, err.Error())
+		c.cannotUse(i, e, err)
 		return
 	}
 	det, err := location.New(c.locationConfig(a, e.ExternalOnly))
@@ -56,14 +55,34 @@ func (c *Client) begin(e roam.Attempt) {
 		err = det.HandleEpoch(c.now, location.Attachment{Epoch: e.Epoch, Usable: true, Address: a.careOf()})
 	}
 	if err != nil {
-		c.problem(control.Problem{Peer: e.Interface.Name, Message: "detection cannot start: " + err.Error(), Advice: "check [detection] with `mipvpn config check`"})
-		c.abandon(i, err.Error())
+		c.cannotUse(i, e, err)
 		return
 	}
+	c.solved(e.Interface.Name)
 	a.det = det
 	a.remove = c.drive(&driven{timeout: det.HandleTimeout, deadline: det.Deadline, drain: func() bool { return c.drainDetection(a) }})
 	c.event(control.Event{Kind: "detecting", Interface: a.iface.Name,
 		Message: fmt.Sprintf("registering %s with both home agents (%s)", a.attachedBy(), e.Reason)})
+}
+
+// attemptRetry is how long after an interface could not be used it is tried again, unless something changes before.
+const attemptRetry = 5 * time.Second
+
+// cannotUse gives an attempt up that could not even begin: another interface gets its chance, and this one again later.
+func (c *Client) cannotUse(i *iface, e roam.Attempt, err error) {
+	c.problem(control.Problem{Peer: e.Interface.Name, Message: "cannot be used: " + err.Error(), Advice: "it is tried again by itself"})
+	c.abandon(i, err.Error())
+	c.roam.HandleVerdict(e.Interface.Index, e.Epoch, roam.Unreachable, err.Error())
+	at := c.now.Boot + attemptRetry
+	var remove func()
+	remove = c.drive(&driven{
+		deadline: func() (time.Duration, bool) { return at, true },
+		timeout: func(link.Instant) {
+			remove()
+			c.roam.HandleRetry(e.Interface.Index, e.Epoch)
+		},
+		drain: func() bool { return false },
+	})
 }
 
 // careOf returns the care-of address that the attempt registers.

@@ -210,15 +210,21 @@ func (c *Client) drive(d *driven) (remove func()) {
 	}
 }
 
-// settleRounds bounds how long machines may go on giving each other work at one instant; more is an error of the program.
-const settleRounds = 1000
+const (
+	// settleRounds bounds how long machines may go on giving each other work at one instant; more is an error of the
+	// program, which goes on after settlePause so that nothing else starves.
+	settleRounds = 1000
+	settlePause  = 100 * time.Millisecond
+)
 
 // settle gives every machine its due timeouts and drains all of them until none has anything to say, and sets the timer for
 // the earliest deadline.
 func (c *Client) settle() {
 	for round := 0; ; round++ {
 		if round == settleRounds {
-			panic("client: the machines do not come to rest")
+			c.log.Error("the machines do not come to rest: please report this")
+			c.timer.Reset(c.now.Boot + settlePause)
+			return
 		}
 		busy := c.drainRoam()
 		for _, m := range c.machines { // removal during the loop leaves this slice as it was

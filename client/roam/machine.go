@@ -97,6 +97,15 @@ func (m *Machine) HandleResume() {
 	m.choose("resumed from suspend")
 }
 
+// HandleRetry begins a new epoch of an interface that could not be used in the given one, unless something else has begun
+// meanwhile.
+func (m *Machine) HandleRetry(index int, epoch uint64) {
+	if c := m.candidates[index]; c != nil && c.epoch == epoch && c.verdict == Unreachable {
+		m.renew(c, c.iface.Name+": trying again")
+		m.choose(c.iface.Name + ": trying again")
+	}
+}
+
 // HandleSnapshot takes the interfaces as they are now.
 func (m *Machine) HandleSnapshot(ifaces []link.Interface) {
 	seen := make(map[int]bool, len(ifaces))

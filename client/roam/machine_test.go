@@ -286,3 +286,16 @@ func TestStopAndStart(t *testing.T) {
 	m.Start()
 	expect(t, m, "attempt eth0")
 }
+
+func TestRetryOfAnInterfaceThatCouldNotBeUsed(t *testing.T) {
+	m := started(wired("10.0.2.5"))
+	epoch := m.epochOf(2)
+	m.HandleRetry(2, epoch) // it can be used
+	expect(t, m)
+	verdict(m, 2, Unreachable)
+	expect(t, m, "blocked")
+	m.HandleRetry(2, epoch-1)
+	expect(t, m)
+	m.HandleRetry(2, epoch)
+	expect(t, m, "abandon 2", "epoch eth0", "attempt eth0")
+}
