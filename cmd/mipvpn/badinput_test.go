@@ -44,6 +44,12 @@ func TestBadInput(t *testing.T) {
 			say: []string{"the i-HA did not prove inside within 2s"}}, // which stays silent: it shares nothing with that node
 		{name: "no gateway", client: func(c *config.Config) { c.Gateway.Address = simnet.LabExternalHA.Next() },
 			say: []string{"VPN gateway 192.0.2.21", "the peer does not answer", "UDP 500 and 4500"}},
+		{name: "wrong pre-shared key", client: func(c *config.Config) { c.Gateway.PSK = []byte("a guess that is not right") },
+			say: []string{"VPN gateway 192.0.2.10", "AUTHENTICATION_FAILED", "psk_file"}},
+		{name: "identity that the gateway does not know", client: func(c *config.Config) { c.Gateway.LocalIdentity = "stranger@corp.example" },
+			say: []string{"VPN gateway 192.0.2.10", "AUTHENTICATION_FAILED", "local_identity"}},
+		{name: "another gateway than the one expected", client: func(c *config.Config) { c.Gateway.RemoteIdentity = "another.corp.example" },
+			say: []string{"VPN gateway 192.0.2.10", "remote_identity"}},
 		{name: "interface that vanishes in the middle of a registration",
 			during: func(w *e2e.World) { time.Sleep(time.Millisecond); w.Unplug(w.Eth0) },
 			say:    []string{"eth0", "not known"}},

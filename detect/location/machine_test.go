@@ -142,6 +142,7 @@ func TestReplyLimitCountsTheQueueToo(t *testing.T) {
 		{"at the limit", ReplyLimit, ReplyLimit, nil},
 		{"received late", ReplyLimit + 1, ReplyLimit + 1, ErrLate},
 		{"received in time, looked at late", time.Second, ReplyLimit + 1, ErrLate},
+		{"received late, looked at by an older clock", ReplyLimit + 1, time.Second, ErrLate},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := detecting(t)
