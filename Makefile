@@ -50,7 +50,7 @@ bench: build
 
 # Builds with the gate taken out must fail the judge of external wires.
 mutants:
-	$(GO) run ./scripts/mutants
+	$(GO) run ./scripts/mutants $(ARGS)
 
 clean:
 	rm -rf bin captures
