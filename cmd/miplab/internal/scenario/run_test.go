@@ -20,17 +20,16 @@ import (
 
 // stage is a World in memory where all goes well but for what a test breaks.
 type stage struct {
-	modes    map[string]string // mode by network
-	leak     string            // network in which a canary leaks outside
-	garble   bool              // an octet of the TCP session changes
-	hangUp   string            // network in which the TCP session breaks
-	blind    bool              // the judge inside sees nothing
-	lost     int               // frames that the captures lose
-	out, in  judge.Judge
-	mu       sync.Mutex
-	mode     string
-	near     *half
-	streamed chan []byte
+	modes   map[string]string // mode by network
+	leak    string            // network in which a canary leaks outside
+	garble  bool              // an octet of the TCP session changes
+	hangUp  string            // network in which the TCP session breaks
+	blind   bool              // the judge inside sees nothing
+	lost    int               // frames that the captures lose
+	out, in judge.Judge
+	mu      sync.Mutex
+	mode    string
+	near    *half
 }
 
 func (s *stage) Describe() string      { return "a stage" }
