@@ -129,6 +129,7 @@ func (c *Client) attachBoth(a *attempt, externalOnly bool) error {
 		if err != nil {
 			return err
 		}
+		a.internal.lenient = a.agent != nil
 	}
 	a.external, err = c.register(nameExternal, c.cfg.External, a.mobileNode(origin),
 		c.attachment(a, c.cfg.External.HomeAddress, c.cfg.External.Address, c.session.external.link.Deliver),
@@ -258,6 +259,7 @@ func (c *Client) detected(a *attempt, e location.Event) {
 	case location.ProbeUnanswered:
 		c.refreshInner("a probe of the i-HA may have replaced the binding")
 	case location.Inside:
+		c.silenceOver(c.externalName())
 		a.proof = e.Proof
 		if err := c.gate.Open(e.Proof); err != nil {
 			c.log.Warn("the gate refused a proof", zap.String("interface", name), zap.Error(err))
@@ -281,16 +283,30 @@ func (c *Client) detected(a *attempt, e location.Event) {
 		}
 		verdict(roam.Outside)
 	case location.Unreachable:
+		c.silence(control.Problem{Peer: c.externalName(),
+			Message: fmt.Sprintf("neither it nor the %s answers through %s: %s", c.internalName(), name, outcomes(a.det.Report())),
+			Advice:  "check that this network lets UDP 434 through, and that the addresses of the home agents are right"})
 		verdict(roam.Unreachable)
 	case location.ProofLost:
 		c.gate.Close(index, e.Reason)
 		c.event(control.Event{Kind: "proof_lost", Interface: name, Message: e.Reason})
 		c.roam.HandleVerdict(index, a.epoch, roam.Unknown, e.Reason)
 	case location.Alarm:
-		c.problem(control.Problem{Peer: fmt.Sprintf("%s %v", nameInternal, c.cfg.Internal.Address), Code: e.Kind.String(), Message: e.Message,
+		c.problem(control.Problem{Peer: c.internalName(), Code: e.Kind.String(), Message: e.Message,
 			Advice: "tell the administrator of the firewall and of the i-HA"})
 		c.refreshInner("a direct registration that proves nothing replaced the binding")
 	}
+}
+
+// outcomes says what became of both registrations, for people.
+func outcomes(r location.Report) string {
+	of := func(name string, e location.Exchange) string {
+		if e.Outcome == "" {
+			return name + " no answer"
+		}
+		return name + " " + e.Outcome
+	}
+	return of(nameExternal, r.External) + ", " + of(nameInternal, r.Internal)
 }
 
 // start begins a series of requests.

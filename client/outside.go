@@ -130,7 +130,7 @@ func (c *Client) registerInner(v *vpnLayer) {
 		return stack.AttachCoLocated(v.link, c.cfg.Internal.HomeAddress, c.cfg.Internal.Address, &c.drops, replies, c.session.engine.Inbound())
 	}, func(e mobilenode.Event) { c.innerEvent(v, e) })
 	if err != nil {
-		c.problem(control.Problem{Peer: fmt.Sprintf("%s %v", nameInternal, c.cfg.Internal.Address), Message: "cannot be registered with through the VPN: " + err.Error()})
+		c.problem(control.Problem{Peer: c.internalName(), Message: "cannot be registered with through the VPN: " + err.Error()})
 		return
 	}
 	v.inner.start(c)
@@ -150,9 +150,8 @@ func (c *Client) innerEvent(v *vpnLayer, e mobilenode.Event) {
 		}
 	case mobilenode.Unanswered:
 		if outside && !e.Deregistration {
-			c.problem(control.Problem{Peer: fmt.Sprintf("%s %v", nameInternal, c.cfg.Internal.Address),
-				Message: fmt.Sprintf("does not answer through the VPN (%d requests)", e.Transmissions),
-				Advice:  "check that the gateway lets UDP 434 of its address pool through to the i-HA, and that the i-HA trusts the pool"})
+			c.silence(control.Problem{Peer: c.internalName(), Message: "does not answer through the VPN",
+				Advice: "check that the gateway lets UDP 434 of its address pool through to the i-HA, and that the i-HA trusts the pool"})
 			v.inner.start(c)
 		}
 	case mobilenode.Expired:

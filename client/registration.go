@@ -14,6 +14,7 @@ import (
 	"mipvpn/mipv4/auth"
 	"mipvpn/mipv4/mobilenode"
 	"mipvpn/mipv4/tunnel"
+	"mipvpn/mipv4/wire"
 	"mipvpn/stack"
 	"mipvpn/tun/packet"
 )
@@ -32,6 +33,8 @@ type registration struct {
 	machine    *mobilenode.Machine
 	attachment stack.Attachment
 	remove     func()
+	// lenient keeps a foreign agent's denial from being a problem: outside, no foreign agent reaches the i-HA or has to.
+	lenient bool
 
 	bound   bool          // the home agent has accepted and nothing has replaced it since
 	carrier stack.Carrier // set with bound
@@ -58,7 +61,7 @@ func (c *Client) register(name string, ha config.HomeAgent, mn mobilenode.Config
 		mn.Encapsulation = encapsulation(ha.Encapsulation, mn.Origin.Direct)
 	}
 	mn.Retransmission = mobilenode.Retransmission{
-		Initial: c.cfg.Detection.RetransmitInitial, Factor: float64(c.cfg.Detection.RetransmitFactor), Max: c.cfg.Detection.RetransmitMax,
+		Initial: c.cfg.Detection.RetransmitInitial, Factor: float64(c.cfg.Detection.RetransmitFactor), Max: c.cfg.Detection.RetransmitMax, Count: c.cfg.Detection.RetransmitCount,
 	}
 	var err error
 	if r.machine, err = mobilenode.NewMachine(mn, c.rand); err != nil {
@@ -130,6 +133,13 @@ func (c *Client) drainRegistration(r *registration, handle func(mobilenode.Event
 	return busy
 }
 
+func (c *Client) internalName() string {
+	return fmt.Sprintf("%s %v", nameInternal, c.cfg.Internal.Address)
+}
+func (c *Client) externalName() string {
+	return fmt.Sprintf("%s %v", nameExternal, c.cfg.External.Address)
+}
+
 // noteRegistration keeps the registration's own state and tells people of refusals.
 func (c *Client) noteRegistration(r *registration, e mobilenode.Event) {
 	peer := fmt.Sprintf("%s %v", r.name, r.agent)
@@ -149,12 +159,12 @@ func (c *Client) noteRegistration(r *registration, e mobilenode.Event) {
 		if !e.Retrying {
 			r.bound = false
 		}
-		p := control.Problem{Peer: peer, Code: e.Code.String(), Message: e.Err.Error(), Advice: registrationAdvice(e.Err)}
-		if e.Retrying {
-			c.log.Info("registration refused, mended and tried again", zap.String("peer", peer), zap.Error(e.Err))
+		if e.Retrying || e.Code == wire.CodeIdentificationMismatch || e.ByForeignAgent && r.lenient {
+			// Mended and tried again, or not asked for any more: after a denial for the clock the next request is right.
+			c.log.Info("registration refused", zap.String("peer", peer), zap.Bool("retrying", e.Retrying), zap.Error(e.Err))
 			return
 		}
-		c.problem(p)
+		c.problem(control.Problem{Peer: peer, Code: e.Code.String(), Message: e.Err.Error(), Advice: registrationAdvice(e.Err)})
 	case mobilenode.Unverified:
 		c.problem(control.Problem{Peer: peer, Code: e.Code.String(), Message: "it refuses the registration and its reply is not authentic: " + e.Err.Error(),
 			Advice: "compare key, SPI and algorithm of this home agent with those that the agent has for this home address"})

@@ -31,13 +31,14 @@ type story struct {
 	blocked  string // why nothing can be used; empty when not blocked
 	handoffs []control.Handoff
 	problems []control.Problem
+	silent   map[string]bool // peers of whom no more is known than that they do not answer
 }
 
 func (s *story) begin(now link.Instant) { s.state, s.since = control.StateDown, now.Wall }
 
 // clear forgets what belonged to the session.
 func (s *story) clear() {
-	s.at, s.last, s.blocked, s.broken, s.problems = "", "", "", false, nil
+	s.at, s.last, s.blocked, s.broken, s.problems, s.silent = "", "", "", false, nil, nil
 }
 
 // broke notes that user data has stopped flowing.
@@ -85,13 +86,35 @@ func (c *Client) problem(p control.Problem) {
 			break
 		}
 	}
+	delete(c.story.silent, p.Peer)
 	p.Since = c.now.Wall
 	c.story.problems = append(c.story.problems, p)
 	c.event(control.Event{Kind: "problem", Message: p.String(), Problem: &p})
 }
 
+// silence tells people of a peer that does not answer, unless something more exact is known of it: a refusal says more.
+func (c *Client) silence(p control.Problem) {
+	known := slices.ContainsFunc(c.story.problems, func(o control.Problem) bool { return o.Peer == p.Peer })
+	if known && !c.story.silent[p.Peer] {
+		return
+	}
+	c.problem(p)
+	if c.story.silent == nil {
+		c.story.silent = make(map[string]bool)
+	}
+	c.story.silent[p.Peer] = true
+}
+
+// silenceOver forgets that a peer did not answer, since it need not any more. A refusal stays.
+func (c *Client) silenceOver(peer string) {
+	if c.story.silent[peer] {
+		c.solved(peer)
+	}
+}
+
 // solved forgets the problem with a peer.
 func (c *Client) solved(peer string) {
+	delete(c.story.silent, peer)
 	c.story.problems = slices.DeleteFunc(c.story.problems, func(p control.Problem) bool { return p.Peer == peer })
 }
 

@@ -86,7 +86,7 @@ func ClientConfig() *config.Config {
 		},
 		Detection: config.Detection{
 			Monitor: 60 * time.Second, Grace: 30 * time.Second, Period: 2 * time.Second, Probe: 10 * time.Minute,
-			RetransmitInitial: time.Second, RetransmitFactor: 2, RetransmitMax: 2 * time.Second,
+			RetransmitInitial: time.Second, RetransmitFactor: 2, RetransmitMax: 2 * time.Second, RetransmitCount: 16,
 		},
 	}
 }
@@ -131,20 +131,29 @@ func (w *World) start(o Options) error {
 	return err
 }
 
-func (w *World) startAgents(o Options) error {
-	internal := agent.HomeAgentConfig{Config: homeagent.Config{
+// internalConfig returns the configuration of the lab's i-HA.
+func internalConfig() agent.HomeAgentConfig {
+	return agent.HomeAgentConfig{Config: homeagent.Config{
 		Address: simnet.LabInternalHA, HomeNetworks: []netip.Prefix{simnet.LabHomeNetwork}, Internal: true,
 		TrustedNetworks: []netip.Prefix{simnet.LabEnterprise},
 		MobileNodes: []homeagent.MobileNode{{
 			HomeAddress: simnet.LabHomeAddress, Associations: []*auth.SecurityAssociation{association(InternalSPI, internalKey)},
 		}},
 	}}
-	external := agent.HomeAgentConfig{Config: homeagent.Config{
+}
+
+// externalConfig returns the configuration of the lab's x-HA.
+func externalConfig() agent.HomeAgentConfig {
+	return agent.HomeAgentConfig{Config: homeagent.Config{
 		Address: simnet.LabExternalHA, HomeNetworks: []netip.Prefix{simnet.LabExternalHomeNetwork},
 		MobileNodes: []homeagent.MobileNode{{
 			HomeAddress: simnet.LabExternalHomeAddress, Associations: []*auth.SecurityAssociation{association(ExternalSPI, externalKey)},
 		}},
 	}}
+}
+
+func (w *World) startAgents(o Options) error {
+	internal, external := internalConfig(), externalConfig()
 	if o.InternalHA != nil {
 		o.InternalHA(&internal)
 	}
