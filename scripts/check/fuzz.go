@@ -81,8 +81,15 @@ func fuzzAll(total, each time.Duration) result {
 func fuzzOne(bin, dir, name, cache string, d time.Duration) string {
 	out, err := command(nil, "env", "-C", dir, bin, "-test.run=^$", "-test.fuzz=^"+name+"$", "-test.fuzztime="+d.String(),
 		"-test.fuzzcachedir="+filepath.Join(cache, "cache", dir), "-test.fuzzminimizetime=5s")
-	if err != nil {
+	if err != nil && !onlyTimeRanOut(out) {
 		return fmt.Sprintf("%s %s: %v\n%s", dir, name, err, out)
 	}
 	return ""
+}
+
+// onlyTimeRanOut reports whether fuzzing ended as it should and the Go runtime called it a failure: a worker that is
+// stopped in the middle of an input when the time is over sometimes makes it report its own deadline. An input that fails
+// is written down, and said so.
+func onlyTimeRanOut(out string) bool {
+	return strings.Contains(out, "    context deadline exceeded") && !strings.Contains(out, "Failing input written") && !strings.Contains(out, "panic:")
 }

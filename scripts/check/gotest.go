@@ -19,8 +19,18 @@ type testEvent struct {
 }
 
 // testPackages runs the tests of the packages that match under the race detector, or without it where there is no C
-// compiler, and reads the verdicts of single tests.
+// compiler.
 func testPackages(timeout string, match func(pkg string) bool, flags ...string) result {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		r := runTests("CGO_ENABLED=0", timeout, match, flags...)
+		r.skips = append([]string{"race detector: there is no C compiler; the tests ran without it"}, r.skips...)
+		return r
+	}
+	return runTests("CGO_ENABLED=1", timeout, match, append([]string{"-race"}, flags...)...)
+}
+
+// runTests runs the tests of the packages that match, with cgo or not, and reads the verdicts of single tests.
+func runTests(cgo, timeout string, match func(pkg string) bool, flags ...string) result {
 	out, err := command(nil, "go", "list", "./...")
 	if err != nil {
 		return result{failures: []string{"go list: " + out}}
@@ -34,15 +44,7 @@ func testPackages(timeout string, match func(pkg string) bool, flags ...string) 
 	if len(pkgs) == 0 {
 		return result{note: "no packages"}
 	}
-	args := []string{"test", "-json", "-timeout", timeout}
-	cgo := "CGO_ENABLED=0"
-	var skips []string
-	if _, err := exec.LookPath("gcc"); err == nil {
-		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
-	} else {
-		skips = append(skips, "race detector: there is no C compiler; the tests ran without it")
-	}
-	args = append(append(args, flags...), pkgs...)
+	args := append(append([]string{"test", "-json", "-timeout", timeout}, flags...), pkgs...)
 	cmd := exec.Command("go", args...)
 	cmd.Env = append(os.Environ(), cgo)
 	cmd.Stderr = os.Stderr
@@ -67,7 +69,6 @@ func testPackages(timeout string, match func(pkg string) bool, flags ...string) 
 	scanErr := lines.Err()
 	err = cmd.Wait()
 	r := v.result()
-	r.skips = append(skips, r.skips...)
 	if scanErr != nil {
 		r.failures = append(r.failures, "reading the tests' output: "+scanErr.Error())
 	}

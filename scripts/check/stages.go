@@ -33,6 +33,10 @@ func stages(fuzzTotal, fuzzEach time.Duration) []stage {
 		{"race", func() result {
 			return testPackages("12m", func(p string) bool { return !within(p, namespacePackages) && !within(p, thirdPartyPackages) })
 		}},
+		// The race detector makes pools forget, so that allocations can be counted only without it.
+		{"allocations", func() result {
+			return runTests("CGO_ENABLED=0", "4m", func(p string) bool { return !within(p, thirdPartyPackages) }, "-run", "Alloc")
+		}},
 		{"fuzz", func() result { return fuzzAll(fuzzTotal, fuzzEach) }},
 		{"namespaces", func() result {
 			return testPackages("8m", func(p string) bool { return within(p, namespacePackages) }, "-p", "1")
