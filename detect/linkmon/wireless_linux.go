@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -25,8 +24,6 @@ const (
 	nl80211BSSStatus = 9
 
 	nl80211BSSStatusAssociated = 1
-
-	attributeType = 0x3fff // NLA_TYPE_MASK: an attribute's type without its two flags
 )
 
 // associations returns the wireless interfaces by index, each with the access point it is associated with, or zero. A
@@ -75,22 +72,18 @@ func nl80211Dump(family *netlink.GenlFamily, command uint8, index int) ([][]byte
 }
 
 // attributes returns the attributes of a generic netlink message behind its header of 4 octets, or nil.
-func attributes(message []byte) []syscall.NetlinkRouteAttr {
+func attributes(message []byte) []attribute {
 	if len(message) < nl.SizeofGenlmsg {
 		return nil
 	}
-	attrs, err := nl.ParseRouteAttr(message[nl.SizeofGenlmsg:])
-	if err != nil {
-		return nil
-	}
-	return attrs
+	return parseAttributes(message[nl.SizeofGenlmsg:])
 }
 
 // parseInterface returns the interface index of an answer to NL80211_CMD_GET_INTERFACE, or 0.
 func parseInterface(message []byte) int {
 	for _, a := range attributes(message) {
-		if a.Attr.Type&attributeType == nl80211AttrIfindex && len(a.Value) >= 4 {
-			return int(binary.NativeEndian.Uint32(a.Value))
+		if a.kind == nl80211AttrIfindex && len(a.value) >= 4 {
+			return int(binary.NativeEndian.Uint32(a.value))
 		}
 	}
 	return 0
@@ -99,22 +92,18 @@ func parseInterface(message []byte) int {
 // parseBSS returns the BSSID of an answer to NL80211_CMD_GET_SCAN, if it is the access point of the association.
 func parseBSS(message []byte) (bssid packet.HardwareAddr, ok bool) {
 	for _, a := range attributes(message) {
-		if a.Attr.Type&attributeType != nl80211AttrBSS {
+		if a.kind != nl80211AttrBSS {
 			continue
 		}
-		nested, err := nl.ParseRouteAttr(a.Value)
-		if err != nil {
-			return packet.HardwareAddr{}, false
-		}
 		var found, associated bool
-		for _, n := range nested {
-			switch n.Attr.Type & attributeType {
+		for _, n := range parseAttributes(a.value) {
+			switch n.kind {
 			case nl80211BSSBSSID:
-				if found = len(n.Value) == len(bssid); found {
-					copy(bssid[:], n.Value)
+				if found = len(n.value) == len(bssid); found {
+					copy(bssid[:], n.value)
 				}
 			case nl80211BSSStatus:
-				associated = len(n.Value) >= 4 && binary.NativeEndian.Uint32(n.Value) == nl80211BSSStatusAssociated
+				associated = len(n.value) >= 4 && binary.NativeEndian.Uint32(n.value) == nl80211BSSStatusAssociated
 			}
 		}
 		if found && associated {
