@@ -111,6 +111,9 @@ func (c *Client) epoch(e roam.Epoch) {
 		delete(c.ifaces, e.Interface.Index)
 		return
 	}
+	if e.Relinked {
+		c.closeSegment(i) // and look for foreign agents anew
+	}
 	c.listen(i)
 }
 

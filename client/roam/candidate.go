@@ -41,13 +41,16 @@ type candidate struct {
 }
 
 // changed returns why b is another connection status than a (DET-2), or the empty string when it is the same. Learning
-// a neighbour's address for the first time, or forgetting it, is no change; another one is.
+// a neighbour's address for the first time, or forgetting it, is no change; another one is. So is a carrier that was gone
+// between two snapshots in which it is there: the cable may be in another network.
 func changed(a, b link.Interface) string {
 	switch {
 	case a.Up != b.Up && b.Up:
 		return "carrier came"
 	case a.Up != b.Up:
 		return "carrier went"
+	case b.Up && a.CarrierChanges != b.CarrierChanges:
+		return "carrier flapped"
 	case a.Address != b.Address && !b.Address.IsValid():
 		return "address went"
 	case a.Address != b.Address:
@@ -64,6 +67,26 @@ func changed(a, b link.Interface) string {
 	return ""
 }
 
+// relinked reports whether b is on another link than a, as far as one can know: then what was heard there, such as foreign
+// agents, may not be there any more.
+func relinked(a, b link.Interface) bool {
+	return a.Up != b.Up || a.CarrierChanges != b.CarrierChanges || other(a.BSSID, b.BSSID)
+}
+
+// remember returns the snapshot now of an interface whose connection status is still that of before, with the neighbours'
+// addresses known last where now has none: one that was forgotten in between and is another when it is learnt again is a
+// change.
+func remember(before, now link.Interface) link.Interface {
+	if now.GatewayHardware.IsZero() {
+		now.GatewayHardware = before.GatewayHardware
+	}
+	if now.BSSID.IsZero() {
+		now.BSSID = before.BSSID
+	}
+	return now
+}
+
+// other reports whether two addresses that are known differ.
 func other(a, b packet.HardwareAddr) bool { return a != b && !a.IsZero() && !b.IsZero() }
 
 // attachment returns whether the candidate can be used, and whether through a foreign agent, under the pin.

@@ -13,8 +13,10 @@ type Epoch struct {
 	Interface link.Interface
 	Epoch     uint64
 	// Gone is set when the interface has vanished.
-	Gone   bool
-	Reason string
+	Gone bool
+	// Relinked is set when the interface may be on another link than before: foreign agents heard there are void too.
+	Relinked bool
+	Reason   string
 }
 
 // Attempt says: begin detection and registration on the interface.

@@ -32,6 +32,14 @@ type quiet struct {
 // New returns a machine that knows of no interface and is stopped until Start.
 func New() *Machine { return &Machine{candidates: make(map[int]*candidate), stopped: true} }
 
+// Successor returns a machine like a new one, with the same pin, whose epochs go on where those of m end: no epoch is ever
+// told twice.
+func (m *Machine) Successor() *Machine {
+	n := New()
+	n.pin, n.epochs = m.pin, m.epochs
+	return n
+}
+
 // PollEvent returns the next decision; drain it after every Handle.
 func (m *Machine) PollEvent() (Event, bool) {
 	if len(m.events) == 0 {
@@ -120,15 +128,19 @@ func (m *Machine) HandleSnapshot(ifaces []link.Interface) {
 			m.renew(c, reason)
 			continue
 		}
-		why := changed(c.iface, now)
-		c.iface = now
-		if why != "" {
-			reason = now.Name + ": " + why
-			if !now.Up {
-				c.agent = false // what was heard there may not be there any more
-			}
-			m.renew(c, reason)
+		before := c.iface
+		why := changed(before, now)
+		if why == "" {
+			c.iface = remember(before, now)
+			continue
 		}
+		c.iface = now
+		reason = now.Name + ": " + why
+		relinked := relinked(before, now)
+		if relinked {
+			c.agent = false
+		}
+		m.renewOn(c, reason, relinked)
 	}
 	for index, c := range m.candidates {
 		if !seen[index] {
@@ -201,12 +213,15 @@ func (m *Machine) HandleVerdict(index int, epoch uint64, v Verdict, why string) 
 	}
 }
 
-// renew begins a new epoch of c. Traffic over it stops at once.
-func (m *Machine) renew(c *candidate, reason string) {
+// renew begins a new epoch of c on the same link. Traffic over it stops at once.
+func (m *Machine) renew(c *candidate, reason string) { m.renewOn(c, reason, false) }
+
+// renewOn begins a new epoch of c, whose link may be another.
+func (m *Machine) renewOn(c *candidate, reason string, relinked bool) {
 	m.epochs++
 	m.drop(c, reason)
 	c.epoch, c.verdict, c.tried = m.epochs, Unknown, false
-	m.emit(Epoch{Interface: c.iface, Epoch: c.epoch, Reason: reason})
+	m.emit(Epoch{Interface: c.iface, Epoch: c.epoch, Relinked: relinked, Reason: reason})
 }
 
 // drop ends what was begun or used on c.
@@ -303,6 +318,7 @@ func (m *Machine) choose(reason string) {
 	fa, _ := best.attachment(m.pin)
 	comp, pinned := m.pin.Composition()
 	m.trying, best.tried, best.verdict = best.iface.Index, true, Unknown
+	m.quiet = quiet{} // whatever comes next has to be said
 	m.emit(Attempt{best.iface, best.epoch, fa, pinned && comp.VPN, reason})
 }
 

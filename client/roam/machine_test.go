@@ -47,6 +47,9 @@ func drain(m *Machine) []string {
 			if e.Gone {
 				s += " gone"
 			}
+			if e.Relinked {
+				s += " relinked"
+			}
 			out = append(out, s)
 		case Attempt:
 			s := "attempt " + e.Interface.Name
@@ -107,9 +110,9 @@ func TestOfficeToCafeAndBack(t *testing.T) {
 	down := wired("")
 	down.Up = false
 	m.HandleSnapshot([]link.Interface{down})
-	expect(t, m, "hold", "abandon 2", "epoch eth0", "blocked")
+	expect(t, m, "hold", "abandon 2", "epoch eth0 relinked", "blocked")
 	m.HandleSnapshot([]link.Interface{wired("192.168.1.7")})
-	expect(t, m, "epoch eth0", "attempt eth0")
+	expect(t, m, "epoch eth0 relinked", "attempt eth0")
 	verdict(m, 2, TentativelyOutside)
 	expect(t, m)
 	verdict(m, 2, Outside)
@@ -143,6 +146,7 @@ func TestWhatIsAChangeOfStatus(t *testing.T) {
 		{"prefix length", func(i *link.Interface) { i.Address = netip.MustParsePrefix("10.0.2.5/23") }, true},
 		{"gateway", func(i *link.Interface) { i.Gateway = netip.MustParseAddr("10.0.2.2") }, true},
 		{"carrier", func(i *link.Interface) { i.Up = false }, true},
+		{"carrier gone and back in between", func(i *link.Interface) { i.CarrierChanges = 2 }, true},
 	} {
 		m := started(base)
 		verdict(m, 2, Inside)
@@ -154,6 +158,80 @@ func TestWhatIsAChangeOfStatus(t *testing.T) {
 		if c.epoch != (len(got) > 0 && got[0] == "hold") {
 			t.Errorf("%s: decisions %v, a new epoch expected: %v", c.name, got, c.epoch)
 		}
+	}
+}
+
+// A neighbour that was forgotten in between and is another when it is learnt again is a change; one that becomes known is
+// not, nor one that is the same again.
+//
+// Shows: DET-2
+func TestNeighboursAreRemembered(t *testing.T) {
+	type learn func(*link.Interface, packet.HardwareAddr)
+	for name, set := range map[string]learn{
+		"gateway":      func(i *link.Interface, a packet.HardwareAddr) { i.GatewayHardware = a },
+		"access point": func(i *link.Interface, a packet.HardwareAddr) { i.BSSID = a },
+	} {
+		none, a, b := packet.HardwareAddr{}, packet.HardwareAddr{1}, packet.HardwareAddr{2}
+		for _, c := range []struct {
+			seen  []packet.HardwareAddr
+			epoch bool // at the last
+		}{
+			{[]packet.HardwareAddr{none, a}, false},
+			{[]packet.HardwareAddr{none, a, none, none, a}, false},
+			{[]packet.HardwareAddr{none, a, b}, true},
+			{[]packet.HardwareAddr{a, none, b}, true},
+			{[]packet.HardwareAddr{none, a, none, none, b}, true},
+			{[]packet.HardwareAddr{a, none, b, none, b}, false}, // b is what the new epoch remembers
+			{[]packet.HardwareAddr{a, none, b, none, a}, true},
+		} {
+			now := wireless("10.0.2.5")
+			set(&now, c.seen[0])
+			m := started(now)
+			epoch := m.epochOf(3)
+			for _, addr := range c.seen[1:] {
+				epoch = m.epochOf(3)
+				set(&now, addr)
+				m.HandleSnapshot([]link.Interface{now})
+			}
+			if begun := m.epochOf(3) != epoch; begun != c.epoch {
+				t.Errorf("%s seen as %v: a new epoch at the last: %t, want %t", name, c.seen, begun, c.epoch)
+			}
+		}
+	}
+	// What was known of the link before is not held against the one that an interface is on now.
+	now := wired("10.0.2.5")
+	now.GatewayHardware = packet.HardwareAddr{1}
+	m := started(now)
+	now.GatewayHardware, now.CarrierChanges = packet.HardwareAddr{}, 2
+	m.HandleSnapshot([]link.Interface{now})
+	expect(t, m, "abandon 2", "epoch eth0 relinked", "attempt eth0")
+	now.GatewayHardware = packet.HardwareAddr{2}
+	m.HandleSnapshot([]link.Interface{now})
+	expect(t, m)
+}
+
+// A foreign agent that was heard before the carrier flapped, or behind another access point, is not gone through until it
+// is heard again.
+//
+// Shows: DET-2
+func TestForeignAgentsAreVoidOnAnotherLink(t *testing.T) {
+	for name, move := range map[string]func(*link.Interface){
+		"flap":         func(i *link.Interface) { i.CarrierChanges += 2 },
+		"access point": func(i *link.Interface) { i.BSSID = packet.HardwareAddr{2} },
+	} {
+		now := wireless("")
+		now.BSSID = packet.HardwareAddr{1}
+		m := started(now)
+		m.HandleAgent(3, true)
+		verdict(m, 3, Inside)
+		drain(m)
+		move(&now)
+		m.HandleSnapshot([]link.Interface{now})
+		if diff := cmp.Diff([]string{"hold", "abandon 3", "epoch wlan0 relinked", "blocked"}, drain(m)); diff != "" {
+			t.Errorf("%s: decisions (-want +got):\n%s", name, diff)
+		}
+		m.HandleAgent(3, true)
+		expect(t, m, "attempt wlan0 fa")
 	}
 }
 
@@ -298,4 +376,30 @@ func TestRetryOfAnInterfaceThatCouldNotBeUsed(t *testing.T) {
 	expect(t, m)
 	m.HandleRetry(2, epoch)
 	expect(t, m, "abandon 2", "epoch eth0", "attempt eth0")
+}
+
+// Shows: DET-2 (what is told of an interface is told again after an attempt in between)
+func TestBlockedAgainAfterAnAttempt(t *testing.T) {
+	m := New()
+	m.Start()
+	expect(t, m, "blocked")
+	m.HandleSnapshot([]link.Interface{wired("10.0.2.5")})
+	expect(t, m, "epoch eth0", "attempt eth0")
+	m.HandleSnapshot(nil)
+	expect(t, m, "abandon 2", "epoch eth0 gone", "blocked")
+}
+
+// Shows: DET-2 (an epoch of before is not taken for one of after)
+func TestSuccessorGoesOnWithTheEpochs(t *testing.T) {
+	m := started(wired("10.0.2.5"), wireless("192.168.1.5"))
+	m.HandlePin(stack.ModeC)
+	last := max(m.epochOf(2), m.epochOf(3))
+	n := m.Successor()
+	if n.Pin() != stack.ModeC {
+		t.Errorf("pin %q", n.Pin())
+	}
+	n.HandleSnapshot([]link.Interface{wired("10.0.2.5")})
+	if e := n.epochOf(2); e <= last {
+		t.Errorf("epoch %d behind %d", e, last)
+	}
 }

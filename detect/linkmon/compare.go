@@ -55,6 +55,8 @@ func explain(a, b link.Interface) string {
 		} else {
 			add("carrier down")
 		}
+	} else if b.Up && a.CarrierChanges != b.CarrierChanges {
+		add("carrier flapped")
 	}
 	if a.Hardware != b.Hardware {
 		add("hardware address %v, was %v", b.Hardware, a.Hardware)

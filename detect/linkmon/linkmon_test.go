@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -37,6 +39,31 @@ func snapshot(t *testing.T, ns *os.File, m *Monitor) (list []link.Interface) {
 		return err
 	})
 	return list
+}
+
+// carrierChanges reads how often eth0's carrier has come or gone from sysfs, which shows the namespace of who mounts it.
+func carrierChanges(t *testing.T, ns *os.File) uint32 {
+	t.Helper()
+	var n uint64
+	netnstest.Inside(t, ns, func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return err
+		}
+		dir := t.TempDir()
+		if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return err
+		}
+		if err := unix.Mount("sysfs", dir, "sysfs", 0, ""); err != nil {
+			return err
+		}
+		defer unix.Unmount(dir, unix.MNT_DETACH)
+		p, err := os.ReadFile(dir + "/class/net/eth0/carrier_changes")
+		if err == nil {
+			n, err = strconv.ParseUint(strings.TrimSpace(string(p)), 10, 32)
+		}
+		return err
+	})
+	return uint32(n)
 }
 
 func addr(text string) *netlink.Addr {
@@ -77,7 +104,14 @@ func TestSnapshots(t *testing.T) {
 	add := func(_ netlink.Link, r *netlink.Route) error { return netlink.RouteAdd(r) }
 
 	m := New()
+	flap := func(l netlink.Link) error { // gone and back before anybody looks
+		if err := netlink.LinkSetDown(l); err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(l)
+	}
 	want := link.Interface{Index: netnstest.Index(t, ns, "eth0"), Name: "eth0", Hardware: hardware, MTU: 1500, Up: true}
+	want.CarrierChanges = carrierChanges(t, ns)
 	last := []link.Interface{want}
 	for _, step := range []struct {
 		name   string
@@ -110,9 +144,10 @@ func TestSnapshots(t *testing.T) {
 		}, func(i *link.Interface) {
 			i.Address, i.Gateway, i.GatewayHardware = netip.Prefix{}, netip.Addr{}, packet.HardwareAddr{}
 		}, "address 10.0.2.50/24 gone, gateway 10.0.2.1 gone"},
-		{"cable pulled", other, netlink.LinkSetDown, func(i *link.Interface) { i.Up = false }, "carrier down"},
-		{"cable back", other, netlink.LinkSetUp, func(i *link.Interface) { i.Up = true }, "carrier up"},
-		{"set down", ns, netlink.LinkSetDown, func(i *link.Interface) { i.Up = false }, "carrier down"},
+		{"cable pulled", other, netlink.LinkSetDown, func(i *link.Interface) { i.Up = false; i.CarrierChanges++ }, "carrier down"},
+		{"cable back", other, netlink.LinkSetUp, func(i *link.Interface) { i.Up = true; i.CarrierChanges++ }, "carrier up"},
+		{"cable pulled and plugged in again at once", other, flap, func(i *link.Interface) { i.CarrierChanges += 2 }, "carrier flapped"},
+		{"set down", ns, netlink.LinkSetDown, func(i *link.Interface) { i.Up = false; i.CarrierChanges++ }, "carrier down"},
 	} {
 		change(t, step.where, step.do)
 		step.expect(&want)
@@ -239,5 +274,45 @@ func FuzzParseAssociation(f *testing.F) {
 			t.Errorf("%v although not associated", bssid)
 		}
 		parseInterface(message)
+	})
+}
+
+// linkMessage returns an RTM_NEWLINK message with one attribute.
+func linkMessage(typ uint16, value []byte) []byte {
+	return append(make([]byte, unix.SizeofIfInfomsg), nested(typ, value)...)
+}
+
+func TestParseCarrierChanges(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		message []byte
+		want    uint32
+	}{
+		{"count", linkMessage(unix.IFLA_CARRIER_CHANGES, number(7)), 7},
+		{"flags of the type are not looked at", linkMessage(unix.IFLA_CARRIER_CHANGES|unix.NLA_F_NET_BYTEORDER, number(7)), 7},
+		{"another attribute", linkMessage(unix.IFLA_CARRIER, number(7)), 0},
+		{"short value", linkMessage(unix.IFLA_CARRIER_CHANGES, []byte{7, 0}), 0},
+		{"no attribute", make([]byte, unix.SizeofIfInfomsg), 0},
+		{"empty", nil, 0},
+	} {
+		if got := parseCarrierChanges(test.message); got != test.want {
+			t.Errorf("%s: %d, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+// FuzzParseCarrierChanges checks that no message of the kernel's, however broken, breaks the reader, and that
+// nothing comes out of one that has no room for the count.
+func FuzzParseCarrierChanges(f *testing.F) {
+	whole := linkMessage(unix.IFLA_CARRIER_CHANGES, number(7))
+	for n := range len(whole) {
+		f.Add(whole[:n])
+	}
+	f.Add(whole)
+	f.Fuzz(func(t *testing.T, message []byte) {
+		n := parseCarrierChanges(message)
+		if len(message) < len(whole) && n != 0 {
+			t.Errorf("%d out of %d octets", n, len(message))
+		}
 	})
 }

@@ -23,16 +23,21 @@ type Monitor struct {
 	known map[neighbour]packet.HardwareAddr
 }
 
-// neighbour names a gateway as it is reached from one address of one interface. The address is part of it so that what was
-// learned on one network is not believed on the next that uses the same numbers for its gateway; losing carrier forgets.
+// neighbour names a gateway as it is reached from one address of one interface. Address and carrier are part of it so that
+// what was learned on one network is not believed on the next that uses the same numbers; losing carrier forgets.
 type neighbour struct {
 	index   int
+	carrier uint32 // link.Interface.CarrierChanges
 	address netip.Prefix
 	gateway netip.Addr
 }
 
 // New returns a Monitor. It holds no resources.
 func New() *Monitor { return &Monitor{known: make(map[neighbour]packet.HardwareAddr)} }
+
+// connected are the flags of an interface that is administratively up with carrier. IFF_RUNNING follows the carrier a
+// little later, and waits also for authentication (RFC 2863's operational status); IFF_LOWER_UP follows it at once.
+const connected = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP
 
 // dumpTries is how often a dump is repeated that changes of the tables have interrupted.
 const dumpTries = 5
@@ -52,7 +57,7 @@ func dump[T any](what string, list func() ([]T, error)) ([]T, error) {
 
 // Snapshot returns the state of all interfaces but loopback and TUN devices, in the order of their indices.
 func (m *Monitor) Snapshot() ([]link.Interface, error) {
-	links, err := dump("interfaces", netlink.LinkList)
+	links, err := dump("interfaces", kernelLinks)
 	if err != nil {
 		return nil, err
 	}
@@ -77,12 +82,12 @@ func (m *Monitor) Snapshot() ([]link.Interface, error) {
 	var list []link.Interface
 	for _, l := range links {
 		a := l.Attrs()
-		if a.Flags&net.FlagLoopback != 0 || isTUN(l) {
+		if a.Flags&net.FlagLoopback != 0 || isTUN(l.Link) {
 			continue
 		}
 		i := link.Interface{
 			Index: a.Index, Name: a.Name, MTU: a.MTU,
-			Up: a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_RUNNING != 0,
+			Up: a.RawFlags&connected == connected, CarrierChanges: l.carrierChanges,
 		}
 		if len(a.HardwareAddr) == len(i.Hardware) {
 			copy(i.Hardware[:], a.HardwareAddr)
@@ -165,7 +170,7 @@ func (m *Monitor) resolve(list []link.Interface, neighbours []netlink.Neigh) {
 		if !i.Up || !i.Gateway.IsValid() {
 			continue
 		}
-		at := neighbour{i.Index, i.Address, i.Gateway}
+		at := neighbour{i.Index, i.CarrierChanges, i.Address, i.Gateway}
 		i.GatewayHardware = m.known[at]
 		for _, n := range neighbours {
 			if n.LinkIndex != i.Index || n.State&valid == 0 || len(n.HardwareAddr) != len(i.GatewayHardware) {

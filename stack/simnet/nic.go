@@ -35,6 +35,7 @@ type NIC struct {
 	automatic bool
 	mtu       int
 	wire      *Wire
+	carrier   uint32 // how often the interface was attached or detached
 	addr      netip.Prefix
 	gateway   netip.Addr
 	gatewayHW packet.HardwareAddr
@@ -97,6 +98,7 @@ func (c *NIC) Attach(w *Wire) {
 	defer n.mu.Unlock()
 	c.detach()
 	c.wire = w
+	c.carrier++
 	w.nics = append(w.nics, c)
 	c.host.hint()
 	if c.automatic && w.pool != nil {
@@ -156,6 +158,7 @@ func (c *NIC) detach() {
 	i := slices.Index(w.nics, c)
 	w.nics = slices.Delete(w.nics, i, i+1)
 	c.wire = nil
+	c.carrier++
 	c.gatewayHW = packet.HardwareAddr{}
 	if c.automatic {
 		c.addr, c.gateway = netip.Prefix{}, netip.Addr{}
@@ -191,7 +194,7 @@ func (c *NIC) snapshot() link.Interface {
 		c.learnGateway() // it may have come to the wire after c
 	}
 	i := link.Interface{
-		Index: c.index, Name: c.name, Hardware: c.hw, MTU: c.mtu, Up: c.up(), Wireless: c.wireless,
+		Index: c.index, Name: c.name, Hardware: c.hw, MTU: c.mtu, Up: c.up(), CarrierChanges: c.carrier, Wireless: c.wireless,
 		Address: c.addr, Gateway: c.gateway, GatewayHardware: c.gatewayHW,
 	}
 	if c.wireless && c.wire != nil {

@@ -45,15 +45,18 @@ func TestMoveGivesHintsAndSnapshots(t *testing.T) {
 		settle()
 
 		base := link.Interface{Index: 2, Name: "wlan0", Hardware: l.Wlan0.Hardware(), MTU: 1500, Wireless: true}
-		there := func(w *Wire) link.Interface {
+		there := func(w *Wire, carrier uint32) link.Interface {
 			i := base
-			i.Up, i.BSSID = true, w.bssid
+			i.Up, i.BSSID, i.CarrierChanges = true, w.bssid, carrier
 			return i
 		}
-		cafe := there(l.Cafe)
+		cafe := there(l.Cafe, 1)
 		cafe.Address, cafe.Gateway = netip.MustParsePrefix("192.168.1.100/24"), netip.MustParseAddr("192.168.1.1")
 		cafe.GatewayHardware = l.Cafe.holder(cafe.Gateway).hw
-		want := []link.Interface{there(l.Cafe), cafe, there(l.Hotspot), base, there(l.Cafe), cafe}
+		gone, again := base, cafe
+		gone.CarrierChanges, again.CarrierChanges = 4, 5
+		// Moved to the hotspot without a snapshot in between, the carrier has gone and come.
+		want := []link.Interface{there(l.Cafe, 1), cafe, there(l.Hotspot, 3), gone, there(l.Cafe, 5), again}
 		if len(seen) != len(want) {
 			t.Fatalf("%d hints, expected %d: %+v", len(seen), len(want), seen)
 		}

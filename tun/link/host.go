@@ -16,6 +16,9 @@ type Interface struct {
 	MTU int
 	// Up means administratively up with carrier.
 	Up bool
+	// CarrierChanges counts how often the carrier has come or gone since the interface exists, modulo 2^32. It differs
+	// between two snapshots also where the carrier was gone only between them, so that the cable may be in another network.
+	CarrierChanges uint32
 	// Wireless tells a wireless interface from a wired one (MOD-prefer).
 	Wireless bool
 	// Address is the primary global IPv4 address with its prefix length, the zero Prefix while there is none.
