@@ -277,6 +277,7 @@ func (c *Client) up() error {
 	}
 	s.external = newExternalLayer(c)
 	c.session = s
+	c.solved("") // what was wrong with the host itself
 	s.running.Go(func() {
 		if err := s.engine.Run(); err != nil {
 			c.post(func() { c.deviceFailed(s, err) })
@@ -307,7 +308,7 @@ func (c *Client) down(reason string) {
 		c.forget(i)
 	}
 	c.ifaces = make(map[int]*iface)
-	c.roam = roamLike(c.roam)
+	c.roam = c.roam.Successor() // the gate knows the epochs so far
 	s.external.link.SetCarrier(nil)
 	if err := errors.Join(c.host.Apply(link.Settings{}), s.device.Close()); err != nil {
 		c.log.Error("taking the host's network back", zap.Error(err))
@@ -316,13 +317,6 @@ func (c *Client) down(reason string) {
 	c.session = nil
 	c.story.clear()
 	c.event(control.Event{Kind: "down", Message: reason})
-}
-
-// roamLike returns a fresh machine with the same pin.
-func roamLike(old *roam.Machine) *roam.Machine {
-	m := roam.New()
-	m.HandlePin(old.Pin())
-	return m
 }
 
 // deviceFailed takes the client down when the TUN device has gone: nothing can be carried, and nothing leaks either.
