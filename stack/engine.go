@@ -70,14 +70,13 @@ func (e *Engine) Run() error {
 // Current returns the pipeline in use, nil without one.
 func (e *Engine) Current() *Pipeline { return e.current.Load() }
 
-// Swap makes p the pipeline and sends what waited for it. A nil p drops everything from now on.
+// Swap makes p the pipeline and sends what waited for it; packets that the host sends meanwhile go after those. A nil p
+// drops everything from now on.
 func (e *Engine) Swap(p *Pipeline) {
 	e.mu.Lock()
-	e.current.Store(p)
-	e.holding = false
+	defer e.mu.Unlock()
 	held := e.held
-	e.held = nil
-	e.mu.Unlock()
+	e.held, e.holding = nil, false
 	now := e.clock.Now().Boot
 	b := packet.GetBatch()
 	for _, h := range held {
@@ -88,11 +87,12 @@ func (e *Engine) Swap(p *Pipeline) {
 		}
 		b.Append(h.buf)
 	}
-	if b.Len() == 0 {
-		b.Forget()
-		return
+	if b.Len() > 0 {
+		e.through(p, b) // under mu, where send waits: order is kept
+	} else {
+		b.Release()
 	}
-	e.through(p, b)
+	e.current.Store(p)
 }
 
 // Hold takes the pipeline away and lets a little of what applications send wait for the next one.
