@@ -5,16 +5,26 @@ import (
 	"time"
 )
 
-// quiet is how long hints that follow one that was passed on are gathered into the next.
-const quiet = 100 * time.Millisecond
+// An address that arrives shortly after the carrier must not wait long, and an interface that flaps must not keep the
+// machine busy: hints are gathered for a short time each, and for longer once many have been passed on.
+const (
+	// gather is how long hints that follow one that was passed on are gathered into the next, at least.
+	gather = 10 * time.Millisecond
+	// pace is the time between hints that are passed on, on the average of a long time.
+	pace = 100 * time.Millisecond
+	// burst is how many hints may be passed on ahead of the pace.
+	burst = 5
+)
 
-// coalescer passes hints on: the first at once, those within quiet after it as one at the end of that time.
+// coalescer passes hints on: one that comes after a quiet time at once, others as one at the end of the time that they are
+// gathered for.
 type coalescer struct {
 	f func()
 
 	mu      sync.Mutex
-	running bool // a goroutine is passing on or waiting out quiet
-	pending bool // a hint has come since the last was passed on
+	running bool      // a goroutine is passing on, or hints are being gathered
+	pending bool      // a hint has come since the last was passed on
+	due     time.Time // when the next would be passed on by the pace alone
 	stopped bool
 	timer   *time.Timer
 }
@@ -33,17 +43,26 @@ func (c *coalescer) hint() {
 	go c.pass()
 }
 
-// pass calls f and starts the quiet time.
+// pass calls f and begins to gather.
 func (c *coalescer) pass() {
 	c.f()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.stopped {
-		c.timer = time.AfterFunc(quiet, c.over)
+		c.timer = time.AfterFunc(c.wait(time.Now()), c.over)
 	}
 }
 
-// over ends the quiet time.
+// wait returns for how long to gather after a hint was passed on, and takes that one into account.
+func (c *coalescer) wait(now time.Time) time.Duration {
+	if c.due.Before(now) {
+		c.due = now
+	}
+	c.due = c.due.Add(pace)
+	return max(gather, c.due.Sub(now)-burst*pace)
+}
+
+// over ends the gathering.
 func (c *coalescer) over() {
 	c.mu.Lock()
 	again := c.pending && !c.stopped

@@ -2,7 +2,8 @@
 //
 // Purpose: events of the operating system are hints only. Whoever gets one takes a new snapshot and compares: Compare says
 // which interfaces' connection status has changed and why, which is what opens a new epoch (REQUIREMENTS DET-2). The first
-// hint after a quiet time is passed on at once, further ones at most every 100 ms.
+// hint after a quiet time is passed on at once, further ones 10 ms later, and in the long run at most every 100 ms. A
+// carrier that was gone for shorter than that shows by link.Interface.CarrierChanges.
 //
 // Specification: REQUIREMENTS DET-2. On Linux: rtnetlink for interfaces, IPv4 addresses, routes and neighbours, nl80211
 // for associations, a timerfd for resume from suspend and clock changes. Left out on purpose: IPv6; other systems, where

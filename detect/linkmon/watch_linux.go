@@ -16,8 +16,8 @@ var routeGroups = []int{
 }
 
 // Watch calls f, from goroutines of its own but never from two at once, whenever something about the interfaces may have
-// changed: at once for the first hint, then at most every 100 ms. Resume from suspend and a clock that was set are hints
-// too. stop ends that; a call of f that is under way may still be going on when it returns.
+// changed: at once for the first hint after a quiet time, then not sooner than 10 ms after the last call, and in the long
+// run at most every 100 ms. Resume from suspend and a clock that was set are hints too. stop ends that; a call of f that is under way may still be going on when it returns.
 func (m *Monitor) Watch(f func()) (stop func(), err error) {
 	c := &coalescer{f: f}
 	var files []*os.File

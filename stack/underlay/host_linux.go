@@ -72,8 +72,7 @@ func (h *Host) Interfaces() (list []link.Interface, err error) {
 	return list, err
 }
 
-// Watch calls f when something about the interfaces may have changed: at once for the first hint, then for at most one
-// in 100 ms.
+// Watch calls f when something about the interfaces may have changed; see linkmon.Monitor.Watch.
 func (h *Host) Watch(f func()) (stop func(), err error) {
 	err = h.in(func() error {
 		stop, err = h.monitor.Watch(f)
