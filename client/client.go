@@ -46,7 +46,7 @@ type Client struct {
 	machines []*driven
 	associations
 	gate    *gate.Gate
-	drops   packet.Drops
+	drops   *packet.Drops
 	roam    *roam.Machine
 	watch   func()
 	session *session // nil while down
@@ -68,16 +68,20 @@ type session struct {
 	engine   *stack.Engine
 	external *externalLayer
 	vpn      *vpnLayer
+	stall    func() // ends its watch
 	running  sync.WaitGroup
 }
 
 // Start starts a mobile node on the host. It comes up at once if the configuration says so. Errors: the host cannot give
 // a device, interfaces or a watch on them, or a key of the configuration cannot be used.
-func Start(host link.Host, cfg *config.Config, log *zap.Logger) (*Client, error) {
+func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Option) (*Client, error) {
 	c := &Client{
-		host: host, cfg: cfg, log: log, rand: rand.Reader,
+		host: host, cfg: cfg, log: log, rand: rand.Reader, drops: new(packet.Drops),
 		tasks: make(chan func(), taskQueue), stop: make(chan struct{}), done: make(chan struct{}),
 		timer: host.NewTimer(), gate: gate.New(host), roam: roam.New(), ifaces: make(map[int]*iface), policy: cfg.Mode,
+	}
+	for _, o := range options {
+		o(c)
 	}
 	var err error
 	if c.associations.internal, err = association(cfg.Internal); err != nil {
@@ -267,7 +271,7 @@ func (c *Client) up() error {
 	if err != nil {
 		return fmt.Errorf("client: open the TUN device: %w", err)
 	}
-	s := &session{device: device, engine: stack.NewEngine(device, c.host, c.cfg.Internal.HomeAddress, &c.drops)}
+	s := &session{device: device, engine: stack.NewEngine(device, c.host, c.cfg.Internal.HomeAddress, c.drops)}
 	settings := link.Settings{
 		Device: device.Name(), Address: c.cfg.Internal.HomeAddress, MTU: c.cfg.Device.MTU, Routes: c.cfg.Enterprise.Prefixes,
 		Shielded: shielded(c.cfg),
@@ -277,6 +281,7 @@ func (c *Client) up() error {
 	}
 	s.external = newExternalLayer(c)
 	c.session = s
+	s.stall = c.watchStall(s)
 	c.solved("") // what was wrong with the host itself
 	s.running.Go(func() {
 		if err := s.engine.Run(); err != nil {
@@ -297,6 +302,7 @@ func (c *Client) down(reason string) {
 	}
 	c.gate.CloseAll(reason)
 	s.engine.Swap(nil)
+	s.stall()
 	if s.vpn != nil {
 		c.leave(s.vpn.inner)
 	}
