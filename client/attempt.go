@@ -156,7 +156,7 @@ func (c *Client) attachment(a *attempt, home, agent netip.Addr, inner link.Recei
 		if err != nil {
 			return nil, fmt.Errorf("client: underlay %s: %w", a.iface.Name, err)
 		}
-		return stack.AttachCoLocated(below, home, agent, &c.drops, replies, inner)
+		return stack.AttachCoLocated(below, home, agent, c.drops, replies, inner)
 	}
 }
 

@@ -132,7 +132,7 @@ func (c *Client) listen(i *iface) {
 
 // openSegment begins to look for foreign agents.
 func (c *Client) openSegment(i *iface) {
-	segment, err := stack.OpenSegment(c.host, i.Index, &c.drops, func(a stack.Advertisement) {
+	segment, err := stack.OpenSegment(c.host, i.Index, c.drops, func(a stack.Advertisement) {
 		c.post(func() { c.advertised(i, a) })
 	})
 	if err != nil {

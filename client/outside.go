@@ -19,7 +19,7 @@ type externalLayer struct {
 }
 
 func newExternalLayer(c *Client) *externalLayer {
-	return &externalLayer{link: stack.NewPacketLink(c.cfg.External.HomeAddress, &c.drops, nil)}
+	return &externalLayer{link: stack.NewPacketLink(c.cfg.External.HomeAddress, c.drops, nil)}
 }
 
 // use takes an interface and mode into use, as roam has decided.
@@ -62,7 +62,7 @@ func (c *Client) compose(mode stack.Mode, reason string) {
 		if a.internal == nil || !a.internal.bound {
 			return
 		}
-		p, err = stack.CompilePlaintext(mode, a.internal.carrier(link.Plaintext), a.proof, c.gate, &c.drops)
+		p, err = stack.CompilePlaintext(mode, a.internal.carrier(link.Plaintext), a.proof, c.gate, c.drops)
 	} else {
 		c.bindExternal()
 		inner := c.inner()
@@ -127,7 +127,7 @@ func (c *Client) registerInner(v *vpnLayer) {
 	cfg := mobilenode.Config{CareOfAddress: v.address, Origin: mobilenode.Origin{Interface: index}}
 	var err error
 	v.inner, err = c.register(nameInternal, c.cfg.Internal, cfg, func(replies func([]byte)) (stack.Attachment, error) {
-		return stack.AttachCoLocated(v.link, c.cfg.Internal.HomeAddress, c.cfg.Internal.Address, &c.drops, replies, c.session.engine.Inbound())
+		return stack.AttachCoLocated(v.link, c.cfg.Internal.HomeAddress, c.cfg.Internal.Address, c.drops, replies, c.session.engine.Inbound())
 	}, func(e mobilenode.Event) { c.innerEvent(v, e) })
 	if err != nil {
 		c.problem(control.Problem{Peer: c.internalName(), Message: "cannot be registered with through the VPN: " + err.Error()})

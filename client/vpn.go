@@ -96,7 +96,7 @@ func (c *Client) openVPN() {
 	g := c.cfg.Gateway
 	peer := c.gatewayName()
 	v := &vpnLayer{children: make(map[ike.ChildID]*child)}
-	data, err := stack.OpenVPN(c.session.external.link, g.Address, &c.drops, func(m stack.Message) { c.post(func() { c.ikeMessage(v, m) }) })
+	data, err := stack.OpenVPN(c.session.external.link, g.Address, c.drops, func(m stack.Message) { c.post(func() { c.ikeMessage(v, m) }) })
 	if err != nil {
 		c.problem(control.Problem{Peer: peer, Message: err.Error()})
 		return
@@ -255,7 +255,7 @@ func (c *Client) childInstalled(v *vpnLayer, e ike.ChildInstalled) {
 	inbound, err := esp.NewInbound(e.Inbound)
 	if err == nil {
 		var outbound *esp.Outbound
-		if outbound, err = esp.NewOutbound(e.Outbound, &c.drops); err == nil {
+		if outbound, err = esp.NewOutbound(e.Outbound, c.drops); err == nil {
 			v.children[e.ID] = &child{
 				open: inbound, seal: outbound, overhead: esp.Overhead(e.Outbound.Encryption), udp: e.UDPEncapsulation,
 			}

@@ -8,6 +8,7 @@ import (
 	"mipvpn/client"
 	"mipvpn/client/config"
 	"mipvpn/stack/underlay"
+	"mipvpn/tun/packet"
 )
 
 // running is the client on this machine's kernel.
@@ -18,11 +19,12 @@ type running struct {
 
 // startClient starts the client on this machine's kernel.
 func startClient(cfg *config.Config, log *zap.Logger) (backend, error) {
-	host, err := underlay.NewHost(underlay.Options{})
+	drops := new(packet.Drops) // of the host's flows and devices and of the client, so that status shows them all
+	host, err := underlay.NewHost(underlay.Options{Drops: drops})
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.Start(host, cfg, log)
+	c, err := client.Start(host, cfg, log, client.WithDrops(drops))
 	if err != nil {
 		return nil, errors.Join(err, host.Close())
 	}
