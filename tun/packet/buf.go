@@ -85,7 +85,7 @@ func From(p []byte) *Buf {
 }
 
 func (b *Buf) fresh() *Buf {
-	b.debugGet()
+	b.debugGet(b.slot)
 	slot, large, state := b.slot, b.large, b.debugState
 	*b = Buf{slot: slot, large: large, debugState: state, off: Headroom, end: Headroom}
 	return b

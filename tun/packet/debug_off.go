@@ -4,5 +4,5 @@ package packet
 
 type debugState struct{}
 
-func (*debugState) debugGet()             {}
+func (*debugState) debugGet(_ []byte)     {}
 func (*debugState) debugRelease(_ []byte) {}

@@ -11,5 +11,6 @@
 // Concurrency: a Buf or Batch has one owner at a time and no locks; pools and Drops are safe for concurrent use.
 //
 // Ownership: linear. Handing a Batch to a function that says it takes ownership ends the caller's right to it; the last
-// owner calls Release. With the build tag packetdebug a released slot is poisoned and a second Release panics.
+// owner calls Release. With the build tag packetdebug a released slot is poisoned, and a second Release or a
+// write after it panics.
 package packet
