@@ -80,7 +80,7 @@ func runTests(cgo, timeout string, match func(pkg string) bool, flags ...string)
 
 // verdicts gathers the events of a test run.
 type verdicts struct {
-	passed   int
+	passed   []string
 	output   map[string]*strings.Builder // by package, or package and test
 	failures []string
 	skips    []string
@@ -111,7 +111,7 @@ func (v *verdicts) take(e testEvent) {
 		b.WriteString(e.Output)
 	case "pass":
 		if e.Test != "" {
-			v.passed++
+			v.passed = append(v.passed, key)
 		} else {
 			fmt.Printf("ok   %s\n", key)
 		}
@@ -151,5 +151,5 @@ func (v *verdicts) reason(key string) string {
 }
 
 func (v *verdicts) result() result {
-	return result{failures: v.failures, skips: v.skips, note: fmt.Sprintf("%d tests", v.passed)}
+	return result{failures: v.failures, skips: v.skips, passed: v.passed, note: fmt.Sprintf("%d tests", len(v.passed))}
 }

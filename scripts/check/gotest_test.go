@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -36,6 +37,19 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// TestSkipElsewhere shows that a test that passed in another stage does not count as skipped.
+func TestSkipElsewhere(t *testing.T) {
+	there := stage{"there", func() result { return result{skips: []string{"a TestX: not here", "a TestY: not here"}} }}
+	here := stage{"here", func() result { return result{passed: []string{"a TestX"}} }}
+	var out strings.Builder
+	if code := run("", []stage{there, here}, &out); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if s := out.String(); strings.Contains(s, "TestX") || !strings.Contains(s, "TestY: not here") {
+		t.Errorf("the summary says:\n%s", s)
+	}
+}
+
 // TestSummaryFails shows that one failing stage makes the exit code 1, a skip alone does not, and an unknown stage is a
 // usage error.
 func TestSummaryFails(t *testing.T) {
@@ -51,7 +65,7 @@ func TestSummaryFails(t *testing.T) {
 		{"good", []stage{good, bad}, 0},
 		{"nothing", []stage{good}, 2},
 	} {
-		if got := run(c.only, c.stages); got != c.want {
+		if got := run(c.only, c.stages, io.Discard); got != c.want {
 			t.Errorf("run(%q) = %d, want %d", c.only, got, c.want)
 		}
 	}

@@ -12,7 +12,8 @@ import (
 
 // namespacePackages hold tests that make network namespaces and start programs. They run after the others, one package
 // at a time, so that the race detector's load elsewhere does not stretch what they see.
-var namespacePackages = []string{"mipvpn/cmd/miplab", "mipvpn/tun/device", "mipvpn/tun/hostnet", "mipvpn/stack/underlay", "mipvpn/detect/linkmon"}
+var namespacePackages = []string{"mipvpn/cmd/miplab", "mipvpn/tun/device", "mipvpn/tun/hostnet", "mipvpn/stack/underlay",
+	"mipvpn/stack/agent", "mipvpn/detect/linkmon"}
 
 // thirdPartyPackages hold tests against programs that are not ours.
 var thirdPartyPackages = []string{"mipvpn/ipsec/interop"}
@@ -37,14 +38,31 @@ func stages(fuzzTotal, fuzzEach time.Duration) []stage {
 		{"allocations", func() result {
 			return runTests("CGO_ENABLED=0", "4m", func(p string) bool { return !within(p, thirdPartyPackages) }, "-run", "Alloc")
 		}},
+		// Released buffers are poisoned and a second release panics.
+		{"packetdebug", func() result {
+			poisoned := []string{"mipvpn/tun/packet", "mipvpn/stack", "mipvpn/client", "mipvpn/mipv4/tunnel", "mipvpn/ipsec/esp"}
+			return runTests("CGO_ENABLED=0", "6m", func(p string) bool { return within(p, poisoned) && !within(p, namespacePackages) }, "-tags", "packetdebug")
+		}},
+		{"mutants", func() result {
+			return passes([]string{"CGO_ENABLED=0"}, "go", "run", "./scripts/mutants", "--simulated")
+		}},
 		{"fuzz", func() result { return fuzzAll(fuzzTotal, fuzzEach) }},
 		{"namespaces", func() result {
 			return testPackages("8m", func(p string) bool { return within(p, namespacePackages) }, "-p", "1")
 		}},
+		{"mutants", playMutants},
 		{"third-parties", func() result {
 			return testPackages("6m", func(p string) bool { return within(p, thirdPartyPackages) }, "-p", "1")
 		}},
 	}
+}
+
+// playMutants holds builds without the gate against the judge of external wires.
+func playMutants() result {
+	if os.Geteuid() != 0 {
+		return result{skips: []string{"mutants: only root can be sure to have the namespaces; run `make mutants` by hand"}}
+	}
+	return passes(nil, "go", "run", "./scripts/mutants")
 }
 
 // within reports whether the package is one of roots or below one.
@@ -83,7 +101,8 @@ func checkFormat() result {
 
 // debianPackages are what some tests use and skip without: the race detector's C compiler, the dissector that judges our
 // packets, and the VPN gateway that is not ours.
-var debianPackages = []string{"gcc", "libc6-dev", "tshark", "strongswan-charon", "strongswan-swanctl", "libstrongswan-extra-plugins", "libcharon-extra-plugins"}
+var debianPackages = []string{"gcc", "libc6-dev", "tshark", "strongswan-charon", "strongswan-swanctl",
+	"libstrongswan-standard-plugins", "libstrongswan-extra-plugins", "libcharon-extra-plugins", "libcharon-extauth-plugins"}
 
 // installPackages installs the Debian packages that are missing, where that is possible; what is not there is a skip.
 func installPackages() result {

@@ -19,6 +19,7 @@ var cut = []patch{
 	{"stack/engine.go", "func (e *Engine) Hold() {\n", "func (e *Engine) Hold() {\n\tif e.current.Load() != nil {\n\t\treturn\n\t}\n"},
 	{"stack/engine.go", "func (e *Engine) Swap(p *Pipeline) {\n", "func (e *Engine) Swap(p *Pipeline) {\n\tif p == nil {\n\t\treturn\n\t}\n"},
 	{"client/interfaces.go", "wanted := i.Up && (", "wanted := ("},
+	{"client/interfaces.go", "if e.Relinked {\n", "if e.Gone {\n"},
 }
 
 // gate takes out the gate: everything passes.
