@@ -260,6 +260,7 @@ func (c *Client) detected(a *attempt, e location.Event) {
 		c.refreshInner("a probe of the i-HA may have replaced the binding")
 	case location.Inside:
 		c.silenceOver(c.externalName())
+		c.alarmOver()
 		a.proof = e.Proof
 		if err := c.gate.Open(e.Proof); err != nil {
 			c.log.Warn("the gate refused a proof", zap.String("interface", name), zap.Error(err))

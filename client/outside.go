@@ -26,12 +26,23 @@ func newExternalLayer(c *Client) *externalLayer {
 func (c *Client) use(e roam.Use) {
 	c.story.cause = e.Reason
 	if e.Mode.Plaintext() {
+		c.overrule()
 		c.parkVPN()
 	} else {
 		c.bindExternal()
 		c.needVPN()
 	}
 	c.compose(e.Mode, e.Reason)
+}
+
+// overrule registers with the i-HA straight through the interface again when the registration through the VPN has asked for
+// the binding since: a proof that comes late is of a request that the i-HA may have had before that one.
+func (c *Client) overrule() {
+	a, inner := c.inUse(), c.inner()
+	if a == nil || a.internal == nil || inner == nil || inner.asked < a.proof.SentAt() {
+		return
+	}
+	a.internal.start(c)
 }
 
 // bindExternal puts x-MIP on the interface in use.

@@ -33,6 +33,7 @@ type registration struct {
 	machine    *mobilenode.Machine
 	attachment stack.Attachment
 	remove     func()
+	asked      time.Duration // boot time of the last request
 	// lenient keeps a foreign agent's denial from being a problem: outside, no foreign agent reaches the i-HA or has to.
 	lenient bool
 
@@ -117,6 +118,7 @@ func (c *Client) drainRegistration(r *registration, handle func(mobilenode.Event
 			break
 		}
 		busy = true
+		r.asked = c.now.Boot
 		if err := r.attachment.Send(t.Payload); err != nil {
 			c.log.Debug("registration request not sent", zap.String("agent", r.name), zap.Error(err))
 		}

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"mipvpn/client/control"
+	"mipvpn/detect/location"
 	"mipvpn/stack"
 	"mipvpn/tun/link"
 )
@@ -78,7 +79,7 @@ func (s *story) unblock()            { s.blocked = "" }
 // problem tells people of something wrong; the same again is told once.
 func (c *Client) problem(p control.Problem) {
 	for i, old := range c.story.problems {
-		if old.Peer == p.Peer {
+		if old.Peer == p.Peer && alarm(old) == alarm(p) {
 			if old.Code == p.Code && old.Message == p.Message {
 				return
 			}
@@ -94,7 +95,7 @@ func (c *Client) problem(p control.Problem) {
 
 // silence tells people of a peer that does not answer, unless something more exact is known of it: a refusal says more.
 func (c *Client) silence(p control.Problem) {
-	known := slices.ContainsFunc(c.story.problems, func(o control.Problem) bool { return o.Peer == p.Peer })
+	known := slices.ContainsFunc(c.story.problems, func(o control.Problem) bool { return o.Peer == p.Peer && !alarm(o) })
 	if known && !c.story.silent[p.Peer] {
 		return
 	}
@@ -115,7 +116,17 @@ func (c *Client) silenceOver(peer string) {
 // solved forgets the problem with a peer.
 func (c *Client) solved(peer string) {
 	delete(c.story.silent, peer)
-	c.story.problems = slices.DeleteFunc(c.story.problems, func(p control.Problem) bool { return p.Peer == peer })
+	c.story.problems = slices.DeleteFunc(c.story.problems, func(p control.Problem) bool { return p.Peer == peer && !alarm(p) })
+}
+
+// alarmOver forgets an alarm: a proof shows that the i-HA and the firewall have been set right.
+func (c *Client) alarmOver() {
+	c.story.problems = slices.DeleteFunc(c.story.problems, alarm)
+}
+
+// alarm reports whether the problem is an alarm of detection (DET-14): no registration that succeeds settles it.
+func alarm(p control.Problem) bool {
+	return p.Code == location.AlarmNoTNC.String() || p.Code == location.AlarmReachableOutside.String()
 }
 
 // judge works out the state after all machines have come to rest and tells of a change.
@@ -152,7 +163,7 @@ func (c *Client) state() control.State {
 // refused reports whether a peer that the mode in use needs has refused or does not answer.
 func (c *Client) refused() bool {
 	return slices.ContainsFunc(c.story.problems, func(p control.Problem) bool {
-		return p.Peer == c.gatewayName() || strings.HasPrefix(p.Peer, nameInternal) || strings.HasPrefix(p.Peer, nameExternal)
+		return !alarm(p) && (p.Peer == c.gatewayName() || strings.HasPrefix(p.Peer, nameInternal) || strings.HasPrefix(p.Peer, nameExternal))
 	})
 }
 
