@@ -167,9 +167,8 @@ func (e *Engine) through(p *Pipeline, b *packet.Batch) {
 		return
 	}
 	n, octets := b.Len(), b.Bytes()
-	if err := p.path.Send(b); err != nil {
-		e.drops.Count(packet.DropSendFailed, n)
-		return
+	if p.path.Send(b) != nil {
+		return // the sender has counted what it dropped
 	}
 	e.txPackets.Add(uint64(n))
 	e.txBytes.Add(uint64(octets))
@@ -216,9 +215,8 @@ func (e *Engine) write(b *packet.Batch) {
 		b.Release()
 		return
 	}
-	if err := e.dev.Write(b); err != nil {
-		e.drops.Count(packet.DropSendFailed, n)
-		return
+	if e.dev.Write(b) != nil {
+		return // the device has counted what it dropped
 	}
 	e.rxPackets.Add(uint64(n))
 	e.rxBytes.Add(uint64(octets))

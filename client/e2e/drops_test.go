@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"mipvpn/client"
 	"mipvpn/stack/simnet"
 	"mipvpn/tun/packet"
 )
@@ -15,8 +14,8 @@ import (
 // The host's drops and the client's own are one set of counters, all of which the status shows.
 func TestDropsOfTheHostShowInStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		drops := new(packet.Drops)
-		w := world(t, Options{Seed: 31, Start: []client.Option{client.WithDrops(drops)}})
+		w := world(t, Options{Seed: 31})
+		drops := w.Laptop.Drops()
 		c, err := w.Laptop.ListenUDP(netip.AddrPortFrom(simnet.LabHomeAddress, probePort))
 		if err != nil {
 			t.Fatal(err)

@@ -44,8 +44,6 @@ type Options struct {
 	Seed uint64
 	// Client, when set, changes the mobile node's configuration before it starts.
 	Client func(*config.Config)
-	// Start are options of the mobile node.
-	Start []client.Option
 	// InternalHA, ExternalHA and Gateway, when set, change the agents' configurations before they start.
 	InternalHA, ExternalHA func(*agent.HomeAgentConfig)
 	Gateway                func(*agent.GatewayConfig)
@@ -129,7 +127,7 @@ func (w *World) start(o Options) error {
 		o.Client(cfg)
 	}
 	var err error
-	w.Client, err = client.Start(w.Laptop, cfg, o.Log, o.Start...)
+	w.Client, err = client.Start(w.Laptop, cfg, o.Log, client.WithDrops(w.Laptop.Drops()))
 	return err
 }
 

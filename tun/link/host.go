@@ -50,7 +50,8 @@ type Device interface {
 	// Read blocks until packets from the host are there and appends them to the batch, each with whole checksums. It
 	// returns an error that wraps net.ErrClosed after Close.
 	Read(*packet.Batch) error
-	// Write gives packets to the host. It takes ownership.
+	// Write gives packets to the host. It takes ownership. What the host does not take is dropped and counted in the host's
+	// counters; the error is that of the first such packet.
 	Write(*packet.Batch) error
 	// Close removes the device.
 	Close() error

@@ -74,7 +74,8 @@ type Step interface {
 	Apply(*packet.Batch)
 }
 
-// Sender is the end of a path: the underlay. It takes ownership of the batch.
+// Sender is the end of a path: the underlay. It takes ownership of the batch. What it cannot send it drops and counts in the
+// host's counters, and sends the rest; the error is that of the first such packet.
 type Sender interface {
 	Send(*packet.Batch) error
 }

@@ -82,7 +82,7 @@ func (w *World) start(o company.Options, log *zap.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	w.client, err = client.Start(w.lab.Laptop, cfg, log.Named("laptop"))
+	w.client, err = client.Start(w.lab.Laptop, cfg, log.Named("laptop"), client.WithDrops(w.lab.Laptop.Drops()))
 	return err
 }
 
