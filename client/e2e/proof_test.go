@@ -175,7 +175,7 @@ func TestReplyWithoutTNCIsAnAlarmAndNoProof(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := world(t, Options{Seed: 41, InternalHA: func(c *agent.HomeAgentConfig) { c.Internal, c.TrustedNetworks = false, nil }})
 				clear, r := watchClear(w), watchRegistrations(w)
-				k := talk(t, w, 100*time.Millisecond)
+				k := talk(t, w, time.Second)
 				w.Plug(w.Wlan0, at.wire(w))
 				alarmed := func(s control.Status) bool {
 					p, ok := problem(s, "i-HA 10.0.1.10")
