@@ -18,7 +18,7 @@ type patch struct{ file, old, new string }
 var cut = []patch{
 	{"stack/engine.go", "func (e *Engine) Hold() {\n", "func (e *Engine) Hold() {\n\tif e.current.Load() != nil {\n\t\treturn\n\t}\n"},
 	{"stack/engine.go", "func (e *Engine) Swap(p *Pipeline) {\n", "func (e *Engine) Swap(p *Pipeline) {\n\tif p == nil {\n\t\treturn\n\t}\n"},
-	{"client/interfaces.go", "wanted := i.Up && (", "wanted := ("},
+	{"client/interfaces.go", "wanted := i.Up && (", "wanted := (i.Up || i.segment != nil) && ("},
 	{"client/interfaces.go", "if e.Relinked {\n", "if e.Gone {\n"},
 }
 
@@ -63,7 +63,7 @@ func run() error {
 		fmt.Printf("%-46s %d plaintext frames outside, %d ESP\n", m.name, r.PlaintextFrames, r.esp())
 		switch {
 		case m.leaks && r.PlaintextFrames == 0:
-			errs = append(errs, fmt.Errorf("%s: the judge saw nothing: it cannot tell whether the gate works", m.name))
+			errs = append(errs, fmt.Errorf("%s: the judge saw nothing: it cannot tell whether the gate works (%s)", m.name, strings.Join(r.Failures, "; ")))
 		case !m.leaks && r.PlaintextFrames > 0:
 			errs = append(errs, fmt.Errorf("%s: %d frames leaked", m.name, r.PlaintextFrames))
 		case r.esp() == 0:
