@@ -20,16 +20,27 @@ func ChecksumUpdate(old, before, after uint16) uint16 {
 	return ^fold(uint64(^old) + uint64(^before) + uint64(after))
 }
 
+// sum adds the 16-bit words of p to acc. The bulk is added 64 bits at a time in the other byte order, in which the ones'
+// complement sum is the same but for the order of its own octets (RFC 1071 §2 B).
 func sum(p []byte, acc uint64) uint64 {
-	var carry uint64
-	for len(p) >= 8 {
-		acc, carry = bits.Add64(acc, binary.BigEndian.Uint64(p), 0)
-		acc += carry
-		p = p[8:]
+	acc = acc>>32 + acc&0xffffffff // so that the additions below cannot overflow
+	if len(p) >= 32 {
+		var swapped, carry uint64
+		for len(p) >= 32 {
+			swapped, carry = bits.Add64(swapped, binary.LittleEndian.Uint64(p), carry)
+			swapped, carry = bits.Add64(swapped, binary.LittleEndian.Uint64(p[8:]), carry)
+			swapped, carry = bits.Add64(swapped, binary.LittleEndian.Uint64(p[16:]), carry)
+			swapped, carry = bits.Add64(swapped, binary.LittleEndian.Uint64(p[24:]), carry)
+			p = p[32:]
+		}
+		swapped, carry = bits.Add64(swapped, 0, carry)
+		acc += uint64(bits.ReverseBytes16(fold(swapped>>32 + swapped&0xffffffff + carry)))
 	}
-	// Fold to 32 bits before the tail so that its additions cannot overflow.
-	acc = acc>>32 + acc&0xffffffff
-	for len(p) >= 2 {
+	for len(p) >= 4 {
+		acc += uint64(binary.BigEndian.Uint32(p))
+		p = p[4:]
+	}
+	if len(p) >= 2 {
 		acc += uint64(binary.BigEndian.Uint16(p))
 		p = p[2:]
 	}
