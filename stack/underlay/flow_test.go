@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -27,11 +28,22 @@ func newInbox() inbox { return make(inbox, 1<<16) }
 
 func (c inbox) receive(b *packet.Batch) { c <- b }
 
+// patience is how long a test waits for packets that never come before it says so.
+const patience = 30 * time.Second
+
 // take waits for n packets and returns them.
-func (c inbox) take(n int) []*packet.Buf {
+func (c inbox) take(t testing.TB, n int) []*packet.Buf {
+	t.Helper()
+	lost := time.NewTimer(patience)
+	defer lost.Stop()
 	var all []*packet.Buf
 	for len(all) < n {
-		all = append(all, (<-c).Bufs...)
+		select {
+		case b := <-c:
+			all = append(all, b.Bufs...)
+		case <-lost.C:
+			t.Fatalf("%d packets of %d have arrived", len(all), n)
+		}
 	}
 	return all
 }
@@ -88,9 +100,33 @@ func newHost(t testing.TB, ns *os.File) *Host {
 	return h
 }
 
+// neighbours makes the interface at the other end known for good by its address: the kernel keeps some hundred packets
+// only while it asks by ARP, which on a busy machine takes longer than sending them.
+func neighbours(t testing.TB, at, other *os.File, addr netip.Addr) {
+	t.Helper()
+	var hw net.HardwareAddr
+	netnstest.Inside(t, other, func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err == nil {
+			hw = l.Attrs().HardwareAddr
+		}
+		return err
+	})
+	netnstest.Inside(t, at, func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		return netlink.NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, Family: netlink.FAMILY_V4, State: unix.NUD_PERMANENT,
+			IP: addr.AsSlice(), HardwareAddr: hw})
+	})
+}
+
 func newPair(t testing.TB) *pair {
 	p := &pair{nsA: netnstest.New(t), nsB: netnstest.New(t)}
 	netnstest.Wire(t, p.nsA, "eth0", addrA, p.nsB, "eth0", addrB)
+	neighbours(t, p.nsA, p.nsB, addrB.Addr())
+	neighbours(t, p.nsB, p.nsA, addrA.Addr())
 	p.a, p.b = newHost(t, p.nsA), newHost(t, p.nsB)
 	p.indexA, p.indexB = netnstest.Index(t, p.nsA, "eth0"), netnstest.Index(t, p.nsB, "eth0")
 	var err error
@@ -121,7 +157,7 @@ func TestUDPFlow(t *testing.T) {
 	if err := client.Send(netip.AddrPort{}, []byte("request")); err != nil {
 		t.Fatal(err)
 	}
-	got := atB.take(1)[0]
+	got := atB.take(t, 1)[0]
 	if string(got.Bytes()) != "request" || got.Peer != client.Local() || got.Interface != p.indexB || got.TOS != 0 {
 		t.Fatalf("server received %q from %v on interface %d with TOS %#x, want \"request\" from %v on %d with 0",
 			got.Bytes(), got.Peer, got.Interface, got.TOS, client.Local(), p.indexB)
@@ -131,7 +167,7 @@ func TestUDPFlow(t *testing.T) {
 	if err := server.Path(link.Protected).Send(packet.One(reply)); err != nil {
 		t.Fatal(err)
 	}
-	got = atA.take(1)[0]
+	got = atA.take(t, 1)[0]
 	if string(got.Bytes()) != "reply" || got.Peer != server.Local() || got.TOS != 0xba || got.Interface != p.indexA {
 		t.Fatalf("client received %q from %v on interface %d with TOS %#x", got.Bytes(), got.Peer, got.Interface, got.TOS)
 	}
@@ -167,7 +203,7 @@ func TestUDPTrainsArriveWhole(t *testing.T) {
 			if err := client.Path(link.Protected).Send(batch); err != nil {
 				t.Fatal(err)
 			}
-			checkNumbered(t, atB.take(len(lengths)), lengths)
+			checkNumbered(t, atB.take(t, len(lengths)), lengths)
 			if client.(*flow).gso.Load() != gso {
 				t.Errorf("segmentation offload is %t afterwards, want %t", !gso, gso)
 			}
@@ -187,7 +223,7 @@ func TestFlowHearsItsRemoteOnly(t *testing.T) {
 	if err := server.Send(client.Local(), []byte("remote")); err != nil {
 		t.Fatal(err)
 	}
-	if got := atA.take(1)[0]; string(got.Bytes()) != "remote" {
+	if got := atA.take(t, 1)[0]; string(got.Bytes()) != "remote" {
 		t.Fatalf("received %q, want what the remote sent", got.Bytes())
 	}
 	if n := p.a.opts.Drops.Of(packet.DropNoFlow); n != 1 {
@@ -226,7 +262,7 @@ func TestRawFlows(t *testing.T) {
 			if err := path.Send(batch); err != nil {
 				t.Fatal(err)
 			}
-			got := atB.take(len(lengths))
+			got := atB.take(t, len(lengths))
 			checkNumbered(t, got, lengths)
 			for i, b := range got {
 				if b.Peer != netip.AddrPortFrom(addrA.Addr(), 0) || b.TOS != 0x2a || b.Interface != p.indexB {
@@ -238,7 +274,7 @@ func TestRawFlows(t *testing.T) {
 			if err := server.Path(link.Protected).Send(packet.One(back)); err != nil {
 				t.Fatal(err)
 			}
-			checkNumbered(t, atA.take(1), []int{90})
+			checkNumbered(t, atA.take(t, 1), []int{90})
 		})
 	}
 }
@@ -253,7 +289,7 @@ func TestRawFlowKeepsICMPAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	// ICMP type 3 code 2: protocol unreachable (RFC 792).
-	if got := icmp.take(1)[0].Bytes(); got[0] != 3 || got[1] != 2 {
+	if got := icmp.take(t, 1)[0].Bytes(); got[0] != 3 || got[1] != 2 {
 		t.Fatalf("ICMP type %d code %d, want 3, 2", got[0], got[1])
 	}
 	atB := newInbox()
@@ -261,13 +297,13 @@ func TestRawFlowKeepsICMPAway(t *testing.T) {
 	if err := client.Send(netip.AddrPort{}, make([]byte, 40)); err != nil {
 		t.Fatal(err)
 	}
-	atB.take(1)
+	atB.take(t, 1)
 	// An echo that is sent afterwards is answered afterwards: what ICMP comes before the answer belongs to the packet above.
 	echo := []byte{8, 0, 0xf7, 0xff, 0, 0, 0, 0}
 	if err := errorsAtA.Send(netip.AddrPortFrom(addrB.Addr(), 0), echo); err != nil {
 		t.Fatal(err)
 	}
-	if got := icmp.take(1)[0].Bytes(); got[0] != 0 {
+	if got := icmp.take(t, 1)[0].Bytes(); got[0] != 0 {
 		t.Errorf("ICMP type %d code %d for a protocol with a flow", got[0], got[1])
 	}
 }

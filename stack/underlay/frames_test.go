@@ -57,7 +57,7 @@ func TestFrames(t *testing.T) {
 		if err := a.Out(link.Plaintext).Send(packet.One(q)); err != nil {
 			t.Fatal(err)
 		}
-		got := atB.take(1)[0]
+		got := atB.take(t, 1)[0]
 		if !bytes.Equal(got.Bytes(), want) || got.Hardware != a.Hardware() || got.Interface != p.indexB {
 			t.Errorf("to %v: received % x from %v on interface %d, want % x from %v on %d",
 				to, got.Bytes(), got.Hardware, got.Interface, want, a.Hardware(), p.indexB)
@@ -73,7 +73,7 @@ func TestFrames(t *testing.T) {
 	if err := a.Out(link.Protected).Send(other); err != nil {
 		t.Fatal(err)
 	}
-	if got := atB.take(1)[0].Bytes(); !bytes.HasSuffix(got, []byte("station 1")) {
+	if got := atB.take(t, 1)[0].Bytes(); !bytes.HasSuffix(got, []byte("station 1")) {
 		t.Errorf("received %q, a frame to another station", got)
 	}
 	select {

@@ -135,7 +135,7 @@ func TestRoutesAndMarks(t *testing.T) {
 		if err := client.Path(c).Send(packet.One(numbered(0, 100))); err != nil {
 			t.Fatal(err)
 		}
-		checkNumbered(t, atB.take(1), []int{100})
+		checkNumbered(t, atB.take(t, 1), []int{100})
 		if n := count(); n != 1 {
 			t.Errorf("%d packets carried the mark of %v, want 1", n, c)
 		}
@@ -224,7 +224,7 @@ func TestShieldedAddressIsNotDelivered(t *testing.T) {
 		if err := frB.Out(link.Protected).Send(packet.One(q)); err != nil {
 			t.Fatal(err)
 		}
-		if got := atA.take(1)[0].Bytes(); !bytes.HasSuffix(got, []byte(payload)) {
+		if got := atA.take(t, 1)[0].Bytes(); !bytes.HasSuffix(got, []byte(payload)) {
 			t.Fatalf("frames received %q, want %q", got, payload)
 		}
 	}

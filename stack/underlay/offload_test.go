@@ -67,7 +67,7 @@ func TestMergedTunnelPacketsAreMended(t *testing.T) {
 			t.Fatalf("send a frame of %d octets: %v, %v", b.Len(), errno, err)
 		}
 		var got []byte
-		for i, q := range atA.take(test.packets) {
+		for i, q := range atA.take(t, test.packets) {
 			if why := checkTCP(q.Bytes()); why != "" || q.Len() > 1480 {
 				t.Fatalf("packet %d of %d octets: %s", i, q.Len(), why)
 			}
@@ -103,14 +103,14 @@ func TestStrictReversePathFilter(t *testing.T) {
 	if err := server.Send(client.Local(), []byte("first")); err != nil {
 		t.Fatal(err)
 	}
-	atA.take(1)
+	atA.take(t, 1)
 	for _, step := range []struct{ filter, payload string }{{"1", "lost to the strict filter"}, {"2", "arrives"}} {
 		strict(step.filter)
 		if err := server.Send(client.Local(), []byte(step.payload)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := atA.take(1)[0].Bytes(); string(got) != "arrives" {
+	if got := atA.take(t, 1)[0].Bytes(); string(got) != "arrives" {
 		t.Errorf("received %q: the filter does not filter, and the test shows nothing", got)
 	}
 	strict("1")
@@ -120,7 +120,7 @@ func TestStrictReversePathFilter(t *testing.T) {
 	if err := server.Send(client.Local(), []byte("after Apply")); err != nil {
 		t.Fatal(err)
 	}
-	if got := atA.take(1)[0].Bytes(); string(got) != "after Apply" {
+	if got := atA.take(t, 1)[0].Bytes(); string(got) != "after Apply" {
 		t.Errorf("received %q", got)
 	}
 }

@@ -38,7 +38,7 @@ type FlowSpec struct {
 	// zero value makes an unconnected flow, which receives from anywhere and sends to each packet's Buf.Peer.
 	Remote netip.AddrPort
 	// TTL is the time to live of the IPv4 headers that the flow sends, 0 for the usual one. Requests to a foreign agent with
-	// the T bit need 255 (RFC 3024 §3.1).
+	// the T bit need 255 (RFC 3024 §3.2).
 	TTL uint8
 }
 
