@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"mipvpn/cmd/miplab/internal/bench"
 	"mipvpn/cmd/miplab/internal/scenario"
 	"mipvpn/cmd/miplab/internal/tshark"
 	"mipvpn/ipsec/interop/charon"
@@ -120,6 +121,44 @@ func TestDemo(t *testing.T) {
 	}
 	if len(spis) != 3 || spis[0] == "" || spis[1] != spis[0] || spis[2] != spis[0] {
 		t.Errorf("the SPIs of the three outside networks are %q, want the same pair throughout", spis)
+	}
+}
+
+// TestColdStartOutside starts outside with a detection period of 0 and shows that traffic flows after the exchanges of RFC
+// 5265 §5.3 and no more: the x-HA's registration, the i-HA's unanswered request beside it, and two exchanges of IKE; the
+// registration through the VPN is inside ESP.
+// Shows: DET-6, DET-7
+func TestColdStartOutside(t *testing.T) {
+	needRoot(t)
+	r, code := play(t, "--modes", "cvc", "--period", "0s")
+	passed(t, r, code, []scenario.Step{{Interface: "eth0", Network: "cafe", Mode: "cvc"}})
+	if c := r.Changes[0]; c.Registrations > 3 || c.IKE != 4 {
+		t.Errorf("%d registration and %d IKE messages, want at most 3 and 4", c.Registrations, c.IKE)
+	}
+}
+
+// TestBench shows that every tunnel carries something and is related to the reference.
+func TestBench(t *testing.T) {
+	needRoot(t)
+	cmd := miplab(t, "bench", "--json", "--duration", "300ms")
+	var errOut bytes.Buffer
+	cmd.Stderr = &errOut
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, errOut.String())
+	}
+	var r bench.Report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, row := range r.Rows {
+		names[row.Name] = row.Up > 0 && row.Down > 0 && row.UpRatio > 0 && row.DownRatio > 0
+	}
+	for _, want := range []string{"no tunnel", reference, "mipvpn c", "mipvpn cvc"} {
+		if !names[want] {
+			t.Errorf("there is no figure for %s in %+v", want, r.Rows)
+		}
 	}
 }
 

@@ -64,6 +64,10 @@ type Change struct {
 	// Lost and Sent count the UDP stream's datagrams from touching the cable to the step's end.
 	Lost int `json:"lost"`
 	Sent int `json:"sent"`
+	// Registrations and IKE count the messages of each kind, both ways, that crossed the access network until traffic flowed;
+	// 0 inside, where nobody counts.
+	Registrations int `json:"registration_messages"`
+	IKE           int `json:"ike_messages"`
 	// TCP is how many octets the session had carried both ways at the end of the step.
 	TCP int64 `json:"tcp_octets"`
 	// PlaintextFrames counts the leaks of this step.

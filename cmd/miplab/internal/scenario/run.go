@@ -47,17 +47,18 @@ type Scenario struct {
 }
 
 // Through returns the tour's steps that need only the modes given, in order; a step that would change nothing is left
-// out.
+// out, and so is pulling a cable with no other one in.
 func Through(modes []string) []Step {
 	var steps []Step
+	in := map[string]string{} // the network that each interface is in
 	for _, s := range Tour {
-		if !slices.Contains(modes, s.Mode) {
-			continue
-		}
-		if n := len(steps); n > 0 && steps[n-1] == s {
+		if !slices.Contains(modes, s.Mode) || in[s.Interface] == s.Network || s.Network == "" && len(in) < 2 {
 			continue
 		}
 		steps = append(steps, s)
+		if in[s.Interface] = s.Network; s.Network == "" {
+			delete(in, s.Interface)
+		}
 	}
 	return steps
 }
@@ -133,6 +134,7 @@ func (r *run) step(ctx context.Context, s Step) error {
 	r.say("")
 	r.say("== %s", c.Cause)
 	leaks, _ := r.world.Outside().Leaks()
+	before := r.world.Outside().Tally(s.Network)
 	touched := time.Now()
 	offered := touched
 	var err error
@@ -157,6 +159,8 @@ func (r *run) step(ctx context.Context, s Step) error {
 	if err != nil {
 		return err
 	}
+	after := r.world.Outside().Tally(s.Network)
+	c.Registrations, c.IKE = after.Registrations-before.Registrations, after.IKE-before.IKE
 	received := r.near.Received()
 	if err := r.dwell(ctx, received); err != nil {
 		return err
@@ -210,6 +214,9 @@ func (r *run) tell(c Change) {
 			line += fmt.Sprintf(" %v", l.SPIs)
 		}
 		r.say("%s", line)
+	}
+	if c.Registrations > 0 {
+		r.say("%d registration messages and %d of IKE on the wire until traffic flowed", c.Registrations, c.IKE)
 	}
 	r.say("outage %.1f ms (silence %.1f ms), %d of %d datagrams lost, %d octets of TCP so far", c.Outage, c.Silence, c.Lost, c.Sent, c.TCP)
 }

@@ -184,7 +184,7 @@ func TestThrough(t *testing.T) {
 	for _, c := range []struct {
 		modes []string
 		want  int
-	}{{[]string{"c", "f", "cvc", "fvc"}, len(Tour)}, {[]string{"c"}, 3}, {nil, 0}} {
+	}{{[]string{"c", "f", "cvc", "fvc"}, len(Tour)}, {[]string{"c"}, 2}, {[]string{"cvc"}, 1}, {[]string{"c", "cvc"}, 6}, {nil, 0}} {
 		if got := len(Through(c.modes)); got != c.want {
 			t.Errorf("through %v in %d steps, want %d", c.modes, got, c.want)
 		}
