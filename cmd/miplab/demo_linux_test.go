@@ -211,7 +211,14 @@ func TestDemoUnprivileged(t *testing.T) {
 // TestUpAndDown leaves the lab standing, moves the laptop by hand, looks from inside, and takes all down.
 func TestUpAndDown(t *testing.T) {
 	needRoot(t)
-	dir := t.TempDir()
+	open := t.TempDir()
+	if err := os.Chmod(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := miplab(t, "up", "--dir", open).CombinedOutput(); err == nil || !strings.Contains(string(out), "0700") {
+		t.Errorf("up in a directory that others may read: %v, %s", err, out)
+	}
+	dir := filepath.Join(t.TempDir(), "lab")
 	do := func(args ...string) string {
 		t.Helper()
 		args = append([]string{args[0], "--dir", dir}, args[1:]...)

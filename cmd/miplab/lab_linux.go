@@ -31,6 +31,30 @@ type labFlags struct {
 
 func (l labFlags) socket() string { return filepath.Join(l.dir, "holder.sock") }
 
+// own makes sure that the directory, which may be in a place where everybody can make one, is this user's alone: its
+// secrets are there, and commands go to the socket in it.
+func (l labFlags) own() error {
+	info, err := os.Lstat(l.dir)
+	if err != nil {
+		return err
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.IsDir() || int(s.Uid) != os.Geteuid() || info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("%s is not a directory that is this user's alone (mode 0700); choose another with --dir", l.dir)
+	}
+	return nil
+}
+
+// request asks the holder.
+func (l labFlags) request(r holder.Request, files []*os.File, signals <-chan os.Signal) (holder.Answer, error) {
+	if err := l.own(); errors.Is(err, os.ErrNotExist) {
+		return holder.Answer{}, holder.ErrNotStanding
+	} else if err != nil {
+		return holder.Answer{}, err
+	}
+	return holder.Ask(l.socket(), r, files, signals)
+}
+
 // defaultDir is where a standing lab has its files: one lab a user.
 func defaultDir() string {
 	if d := os.Getenv("XDG_RUNTIME_DIR"); d != "" {
@@ -83,7 +107,7 @@ func wireNames() string {
 
 // ask asks the holder and prints its answer.
 func (l labFlags) ask(out io.Writer, r holder.Request) error {
-	a, err := holder.Ask(l.socket(), r, nil, nil)
+	a, err := l.request(r, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -109,7 +133,7 @@ func (l labFlags) exec(box string, args []string) error {
 			env = append(env, v)
 		}
 	}
-	a, err := holder.Ask(l.socket(), holder.Request{Op: "exec", Box: box, Args: args, Dir: dir, Env: env},
+	a, err := l.request(holder.Request{Op: "exec", Box: box, Args: args, Dir: dir, Env: env},
 		[]*os.File{os.Stdin, os.Stdout, os.Stderr}, signals)
 	if err != nil {
 		return err
@@ -123,6 +147,9 @@ func (l labFlags) exec(box string, args []string) error {
 // up starts the holder and waits until the lab stands.
 func (l labFlags) up(out io.Writer) error {
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+		return err
+	}
+	if err := l.own(); err != nil {
 		return err
 	}
 	self, err := os.Executable()
