@@ -48,6 +48,7 @@ func fuzzAll(total, each time.Duration) result {
 	defer os.RemoveAll(temp)
 	deadline := time.Now().Add(total)
 	var r result
+	bins := map[string]string{} // by directory; those that could be built
 	for i, dir := range dirs {
 		bin := filepath.Join(temp, fmt.Sprintf("fuzz%d", i))
 		out, err := command([]string{"CGO_ENABLED=0"}, "go", "test", "-c", "-fuzz=Fuzz", "-o", bin, "./"+dir)
@@ -56,13 +57,19 @@ func fuzzAll(total, each time.Duration) result {
 			n -= len(targets[dir])
 			continue
 		}
+		bins[dir] = bin
+	}
+	for _, dir := range dirs {
+		if bins[dir] == "" {
+			continue
+		}
 		for _, name := range targets[dir] {
 			share := each
 			if share == 0 {
 				share = max(time.Until(deadline)/time.Duration(n), time.Second)
 			}
 			n--
-			if f := fuzzOne(bin, dir, name, temp, share); f != "" {
+			if f := fuzzOne(bins[dir], dir, name, temp, share); f != "" {
 				r.failures = append(r.failures, f)
 			} else {
 				fmt.Printf("ok   %s %s %s\n", dir, name, share.Round(100*time.Millisecond))
