@@ -25,7 +25,6 @@ import (
 // ipsec/esp, not with the layers of this package.
 
 var (
-	correspondent = netip.MustParseAddr("10.0.1.20")
 	internalAgent = netip.MustParseAddr("10.0.1.10")
 	externalAgent = netip.MustParseAddr("192.0.2.20")
 	inner         = netip.MustParseAddr("10.0.9.1") // VPN-TIA; near and far are the x-HoA and the gateway

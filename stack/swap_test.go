@@ -83,7 +83,7 @@ func TestSwapUnderTraffic(t *testing.T) {
 	e.Swap(inside.pipeline)
 	done := make(chan error)
 	go func() { done <- e.Run() }()
-	const rounds = 600
+	const rounds = 150
 	// meanwhile lets the host send n batches.
 	meanwhile := func(n int) {
 		for until := d.reads.Load() + int64(n); d.reads.Load() < until; {
