@@ -111,7 +111,7 @@ func TestForgedAndReplayedRepliesOpenNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 50})
 		clear, r := watchClear(w), watchRegistrations(w)
-		k := talk(t, w, 100*time.Millisecond)
+		k := talk(t, w, 500*time.Millisecond)
 		// At the office first: an accomplice there notes what the i-HA says to the laptop.
 		w.Plug(w.Wlan0, w.Office)
 		if _, err := w.UntilMode(10*time.Second, "c"); err != nil {

@@ -82,12 +82,12 @@ func TestBadWires(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					time.Sleep(20 * time.Second)
+					time.Sleep(8 * time.Second)
 					up, down, err := s.Finish()
 					if err != nil {
 						t.Error(err)
 					}
-					written := float64(20*time.Second/pace) * chunk
+					written := float64(8*time.Second/pace) * chunk
 					if float64(up) < c.share*written || float64(down) < c.share*written {
 						t.Errorf("%d octets up, %d down, of %.0f each", up, down, written)
 					}
