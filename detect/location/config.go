@@ -21,6 +21,9 @@ const (
 	DefaultProbe = 10 * time.Minute
 	// ReplyLimit is the age of a request beyond which its reply is no proof (DET-4).
 	ReplyLimit = 5 * time.Second
+	// leastSilence is how long both agents must have been silent at least before they count as unreachable, however short
+	// the detection period: a reply takes a round trip.
+	leastSilence = 2 * time.Second
 	// retryDelay is how long after a reply that came too late the i-HA is asked again.
 	retryDelay = time.Second
 )
@@ -45,7 +48,8 @@ type Config struct {
 	// Grace is N: re-registration starts at Monitor - Grace after the proof's request was sent. Zero stands for
 	// DefaultGrace, or half of Monitor where that is less.
 	Grace time.Duration
-	// Period is the detection period: for how long the i-HA is tried before Outside or Unreachable is decided. It may be 0.
+	// Period is the detection period: for how long the i-HA is tried before Outside is decided, and Unreachable where it is
+	// longer than leastSilence. It may be 0.
 	Period time.Duration
 	// Probe is how often the i-HA is tried again while outside; 0 for never.
 	Probe time.Duration
@@ -84,6 +88,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	return c, nil
 }
+
+// patience is how long neither agent may answer before that is said (DET-18).
+func (c Config) patience() time.Duration { return max(c.Period, leastSilence) }
 
 // Bypassed reports whether detection is bypassed because both home agents have the same address (DET-10).
 func (c Config) Bypassed() bool { return c.InternalHomeAgent == c.ExternalHomeAgent }

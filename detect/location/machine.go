@@ -94,6 +94,7 @@ const (
 	timerMonitor              // re-registration starts
 	timerRetry                // the i-HA is asked again after a reply that could not serve
 	timerPeriod               // the detection period ends
+	timerSilence              // neither agent has answered for so long that none will soon
 	timerProbe                // the i-HA is probed from outside
 	numTimers
 )
@@ -245,14 +246,12 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 		m.internal.asked(now.Boot)
 		m.emit(Reregister{m.epoch})
 	}
-	if m.due(timerPeriod, now) {
-		switch m.state {
-		case StateDetecting:
-			m.enter(StateUnreachable, fmt.Sprintf("neither home agent answered within %v", m.config.Period))
-			m.emit(Unreachable{m.epoch})
-		case StateTentative:
-			m.decideOutside(now)
-		}
+	if m.due(timerPeriod, now) && m.state == StateTentative {
+		m.decideOutside(now)
+	}
+	if m.due(timerSilence, now) && m.state == StateDetecting {
+		m.enter(StateUnreachable, fmt.Sprintf("neither home agent answered within %v", m.config.patience()))
+		m.emit(Unreachable{m.epoch})
 	}
 	if m.due(timerProbe, now) {
 		m.probing = true
@@ -288,6 +287,7 @@ func (m *Machine) detect(now link.Instant, reason string) {
 	m.disarm()
 	m.enter(StateDetecting, reason)
 	m.timers[timerPeriod] = now.Boot + m.config.Period
+	m.timers[timerSilence] = now.Boot + m.config.patience()
 	m.internal, m.external = Exchange{}, Exchange{}
 	start := StartRegistrations{Epoch: m.epoch, Internal: m.asksInternal(), External: m.asksExternal()}
 	if start.Internal {
@@ -301,7 +301,7 @@ func (m *Machine) detect(now link.Instant, reason string) {
 
 // decideOutside ends the detection period with the x-HA's reply alone.
 func (m *Machine) decideOutside(now link.Instant) {
-	m.timers[timerPeriod] = never
+	m.timers[timerPeriod], m.timers[timerSilence] = never, never
 	reason := fmt.Sprintf("the x-HA answered and the i-HA did not prove inside within %v", m.config.Period)
 	if !m.asksInternal() {
 		reason = "the x-HA answered and the i-HA is not asked on this network"

@@ -28,6 +28,12 @@ func TestDetectionPeriod(t *testing.T) {
 	b.external()
 	b.want(TentativelyOutside{epoch}, Outside{epoch})
 
+	b = detecting(t, func(c *Config) { c.Period = 0 }) // no period is no reason to call silent what had no time to answer
+	b.advance(leastSilence - 1)
+	b.want()
+	b.advance(1)
+	b.want(Unreachable{epoch})
+
 	b = detecting(t) // the x-HA answers only after the period
 	b.advance(DefaultPeriod)
 	b.want(Unreachable{epoch})
