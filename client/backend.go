@@ -20,10 +20,7 @@ func (c *Client) Up(ctx context.Context) error { return c.ask(ctx, c.up) }
 
 // Down implements control.Backend.
 func (c *Client) Down(ctx context.Context) error {
-	return c.ask(ctx, func() error {
-		c.down("a person took the client down")
-		return nil
-	})
+	return c.ask(ctx, func() error { return c.down("a person took the client down") })
 }
 
 // Subscribe implements control.Backend.

@@ -78,7 +78,7 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 	c := &Client{
 		host: host, cfg: cfg, log: log, rand: rand.Reader, drops: new(packet.Drops),
 		tasks: make(chan func(), taskQueue), stop: make(chan struct{}), done: make(chan struct{}),
-		timer: host.NewTimer(), gate: gate.New(host), roam: roam.New(), ifaces: make(map[int]*iface), policy: cfg.Mode,
+		timer: host.NewTimer(), gate: gate.New(host, host), roam: roam.New(), ifaces: make(map[int]*iface), policy: cfg.Mode,
 	}
 	for _, o := range options {
 		o(c)
@@ -121,7 +121,8 @@ func association(ha config.HomeAgent) (*auth.SecurityAssociation, error) {
 	return auth.New(auth.Parameters{SPI: ha.SPI, Algorithm: algorithm, Key: auth.Key(ha.Key)})
 }
 
-// Close takes the client down and ends it.
+// Close ends the client. Unlike Down it gives nothing back: the enterprise's traffic stays blocked, as it does when the
+// process is killed, until a client is up again or a person takes the block away (DESIGN §2.5).
 func (c *Client) Close() error {
 	c.once.Do(func() { close(c.stop) })
 	<-c.done
@@ -169,7 +170,7 @@ func (c *Client) run() {
 			c.tick()
 		case <-c.stop:
 			c.tick()
-			c.down("the daemon ends")
+			c.end("the daemon ends")
 			c.timer.Stop()
 			c.watch()
 			c.feed.close()
@@ -274,10 +275,10 @@ func (c *Client) up() error {
 	s := &session{device: device, engine: stack.NewEngine(device, c.host, c.cfg.Internal.HomeAddress, c.drops)}
 	settings := link.Settings{
 		Device: device.Name(), Address: c.cfg.Internal.HomeAddress, MTU: c.cfg.Device.MTU, Routes: c.cfg.Enterprise.Prefixes,
-		Shielded: shielded(c.cfg),
+		Shielded: shielded(c.cfg), KillSwitch: true,
 	}
-	if err := c.host.Apply(settings); err != nil {
-		return errors.Join(fmt.Errorf("client: set up the host's network: %w", err), device.Close(), c.host.Apply(link.Settings{}))
+	if err := c.host.Apply(settings); err != nil { // what there is of a kill switch stays: only down lifts it
+		return errors.Join(fmt.Errorf("client: set up the host's network: %w", err), device.Close())
 	}
 	s.external = newExternalLayer(c)
 	c.session = s
@@ -294,8 +295,17 @@ func (c *Client) up() error {
 	return nil
 }
 
-// down gives the enterprise's traffic back.
-func (c *Client) down(reason string) {
+// down gives the enterprise's traffic back, also what an earlier run has left blocked.
+func (c *Client) down(reason string) error {
+	c.end(reason)
+	if err := c.host.Apply(link.Settings{}); err != nil {
+		return fmt.Errorf("client: take the host's network back: %w", err)
+	}
+	return nil
+}
+
+// end ends the session. The enterprise's traffic stays blocked.
+func (c *Client) end(reason string) {
 	s := c.session
 	if s == nil {
 		return
@@ -316,8 +326,8 @@ func (c *Client) down(reason string) {
 	c.ifaces = make(map[int]*iface)
 	c.roam = c.roam.Successor() // the gate knows the epochs so far
 	s.external.link.SetCarrier(nil)
-	if err := errors.Join(c.host.Apply(link.Settings{}), s.device.Close()); err != nil {
-		c.log.Error("taking the host's network back", zap.Error(err))
+	if err := s.device.Close(); err != nil {
+		c.log.Error("closing the TUN device", zap.Error(err))
 	}
 	s.running.Wait()
 	c.session = nil
@@ -325,14 +335,14 @@ func (c *Client) down(reason string) {
 	c.event(control.Event{Kind: "down", Message: reason})
 }
 
-// deviceFailed takes the client down when the TUN device has gone: nothing can be carried, and nothing leaks either.
+// deviceFailed ends the session when the TUN device has gone: nothing can be carried, and nothing leaks either.
 func (c *Client) deviceFailed(s *session, err error) {
 	if c.session != s {
 		return
 	}
 	c.log.Error("the TUN device failed", zap.Error(err))
-	c.down("the TUN device failed: " + err.Error())
-	c.problem(control.Problem{Message: "the TUN device failed: " + err.Error(), Advice: "run `mipvpn up` to make it anew"})
+	c.end("the TUN device failed: " + err.Error())
+	c.problem(control.Problem{Message: "the TUN device failed: " + err.Error(), Advice: "run `mipvpn up` to make it anew, or `mipvpn down` to give the enterprise's traffic back"})
 }
 
 // resumeWatch notices that the boot clock has gone on while the program's own clock stood still.

@@ -236,7 +236,7 @@ func compose(tb testing.TB, c composition, e suite.Encryption) *laptop {
 	}
 	var err error
 	if !layers.VPN {
-		g := gate.New(now)
+		g := gate.New(now, gatetest.NoKernel{})
 		proof := gatetest.Proof(tb, memoryInterface, memoryEpoch, memoryStart)
 		check(tb, g.Open(proof))
 		direct := attach(home, internalAgent, l.engine.PlaintextInbound(g, memoryInterface, memoryEpoch))

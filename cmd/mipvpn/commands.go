@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -21,12 +22,19 @@ func (a *app) up() *cobra.Command {
 }
 
 func (a *app) down() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use: "down", Short: "Give the enterprise's traffic back to the host", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.ask(cmd.Context(), func(c *control.Client) error { return c.Down(cmd.Context()) })
-		},
+		Long: "Give the enterprise's traffic back to the host. A daemon that ends or dies leaves it blocked: start one and take it\ndown, or, with none running, lift the block with --without-daemon (root, or CAP_NET_ADMIN).",
 	}
+	without := c.Flags().Bool("without-daemon", false, "lift what a daemon that is not running any more has left blocked")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		err := a.ask(cmd.Context(), func(c *control.Client) error { return c.Down(cmd.Context()) })
+		if *without && errors.Is(err, control.ErrUnreachable) {
+			return failed(a.lift())
+		}
+		return err
+	}
+	return c
 }
 
 func (a *app) mode() *cobra.Command {

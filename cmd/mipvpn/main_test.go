@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -439,5 +440,29 @@ func TestVersionAndHelp(t *testing.T) {
 	}
 	if r := mipvpn(t.Context(), "/nowhere", "__complete", "wait", "--for", ""); !strings.Contains(r.out, "inside\noutside\nconnected\n") {
 		t.Errorf("completion of --for: %q", r.out)
+	}
+}
+
+// Shows: HST-2 (with no daemon running, down lifts the block only when told that there is none; a running one is asked)
+func TestDownWithoutDaemon(t *testing.T) {
+	lifted := 0
+	down := func(socket string, args ...string) int {
+		return run(t.Context(), append([]string{"--socket", socket, "down"}, args...), terminal{
+			out: io.Discard, err: io.Discard, start: noClient, lift: func() error { lifted++; return nil },
+		})
+	}
+	none := filepath.Join(t.TempDir(), "s")
+	if code := down(none); code != exitUnreachable || lifted != 0 {
+		t.Errorf("down: exit code %d, lifted %d times; want %d and none", code, lifted, exitUnreachable)
+	}
+	if code := down(none, "--without-daemon"); code != exitDone || lifted != 1 {
+		t.Errorf("down --without-daemon: exit code %d, lifted %d times; want %d and once", code, lifted, exitDone)
+	}
+	backend := controltest.New(statuses()["inside"])
+	if code := down(serve(t, backend, everybody(t)), "--without-daemon"); code != exitDone || lifted != 1 {
+		t.Errorf("with a daemon: exit code %d, lifted %d times; want %d and once", code, lifted, exitDone)
+	}
+	if got := backend.Calls(); !slices.Equal(got, []string{"down"}) {
+		t.Errorf("the daemon was asked %v, want down", got)
 	}
 }

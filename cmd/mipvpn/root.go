@@ -19,7 +19,7 @@ const socketVariable = "MIPVPN_SOCKET"
 // backend is a running client.
 type backend interface {
 	control.Backend
-	// Close takes the client down and ends it.
+	// Close ends the client; the enterprise's traffic stays blocked.
 	Close() error
 }
 
@@ -28,6 +28,8 @@ type terminal struct {
 	out, err io.Writer
 	// start starts the client, for the daemon.
 	start func(*config.Config, *zap.Logger) (backend, error)
+	// lift gives back what a daemon that has ended has left blocked.
+	lift func() error
 }
 
 // app is one run of the program.

@@ -8,6 +8,8 @@ import (
 	"mipvpn/client"
 	"mipvpn/client/config"
 	"mipvpn/stack/underlay"
+	"mipvpn/tun/hostnet"
+	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
 
@@ -31,5 +33,8 @@ func startClient(cfg *config.Config, log *zap.Logger) (backend, error) {
 	return &running{c, host}, nil
 }
 
-// Close takes the client down and then lets go of the kernel.
+// Close ends the client and then lets go of the kernel.
 func (r *running) Close() error { return errors.Join(r.Client.Close(), r.host.Close()) }
+
+// liftBlock takes back what a daemon that has ended has left in this machine's kernel.
+func liftBlock() error { return hostnet.New(hostnet.Options{}).Apply(link.Settings{}) }

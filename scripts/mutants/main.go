@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -28,6 +29,12 @@ var gate = []patch{
 		"func (g *Gate) age(iface int, epoch uint64) (time.Duration, bool) {\n\tif iface >= 0 {\n\t\treturn 0, true\n\t}\n"},
 }
 
+// line takes out the kernel's half of the gate, on the simulated network and in nftables: plaintext needs no permit.
+var line = []patch{
+	{"stack/simnet/line.go", "if !plaintext || h.line == nil {\n", "if c.index >= 0 {\n"},
+	{"tun/hostnet/killswitch_linux.go", `rule("marked as plaintext: drop", expr.VerdictDrop`, `rule("marked as plaintext: drop", expr.VerdictAccept`},
+}
+
 // mutant is one build and what the judge must say of it.
 type mutant struct {
 	name    string
@@ -38,7 +45,9 @@ type mutant struct {
 var mutants = []mutant{
 	{"as it is", nil, false},
 	{"without the actor's cut", cut, false},
-	{"without the actor's cut and without the gate", append(append([]patch(nil), cut...), gate...), true},
+	{"without the actor's cut and the kernel's line", slices.Concat(cut, line), false},
+	{"without the actor's cut and the gate", slices.Concat(cut, gate), false},
+	{"without the actor's cut, the gate and the line", slices.Concat(cut, gate, line), true},
 }
 
 func main() {

@@ -5,7 +5,11 @@
 // now - (sending time of the request that the last proof answers) < T_MONITOR. It is asked at the final send of each
 // batch. Nothing but a location.Proof opens it, and only package detect/location makes one.
 //
-// Specification: RFC 5265 §3.2.2 and §3.2.4; draft §4.2; REQUIREMENTS DET-1, DET-2, DET-4, DET-12.
+// Below it the kernel holds the same line (link.PlaintextPermit): packets marked as plaintext leave an interface only under
+// a permit that Open gives, that Close, CloseAll and Enter take back, and that ends by itself when the proof expires, so
+// that a daemon that was frozen or killed cannot leave it open.
+//
+// Specification: RFC 5265 §3.2.2 and §3.2.4; draft §4.2; REQUIREMENTS DET-1, DET-2, DET-4, DET-12, HST-2.
 //
 // Concurrency: everything may be called from any goroutine. Allows and the guards take no lock and allocate nothing. A
 // batch that has passed the check when Close is called may still be on its way to the kernel; no check after Close

@@ -28,15 +28,17 @@ type entry struct {
 // Gate lets plaintext pass, by interface and epoch.
 type Gate struct {
 	clock   link.Clock
+	kernel  link.PlaintextPermit    // holds the same line below; called under mu
 	mu      sync.Mutex              // held by writers of entries
 	entries atomic.Pointer[[]entry] // at most one for each interface
 	last    atomic.Int64            // age of the proof when plaintext last passed, in nanoseconds
 	most    atomic.Int64            // greatest such age
 }
 
-// New returns a closed gate that reads the time, of which only Boot counts, from clock.
-func New(clock link.Clock) *Gate {
-	g := &Gate{clock: clock}
+// New returns a closed gate that reads the time, of which only Boot counts, from clock, and has the kernel hold the same
+// line: plaintext is permitted there before the gate opens, until the proof expires, and forbidden when the gate has closed.
+func New(clock link.Clock, kernel link.PlaintextPermit) *Gate {
+	g := &Gate{clock: clock, kernel: kernel}
 	g.entries.Store(&[]entry{})
 	return g
 }
@@ -58,6 +60,9 @@ func (g *Gate) Open(p location.Proof) error {
 	}
 	if e != nil && p.Epoch() == e.epoch && p.SentAt() < e.proof.SentAt() {
 		return nil
+	}
+	if err := g.kernel.Permit(p.Interface(), p.Expires()); err != nil {
+		return fmt.Errorf("%w: interface %d: the kernel: %w", ErrNotOpened, p.Interface(), err)
 	}
 	g.replace(entry{iface: p.Interface(), epoch: p.Epoch(), proof: p})
 	return nil
@@ -171,11 +176,16 @@ func (g *Gate) find(iface int) *entry {
 	return nil
 }
 
-// replace puts e in the place of the entry of its interface. The caller holds mu.
+// replace puts e in the place of the entry of its interface. The caller holds mu. When the kernel cannot be told of a
+// closing its permit ends with the proof, and nothing is sent to it that it could let out.
 func (g *Gate) replace(e entry) {
+	old := g.find(e.iface)
 	next := slices.DeleteFunc(slices.Clone(*g.entries.Load()), func(o entry) bool { return o.iface == e.iface })
 	next = append(next, e)
 	g.entries.Store(&next)
+	if old != nil && !old.proof.IsZero() && e.proof.IsZero() {
+		_ = g.kernel.Forbid(e.iface)
+	}
 }
 
 // Guard returns a sender that passes a batch on to next while the gate allows plaintext on the interface in the epoch, and

@@ -63,7 +63,7 @@ func batch(n int) *packet.Batch {
 // Shows: DET-4
 func TestClosedWithoutProof(t *testing.T) {
 	c := newClock()
-	g := gate.New(c)
+	g := gate.New(c, newKernel(c))
 	var w wire
 	var drops packet.Drops
 	if g.Allows(iface, epoch) || g.Allows(0, 0) {
@@ -87,7 +87,7 @@ func TestClosedWithoutProof(t *testing.T) {
 // Shows: DET-4
 func TestOpenUntilTheProofExpires(t *testing.T) {
 	c := newClock()
-	g := gate.New(c)
+	g := gate.New(c, newKernel(c))
 	c.set(start + 300*time.Millisecond) // the reply's way back
 	if err := g.Open(gatetest.Proof(t, iface, epoch, start)); err != nil {
 		t.Fatal(err)
@@ -118,7 +118,8 @@ func TestOpenUntilTheProofExpires(t *testing.T) {
 
 // Shows: DET-1, DET-2
 func TestOnlyThatInterfaceAndEpoch(t *testing.T) {
-	g := gate.New(newClock())
+	c := newClock()
+	g := gate.New(c, newKernel(c))
 	if err := g.Open(gatetest.Proof(t, iface, epoch, start)); err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func TestOnlyThatInterfaceAndEpoch(t *testing.T) {
 // Shows: DET-2
 func TestNewEpochClosesAtOnce(t *testing.T) {
 	c := newClock()
-	g := gate.New(c)
+	g := gate.New(c, newKernel(c))
 	old := gatetest.Proof(t, iface, epoch, start)
 	other := gatetest.Proof(t, iface+1, epoch, start)
 	for _, p := range []location.Proof{old, other} {
@@ -171,7 +172,7 @@ func TestNewEpochClosesAtOnce(t *testing.T) {
 // Shows: DET-4
 func TestProofsThatDoNotOpen(t *testing.T) {
 	c := newClock()
-	g := gate.New(c)
+	g := gate.New(c, newKernel(c))
 	for name, p := range map[string]location.Proof{
 		"zero":            {},
 		"expired":         gatetest.Proof(t, iface, epoch, start-location.DefaultMonitor),
@@ -199,7 +200,7 @@ func TestProofsThatDoNotOpen(t *testing.T) {
 // Shows: DET-12
 func TestCloseAtOnce(t *testing.T) {
 	c := newClock()
-	g := gate.New(c)
+	g := gate.New(c, newKernel(c))
 	var w wire
 	var drops packet.Drops
 	sender := g.Guard(iface, epoch, &w, &drops)
@@ -235,7 +236,7 @@ func TestCloseAtOnce(t *testing.T) {
 
 func TestExposureAndStates(t *testing.T) {
 	c := newClock()
-	g := gate.New(c)
+	g := gate.New(c, newKernel(c))
 	var w wire
 	sender := g.Guard(iface, epoch, &w, nil)
 	receiver := g.GuardReceiver(iface, epoch, func(b *packet.Batch) { b.Release() }, nil)
@@ -286,7 +287,7 @@ func TestExposureAndStates(t *testing.T) {
 // Shows: DET-4 (the clock is read at each final send, so that nothing that waited gets through)
 func TestEverySendReadsTheClock(t *testing.T) {
 	c := newClock()
-	g := gate.New(c)
+	g := gate.New(c, newKernel(c))
 	if err := g.Open(gatetest.Proof(t, iface, epoch, start)); err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +312,8 @@ func TestEverySendReadsTheClock(t *testing.T) {
 }
 
 func TestNoAllocations(t *testing.T) {
-	g := gate.New(newClock())
+	c := newClock()
+	g := gate.New(c, newKernel(c))
 	for i := range 4 {
 		if err := g.Open(gatetest.Proof(t, i+1, epoch, start)); err != nil {
 			t.Fatal(err)
@@ -340,7 +342,7 @@ func (nothing) Send(*packet.Batch) error { return nil }
 // Shows: DET-1, DET-2, DET-4, DET-12 (under concurrency: no batch gets through for a closed interface or an old epoch)
 func TestConcurrentUse(t *testing.T) {
 	c := newClock()
-	g := gate.New(c)
+	g := gate.New(c, newKernel(c))
 	const rounds = 300
 	var present atomic.Uint64 // the epoch that was entered last
 	var users sync.WaitGroup
@@ -409,7 +411,7 @@ func TestRandomOperations(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 4))
 		c := newClock()
-		g := gate.New(c)
+		g := gate.New(c, newKernel(c))
 		model := map[int]slot{}
 		now := start
 		for range 60 {
@@ -452,7 +454,8 @@ func TestRandomOperations(t *testing.T) {
 }
 
 func BenchmarkGuard(b *testing.B) {
-	g := gate.New(newClock())
+	c := newClock()
+	g := gate.New(c, newKernel(c))
 	if err := g.Open(gatetest.Proof(b, iface, epoch, start)); err != nil {
 		b.Fatal(err)
 	}

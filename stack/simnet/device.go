@@ -146,8 +146,9 @@ func (d *device) end() {
 func (h *Host) Apply(s link.Settings) error {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
-	if s.Device == "" && !s.Address.IsValid() && s.MTU == 0 && len(s.Routes) == 0 && len(s.Shielded) == 0 && !s.Forward {
+	if s.Device == "" && !s.Address.IsValid() && s.MTU == 0 && len(s.Routes) == 0 && len(s.Shielded) == 0 && !s.Forward && !s.KillSwitch {
 		clear(h.settings)
+		h.line = nil
 		h.shield()
 		return nil
 	}
@@ -155,8 +156,8 @@ func (h *Host) Apply(s link.Settings) error {
 	if s.Device != "" && d == nil {
 		return fmt.Errorf("simnet: apply settings on %s: device %s: %w", h.name, s.Device, ErrNotFound)
 	}
-	if s.Device == "" && (s.Address.IsValid() || len(s.Routes) > 0) {
-		return fmt.Errorf("simnet: apply settings on %s: an address or routes need a device", h.name)
+	if s.Device == "" && (s.Address.IsValid() || len(s.Routes) > 0 || s.KillSwitch) {
+		return fmt.Errorf("simnet: apply settings on %s: an address, routes or a kill switch need a device", h.name)
 	}
 	if d != nil && s.MTU != 0 {
 		if s.MTU < 68 || s.MTU > packet.LargeSize {
@@ -165,6 +166,9 @@ func (h *Host) Apply(s link.Settings) error {
 		d.mtu = s.MTU
 	}
 	s.Routes, s.Shielded = slices.Clone(s.Routes), slices.Clone(s.Shielded)
+	if s.KillSwitch {
+		h.hold(s)
+	}
 	h.settings[s.Device] = s
 	h.shield()
 	return nil

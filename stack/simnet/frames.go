@@ -64,6 +64,9 @@ func (s frameSender) Send(b *packet.Batch) error {
 		return fmt.Errorf("simnet: send a frame on %s: %w", c.fullName(), ErrLinkDown)
 	case c.host.asleep:
 		return nil
+	case !c.host.permits(c, s.c == link.Plaintext):
+		c.host.drops.Count(packet.DropGateClosed, b.Len())
+		return nil
 	}
 	var first error
 	for _, p := range b.Bufs {

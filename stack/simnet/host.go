@@ -32,6 +32,7 @@ type Host struct {
 	devices   []*device
 	settings  map[string]link.Settings // by device
 	shielded  map[netip.Addr]bool
+	line      *line // nil without a kill switch
 
 	endpoints []*endpoint
 	nextPort  uint16

@@ -151,6 +151,10 @@ func (h *Host) transmit(via hop, ip packet.IPv4, plaintext bool) {
 		}
 		return
 	}
+	if !h.permits(via.nic, plaintext) {
+		h.drops.Count(packet.DropGateClosed, len(pieces))
+		return
+	}
 	hw, ok := h.resolve(via)
 	if !ok {
 		h.drops.Count(packet.DropNoPath, 1)

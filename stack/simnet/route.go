@@ -47,6 +47,9 @@ func (h *Host) route(dst netip.Addr, bound *NIC, bypass bool) (hop, bool) {
 		if d := h.deviceRoute(dst); d != nil {
 			return hop{dev: d}, true
 		}
+		if h.held(dst) {
+			return hop{}, false
+		}
 	}
 	if bound != nil && (dst == limitedBroadcast || dst.IsMulticast()) {
 		return hop{nic: bound, next: dst}, bound.up()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,9 @@ type Host struct {
 }
 
 var _ link.Host = (*Host)(nil)
+
+// snapshotTries is how often the interfaces are read anew because one has gone meanwhile.
+const snapshotTries = 3
 
 // NewHost returns the kernel as a Host. It opens no socket yet and changes nothing; what it opens later needs
 // CAP_NET_ADMIN and CAP_NET_RAW. Close it after everything that was opened through it.
@@ -63,13 +67,28 @@ func (h *Host) in(f func() error) error {
 	return err
 }
 
-// Interfaces returns a snapshot of all interfaces but loopback and TUN devices, in the order of their indices.
+// Interfaces returns a snapshot of all interfaces but loopback and TUN devices, in the order of their indices. The kill
+// switch, where there is one, stands on each of them before it returns; it fails where that cannot be done.
 func (h *Host) Interfaces() (list []link.Interface, err error) {
 	err = h.in(func() error {
-		list, err = h.monitor.Snapshot()
+		for range snapshotTries { // an interface may go before it is covered
+			if list, err = h.monitor.Snapshot(); err != nil {
+				return err
+			}
+			names := make([]string, 0, len(list))
+			for _, i := range list {
+				names = append(names, i.Name)
+			}
+			if err = h.network.Cover(names); err == nil {
+				return nil
+			}
+		}
 		return err
 	})
-	return list, err
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
 }
 
 // Watch calls f when something about the interfaces may have changed; see linkmon.Monitor.Watch.
@@ -96,6 +115,16 @@ func (h *Host) OpenDevice(name string, mtu int) (dev link.Device, err error) {
 // Apply puts the network into the state s; see hostnet.Network.Apply.
 func (h *Host) Apply(s link.Settings) error {
 	return h.in(func() error { return h.network.Apply(s) })
+}
+
+// Permit implements link.PlaintextPermit by the kill switch's set; see hostnet.Network.Permit.
+func (h *Host) Permit(index int, until time.Duration) error {
+	return h.in(func() error { return h.network.Permit(index, until-h.Now().Boot) })
+}
+
+// Forbid implements link.PlaintextPermit.
+func (h *Host) Forbid(index int) error {
+	return h.in(func() error { return h.network.Forbid(index) })
 }
 
 // Underlay returns the link of the interface with this index and its address addr, or, with index 0, of addr on every

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"time"
 
 	"mipvpn/tun/link"
 )
@@ -40,3 +41,9 @@ func (*Host) OpenDevice(string, int) (link.Device, error) { return nil, unsuppor
 
 // Apply fails with ErrUnsupported.
 func (*Host) Apply(link.Settings) error { return unsupported() }
+
+// Permit fails with ErrUnsupported.
+func (*Host) Permit(int, time.Duration) error { return unsupported() }
+
+// Forbid fails with ErrUnsupported.
+func (*Host) Forbid(int) error { return unsupported() }

@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/nftables"
+	"github.com/google/nftables/userdata"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // Dump returns what of the kernel's present state is of the kind that Apply makes, as lines of text in a fixed order: the
-// device that was named last, rules, routes, shielded addresses, and sysctls with the value from before and now. It is
+// device that was named last, rules, routes, shielded addresses, the kill switch, and sysctls with the value from before and now. It is
 // for tests and for people; without any such state it is empty.
 func (n *Network) Dump() (string, error) {
 	n.mu.Lock()
@@ -74,6 +76,11 @@ func (n *Network) Dump() (string, error) {
 	if t.foreign {
 		fmt.Fprintf(&out, "table %s holds something else\n", n.opts.Name)
 	}
+	lines, err = n.dumpKillSwitch()
+	if err != nil {
+		return "", fmt.Errorf("hostnet: %w", err)
+	}
+	out.WriteString(strings.Join(lines, ""))
 	var errs []error
 	for _, path := range slices.Sorted(maps.Keys(t.saved)) {
 		now, err := readSysctl(path)
@@ -81,4 +88,32 @@ func (n *Network) Dump() (string, error) {
 		fmt.Fprintf(&out, "sysctl %s was %s is %s\n", path, t.saved[path], now)
 	}
 	return out.String(), errors.Join(errs...)
+}
+
+// dumpKillSwitch returns a line for each rule of the kill switch.
+func (n *Network) dumpKillSwitch() (lines []string, err error) {
+	c, err := nftables.New()
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	for _, t := range []*nftables.Table{n.inetTable(), n.netdevTable()} {
+		chains, err := c.ListChainsOfTableFamily(t.Family)
+		if err != nil {
+			return nil, fmt.Errorf("list nftables chains: %w", err)
+		}
+		for _, chain := range chains {
+			if chain.Table.Name != t.Name {
+				continue
+			}
+			rules, err := c.GetRules(chain.Table, chain)
+			if err != nil {
+				return nil, fmt.Errorf("list rules of nftables chain %s: %w", chain.Name, err)
+			}
+			for _, r := range rules {
+				text, _ := userdata.GetString(r.UserData, userdata.TypeComment)
+				lines = append(lines, fmt.Sprintf("killswitch %s: %s\n", chain.Name, text))
+			}
+		}
+	}
+	return lines, nil
 }

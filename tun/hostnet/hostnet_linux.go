@@ -15,6 +15,9 @@ type Network struct {
 
 	mu     sync.Mutex
 	device string // the device that addresses were last set on
+
+	lineDevice string          // the kill switch's device
+	covered    map[string]bool // the interfaces that it stands on, by name; nil without a kill switch of this Network's
 }
 
 // New returns a Network; nothing is read or changed before the first Apply.
@@ -22,8 +25,9 @@ func New(opts Options) *Network { return &Network{opts: opts.WithDefaults()} }
 
 // Apply puts the network of the calling thread's namespace into the state s, whatever it was before: also what a crashed
 // run with the same Options left. It changes only what differs. The zero Settings take everything back. On an error part
-// of the change may have been made; shielding comes before addresses and routes, and goes after them. It needs
-// CAP_NET_ADMIN and a writable /proc/sys/net.
+// of the change may have been made; the kill switch comes before everything else and goes last, shielding comes before
+// addresses and routes and goes after them. Only the zero Settings lift a kill switch. It needs CAP_NET_ADMIN and a
+// writable /proc/sys/net.
 func (n *Network) Apply(s link.Settings) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -36,6 +40,11 @@ func (n *Network) Apply(s link.Settings) error {
 	}
 	if isZero(s) {
 		return wrap(n.takeBack(tables))
+	}
+	if s.KillSwitch {
+		if err := n.writeKillSwitch(s); err != nil {
+			return wrap(err)
+		}
 	}
 	want := shield{device: s.Device, shielded: sorted(s.Shielded)}
 	sysctls, saved, err := planSysctls(s, tables.saved)
@@ -85,6 +94,7 @@ func (n *Network) takeBack(found shield) error {
 	if restored == nil && found.exists {
 		errs = append(errs, n.deleteTable())
 	}
+	errs = append(errs, n.deleteKillSwitch())
 	err := errors.Join(errs...)
 	if err == nil {
 		n.device = ""
@@ -100,13 +110,16 @@ func wrap(err error) error {
 }
 
 func isZero(s link.Settings) bool {
-	return s.Device == "" && !s.Address.IsValid() && len(s.Routes) == 0 && len(s.Shielded) == 0 && !s.Forward
+	return s.Device == "" && !s.Address.IsValid() && len(s.Routes) == 0 && len(s.Shielded) == 0 && !s.Forward && !s.KillSwitch
 }
 
 // check refuses what Apply could not mean.
 func check(s link.Settings) error {
 	if s.Device == "" && (s.Address.IsValid() || len(s.Routes) > 0) {
 		return errors.New("settings have an address or routes but no device")
+	}
+	if s.KillSwitch && s.Device == "" {
+		return errors.New("settings have a kill switch but no device")
 	}
 	if s.Address.IsValid() && !s.Address.Is4() {
 		return fmt.Errorf("device address %v: expected IPv4", s.Address)

@@ -5,6 +5,7 @@ package hostnet
 import (
 	"fmt"
 	"runtime"
+	"time"
 
 	"mipvpn/tun/link"
 )
@@ -18,6 +19,21 @@ func New(Options) *Network { return &Network{} }
 // Apply fails with ErrUnsupported.
 func (*Network) Apply(link.Settings) error {
 	return fmt.Errorf("hostnet: apply settings on %s: %w", runtime.GOOS, ErrUnsupported)
+}
+
+// Cover fails with ErrUnsupported.
+func (*Network) Cover([]string) error {
+	return fmt.Errorf("hostnet: cover interfaces on %s: %w", runtime.GOOS, ErrUnsupported)
+}
+
+// Permit fails with ErrUnsupported.
+func (*Network) Permit(int, time.Duration) error {
+	return fmt.Errorf("hostnet: permit plaintext on %s: %w", runtime.GOOS, ErrUnsupported)
+}
+
+// Forbid fails with ErrUnsupported.
+func (*Network) Forbid(int) error {
+	return fmt.Errorf("hostnet: forbid plaintext on %s: %w", runtime.GOOS, ErrUnsupported)
 }
 
 // Dump fails with ErrUnsupported.

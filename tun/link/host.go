@@ -2,6 +2,7 @@ package link
 
 import (
 	"net/netip"
+	"time"
 
 	"mipvpn/tun/packet"
 )
@@ -73,12 +74,27 @@ type Settings struct {
 	Shielded []netip.Addr
 	// Forward turns on IPv4 forwarding between interfaces (agents).
 	Forward bool
+	// KillSwitch holds the line in the kernel: what goes to Routes, or comes from Address or a Shielded address, leaves by
+	// the Device or as this process's own marked packets, and by no other way; plaintext packets only as PlaintextPermit
+	// allows. It outlives the process and is lifted by the zero Settings alone. Applying it anew takes all permits back.
+	KillSwitch bool
+}
+
+// PlaintextPermit is the kernel's half of the gate: which interfaces Plaintext packets may leave by, under KillSwitch.
+type PlaintextPermit interface {
+	// Permit lets Plaintext packets out of the interface with this index until the given boot time, whatever becomes of
+	// this process, in the place of an earlier permit. It fails without KillSwitch, so that nothing opens without the line.
+	Permit(index int, until time.Duration) error
+	// Forbid takes the permit back; without one it changes nothing.
+	Forbid(index int) error
 }
 
 // Host is what a driver asks of the operating system.
 type Host interface {
 	Clock
-	// Interfaces returns a snapshot of all interfaces but loopback and TUN devices, in the order of their indices.
+	PlaintextPermit
+	// Interfaces returns a snapshot of all interfaces but loopback and TUN devices, in the order of their indices. With
+	// KillSwitch none is told of before the line stands on it.
 	Interfaces() ([]Interface, error)
 	// Watch calls f, from any goroutine, whenever something about the interfaces may have changed, until stop is called.
 	// A call is a hint: compare snapshots.
