@@ -168,6 +168,9 @@ func (m *Machine) externalEvidence(now link.Instant, e evidence) error {
 		m.bound = false
 		m.emit(DeregisterExternal{m.epoch})
 	case StateDetecting, StateUnreachable:
+		if m.state == StateUnreachable { // both were silent: the i-HA gets its period from the first sign of life on
+			m.timers[timerPeriod] = now.Boot + m.config.Period
+		}
 		m.emit(TentativelyOutside{m.epoch})
 		over := m.timers[timerPeriod] == never || now.Boot >= m.timers[timerPeriod]
 		m.enter(StateTentative, "the x-HA answered; the i-HA is still being tried")
