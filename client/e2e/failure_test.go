@@ -209,15 +209,15 @@ func (h *brokenHost) OpenDevice(name string, mtu int) (link.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &brokenDevice{Device: d, fail: make(chan struct{}), ended: make(chan struct{})}
+	b := &brokenDevice{Device: d, fail: make(chan struct{})}
 	h.devices = append(h.devices, b)
 	return b, nil
 }
 
 type brokenDevice struct {
 	link.Device
-	once, end   sync.Once
-	fail, ended chan struct{}
+	once sync.Once
+	fail chan struct{}
 }
 
 var errDevice = errors.New("input/output error")
@@ -243,9 +243,6 @@ func (d *brokenDevice) Read(b *packet.Batch) error {
 }
 
 func (d *brokenDevice) breakDown() { d.once.Do(func() { close(d.fail) }) }
-
-// Close implements link.Device.
-func (d *brokenDevice) Close() error { return d.Device.Close() }
 
 // Shows: MOD-c, MOD-cvc (a TUN device that fails: nothing leaks, the client says so and can be brought up again)
 func TestDeviceFails(t *testing.T) {
