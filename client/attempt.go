@@ -73,16 +73,7 @@ func (c *Client) cannotUse(i *iface, e roam.Attempt, err error) {
 	c.problem(control.Problem{Peer: e.Interface.Name, Message: "cannot be used: " + err.Error(), Advice: "it is tried again by itself"})
 	c.abandon(i, err.Error())
 	c.roam.HandleVerdict(e.Interface.Index, e.Epoch, roam.Unreachable, err.Error())
-	at := c.now.Boot + attemptRetry
-	var remove func()
-	remove = c.drive(&driven{
-		deadline: func() (time.Duration, bool) { return at, true },
-		timeout: func(link.Instant) {
-			remove()
-			c.roam.HandleRetry(e.Interface.Index, e.Epoch)
-		},
-		drain: func() bool { return false },
-	})
+	c.after(attemptRetry, func() { c.roam.HandleRetry(e.Interface.Index, e.Epoch) })
 }
 
 // careOf returns the care-of address that the attempt registers.
@@ -338,17 +329,7 @@ func (c *Client) abandon(i *iface, reason string) {
 	c.log.Debug("attempt abandoned", zap.String("interface", a.iface.Name), zap.String("reason", reason))
 	a.internal.quiet()
 	a.external.quiet()
-	end := c.now.Boot + drainTime
-	var remove func()
-	remove = c.drive(&driven{
-		deadline: func() (time.Duration, bool) { return end, true },
-		timeout: func(link.Instant) {
-			remove()
-			c.closeAttachments(a)
-		},
-		drain: func() bool { return false },
-	})
-	a.remove = remove
+	a.remove = c.after(drainTime, func() { c.closeAttachments(a) })
 	i.draining = append(i.draining, a)
 }
 

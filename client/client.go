@@ -215,6 +215,21 @@ func (c *Client) drive(d *driven) (remove func()) {
 	}
 }
 
+// after has f called once, on the actor, when d has passed; the function returned takes that back.
+func (c *Client) after(d time.Duration, f func()) (cancel func()) {
+	at := c.now.Boot + d
+	var remove func()
+	remove = c.drive(&driven{
+		deadline: func() (time.Duration, bool) { return at, true },
+		timeout: func(link.Instant) {
+			remove()
+			f()
+		},
+		drain: func() bool { return false },
+	})
+	return remove
+}
+
 const (
 	// settleRounds bounds how long machines may go on giving each other work at one instant; more is an error of the
 	// program, which goes on after settlePause so that nothing else starves.

@@ -323,17 +323,12 @@ func (c *Client) vpnClosed(err error) {
 	c.session.engine.Hold()
 	c.story.broke(c.now, "the VPN has ended")
 	c.retry.delay = min(max(2*c.retry.delay, vpnRetryFirst), vpnRetryMost)
-	at := c.now.Boot + c.retry.delay
 	c.stopRetry()
-	c.retry.remove = c.drive(&driven{
-		deadline: func() (time.Duration, bool) { return at, true },
-		timeout: func(link.Instant) {
-			c.stopRetry()
-			if _, mode := c.roam.Using(); c.session != nil && c.session.vpn == nil && mode != stack.ModeNone && !mode.Plaintext() {
-				c.openVPN()
-			}
-		},
-		drain: func() bool { return false },
+	c.retry.remove = c.after(c.retry.delay, func() {
+		c.retry.remove = nil
+		if _, mode := c.roam.Using(); c.session != nil && c.session.vpn == nil && mode != stack.ModeNone && !mode.Plaintext() {
+			c.openVPN()
+		}
 	})
 }
 
