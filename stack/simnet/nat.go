@@ -333,10 +333,16 @@ func rewriteAddr(ip packet.IPv4, source bool, addr netip.Addr) {
 	rewriteChecksum(ip)
 }
 
+// headerOf is how many octets the headers have that hold what rewriteEnd writes.
+var headerOf = map[uint8]int{packet.ProtocolUDP: packet.UDPLen, packet.ProtocolTCP: 20, packet.ProtocolICMP: icmpLen}
+
 // rewriteEnd changes the source or destination address and port (ICMP: the identifier) and mends all checksums.
 func rewriteEnd(ip packet.IPv4, source bool, addr netip.Addr, port uint16) {
 	rewriteAddr(ip, source, addr)
 	p := ip.Payload()
+	if len(p) < headerOf[ip.Protocol()] {
+		return // cut short: there is no checksum to mend, and nobody will take it
+	}
 	at := 2
 	if source {
 		at = 0
@@ -370,14 +376,18 @@ func rewriteQuote(ip packet.IPv4, source bool, addr netip.Addr, port uint16) {
 	q := packet.IPv4(m[icmpLen:])
 	rewriteAddr(q, source, addr)
 	transport := q[q.HeaderLen():]
+	if len(transport) < 8 { // what an ICMP error quotes at least (RFC 792)
+		transport = nil
+	}
 	at := 2
 	if source {
 		at = 0
 	}
-	switch q.Protocol() {
-	case packet.ProtocolUDP, packet.ProtocolTCP:
+	switch protocol := q.Protocol(); {
+	case transport == nil:
+	case protocol == packet.ProtocolUDP || protocol == packet.ProtocolTCP:
 		binary.BigEndian.PutUint16(transport[at:], port)
-	case packet.ProtocolICMP:
+	case protocol == packet.ProtocolICMP:
 		binary.BigEndian.PutUint16(transport[4:], port)
 	}
 	m[2], m[3] = 0, 0

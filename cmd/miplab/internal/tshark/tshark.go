@@ -23,11 +23,16 @@ func Available() error {
 	return nil
 }
 
+// servicePort is the port of the lab's services. Their payload is random octets, which tshark would take for the protocol that
+// usually has the port (RX of the Andrew File System) and call malformed now and then.
+const servicePort = "7000"
+
 // Frames returns a line for each frame of the capture that the display filter matches: its number and what tshark sees
 // in it.
 func Frames(file, filter string) ([]string, error) {
 	// Names are not resolved, and nothing is sent. Reassembly is off: TCP that was sent again would count as malformed.
-	cmd := exec.Command("tshark", "-n", "-o", "tcp.desegment_tcp_streams:FALSE", "-o", "ip.defragment:FALSE", "-r", file, "-Y", filter)
+	cmd := exec.Command("tshark", "-n", "-o", "tcp.desegment_tcp_streams:FALSE", "-o", "ip.defragment:FALSE",
+		"-d", "udp.port=="+servicePort+",data", "-d", "tcp.port=="+servicePort+",data", "-r", file, "-Y", filter)
 	// No preferences of whoever runs this.
 	cmd.Env = append(os.Environ(), "WIRESHARK_CONFIG_DIR="+filepath.Join(filepath.Dir(file), "no-preferences"))
 	var out, errOut bytes.Buffer
