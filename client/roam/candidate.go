@@ -2,7 +2,8 @@ package roam
 
 import (
 	"cmp"
-	"slices"
+	"path"
+	"time"
 
 	"mipvpn/stack"
 	"mipvpn/tun/link"
@@ -16,7 +17,7 @@ type Verdict uint8
 const (
 	// Unknown: registrations are under way.
 	Unknown Verdict = iota
-	// Unreachable: neither home agent answered within the detection period (DET-18).
+	// Unreachable: no home agent that was asked answered within the detection period (DET-18).
 	Unreachable
 	// TentativelyOutside: the x-HA answered, the detection period for the i-HA still runs (DET-7).
 	TentativelyOutside
@@ -31,13 +32,29 @@ func (v Verdict) String() string {
 	return [...]string{"unknown", "unreachable", "tentatively outside", "outside", "inside"}[v]
 }
 
+// pursuit is what is under way on an interface.
+type pursuit uint8
+
+const (
+	idle    pursuit = iota
+	probing         // the i-HA alone is asked, beside another path
+	racing          // both home agents are asked, or the interface carries the traffic
+)
+
 // candidate is one interface.
 type candidate struct {
 	iface   link.Interface
 	epoch   uint64
 	agent   bool // a foreign agent is known there
+	likely  bool // a hint says that it is inside (DET-11)
 	verdict Verdict
-	tried   bool // an attempt has been begun in this epoch
+	pursuit pursuit
+	since   time.Duration // of the pursuit, or of its last change of mind
+	// notBefore is when the interface is tried again while another path carries the traffic; tries is how often that found
+	// nobody.
+	notBefore time.Duration
+	tries     int
+	damper    damper
 }
 
 // changed returns why b is another connection status than a (DET-2), or the empty string when it is the same. Learning
@@ -65,6 +82,12 @@ func changed(a, b link.Interface) string {
 		return "another access point"
 	}
 	return ""
+}
+
+// configured reports whether the change from a to b is an address or a default route coming where none was: a part of coming
+// up, and no flap.
+func configured(a, b link.Interface) bool {
+	return a.Up == b.Up && a.CarrierChanges == b.CarrierChanges && (!a.Address.IsValid() || a.Address == b.Address && !a.Gateway.IsValid())
 }
 
 // relinked reports whether b is on another link than a, as far as one can know: then what was heard there, such as foreign
@@ -107,33 +130,46 @@ func (c *candidate) attachment(pin stack.Mode) (foreignAgent, usable bool) {
 	return true, c.agent
 }
 
-// rank orders candidates, the best first: wired before wireless (MOD-prefer), then by index, so that the order is stable.
-func rank(a, b *candidate) int {
-	if a.iface.Wireless != b.iface.Wireless {
-		if b.iface.Wireless {
-			return -1
-		}
-		return 1
-	}
-	return cmp.Compare(a.iface.Index, b.iface.Index)
+// undecided reports whether an answer is still waited for.
+func (c *candidate) undecided() bool { return c.pursuit != idle && c.verdict == Unknown }
+
+// outside reports whether the x-HA has answered.
+func (c *candidate) outside() bool { return c.verdict == TentativelyOutside || c.verdict == Outside }
+
+// prefer compares two interfaces by preference (MOD-prefer), the preferred one first: those that change all the time last,
+// then as configured, then wired before wireless, then by index, so that the order is stable.
+func (m *Machine) prefer(a, b *candidate) int {
+	return cmp.Or(
+		compareBool(a.damper.on, b.damper.on),
+		cmp.Compare(m.place(a), m.place(b)),
+		compareBool(a.iface.Wireless, b.iface.Wireless),
+		cmp.Compare(a.iface.Index, b.iface.Index),
+	)
 }
 
-// ranked returns the usable candidates, the best first; those known to be unreachable come last.
-func (m *Machine) ranked() []*candidate {
-	var list []*candidate
-	for _, c := range m.candidates {
-		if _, usable := c.attachment(m.pin); usable {
-			list = append(list, c)
+// order compares two interfaces by the order in which they are tried: as preferred, but those that a hint says are inside
+// first (DET-11), and damped ones last all the same.
+func (m *Machine) order(a, b *candidate) int {
+	return cmp.Or(compareBool(a.damper.on, b.damper.on), compareBool(b.likely, a.likely), m.prefer(a, b))
+}
+
+// compareBool orders false before true.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// place returns the interface's place in the configured order.
+func (m *Machine) place(c *candidate) int {
+	for i, pattern := range m.config.Prefer {
+		if ok, err := path.Match(pattern, c.iface.Name); err == nil && ok {
+			return i
 		}
 	}
-	slices.SortFunc(list, func(a, b *candidate) int {
-		if x, y := a.verdict == Unreachable, b.verdict == Unreachable; x != y {
-			if y {
-				return -1
-			}
-			return 1
-		}
-		return rank(a, b)
-	})
-	return list
+	return len(m.config.Prefer)
 }

@@ -1,11 +1,13 @@
 package roam
 
 import (
+	"time"
+
 	"mipvpn/stack"
 	"mipvpn/tun/link"
 )
 
-// Event is a decision: Attempt, Abandon, Use, Hold, Blocked or Epoch.
+// Event is a decision: Attempt, Abandon, Use, Keep, Hold, Blocked, Damped or Epoch.
 type Event interface{ event() }
 
 // Epoch says that an interface's connection status has changed: proofs and registrations of earlier epochs are void.
@@ -27,6 +29,10 @@ type Attempt struct {
 	ForeignAgent bool
 	// ExternalOnly is set when a mode with a VPN is pinned: the i-HA is not asked directly.
 	ExternalOnly bool
+	// Probe is set when the i-HA alone is asked, since another path carries the data or is about to.
+	Probe bool
+	// Simultaneous is set when other bindings are to be kept meanwhile (RFC 5944 §3.6.1.2, the S bit).
+	Simultaneous bool
 	Reason       string
 }
 
@@ -39,9 +45,17 @@ type Abandon struct {
 
 // Use says: the interface carries the traffic from now on, in this mode.
 type Use struct {
+	Index int
+	Epoch uint64
+	Mode  stack.Mode
+	// FallBack is set when a path that is preferred was lost before.
+	FallBack bool
+	Reason   string
+}
+
+// Keep says: the interface goes on carrying the traffic although something was found out about another one.
+type Keep struct {
 	Index  int
-	Epoch  uint64
-	Mode   stack.Mode
 	Reason string
 }
 
@@ -51,9 +65,18 @@ type Hold struct{ Reason string }
 // Blocked says: no path can be used until something changes. Nothing leaves.
 type Blocked struct{ Reason string }
 
+// Damped says: the interface changes so often that it is tried seldom, and after all others, until it has been quiet.
+type Damped struct {
+	Index  int
+	Until  time.Duration // boot time at which it is trusted again, if it stays as it is
+	Reason string
+}
+
 func (Epoch) event()   {}
 func (Attempt) event() {}
 func (Abandon) event() {}
 func (Use) event()     {}
+func (Keep) event()    {}
 func (Hold) event()    {}
 func (Blocked) event() {}
+func (Damped) event()  {}

@@ -2,23 +2,48 @@ package roam
 
 import (
 	"fmt"
+	"time"
 
 	"mipvpn/stack"
 	"mipvpn/tun/link"
 )
 
+// RaceDelay is how long the interface that is tried first may be silent before the next one joins the race.
+const RaceDelay = 300 * time.Millisecond
+
+const (
+	// An interface that is preferred over the one in use, and on which nobody answered, is tried again after retryFirst, then
+	// after twice that, and so on up to retryMost.
+	retryFirst = 10 * time.Second
+	retryMost  = 10 * time.Minute
+)
+
+// Config is the policy's configuration. The zero value prefers wired interfaces and probes each interface once an epoch.
+type Config struct {
+	// Prefer are the names of interfaces in the order in which they are preferred, patterns of path.Match allowed. Those not
+	// named come behind them.
+	Prefer []string
+	// Probe is how long after an interface was found not to be inside it is probed again while another path carries the
+	// traffic; 0 for never in the same epoch.
+	Probe time.Duration
+}
+
 // Machine is the roam policy. Its zero value is not ready; use New.
 type Machine struct {
+	config     Config
 	candidates map[int]*candidate
 	epochs     uint64
 	pin        stack.Mode // ModeNone: auto
 	stopped    bool
 
-	// trying is the interface that an attempt is under way on, using the one that carries traffic; 0 is none.
-	trying, using int
-	mode          stack.Mode
-	vpnLive       bool
-	quiet         quiet
+	using int // the interface that carries the traffic, 0 for none
+	mode  stack.Mode
+	// vpnLive is set while an IKE SA lives, alone when the i-HA keeps one binding only.
+	vpnLive, alone bool
+	lost           *candidate // what carried the traffic before it was lost
+	quiet          quiet
+	wake           time.Duration // when consider has something to do again; never
+	wakes          bool
 
 	events []Event
 }
@@ -30,13 +55,15 @@ type quiet struct {
 }
 
 // New returns a machine that knows of no interface and is stopped until Start.
-func New() *Machine { return &Machine{candidates: make(map[int]*candidate), stopped: true} }
+func New(config Config) *Machine {
+	return &Machine{config: config, candidates: make(map[int]*candidate), stopped: true}
+}
 
-// Successor returns a machine like a new one, with the same pin, whose epochs go on where those of m end: no epoch is ever
-// told twice.
+// Successor returns a machine like a new one, with the same configuration and pin, whose epochs go on where those of m end:
+// no epoch is ever told twice.
 func (m *Machine) Successor() *Machine {
-	n := New()
-	n.pin, n.epochs = m.pin, m.epochs
+	n := New(m.config)
+	n.pin, n.epochs, n.alone = m.pin, m.epochs, m.alone
 	return n
 }
 
@@ -50,30 +77,37 @@ func (m *Machine) PollEvent() (Event, bool) {
 	return e, true
 }
 
+// Deadline returns the boot time at which HandleTimeout has something to do, and false when it has not.
+func (m *Machine) Deadline() (time.Duration, bool) { return m.wake, m.wakes }
+
+// HandleTimeout begins what was put off until now.
+func (m *Machine) HandleTimeout(now link.Instant) {
+	if m.wakes && now.Boot >= m.wake {
+		m.consider(now, "it is time to try")
+	}
+}
+
 // Using returns the interface that carries traffic and the mode; index 0 for none.
 func (m *Machine) Using() (index int, mode stack.Mode) { return m.using, m.mode }
-
-// Trying returns the interface that an attempt is under way on; 0 for none.
-func (m *Machine) Trying() int { return m.trying }
 
 // Pin returns the pinned mode, ModeNone for auto.
 func (m *Machine) Pin() stack.Mode { return m.pin }
 
 // Start lets the machine make attempts.
-func (m *Machine) Start() {
+func (m *Machine) Start(now link.Instant) {
 	m.stopped = false
-	m.choose("started")
+	m.consider(now, "started")
 }
 
 // Stop abandons everything and makes no attempt until Start.
 func (m *Machine) Stop(reason string) {
-	m.stopped = true
+	m.stopped, m.wakes = true, false
 	m.abandonAll(reason)
-	m.quiet = quiet{}
+	m.quiet, m.lost = quiet{}, nil
 }
 
 // HandlePin pins a mode (ModeNone: auto). All attempts begin again, since what has to be found out differs.
-func (m *Machine) HandlePin(pin stack.Mode) {
+func (m *Machine) HandlePin(now link.Instant, pin stack.Mode) {
 	if m.pin == pin {
 		return
 	}
@@ -83,81 +117,106 @@ func (m *Machine) HandlePin(pin stack.Mode) {
 		reason = fmt.Sprintf("mode %s is pinned", pin)
 	}
 	m.abandonAll(reason)
-	for _, c := range m.candidates {
+	for _, c := range m.sorted() {
 		m.renew(c, reason)
 	}
-	m.choose(reason)
+	m.consider(now, reason)
 }
 
 // HandleVPN says whether an IKE SA lives, so that a tentative verdict is enough to go on outside (DET-7).
-func (m *Machine) HandleVPN(live bool) {
+func (m *Machine) HandleVPN(now link.Instant, live bool) {
 	m.vpnLive = live
-	if c := m.candidates[m.trying]; live && c != nil && c.verdict == TentativelyOutside {
-		m.use(c, "the x-HA answered and a VPN SA lives")
+	if !live || m.using != 0 {
+		return
+	}
+	for _, c := range m.ranked(m.prefer) {
+		if c.pursuit == racing && c.verdict == TentativelyOutside {
+			m.judge(now, c, "the x-HA answered and a VPN SA lives")
+			m.consider(now, "a VPN SA lives")
+			return
+		}
+	}
+}
+
+// HandleSimultaneous says whether the i-HA keeps several bindings at once. Where it does not (code 1, RFC 5944 §3.4), no
+// interface is probed while another path carries the traffic, unless it is preferred over that one.
+func (m *Machine) HandleSimultaneous(supported bool) { m.alone = !supported }
+
+// HandleHint says whether something hints that the interface is inside in this epoch. It only changes the order in which
+// interfaces are tried (DET-11).
+func (m *Machine) HandleHint(index int, epoch uint64, likelyInside bool) {
+	if c := m.candidates[index]; c != nil && c.epoch == epoch {
+		c.likely = likelyInside
 	}
 }
 
 // HandleResume begins a new epoch of every interface after a suspend (DET-2).
-func (m *Machine) HandleResume() {
-	for _, c := range m.candidates {
+func (m *Machine) HandleResume(now link.Instant) {
+	for _, c := range m.sorted() {
 		m.renew(c, "resumed from suspend")
+		c.damper = damper{at: now.Boot}
 	}
-	m.choose("resumed from suspend")
+	m.consider(now, "resumed from suspend")
 }
 
 // HandleRetry begins a new epoch of an interface that could not be used in the given one, unless something else has begun
 // meanwhile.
-func (m *Machine) HandleRetry(index int, epoch uint64) {
+func (m *Machine) HandleRetry(now link.Instant, index int, epoch uint64) {
 	if c := m.candidates[index]; c != nil && c.epoch == epoch && c.verdict == Unreachable {
 		m.renew(c, c.iface.Name+": trying again")
-		m.choose(c.iface.Name + ": trying again")
+		m.consider(now, c.iface.Name+": trying again")
 	}
 }
 
 // HandleSnapshot takes the interfaces as they are now.
-func (m *Machine) HandleSnapshot(ifaces []link.Interface) {
+func (m *Machine) HandleSnapshot(now link.Instant, ifaces []link.Interface) {
 	seen := make(map[int]bool, len(ifaces))
 	reason := ""
-	for _, now := range ifaces {
-		seen[now.Index] = true
-		c, known := m.candidates[now.Index]
+	for _, i := range ifaces {
+		seen[i.Index] = true
+		c, known := m.candidates[i.Index]
 		if !known {
-			c = &candidate{iface: now}
-			m.candidates[now.Index] = c
-			reason = now.Name + ": interface appeared"
+			c = &candidate{iface: i, damper: damper{at: now.Boot}}
+			m.candidates[i.Index] = c
+			reason = i.Name + ": interface appeared"
 			m.renew(c, reason)
 			continue
 		}
 		before := c.iface
-		why := changed(before, now)
+		why := changed(before, i)
 		if why == "" {
-			c.iface = remember(before, now)
+			c.iface = remember(before, i)
 			continue
 		}
-		c.iface = now
-		reason = now.Name + ": " + why
-		relinked := relinked(before, now)
+		c.iface = i
+		reason = i.Name + ": " + why
+		relinked := relinked(before, i)
 		if relinked {
 			c.agent = false
 		}
 		m.renewOn(c, reason, relinked)
+		if !configured(before, i) && c.damper.change(now.Boot) {
+			until := c.damper.until(now.Boot)
+			m.emit(Damped{i.Index, until, fmt.Sprintf("%s changes all the time: it is tried seldom until it has been quiet for %v",
+				i.Name, (until - now.Boot).Round(time.Second))})
+		}
 	}
-	for index, c := range m.candidates {
-		if !seen[index] {
+	for _, c := range m.sorted() {
+		if !seen[c.iface.Index] {
 			reason = c.iface.Name + ": interface vanished"
 			m.epochs++
 			m.drop(c, reason)
 			m.emit(Epoch{Interface: c.iface, Epoch: m.epochs, Gone: true, Reason: reason})
-			delete(m.candidates, index)
+			delete(m.candidates, c.iface.Index)
 		}
 	}
 	if reason != "" {
-		m.choose(reason)
+		m.consider(now, reason)
 	}
 }
 
 // HandleAgent says that a foreign agent has been found on the interface, or that the last one is lost.
-func (m *Machine) HandleAgent(index int, present bool) {
+func (m *Machine) HandleAgent(now link.Instant, index int, present bool) {
 	c := m.candidates[index]
 	if c == nil || c.agent == present {
 		return
@@ -171,46 +230,7 @@ func (m *Machine) HandleAgent(index int, present bool) {
 	if fa && usable { // it was in use, or could have been
 		m.renew(c, reason)
 	}
-	m.choose(reason)
-}
-
-// HandleVerdict takes the detector's verdict for the epoch of the interface. One for an earlier epoch is ignored. Why is
-// what the detector says about it.
-func (m *Machine) HandleVerdict(index int, epoch uint64, v Verdict, why string) {
-	c := m.candidates[index]
-	if c == nil || c.epoch != epoch || !c.tried {
-		return
-	}
-	before := c.verdict
-	c.verdict = v
-	comp, pinned := m.pin.Composition()
-	switch {
-	case v == Inside && pinned && comp.VPN:
-		// Not asked for, and not followed: the pin says VPN.
-	case v == Inside:
-		m.use(c, why)
-	case (v == Outside || v == TentativelyOutside) && m.using != 0 && m.using != index && m.mode.Plaintext():
-		// Direct access through the other interface is preferred over the VPN through this one (MOD-prefer).
-		if v == Outside {
-			m.trying, c.tried = 0, false
-			m.emit(Abandon{index, epoch, "direct access through another interface is preferred"})
-		}
-	case v == Outside || v == TentativelyOutside && m.vpnLive:
-		if pinned && !comp.VPN {
-			m.refuse(c, fmt.Sprintf("mode %s is pinned but %s is not proven to be inside (%s): nothing is sent in the clear; "+
-				"choose `mipvpn mode auto` or a mode with a VPN", m.pin, c.iface.Name, why))
-			return
-		}
-		m.use(c, why)
-	case v == Unreachable:
-		m.refuse(c, fmt.Sprintf("%s: no home agent answers: %s", c.iface.Name, why))
-		m.rotate(c)
-		m.choose(c.iface.Name + ": no home agent answers")
-	case v == Unknown && before != Unknown:
-		if m.using == index {
-			m.hold(why)
-		}
-	}
+	m.consider(now, reason)
 }
 
 // renew begins a new epoch of c on the same link. Traffic over it stops at once.
@@ -220,7 +240,7 @@ func (m *Machine) renew(c *candidate, reason string) { m.renewOn(c, reason, fals
 func (m *Machine) renewOn(c *candidate, reason string, relinked bool) {
 	m.epochs++
 	m.drop(c, reason)
-	c.epoch, c.verdict, c.tried = m.epochs, Unknown, false
+	c.epoch, c.verdict, c.likely, c.notBefore, c.tries = m.epochs, Unknown, false, 0, 0
 	m.emit(Epoch{Interface: c.iface, Epoch: c.epoch, Relinked: relinked, Reason: reason})
 }
 
@@ -229,36 +249,30 @@ func (m *Machine) drop(c *candidate, reason string) {
 	if m.using == c.iface.Index {
 		m.hold(reason)
 	}
-	if m.trying == c.iface.Index {
-		m.trying = 0
+	m.abandon(c, reason)
+}
+
+// abandon ends what is under way on c.
+func (m *Machine) abandon(c *candidate, reason string) {
+	if c.pursuit == idle {
+		return
 	}
-	if c.tried {
-		c.tried = false
-		m.emit(Abandon{c.iface.Index, c.epoch, reason})
-	}
+	c.pursuit = idle
+	m.emit(Abandon{c.iface.Index, c.epoch, reason})
 }
 
 func (m *Machine) abandonAll(reason string) {
-	for _, c := range m.candidates {
+	for _, c := range m.sorted() {
 		m.drop(c, reason)
 		c.verdict = Unknown
 	}
 }
 
 func (m *Machine) hold(reason string) {
+	m.lost = m.candidates[m.using]
 	m.using, m.mode = 0, stack.ModeNone
 	m.quiet = quiet{reason: reason}
 	m.emit(Hold{reason})
-}
-
-// refuse says why nothing is sent through c, and blocks when nothing else carries traffic.
-func (m *Machine) refuse(c *candidate, reason string) {
-	if m.using == c.iface.Index {
-		m.hold(reason)
-	}
-	if m.using == 0 {
-		m.block(reason)
-	}
 }
 
 func (m *Machine) block(reason string) {
@@ -267,102 +281,6 @@ func (m *Machine) block(reason string) {
 	}
 	m.quiet = quiet{true, reason}
 	m.emit(Blocked{reason})
-}
-
-// use takes c into use and lets the former interface go.
-func (m *Machine) use(c *candidate, reason string) {
-	fa, usable := c.attachment(m.pin)
-	if !usable {
-		return
-	}
-	mode := stack.Outside(fa)
-	if c.verdict == Inside {
-		mode = stack.Direct(fa)
-	}
-	if m.trying == c.iface.Index {
-		m.trying = 0
-	}
-	if m.using == c.iface.Index && m.mode == mode {
-		return
-	}
-	former := m.using
-	m.using, m.mode, m.quiet = c.iface.Index, mode, quiet{}
-	m.emit(Use{c.iface.Index, c.epoch, mode, reason})
-	if old := m.candidates[former]; old != nil && former != c.iface.Index && old.tried {
-		old.tried = false
-		m.emit(Abandon{former, old.epoch, fmt.Sprintf("%s has taken over", c.iface.Name)})
-	}
-}
-
-// choose begins an attempt on the best interface, unless it carries the traffic or is being tried already. What carries
-// traffic meanwhile goes on doing so until the new one is proven (make before break).
-func (m *Machine) choose(reason string) {
-	if m.stopped {
-		return
-	}
-	list := m.ranked()
-	if len(list) == 0 {
-		if m.using == 0 {
-			m.block("no interface is connected" + m.wanted())
-		}
-		return
-	}
-	best := m.worthTrying(list)
-	if best == nil {
-		return
-	}
-	if c := m.candidates[m.trying]; c != nil { // a worse one was being tried
-		c.tried = false
-		m.emit(Abandon{c.iface.Index, c.epoch, best.iface.Name + " is preferred"})
-	}
-	fa, _ := best.attachment(m.pin)
-	comp, pinned := m.pin.Composition()
-	m.trying, best.tried, best.verdict = best.iface.Index, true, Unknown
-	m.quiet = quiet{} // whatever comes next has to be said
-	m.emit(Attempt{best.iface, best.epoch, fa, pinned && comp.VPN, reason})
-}
-
-// rotate gives the other interfaces another chance once all have been found unreachable, so that each is tried in turn.
-// A single one goes on being asked by its detector.
-func (m *Machine) rotate(last *candidate) {
-	list := m.ranked()
-	for _, c := range list {
-		if c.verdict != Unreachable {
-			return
-		}
-	}
-	for _, c := range list {
-		if c != last {
-			c.verdict = Unknown
-		}
-	}
-}
-
-// worthTrying returns the best of the list that an attempt could improve things with, or nil.
-func (m *Machine) worthTrying(list []*candidate) *candidate {
-	direct := m.using != 0 && m.mode.Plaintext()
-	for _, c := range list {
-		switch {
-		case c.iface.Index == m.using || c.iface.Index == m.trying && c.verdict != Unreachable:
-			return nil
-		case c.verdict == Unreachable, c.verdict == Outside && direct:
-			continue
-		}
-		return c
-	}
-	return nil
-}
-
-// wanted says what the pin is waiting for.
-func (m *Machine) wanted() string {
-	comp, pinned := m.pin.Composition()
-	switch {
-	case pinned && comp.ForeignAgent:
-		return fmt.Sprintf(": mode %s is pinned and no foreign agent is heard", m.pin)
-	case pinned:
-		return fmt.Sprintf(": mode %s is pinned and no interface has an address and a default route", m.pin)
-	}
-	return ": plug in a cable, join a wireless network, or wait for an address"
 }
 
 func (m *Machine) emit(e Event) { m.events = append(m.events, e) }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -12,6 +13,9 @@ import (
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
+
+// t0 is the instant at which most tests play.
+var t0 = link.Instant{Boot: time.Hour}
 
 func wired(addr string) link.Interface {
 	i := link.Interface{Index: 2, Name: "eth0", MTU: 1500, Up: true}
@@ -59,11 +63,25 @@ func drain(m *Machine) []string {
 			if e.ExternalOnly {
 				s += " external"
 			}
+			if e.Probe {
+				s += " probe"
+			}
+			if e.Simultaneous {
+				s += " S"
+			}
 			out = append(out, s)
 		case Abandon:
 			out = append(out, fmt.Sprintf("abandon %d", e.Index))
 		case Use:
-			out = append(out, fmt.Sprintf("use %d %s", e.Index, e.Mode))
+			s := fmt.Sprintf("use %d %s", e.Index, e.Mode)
+			if e.FallBack {
+				s += " fallback"
+			}
+			out = append(out, s)
+		case Keep:
+			out = append(out, fmt.Sprintf("keep %d", e.Index))
+		case Damped:
+			out = append(out, fmt.Sprintf("damped %d", e.Index))
 		case Hold:
 			out = append(out, "hold")
 		case Blocked:
@@ -83,23 +101,23 @@ func (m *Machine) epochOf(index int) uint64 { return m.candidates[index].epoch }
 
 // verdict gives the verdict for the present epoch.
 func verdict(m *Machine, index int, v Verdict) {
-	m.HandleVerdict(index, m.epochOf(index), v, v.String())
+	m.HandleVerdict(t0, index, m.epochOf(index), v, v.String())
 }
 
 func started(ifaces ...link.Interface) *Machine {
-	m := New()
-	m.HandleSnapshot(ifaces)
-	m.Start()
+	m := New(Config{})
+	m.HandleSnapshot(t0, ifaces)
+	m.Start(t0)
 	drain(m)
 	return m
 }
 
 // Shows: MOD-keep, DET-2
 func TestOfficeToCafeAndBack(t *testing.T) {
-	m := New()
-	m.Start()
+	m := New(Config{})
+	m.Start(t0)
 	expect(t, m, "blocked")
-	m.HandleSnapshot([]link.Interface{wired("10.0.2.5")})
+	m.HandleSnapshot(t0, []link.Interface{wired("10.0.2.5")})
 	expect(t, m, "epoch eth0", "attempt eth0")
 	verdict(m, 2, TentativelyOutside)
 	expect(t, m)
@@ -109,18 +127,18 @@ func TestOfficeToCafeAndBack(t *testing.T) {
 	// Unplugged: traffic stops in the same breath.
 	down := wired("")
 	down.Up = false
-	m.HandleSnapshot([]link.Interface{down})
+	m.HandleSnapshot(t0, []link.Interface{down})
 	expect(t, m, "hold", "abandon 2", "epoch eth0 relinked", "blocked")
-	m.HandleSnapshot([]link.Interface{wired("192.168.1.7")})
+	m.HandleSnapshot(t0, []link.Interface{wired("192.168.1.7")})
 	expect(t, m, "epoch eth0 relinked", "attempt eth0")
 	verdict(m, 2, TentativelyOutside)
 	expect(t, m)
 	verdict(m, 2, Outside)
 	expect(t, m, "use 2 cvc")
-	m.HandleVPN(true)
+	m.HandleVPN(t0, true)
 
 	// Another café: the tentative verdict is enough, an SA lives (DET-7).
-	m.HandleSnapshot([]link.Interface{wired("192.168.9.7")})
+	m.HandleSnapshot(t0, []link.Interface{wired("192.168.9.7")})
 	expect(t, m, "hold", "abandon 2", "epoch eth0", "attempt eth0")
 	verdict(m, 2, TentativelyOutside)
 	expect(t, m, "use 2 cvc")
@@ -153,7 +171,7 @@ func TestWhatIsAChangeOfStatus(t *testing.T) {
 		drain(m)
 		now := base
 		c.change(&now)
-		m.HandleSnapshot([]link.Interface{now})
+		m.HandleSnapshot(t0, []link.Interface{now})
 		got := drain(m)
 		if c.epoch != (len(got) > 0 && got[0] == "hold") {
 			t.Errorf("%s: decisions %v, a new epoch expected: %v", c.name, got, c.epoch)
@@ -191,7 +209,7 @@ func TestNeighboursAreRemembered(t *testing.T) {
 			for _, addr := range c.seen[1:] {
 				epoch = m.epochOf(3)
 				set(&now, addr)
-				m.HandleSnapshot([]link.Interface{now})
+				m.HandleSnapshot(t0, []link.Interface{now})
 			}
 			if begun := m.epochOf(3) != epoch; begun != c.epoch {
 				t.Errorf("%s seen as %v: a new epoch at the last: %t, want %t", name, c.seen, begun, c.epoch)
@@ -203,10 +221,10 @@ func TestNeighboursAreRemembered(t *testing.T) {
 	now.GatewayHardware = packet.HardwareAddr{1}
 	m := started(now)
 	now.GatewayHardware, now.CarrierChanges = packet.HardwareAddr{}, 2
-	m.HandleSnapshot([]link.Interface{now})
+	m.HandleSnapshot(t0, []link.Interface{now})
 	expect(t, m, "abandon 2", "epoch eth0 relinked", "attempt eth0")
 	now.GatewayHardware = packet.HardwareAddr{2}
-	m.HandleSnapshot([]link.Interface{now})
+	m.HandleSnapshot(t0, []link.Interface{now})
 	expect(t, m)
 }
 
@@ -222,15 +240,15 @@ func TestForeignAgentsAreVoidOnAnotherLink(t *testing.T) {
 		now := wireless("")
 		now.BSSID = packet.HardwareAddr{1}
 		m := started(now)
-		m.HandleAgent(3, true)
+		m.HandleAgent(t0, 3, true)
 		verdict(m, 3, Inside)
 		drain(m)
 		move(&now)
-		m.HandleSnapshot([]link.Interface{now})
+		m.HandleSnapshot(t0, []link.Interface{now})
 		if diff := cmp.Diff([]string{"hold", "abandon 3", "epoch wlan0 relinked", "blocked"}, drain(m)); diff != "" {
 			t.Errorf("%s: decisions (-want +got):\n%s", name, diff)
 		}
-		m.HandleAgent(3, true)
+		m.HandleAgent(t0, 3, true)
 		expect(t, m, "attempt wlan0 fa")
 	}
 }
@@ -238,9 +256,9 @@ func TestForeignAgentsAreVoidOnAnotherLink(t *testing.T) {
 // Shows: DET-1
 func TestVerdictsOfOtherEpochsAndInterfacesAreIgnored(t *testing.T) {
 	m := started(wired("10.0.2.5"), wireless("192.168.1.5"))
-	m.HandleVerdict(2, m.epochOf(2)-1, Inside, "stale")
-	m.HandleVerdict(3, m.epochOf(3), Inside, "never attempted")
-	m.HandleVerdict(9, 1, Inside, "no such interface")
+	m.HandleVerdict(t0, 2, m.epochOf(2)-1, Inside, "stale")
+	m.HandleVerdict(t0, 3, m.epochOf(3), Inside, "never attempted")
+	m.HandleVerdict(t0, 9, 1, Inside, "no such interface")
 	expect(t, m)
 	if i, _ := m.Using(); i != 0 {
 		t.Errorf("interface %d is used", i)
@@ -250,15 +268,15 @@ func TestVerdictsOfOtherEpochsAndInterfacesAreIgnored(t *testing.T) {
 // Shows: MOD-prefer
 func TestMakeBeforeBreakToThePreferredInterface(t *testing.T) {
 	m := started(wireless("192.168.1.5"))
-	m.HandleVPN(true)
+	m.HandleVPN(t0, true)
 	verdict(m, 3, Outside)
 	expect(t, m, "use 3 cvc")
-	m.HandleSnapshot([]link.Interface{wireless("192.168.1.5"), wired("10.0.2.5")})
-	expect(t, m, "epoch eth0", "attempt eth0") // wlan0 goes on carrying
+	m.HandleSnapshot(t0, []link.Interface{wireless("192.168.1.5"), wired("10.0.2.5")})
+	expect(t, m, "epoch eth0", "attempt eth0 S") // wlan0 goes on carrying
 	verdict(m, 2, Inside)
 	expect(t, m, "use 2 c", "abandon 3")
 	// Undocked: back to the wireless one.
-	m.HandleSnapshot([]link.Interface{wireless("192.168.1.5")})
+	m.HandleSnapshot(t0, []link.Interface{wireless("192.168.1.5")})
 	expect(t, m, "hold", "abandon 2", "epoch eth0 gone", "attempt wlan0")
 }
 
@@ -267,42 +285,41 @@ func TestDirectAccessIsPreferredOverVPN(t *testing.T) {
 	m := started(wireless("10.0.2.9"))
 	verdict(m, 3, Inside)
 	expect(t, m, "use 3 c")
-	m.HandleSnapshot([]link.Interface{wireless("10.0.2.9"), wired("192.168.1.5")})
-	expect(t, m, "epoch eth0", "attempt eth0")
-	verdict(m, 2, TentativelyOutside)
-	verdict(m, 2, Outside)
-	expect(t, m, "abandon 2")
-	m.HandleSnapshot([]link.Interface{wireless("10.0.2.9"), wired("192.168.1.5")})
+	m.HandleSnapshot(t0, []link.Interface{wireless("10.0.2.9"), wired("192.168.1.5")})
+	expect(t, m, "epoch eth0", "attempt eth0 probe S")
+	verdict(m, 2, Unreachable)
+	expect(t, m, "abandon 2", "keep 3")
+	m.HandleSnapshot(t0, []link.Interface{wireless("10.0.2.9"), wired("192.168.1.5")})
 	expect(t, m)
 }
 
 // Shows: MOD-switch
 func TestPins(t *testing.T) {
 	m := started(wired("192.168.1.5"))
-	m.HandlePin(stack.ModeC)
+	m.HandlePin(t0, stack.ModeC)
 	expect(t, m, "abandon 2", "epoch eth0", "attempt eth0")
 	verdict(m, 2, Outside)
 	expect(t, m, "blocked")
 	if i, _ := m.Using(); i != 0 {
 		t.Fatal("a pinned plaintext mode is in use without proof")
 	}
-	m.HandlePin(stack.ModeCVC)
+	m.HandlePin(t0, stack.ModeCVC)
 	expect(t, m, "abandon 2", "epoch eth0", "attempt eth0 external")
 	verdict(m, 2, Inside) // must not happen, and is not followed
 	expect(t, m)
 	verdict(m, 2, Outside)
 	expect(t, m, "use 2 cvc")
-	m.HandlePin(stack.ModeFVC)
+	m.HandlePin(t0, stack.ModeFVC)
 	expect(t, m, "hold", "abandon 2", "epoch eth0", "blocked")
-	m.HandleAgent(2, true)
+	m.HandleAgent(t0, 2, true)
 	expect(t, m, "attempt eth0 fa external")
-	m.HandlePin(stack.ModeNone)
+	m.HandlePin(t0, stack.ModeNone)
 	expect(t, m, "abandon 2", "epoch eth0", "attempt eth0")
 }
 
 func TestPinIsRefusedWithAReason(t *testing.T) {
 	m := started(wired("192.168.1.5"))
-	m.HandlePin(stack.ModeC)
+	m.HandlePin(t0, stack.ModeC)
 	drain(m)
 	verdict(m, 2, Outside)
 	e, _ := m.PollEvent()
@@ -315,11 +332,11 @@ func TestPinIsRefusedWithAReason(t *testing.T) {
 // Shows: MOD-f
 func TestForeignAgentServesAnInterfaceWithoutAddress(t *testing.T) {
 	m := started(wireless(""))
-	m.HandleAgent(3, true)
+	m.HandleAgent(t0, 3, true)
 	expect(t, m, "attempt wlan0 fa")
 	verdict(m, 3, Inside)
 	expect(t, m, "use 3 f")
-	m.HandleAgent(3, false)
+	m.HandleAgent(t0, 3, false)
 	expect(t, m, "hold", "abandon 3", "epoch wlan0", "blocked")
 }
 
@@ -334,14 +351,14 @@ func TestLostProofHolds(t *testing.T) {
 	expect(t, m, "use 2 c")
 }
 
-func TestUnreachableInterfacesAreTriedInTurn(t *testing.T) {
+func TestUnreachableInterfacesAreAllAsked(t *testing.T) {
 	m := started(wired("10.0.2.5"), wireless("192.168.1.5"))
 	verdict(m, 2, Unreachable)
-	expect(t, m, "blocked", "abandon 2", "attempt wlan0")
+	expect(t, m, "attempt wlan0 S") // nothing is lost yet, so nothing is blocked
 	verdict(m, 3, Unreachable)
-	expect(t, m, "blocked", "abandon 3", "attempt eth0")
-	verdict(m, 2, Outside)
-	expect(t, m, "use 2 cvc")
+	expect(t, m, "blocked")
+	verdict(m, 2, Outside) // its detector has gone on asking
+	expect(t, m, "use 2 cvc", "abandon 3", "keep 2")
 }
 
 // Shows: DET-2
@@ -349,7 +366,7 @@ func TestResumeBeginsANewEpoch(t *testing.T) {
 	m := started(wired("10.0.2.5"))
 	verdict(m, 2, Inside)
 	drain(m)
-	m.HandleResume()
+	m.HandleResume(t0)
 	expect(t, m, "hold", "abandon 2", "epoch eth0", "attempt eth0")
 }
 
@@ -359,46 +376,46 @@ func TestStopAndStart(t *testing.T) {
 	drain(m)
 	m.Stop("the user took it down")
 	expect(t, m, "hold", "abandon 2")
-	m.HandleSnapshot([]link.Interface{wired("10.0.2.6")})
+	m.HandleSnapshot(t0, []link.Interface{wired("10.0.2.6")})
 	expect(t, m, "epoch eth0")
-	m.Start()
+	m.Start(t0)
 	expect(t, m, "attempt eth0")
 }
 
 func TestRetryOfAnInterfaceThatCouldNotBeUsed(t *testing.T) {
 	m := started(wired("10.0.2.5"))
 	epoch := m.epochOf(2)
-	m.HandleRetry(2, epoch) // it can be used
+	m.HandleRetry(t0, 2, epoch) // it can be used
 	expect(t, m)
 	verdict(m, 2, Unreachable)
 	expect(t, m, "blocked")
-	m.HandleRetry(2, epoch-1)
+	m.HandleRetry(t0, 2, epoch-1)
 	expect(t, m)
-	m.HandleRetry(2, epoch)
+	m.HandleRetry(t0, 2, epoch)
 	expect(t, m, "abandon 2", "epoch eth0", "attempt eth0")
 }
 
 // Shows: DET-2 (what is told of an interface is told again after an attempt in between)
 func TestBlockedAgainAfterAnAttempt(t *testing.T) {
-	m := New()
-	m.Start()
+	m := New(Config{})
+	m.Start(t0)
 	expect(t, m, "blocked")
-	m.HandleSnapshot([]link.Interface{wired("10.0.2.5")})
+	m.HandleSnapshot(t0, []link.Interface{wired("10.0.2.5")})
 	expect(t, m, "epoch eth0", "attempt eth0")
-	m.HandleSnapshot(nil)
+	m.HandleSnapshot(t0, nil)
 	expect(t, m, "abandon 2", "epoch eth0 gone", "blocked")
 }
 
 // Shows: DET-2 (an epoch of before is not taken for one of after)
 func TestSuccessorGoesOnWithTheEpochs(t *testing.T) {
 	m := started(wired("10.0.2.5"), wireless("192.168.1.5"))
-	m.HandlePin(stack.ModeC)
+	m.HandlePin(t0, stack.ModeC)
 	last := max(m.epochOf(2), m.epochOf(3))
 	n := m.Successor()
 	if n.Pin() != stack.ModeC {
 		t.Errorf("pin %q", n.Pin())
 	}
-	n.HandleSnapshot([]link.Interface{wired("10.0.2.5")})
+	n.HandleSnapshot(t0, []link.Interface{wired("10.0.2.5")})
 	if e := n.epochOf(2); e <= last {
 		t.Errorf("epoch %d behind %d", e, last)
 	}
