@@ -38,6 +38,7 @@ type candidate struct {
 	agent   bool // a foreign agent is known there
 	verdict Verdict
 	tried   bool // an attempt has been begun in this epoch
+	likely  bool // a hint says that it is inside in this epoch (DET-11)
 }
 
 // changed returns why b is another connection status than a (DET-2), or the empty string when it is the same. Learning
@@ -118,7 +119,9 @@ func rank(a, b *candidate) int {
 	return cmp.Compare(a.iface.Index, b.iface.Index)
 }
 
-// ranked returns the usable candidates, the best first; those known to be unreachable come last.
+// ranked returns the usable candidates, the best first; those known to be unreachable come last. While nothing carries
+// traffic, those that a hint calls likely to be inside come before the others (DET-11); a hint takes nothing away from what
+// carries traffic.
 func (m *Machine) ranked() []*candidate {
 	var list []*candidate
 	for _, c := range m.candidates {
@@ -129,6 +132,12 @@ func (m *Machine) ranked() []*candidate {
 	slices.SortFunc(list, func(a, b *candidate) int {
 		if x, y := a.verdict == Unreachable, b.verdict == Unreachable; x != y {
 			if y {
+				return -1
+			}
+			return 1
+		}
+		if m.using == 0 && a.likely != b.likely {
+			if a.likely {
 				return -1
 			}
 			return 1

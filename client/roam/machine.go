@@ -174,6 +174,15 @@ func (m *Machine) HandleAgent(index int, present bool) {
 	m.choose(reason)
 }
 
+// HandleHint says whether a hint makes it likely that the interface is inside in the given epoch. While nothing carries
+// traffic it changes in which order interfaces are tried, and nothing else ever: no verdict, no attempt that is under way
+// and nothing that carries traffic (DET-11). A hint for an earlier epoch is ignored.
+func (m *Machine) HandleHint(index int, epoch uint64, likelyInside bool) {
+	if c := m.candidates[index]; c != nil && c.epoch == epoch {
+		c.likely = likelyInside
+	}
+}
+
 // HandleVerdict takes the detector's verdict for the epoch of the interface. One for an earlier epoch is ignored. Why is
 // what the detector says about it.
 func (m *Machine) HandleVerdict(index int, epoch uint64, v Verdict, why string) {
@@ -220,7 +229,7 @@ func (m *Machine) renew(c *candidate, reason string) { m.renewOn(c, reason, fals
 func (m *Machine) renewOn(c *candidate, reason string, relinked bool) {
 	m.epochs++
 	m.drop(c, reason)
-	c.epoch, c.verdict, c.tried = m.epochs, Unknown, false
+	c.epoch, c.verdict, c.tried, c.likely = m.epochs, Unknown, false, false
 	m.emit(Epoch{Interface: c.iface, Epoch: c.epoch, Relinked: relinked, Reason: reason})
 }
 

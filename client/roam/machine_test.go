@@ -344,6 +344,38 @@ func TestUnreachableInterfacesAreTriedInTurn(t *testing.T) {
 	expect(t, m, "use 2 cvc")
 }
 
+// Shows: DET-11
+func TestHintsOnlyOrderWhatIsTried(t *testing.T) {
+	third := wired("10.0.3.5")
+	third.Index, third.Name = 4, "eth1"
+	m := started(wired("10.0.2.5"), third, wireless("192.168.1.5"))
+	m.HandleHint(3, m.epochOf(3), true)
+	expect(t, m) // the attempt on eth0 goes on
+	verdict(m, 2, Unreachable)
+	expect(t, m, "blocked", "abandon 2", "attempt wlan0") // before eth1, which ranks higher
+	m.HandleHint(4, m.epochOf(4)-1, true)
+	verdict(m, 3, Outside)
+	expect(t, m, "use 3 cvc") // as it would be without a hint
+
+	m = started(wired("10.0.2.5"), wireless("192.168.1.5"))
+	verdict(m, 2, Outside)
+	expect(t, m, "use 2 cvc")
+	m.HandleHint(3, m.epochOf(3), true)
+	m.HandleSnapshot([]link.Interface{wired("10.0.2.5"), wireless("192.168.1.6")})
+	m.HandleHint(3, m.epochOf(3), true)
+	m.choose("looked again")
+	expect(t, m, "epoch wlan0") // nothing is tried in place of what carries traffic
+
+	m = started(wired("10.0.2.5"))
+	m.HandleHint(2, m.epochOf(2), true)
+	m.HandleHint(7, 1, true)                     // no such interface
+	m.HandleVerdict(2, m.epochOf(2), Unknown, "") // no verdict comes of it
+	expect(t, m)
+	if index, _ := m.Using(); index != 0 {
+		t.Errorf("interface %d carries traffic", index)
+	}
+}
+
 // Shows: DET-2
 func TestResumeBeginsANewEpoch(t *testing.T) {
 	m := started(wired("10.0.2.5"))
