@@ -368,7 +368,7 @@ func TestHintsOnlyOrderWhatIsTried(t *testing.T) {
 
 	m = started(wired("10.0.2.5"))
 	m.HandleHint(2, m.epochOf(2), true)
-	m.HandleHint(7, 1, true)                     // no such interface
+	m.HandleHint(7, 1, true)                      // no such interface
 	m.HandleVerdict(2, m.epochOf(2), Unknown, "") // no verdict comes of it
 	expect(t, m)
 	if index, _ := m.Using(); index != 0 {
