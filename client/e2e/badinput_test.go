@@ -7,8 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/zap"
-
 	"mipvpn/client/config"
 	"mipvpn/ipsec/gateway"
 	"mipvpn/ipsec/ike/message"
@@ -207,20 +205,10 @@ func TestClockOffByADayOutside(t *testing.T) {
 	}
 }
 
-// The agents as NewWorld starts them, started again; bindings and security associations of the old ones are lost.
-
 func restartInternal(change func(*agent.HomeAgentConfig)) func(*testing.T, *World) {
 	return func(t *testing.T, w *World) {
 		t.Helper()
-		if err := w.InternalAgent.Close(); err != nil {
-			t.Fatal(err)
-		}
-		var err error
-		cfg := internalConfig()
-		if change != nil {
-			change(&cfg)
-		}
-		if w.InternalAgent, err = agent.StartHomeAgent(w.InternalHA, cfg, zap.NewNop()); err != nil {
+		if err := w.RestartInternalHA(change); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -228,11 +216,7 @@ func restartInternal(change func(*agent.HomeAgentConfig)) func(*testing.T, *Worl
 
 func restartExternal(t *testing.T, w *World) {
 	t.Helper()
-	if err := w.ExternalAgent.Close(); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	if w.ExternalAgent, err = agent.StartHomeAgent(w.ExternalHA, externalConfig(), zap.NewNop()); err != nil {
+	if err := w.RestartExternalHA(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -240,13 +224,7 @@ func restartExternal(t *testing.T, w *World) {
 func restartForeign(change func(*foreignagent.Config)) func(*testing.T, *World) {
 	return func(t *testing.T, w *World) {
 		t.Helper()
-		if err := w.ExternalForeignAgent.Close(); err != nil {
-			t.Fatal(err)
-		}
-		cfg := agent.ForeignAgentConfig{Config: foreignagent.Config{CareOfAddress: simnet.LabExternalFA}, Interface: w.ExternalFAVisited.Name()}
-		change(&cfg.Config)
-		var err error
-		if w.ExternalForeignAgent, err = agent.StartForeignAgent(w.ExternalFA, cfg, zap.NewNop()); err != nil {
+		if err := w.RestartExternalFA(func(c *agent.ForeignAgentConfig) { change(&c.Config) }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -254,13 +232,7 @@ func restartForeign(change func(*foreignagent.Config)) func(*testing.T, *World) 
 
 func restartGateway(t *testing.T, w *World) {
 	t.Helper()
-	if w.VPNGateway != nil {
-		if err := w.VPNGateway.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var err error
-	if w.VPNGateway, err = startGateway(w, Options{AgentLog: zap.NewNop()}); err != nil {
+	if err := w.RestartGateway(nil); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/ike/message"
 	"mipvpn/mipv4/auth"
-	"mipvpn/mipv4/foreignagent"
 	"mipvpn/mipv4/homeagent"
 	"mipvpn/stack/agent"
 	"mipvpn/stack/simnet"
@@ -167,15 +166,11 @@ func (w *World) startAgents(o Options) error {
 	if w.ExternalAgent, err = agent.StartHomeAgent(w.ExternalHA, external, o.AgentLog.Named("x-ha")); err != nil {
 		return err
 	}
-	w.InternalForeignAgent, err = agent.StartForeignAgent(w.InternalFA, agent.ForeignAgentConfig{
-		Config: foreignagent.Config{CareOfAddress: simnet.LabInternalFA}, Interface: w.InternalFAVisited.Name(),
-	}, o.AgentLog.Named("i-fa"))
+	w.InternalForeignAgent, err = agent.StartForeignAgent(w.InternalFA, internalFAConfig(w), o.AgentLog.Named("i-fa"))
 	if err != nil {
 		return err
 	}
-	w.ExternalForeignAgent, err = agent.StartForeignAgent(w.ExternalFA, agent.ForeignAgentConfig{
-		Config: foreignagent.Config{CareOfAddress: simnet.LabExternalFA}, Interface: w.ExternalFAVisited.Name(),
-	}, o.AgentLog.Named("x-fa"))
+	w.ExternalForeignAgent, err = agent.StartForeignAgent(w.ExternalFA, externalFAConfig(w), o.AgentLog.Named("x-fa"))
 	if err != nil {
 		return err
 	}

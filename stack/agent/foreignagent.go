@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 
 	"go.uber.org/zap"
@@ -21,6 +22,8 @@ type ForeignAgentConfig struct {
 	// Interface is the name of the interface that mobile nodes visit. Config.Address and Config.Prefix are taken from it
 	// where they are not set. The host must not forward packets from it by itself.
 	Interface string
+	// Random is where random numbers come from, read by one goroutine; nil for crypto/rand.
+	Random io.Reader
 }
 
 // ForeignAgent is a running foreign agent.
@@ -55,7 +58,10 @@ func StartForeignAgent(host link.Host, cfg ForeignAgentConfig, log *zap.Logger) 
 	if !cfg.Address.IsValid() {
 		cfg.Address, cfg.Prefix = iface.Address.Addr(), max(iface.Address.Bits(), 0)
 	}
-	m, err := foreignagent.New(cfg.Config, host.Now(), rand.Reader)
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
+	m, err := foreignagent.New(cfg.Config, host.Now(), cfg.Random)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"sync"
@@ -28,6 +29,8 @@ type GatewayConfig struct {
 	Address netip.Addr
 	// Device is the name of the TUN device, empty for the system's choice.
 	Device string
+	// Random is where random numbers come from, read by one goroutine; nil for crypto/rand.
+	Random io.Reader
 }
 
 // Gateway is a running VPN gateway.
@@ -56,7 +59,10 @@ type Gateway struct {
 // IKE. Errors: an unusable configuration (gateway.ErrConfig, ike.ErrConfig), or what the host says about flows, device
 // and settings.
 func StartGateway(host link.Host, cfg GatewayConfig, log *zap.Logger) (*Gateway, error) {
-	m, err := gateway.New(cfg.Config, rand.Reader)
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
+	m, err := gateway.New(cfg.Config, cfg.Random)
 	if err != nil {
 		return nil, err
 	}

@@ -178,7 +178,7 @@ func (h *Host) Ping(to netip.Addr, size int, timeout time.Duration) (time.Durati
 	}
 	p := &ping{host: h, id: id, to: to, done: make(chan error, 1)}
 	sent := h.net.now()
-	err := h.sendEcho(to, id, size)
+	err := h.sendEcho(to, id, make([]byte, size))
 	if err == nil {
 		h.pings[id] = p
 		p.e = h.after(timeout, func() { p.end(ErrTimeout) })
@@ -193,7 +193,22 @@ func (h *Host) Ping(to netip.Addr, size int, timeout time.Duration) (time.Durati
 	return h.net.now() - sent, nil
 }
 
-func (h *Host) sendEcho(to netip.Addr, id uint16, size int) error {
+// SendEcho sends one ICMP echo request with the data through the host's routes and waits for nothing. Errors wrap ErrNoRoute or
+// net.ErrClosed.
+func (h *Host) SendEcho(to netip.Addr, data []byte) error {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	err := error(errClosed)
+	if !h.net.closed {
+		err = h.sendEcho(to, 0, data)
+	}
+	if err != nil {
+		return fmt.Errorf("simnet: echo request to %v from %s: %w", to, h.name, err)
+	}
+	return nil
+}
+
+func (h *Host) sendEcho(to netip.Addr, id uint16, data []byte) error {
 	via, ok := h.route(to, nil, false)
 	if !ok && !h.owns(to) {
 		return ErrNoRoute
@@ -205,6 +220,6 @@ func (h *Host) sendEcho(to netip.Addr, id uint16, size int) error {
 	if !from.IsValid() {
 		return ErrNoRoute
 	}
-	m := icmpMessage(icmpEcho, 0, uint32(id)<<16|1, make([]byte, size))
+	m := icmpMessage(icmpEcho, 0, uint32(id)<<16|1, data)
 	return h.output(h.build(packet.IPv4Fields{Protocol: packet.ProtocolICMP, Src: from, Dst: to}, m), nil, false, false)
 }

@@ -175,11 +175,11 @@ func (h *Host) resolve(via hop) (packet.HardwareAddr, bool) {
 		a := via.next.As4() // RFC 1112 §6.4
 		return packet.HardwareAddr{0x01, 0x00, 0x5e, a[1] & 0x7f, a[2], a[3]}, true
 	}
-	c := via.nic.wire.holder(via.next)
-	if c == nil {
-		return packet.HardwareAddr{}, false
+	if c := via.nic.wire.holder(via.next); c != nil {
+		return c.hw, true
 	}
-	return c.hw, true
+	// After NIC.Carry the neighbour table still has the router that is not there any more.
+	return via.nic.gatewayHW, via.nic.carried && via.next == via.nic.gateway && !via.nic.gatewayHW.IsZero()
 }
 
 // local delivers a packet to the host itself.

@@ -39,6 +39,7 @@ type NIC struct {
 	addr      netip.Prefix
 	gateway   netip.Addr
 	gatewayHW packet.HardwareAddr
+	carried   bool // to its wire by Carry
 	lease     *event
 	frames    []*frames
 }
@@ -157,12 +158,29 @@ func (c *NIC) detach() {
 	c.lease = nil
 	i := slices.Index(w.nics, c)
 	w.nics = slices.Delete(w.nics, i, i+1)
-	c.wire = nil
+	c.wire, c.carried = nil, false
 	c.carrier++
 	c.gatewayHW = packet.HardwareAddr{}
 	if c.automatic {
 		c.addr, c.gateway = netip.Prefix{}, netip.Addr{}
 	}
+}
+
+// Carry moves the interface to another wire without any sign to the host: carrier, address and the default router's
+// hardware address are as before, as when a switch is told to put a port into another network.
+func (c *NIC) Carry(w *Wire) {
+	n := c.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c.wire == nil || c.wire == w {
+		return
+	}
+	i := slices.Index(c.wire.nics, c)
+	c.wire.nics = slices.Delete(c.wire.nics, i, i+1)
+	n.cancel(c.lease)
+	c.lease = nil
+	c.wire, c.carried = w, true
+	w.nics = append(w.nics, c)
 }
 
 // SetAddress gives the interface a static address and default router, or with the zero values takes them away.

@@ -69,15 +69,20 @@ func (n *Network) TapAll(f func(Frame)) (stop func()) {
 
 // tapped tells the taps that are there now of a frame.
 func (w *Wire) tapped(now time.Duration, c *NIC, f frame, plaintext, lost bool) {
+	w.tellTaps(now, c.host.lane, c.fullName(), f, plaintext, lost)
+}
+
+// tellTaps is tapped for a frame of any sender, in the order of the lane.
+func (w *Wire) tellTaps(now time.Duration, lane int, sender string, f frame, plaintext, lost bool) {
 	if len(w.taps) == 0 {
 		return
 	}
 	taps := w.taps
 	seen := Frame{
-		At: now, Wall: w.net.start.Add(now), Wire: w.name, Sender: c.fullName(), Source: f.src, Destination: f.dst,
+		At: now, Wall: w.net.start.Add(now), Wire: w.name, Sender: sender, Source: f.src, Destination: f.dst,
 		Packet: f.packet, Plaintext: plaintext, Lost: lost,
 	}
-	w.net.at(now+minLatency, c.host.lane, func() {
+	w.net.at(now+minLatency, lane, func() {
 		for _, t := range taps {
 			t.f(seen)
 		}

@@ -67,6 +67,9 @@ type Wire struct {
 	nics   []*NIC
 	ports  map[string]*port // by the interface's full name; kept when it leaves, so that its chances go on
 	taps   []*tap
+	// Those in the middle of the wire, and who answers ARP in the place of an address's holder.
+	middles []*middle
+	spoofed map[netip.Addr]*NIC
 }
 
 // port is one sender's side of a wire.
@@ -147,6 +150,9 @@ func (w *Wire) lease(c *NIC) netip.Prefix {
 // holder returns the interface on the wire whose host would answer ARP for addr: any that has the address on any of its
 // interfaces, and does not shield it (RFC 1122 §3.3.4.2, the weak model).
 func (w *Wire) holder(addr netip.Addr) *NIC {
+	if c := w.spoofed[addr]; c != nil && c.wire == w {
+		return c
+	}
 	var weak *NIC
 	for _, c := range w.nics {
 		switch {
@@ -198,12 +204,27 @@ func (w *Wire) transmit(c *NIC, f frame, plaintext bool) {
 	if lost {
 		return
 	}
+	if len(w.middles) == 0 {
+		w.carry(c, p, imp, f, depart, 0)
+		return
+	}
+	for _, r := range w.intercepted(now, c, f, plaintext) {
+		if len(r.Packet) <= w.mtu {
+			w.carry(c, p, imp, frame{r.Source, r.Destination, r.Packet}, depart, r.Delay)
+		}
+	}
+}
+
+// carry brings f, which leaves c at the time depart, to its receivers, with what the wire does to it and a delay that later
+// frames do not wait for. Mutex held.
+func (w *Wire) carry(c *NIC, p *port, imp Impairment, f frame, depart, delay time.Duration) {
+	n := w.net
 	copies := 1
 	if imp.Duplicate > 0 && p.rng.Float64() < imp.Duplicate {
 		copies = 2
 	}
 	for range copies {
-		t := depart + max(imp.Latency, minLatency)
+		t := depart + max(imp.Latency, minLatency) + delay
 		if imp.Jitter > 0 {
 			t += time.Duration(p.rng.Int64N(int64(imp.Jitter) + 1))
 		}
@@ -213,7 +234,7 @@ func (w *Wire) transmit(c *NIC, f frame, plaintext bool) {
 				d = 5 * time.Millisecond
 			}
 			t += d
-		} else {
+		} else if delay == 0 {
 			t = max(t, p.lastArrival)
 			p.lastArrival = t
 		}
