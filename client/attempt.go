@@ -28,6 +28,8 @@ type attempt struct {
 	remove func()
 	proof  location.Proof
 
+	probe bool // beside another path: the i-HA alone is asked, until the interface is used
+
 	internal *registration // nil when a mode with a VPN is pinned
 	external *registration
 }
@@ -39,7 +41,7 @@ func (c *Client) begin(e roam.Attempt) {
 		return
 	}
 	c.abandon(i, e.Reason)
-	a := &attempt{iface: e.Interface, epoch: e.Epoch}
+	a := &attempt{iface: e.Interface, epoch: e.Epoch, probe: e.Probe}
 	if e.ForeignAgent {
 		if a.agent = i.choose(); a.agent == nil {
 			return
@@ -50,6 +52,7 @@ func (c *Client) begin(e roam.Attempt) {
 		c.cannotUse(i, e, err)
 		return
 	}
+	c.keepOthers(a, e)
 	det, err := location.New(c.locationConfig(a, e.ExternalOnly))
 	if err == nil {
 		err = det.HandleEpoch(c.now, location.Attachment{Epoch: e.Epoch, Usable: true, Address: a.careOf()})
@@ -61,8 +64,15 @@ func (c *Client) begin(e roam.Attempt) {
 	c.solved(e.Interface.Name)
 	a.det = det
 	a.remove = c.drive(&driven{timeout: det.HandleTimeout, deadline: det.Deadline, drain: func() bool { return c.drainDetection(a) }})
+	whom := "with both home agents"
+	switch {
+	case a.probe:
+		whom = "with the i-HA alone, beside the path in use"
+	case a.internal == nil:
+		whom = "with the x-HA alone, since the mode is pinned"
+	}
 	c.event(control.Event{Kind: "detecting", Interface: a.iface.Name,
-		Message: fmt.Sprintf("registering %s with both home agents (%s)", a.attachedBy(), e.Reason)})
+		Message: fmt.Sprintf("registering %s %s (%s)", a.attachedBy(), whom, e.Reason)})
 }
 
 // attemptRetry is how long after an interface could not be used it is tried again, unless something changes before.
@@ -72,8 +82,8 @@ const attemptRetry = 5 * time.Second
 func (c *Client) cannotUse(i *iface, e roam.Attempt, err error) {
 	c.problem(control.Problem{Peer: e.Interface.Name, Message: "cannot be used: " + err.Error(), Advice: "it is tried again by itself"})
 	c.abandon(i, err.Error())
-	c.roam.HandleVerdict(e.Interface.Index, e.Epoch, roam.Unreachable, err.Error())
-	c.after(attemptRetry, func() { c.roam.HandleRetry(e.Interface.Index, e.Epoch) })
+	c.roam.HandleVerdict(c.now, e.Interface.Index, e.Epoch, roam.Unreachable, err.Error())
+	c.after(attemptRetry, func() { c.roam.HandleRetry(c.now, e.Interface.Index, e.Epoch) })
 }
 
 // careOf returns the care-of address that the attempt registers.
@@ -100,6 +110,7 @@ func (c *Client) locationConfig(a *attempt, externalOnly bool) location.Config {
 		Interface: a.iface.Index, InternalHomeAgent: c.cfg.Internal.Address, ExternalHomeAgent: c.cfg.External.Address,
 		Monitor: d.Monitor, Grace: d.Grace, Period: d.Period, Probe: d.Probe,
 		OutsideNetworks: d.OutsideNetworks, SuppressOutside: d.SuppressOutside, WaiveTNC: d.WaiveTNC,
+		InternalOnly: a.probe,
 	}
 	if externalOnly {
 		cfg.OutsideNetworks, cfg.SuppressOutside = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}, true
@@ -156,9 +167,10 @@ func (c *Client) internalEvent(a *attempt, e mobilenode.Event) {
 	var err error
 	switch e := e.(type) {
 	case mobilenode.Accepted:
-		c.innerReplaced() // the i-HA now sends to this care-of address, whether that proves anything or not
+		c.replaced(a.internal, e.Reply) // the i-HA now sends to this care-of address, whether that proves anything or not
 		err = a.det.HandleInternalReply(c.now, e.Reply)
 	case mobilenode.Refused:
+		c.tooMany(a, a.internal, e)
 		if !e.Retrying {
 			err = a.det.HandleInternalRefusal(c.now, a.epoch, e.Err.Error())
 		}
@@ -180,6 +192,7 @@ func (c *Client) externalEvent(a *attempt, e mobilenode.Event) {
 	case mobilenode.Accepted:
 		err = a.det.HandleExternalReply(c.now, e.Reply)
 	case mobilenode.Refused:
+		c.tooMany(a, a.external, e)
 		if !e.Retrying {
 			err = a.det.HandleExternalRefusal(c.now, a.epoch, e.Err.Error())
 		}
@@ -233,10 +246,14 @@ func (c *Client) detected(a *attempt, e location.Event) {
 	verdict := func(v roam.Verdict) {
 		c.event(control.Event{Kind: "verdict", Interface: name, Verdict: control.Verdict(a.det.State().Verdict().String()),
 			Message: fmt.Sprintf("%s: %s", v, a.det.Reason())})
-		c.roam.HandleVerdict(index, a.epoch, v, a.det.Reason())
+		c.roam.HandleVerdict(c.now, index, a.epoch, v, a.det.Reason())
 	}
 	switch e := e.(type) {
 	case location.StartRegistrations:
+		if used := c.inUse(); used == nil && a.alone(c) || used == a {
+			a.internal.keepOthers(false)
+			a.external.keepOthers(false)
+		}
 		if e.Internal && a.internal != nil {
 			a.internal.start(c)
 		}
@@ -275,6 +292,10 @@ func (c *Client) detected(a *attempt, e location.Event) {
 		}
 		verdict(roam.Outside)
 	case location.Unreachable:
+		if a.probe {
+			verdict(roam.Unreachable)
+			return
+		}
 		c.silence(control.Problem{Peer: c.externalName(),
 			Message: fmt.Sprintf("neither it nor the %s answers through %s: %s", c.internalName(), name, outcomes(a.det.Report())),
 			Advice:  "check that this network lets UDP 434 through, and that the addresses of the home agents are right"})
@@ -282,12 +303,22 @@ func (c *Client) detected(a *attempt, e location.Event) {
 	case location.ProofLost:
 		c.gate.Close(index, e.Reason)
 		c.event(control.Event{Kind: "proof_lost", Interface: name, Message: e.Reason})
-		c.roam.HandleVerdict(index, a.epoch, roam.Unknown, e.Reason)
+		c.roam.HandleVerdict(c.now, index, a.epoch, roam.Unknown, e.Reason)
 	case location.Alarm:
 		c.problem(control.Problem{Peer: c.internalName(), Code: e.Kind.String(), Message: e.Message,
 			Advice: "tell the administrator of the firewall and of the i-HA"})
 		c.refreshInner("a direct registration that proves nothing replaced the binding")
 	}
+}
+
+// alone reports whether nothing else is under way.
+func (a *attempt) alone(c *Client) bool {
+	for _, i := range c.ifaces {
+		if i.attempt != nil && i.attempt != a {
+			return false
+		}
+	}
+	return true
 }
 
 // outcomes says what became of both registrations, for people.
@@ -322,6 +353,7 @@ func (c *Client) abandon(i *iface, reason string) {
 	if a == nil {
 		return
 	}
+	c.reclaim(a)
 	i.attempt = nil
 	if a.remove != nil {
 		a.remove()
@@ -346,5 +378,8 @@ func (c *Client) closeAttachments(a *attempt) {
 	}
 	if i := c.ifaces[a.iface.Index]; i != nil {
 		i.drained(a)
+		if i.attempt == nil {
+			c.gate.Close(a.iface.Index, "the path has drained")
+		}
 	}
 }

@@ -42,7 +42,7 @@ func (c *Client) SetMode(ctx context.Context, policy string) error {
 		}
 		c.policy = policy
 		c.event(control.Event{Kind: "mode", Message: "mode policy is now " + policy})
-		c.roam.HandlePin(mode)
+		c.roam.HandlePin(c.now, mode)
 		return nil
 	})
 }

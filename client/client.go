@@ -54,6 +54,7 @@ type Client struct {
 	policy  string
 	story   story
 	retry   vpnRetry
+	copies  func() // takes back the end of dropping second copies that has been put off, nil without one
 	resume  resumeWatch
 }
 
@@ -78,11 +79,17 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 	c := &Client{
 		host: host, cfg: cfg, log: log, rand: rand.Reader, drops: new(packet.Drops),
 		tasks: make(chan func(), taskQueue), stop: make(chan struct{}), done: make(chan struct{}),
-		timer: host.NewTimer(), gate: gate.New(host, host), roam: roam.New(), ifaces: make(map[int]*iface), policy: cfg.Mode,
+		timer: host.NewTimer(), gate: gate.New(host, host), roam: roam.New(roam.Config{Prefer: cfg.Interfaces.Prefer, Probe: cfg.Detection.Probe}), ifaces: make(map[int]*iface), policy: cfg.Mode,
 	}
 	for _, o := range options {
 		o(c)
 	}
+	c.now = host.Now()
+	c.drive(&driven{
+		timeout:  func(now link.Instant) { c.roam.HandleTimeout(now) },
+		deadline: func() (time.Duration, bool) { return c.roam.Deadline() },
+		drain:    func() bool { return false }, // drained before all others
+	})
 	var err error
 	if c.associations.internal, err = association(cfg.Internal); err != nil {
 		return nil, fmt.Errorf("client: internal home agent: %w", err)
@@ -91,11 +98,10 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 		return nil, fmt.Errorf("client: external home agent: %w", err)
 	}
 	if mode, err := stack.ParseMode(cfg.Mode); err == nil {
-		c.roam.HandlePin(mode)
+		c.roam.HandlePin(c.now, mode)
 	} else if cfg.Mode != policyAuto {
 		return nil, fmt.Errorf("client: mode policy: %w", err)
 	}
-	c.now = host.Now()
 	c.resume.begin(c.now)
 	c.story.begin(c.now)
 	if c.watch, err = host.Watch(func() { c.post(c.readInterfaces) }); err != nil {
@@ -188,7 +194,7 @@ func (c *Client) tick() {
 	if c.resume.resumed(c.now) && c.session != nil {
 		c.event(control.Event{Kind: "resume", Message: "the laptop was asleep: every interface is judged anew"})
 		c.gate.CloseAll("resumed from suspend")
-		c.roam.HandleResume()
+		c.roam.HandleResume(c.now)
 	}
 }
 
@@ -306,7 +312,7 @@ func (c *Client) up() error {
 	})
 	c.event(control.Event{Kind: "up", Message: "taking charge of the enterprise's traffic"})
 	c.readInterfaces()
-	c.roam.Start()
+	c.roam.Start(c.now)
 	return nil
 }
 
@@ -335,6 +341,10 @@ func (c *Client) end(reason string) {
 	c.closeVPN(true) // its goodbye goes through x-MIP, so it comes first
 	c.leaveHomeAgents()
 	c.roam.Stop(reason)
+	if c.copies != nil {
+		c.copies()
+		c.copies = nil
+	}
 	for _, i := range c.ifaces {
 		c.forget(i)
 	}

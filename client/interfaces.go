@@ -57,7 +57,7 @@ func (c *Client) readInterfaces() {
 		}
 		i.Interface = now
 	}
-	c.roam.HandleSnapshot(used)
+	c.roam.HandleSnapshot(c.now, used)
 }
 
 // drainRoam carries out what roam has decided.
@@ -85,6 +85,10 @@ func (c *Client) drainRoam() bool {
 		case roam.Use:
 			c.story.unblock()
 			c.use(e)
+		case roam.Keep:
+			c.event(control.Event{Kind: "keep", Interface: c.nameOf(e.Index), Message: e.Reason})
+		case roam.Damped:
+			c.event(control.Event{Kind: "damped", Interface: c.nameOf(e.Index), Message: e.Reason})
 		case roam.Hold:
 			c.session.engine.Hold()
 			c.story.broke(c.now, e.Reason)
@@ -95,6 +99,14 @@ func (c *Client) drainRoam() bool {
 			c.event(control.Event{Kind: "blocked", Message: e.Reason})
 		}
 	}
+}
+
+// nameOf returns the name of an interface.
+func (c *Client) nameOf(index int) string {
+	if i := c.ifaces[index]; i != nil {
+		return i.Name
+	}
+	return ""
 }
 
 // epoch voids what was known of an interface (DET-2).
@@ -165,7 +177,7 @@ func (c *Client) closeSegment(i *iface) {
 		c.log.Debug("closing a link layer", zap.Error(err))
 	}
 	i.segment, i.discovery = nil, nil
-	c.roam.HandleAgent(i.Index, false)
+	c.roam.HandleAgent(c.now, i.Index, false)
 }
 
 func (c *Client) advertised(i *iface, a stack.Advertisement) {
@@ -216,20 +228,20 @@ func (c *Client) agentEvent(i *iface, e discovery.Event) {
 	case discovery.AgentChanged:
 		tell(e.Agent, fmt.Sprintf("offers care-of address %v now", e.Agent.CareOfAddresses))
 		if inUse(e.Agent) && (!e.Agent.Offers(i.attempt.agent.careOf) || e.Agent.Hardware != i.attempt.agent.hardware) {
-			c.roam.HandleAgent(i.Index, false) // what the attempt stands on is gone
+			c.roam.HandleAgent(c.now, i.Index, false) // what the attempt stands on is gone
 		}
 	case discovery.AgentRebooted:
 		tell(e.Agent, "has rebooted: registering again (RFC 5944 section 2.4.4)")
 		if inUse(e.Agent) {
-			c.roam.HandleAgent(i.Index, false)
+			c.roam.HandleAgent(c.now, i.Index, false)
 		}
 	case discovery.AgentLost:
 		tell(e.Agent, "is not heard any more")
 		if inUse(e.Agent) {
-			c.roam.HandleAgent(i.Index, false)
+			c.roam.HandleAgent(c.now, i.Index, false)
 		}
 	}
-	c.roam.HandleAgent(i.Index, i.choose() != nil)
+	c.roam.HandleAgent(c.now, i.Index, i.choose() != nil)
 }
 
 // choose returns the foreign agent to go through, nil when none will do.

@@ -25,8 +25,12 @@ func newExternalLayer(c *Client) *externalLayer {
 // use takes an interface and mode into use, as roam has decided.
 func (c *Client) use(e roam.Use) {
 	c.story.cause = e.Reason
+	a := c.inUse()
+	settling := a != nil && c.settleBindings(a, e.Mode)
 	if e.Mode.Plaintext() {
-		c.overrule()
+		if !settling {
+			c.overrule()
+		}
 		c.parkVPN()
 	} else {
 		c.bindExternal()

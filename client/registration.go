@@ -34,6 +34,8 @@ type registration struct {
 	attachment stack.Attachment
 	remove     func()
 	asked      time.Duration // boot time of the last request
+	// simultaneous has the home agent keep other bindings.
+	simultaneous bool
 	// lenient keeps a foreign agent's denial from being a problem: outside, no foreign agent reaches the i-HA or has to.
 	lenient bool
 

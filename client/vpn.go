@@ -226,7 +226,7 @@ func (c *Client) vpnEvent(v *vpnLayer, e ike.Event) {
 		c.retry.delay = 0
 		c.solved(c.gatewayName())
 		c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("IKE SA with gateway %v up (%s), address %v", e.RemoteID, e.Suite, v.address)})
-		c.roam.HandleVPN(true)
+		c.roam.HandleVPN(c.now, true)
 		c.registerInner(v)
 	case ike.ChildInstalled:
 		c.childInstalled(v, e)
@@ -363,7 +363,7 @@ func (c *Client) closeVPN(tell bool) {
 	if err := v.data.Close(); err != nil {
 		c.log.Debug("closing the VPN's flows", zap.Error(err))
 	}
-	c.roam.HandleVPN(false)
+	c.roam.HandleVPN(c.now, false)
 }
 
 // leaveHomeAgents deregisters with the home agents that hold a binding, as far as one message can.

@@ -34,6 +34,9 @@ type Engine struct {
 	holding bool
 	held    []heldPacket
 
+	copies atomic.Pointer[duplicates] // nil: no copies are expected
+	routes atomic.Uint32              // given out so far
+
 	txPackets, txBytes, rxPackets, rxBytes atomic.Uint64
 }
 
@@ -182,7 +185,7 @@ func (e *Engine) Inbound() link.Receiver {
 			if p.SA == 0 {
 				return packet.DropPolicy
 			}
-			return e.inbound(p)
+			return e.inbound(p, routeVPN)
 		})
 		e.write(b)
 	}
@@ -191,19 +194,34 @@ func (e *Engine) Inbound() link.Receiver {
 // PlaintextInbound returns the receiver for packets that came without ESP through the interface in that epoch: they pass
 // only while the gate allows (DET-4, both ways).
 func (e *Engine) PlaintextInbound(g *gate.Gate, iface int, epoch uint64) link.Receiver {
+	via := 1 + route(e.routes.Add(1)%(numRoutes-1))
 	return g.GuardReceiver(iface, epoch, func(b *packet.Batch) {
-		b.Keep(e.drops, e.inbound)
+		b.Keep(e.drops, func(p *packet.Buf) packet.DropReason { return e.inbound(p, via) })
 		e.write(b)
 	}, e.drops)
 }
 
-func (e *Engine) inbound(p *packet.Buf) packet.DropReason {
+// Deduplicate says whether a home agent may send each packet to several care-of addresses (RFC 5944 §4.2.3), so that second
+// copies have to be dropped.
+func (e *Engine) Deduplicate(on bool) {
+	switch {
+	case !on:
+		e.copies.Store(nil)
+	case e.copies.Load() == nil:
+		e.copies.Store(newDuplicates())
+	}
+}
+
+func (e *Engine) inbound(p *packet.Buf, via route) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
 	if !ip.Valid() || !ip.ChecksumOK() {
 		return packet.DropMalformed
 	}
 	if ip.Dst() != e.home {
 		return packet.DropNotHomeAddress
+	}
+	if d := e.copies.Load(); d != nil && d.second(ip, via) {
+		return packet.DropDuplicate
 	}
 	p.Trim(ip.TotalLen())
 	return packet.NotDropped

@@ -159,6 +159,9 @@ type Detection struct {
 type Interfaces struct {
 	// Use names the interfaces to use; empty for all.
 	Use []string
+	// Prefer names interfaces in the order in which they are preferred, patterns such as "eth*" allowed; those not named come
+	// behind them, wired before wireless (MOD-prefer).
+	Prefer []string
 	// Ignore names interfaces never to use.
 	Ignore []string
 }

@@ -179,6 +179,7 @@ waive_tnc = false
 [interfaces]
 use = ["eth0", "wlan0"]
 ignore = ["docker0"]
+prefer = ["wlan*"]
 [control]
 socket = "/tmp/s"
 users = ["alice", "1000"]

@@ -88,7 +88,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 		var differ []string
 		compare(t, "", toJSON(t, got), toJSON(t, want), func(path string) { differ = append(differ, path) })
 		for _, path := range differ {
-			if path != ".Interfaces.Use" && path != ".Interfaces.Ignore" && path != ".Control.Users" && path != ".Control.Groups" &&
+			if path != ".Interfaces.Use" && path != ".Interfaces.Ignore" && path != ".Interfaces.Prefer" && path != ".Control.Users" && path != ".Control.Groups" &&
 				path != ".Detection.OutsideNetworks" { // an empty list for none
 				t.Errorf("%s = %s changes %s", f.key, value, path)
 			}

@@ -96,8 +96,10 @@ var fields = slices.Concat(
 		{key: "detection.waive_tnc", valid: vBool, standard: "false", about: "accept an i-HA that predates RFC 5265 and sends no Trusted Networks Configured extension",
 			set: boolean(func(c *Config) *bool { return &c.Detection.WaiveTNC })},
 
-		{key: "interfaces.use", valid: vNames, standard: "[] (all)", about: "interfaces to use; among them wired is preferred to wireless",
+		{key: "interfaces.use", valid: vNames, standard: "[] (all)", about: "interfaces to use",
 			set: names(func(c *Config) *[]string { return &c.Interfaces.Use })},
+		{key: "interfaces.prefer", valid: vPatterns, standard: "[]", about: "interfaces in the order in which they are preferred; those not named come behind, wired before wireless. Direct access through any of them is preferred to the VPN",
+			set: patterns(func(c *Config) *[]string { return &c.Interfaces.Prefer })},
 		{key: "interfaces.ignore", valid: vNames, standard: "[]", about: "interfaces never to use",
 			set: names(func(c *Config) *[]string { return &c.Interfaces.Ignore })},
 

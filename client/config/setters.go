@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ const (
 	vIdentity = `an IPv4 address, a mail address or a domain name in quotes, such as "laptop1@example.com"`
 	vPrefixes = `a list of IPv4 prefixes such as ["10.0.0.0/8"]`
 	vAccounts = `a list of names or numbers such as ["alice", "1000"]`
+	vPatterns = `a list of names or patterns such as ["eth*", "wlan0"]`
 	vNames    = `a list of names such as ["eth0", "wlan0"]`
 )
 
@@ -234,6 +236,22 @@ func prefixes(least int, of func(*Config) *[]netip.Prefix) func(*Config, any) er
 			out = append(out, p)
 		}
 		*of(c) = out
+		return nil
+	}
+}
+
+// patterns takes a list of names or patterns of path.Match.
+func patterns(of func(*Config) *[]string) func(*Config, any) error {
+	list := names(of)
+	return func(c *Config, v any) error {
+		if err := list(c, v); err != nil {
+			return err
+		}
+		for _, p := range *of(c) {
+			if _, err := path.Match(p, ""); err != nil {
+				return fmt.Errorf("found %q in the list: %w", p, err)
+			}
+		}
 		return nil
 	}
 }

@@ -133,7 +133,7 @@ func (w *World) start(o Options) error {
 // internalConfig returns the configuration of the lab's i-HA.
 func internalConfig() agent.HomeAgentConfig {
 	return agent.HomeAgentConfig{Config: homeagent.Config{
-		Address: simnet.LabInternalHA, HomeNetworks: []netip.Prefix{simnet.LabHomeNetwork}, Internal: true,
+		Address: simnet.LabInternalHA, HomeNetworks: []netip.Prefix{simnet.LabHomeNetwork}, Internal: true, SimultaneousBindings: 4,
 		TrustedNetworks: []netip.Prefix{simnet.LabEnterprise},
 		MobileNodes: []homeagent.MobileNode{{
 			HomeAddress: simnet.LabHomeAddress, Associations: []*auth.SecurityAssociation{association(InternalSPI, internalKey)},
@@ -145,6 +145,7 @@ func internalConfig() agent.HomeAgentConfig {
 func externalConfig() agent.HomeAgentConfig {
 	return agent.HomeAgentConfig{Config: homeagent.Config{
 		Address: simnet.LabExternalHA, HomeNetworks: []netip.Prefix{simnet.LabExternalHomeNetwork},
+		SimultaneousBindings: 4,
 		MobileNodes: []homeagent.MobileNode{{
 			HomeAddress: simnet.LabExternalHomeAddress, Associations: []*auth.SecurityAssociation{association(ExternalSPI, externalKey)},
 		}},

@@ -74,6 +74,10 @@ func (c *configuration) prepare() error {
 	return nil
 }
 
+// defaultBindings is how many simultaneous bindings a home agent keeps of a mobile node where the file does not say: the two of a
+// switch between interfaces, and room for what could not be taken back. 1 turns them off.
+const defaultBindings = 4
+
 func (c *configuration) homeAgent(t *homeAgentTable, internal bool) (func(link.Host, *zap.Logger) (running, error), error) {
 	device := "mipxha0"
 	if internal {
@@ -84,7 +88,7 @@ func (c *configuration) homeAgent(t *homeAgentTable, internal bool) (func(link.H
 			Address: t.Address, HomeNetworks: t.HomeNetworks, Internal: internal,
 			TrustedNetworks: t.TrustedNetworks, RefusedNetworks: t.RefusedNetworks,
 			MaxLifetime: time.Duration(t.MaxLifetime), Tolerance: time.Duration(t.TimestampTolerance),
-			SimultaneousBindings: t.SimultaneousBindings, MaxBindings: t.MaxBindings,
+			SimultaneousBindings: orDefault(t.SimultaneousBindings, defaultBindings), MaxBindings: t.MaxBindings,
 			RequireReverseTunnel: t.RequireReverseTunnel,
 			NoUDPTunnel:          isFalse(t.UDPTunnel), NoForcedUDPTunnel: isFalse(t.ForcedUDPTunnel),
 			KeepAlive: time.Duration(t.KeepAlive), AllowRelayedCoLocated: t.AllowRelayedCoLocated,

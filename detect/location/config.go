@@ -58,6 +58,8 @@ type Config struct {
 	OutsideNetworks []netip.Prefix
 	// SuppressOutside keeps requests to the i-HA from being sent in the clear on OutsideNetworks (DET-17).
 	SuppressOutside bool
+	// InternalOnly asks the i-HA alone until AskExternal: the interface is probed beside a path that is in use.
+	InternalOnly bool
 	// WaiveTNC accepts replies without the Trusted Networks Configured extension, for an i-HA that predates it (DET-3).
 	WaiveTNC bool
 }

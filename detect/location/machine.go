@@ -176,6 +176,10 @@ func (m *Machine) Restart(now link.Instant, reason string) {
 	}
 }
 
+// AskExternal ends Config.InternalOnly: the interface is taken into use, so that from the next detection on the x-HA is asked
+// too.
+func (m *Machine) AskExternal() { m.config.InternalOnly = false }
+
 // HandleInternalRefusal tells that a request of this epoch to the i-HA was refused, by the agent or a foreign agent;
 // cause says how, for people. A proof is void then (DET-12): the re-registration has failed.
 func (m *Machine) HandleInternalRefusal(now link.Instant, epoch uint64, cause string) error {
@@ -339,7 +343,7 @@ func (m *Machine) asksInternal() bool {
 	return !m.config.Bypassed() && !(m.outside && m.config.SuppressOutside)
 }
 
-func (m *Machine) asksExternal() bool { return m.config.ExternalHomeAgent.IsValid() }
+func (m *Machine) asksExternal() bool { return m.config.ExternalHomeAgent.IsValid() && !m.config.InternalOnly }
 
 // present refuses what does not belong to the present epoch of a usable interface.
 func (m *Machine) present(epoch uint64) error {

@@ -180,6 +180,10 @@ func (m *Machine) Binding() (VerifiedReply, bool) { return m.binding, m.bound }
 // Identification. The first leaves at once, or when a second has passed since the last one (RFC 5944 §3.6).
 func (m *Machine) Register(now link.Instant) { m.start(now, register) }
 
+// SetSimultaneous says whether requests from now on ask the home agent to keep other bindings (the S bit, RFC 5944 §3.6.1.2).
+// A registration accepted without it replaces all others.
+func (m *Machine) SetSimultaneous(on bool) { m.cfg.Simultaneous = on }
+
 // Deregister starts a series that takes back the binding of this care-of address. Replies to earlier registration
 // requests are not accepted any more.
 func (m *Machine) Deregister(now link.Instant) { m.start(now, deregister) }
