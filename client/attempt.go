@@ -60,7 +60,7 @@ func (c *Client) begin(e roam.Attempt) {
 	}
 	c.solved(e.Interface.Name)
 	a.det = det
-	a.remove = c.drive(&driven{timeout: det.HandleTimeout, deadline: det.Deadline, drain: func() bool { return c.drainDetection(a) }})
+	a.remove = c.drive(&driven{timeout: func(now link.Instant) { c.noteActivity(det); det.HandleTimeout(now) }, deadline: det.Deadline, drain: func() bool { return c.drainDetection(a) }})
 	c.event(control.Event{Kind: "detecting", Interface: a.iface.Name,
 		Message: fmt.Sprintf("registering %s with both home agents (%s)", a.attachedBy(), e.Reason)})
 }
@@ -95,12 +95,7 @@ func (a *attempt) attachedBy() string {
 // locationConfig returns the detector's configuration for the attempt. With a pinned VPN mode the i-HA is not asked: the
 // whole Internet counts as outside and requests to it are suppressed there.
 func (c *Client) locationConfig(a *attempt, externalOnly bool) location.Config {
-	d := c.cfg.Detection
-	cfg := location.Config{
-		Interface: a.iface.Index, InternalHomeAgent: c.cfg.Internal.Address, ExternalHomeAgent: c.cfg.External.Address,
-		Monitor: d.Monitor, Grace: d.Grace, Period: d.Period, Probe: d.Probe,
-		OutsideNetworks: d.OutsideNetworks, SuppressOutside: d.SuppressOutside, WaiveTNC: d.WaiveTNC,
-	}
+	cfg := c.cfg.Location(a.iface.Index)
 	if externalOnly {
 		cfg.OutsideNetworks, cfg.SuppressOutside = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}, true
 	}
@@ -159,6 +154,7 @@ func (c *Client) internalEvent(a *attempt, e mobilenode.Event) {
 		c.innerReplaced() // the i-HA now sends to this care-of address, whether that proves anything or not
 		err = a.det.HandleInternalReply(c.now, e.Reply)
 	case mobilenode.Refused:
+		c.denied(a, e)
 		if !e.Retrying {
 			err = a.det.HandleInternalRefusal(c.now, a.epoch, e.Err.Error())
 		}
@@ -247,8 +243,6 @@ func (c *Client) detected(a *attempt, e location.Event) {
 		if a.internal != nil {
 			a.internal.start(c)
 		}
-	case location.ProbeUnanswered:
-		c.refreshInner("a probe of the i-HA may have replaced the binding")
 	case location.Inside:
 		c.silenceOver(c.externalName())
 		c.alarmOver()
@@ -263,6 +257,7 @@ func (c *Client) detected(a *attempt, e location.Event) {
 			}
 			verdict(roam.Inside)
 		}
+		c.woken(a)
 	case location.DeregisterExternal:
 		if a.external.machine != nil {
 			a.external.machine.Deregister(c.now)
@@ -270,7 +265,7 @@ func (c *Client) detected(a *attempt, e location.Event) {
 	case location.TentativelyOutside:
 		verdict(roam.TentativelyOutside)
 	case location.Outside:
-		if a.internal != nil {
+		if a.internal != nil && !e.Trying {
 			a.internal.stop(c)
 		}
 		verdict(roam.Outside)
@@ -287,6 +282,8 @@ func (c *Client) detected(a *attempt, e location.Event) {
 		c.problem(control.Problem{Peer: c.internalName(), Code: e.Kind.String(), Message: e.Message,
 			Advice: "tell the administrator of the firewall and of the i-HA"})
 		c.refreshInner("a direct registration that proves nothing replaced the binding")
+	default:
+		c.detectedRarely(a, e)
 	}
 }
 

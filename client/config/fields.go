@@ -95,7 +95,9 @@ var fields = slices.Concat(
 			set: boolean(func(c *Config) *bool { return &c.Detection.SuppressOutside })},
 		{key: "detection.waive_tnc", valid: vBool, standard: "false", about: "accept an i-HA that predates RFC 5265 and sends no Trusted Networks Configured extension",
 			set: boolean(func(c *Config) *bool { return &c.Detection.WaiveTNC })},
-
+	},
+	detectionFields,
+	[]field{
 		{key: "interfaces.use", valid: vNames, standard: "[] (all)", about: "interfaces to use; among them wired is preferred to wireless",
 			set: names(func(c *Config) *[]string { return &c.Interfaces.Use })},
 		{key: "interfaces.ignore", valid: vNames, standard: "[]", about: "interfaces never to use",
@@ -143,6 +145,7 @@ func defaults() *Config {
 		Internal: agent, External: agent,
 		Gateway: Gateway{RequestDNS: true, IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second},
 		Detection: Detection{Monitor: location.DefaultMonitor, Period: location.DefaultPeriod, Probe: location.DefaultProbe,
+			ProbeTime: location.DefaultProbeTime, SilencePause: location.DefaultPause, LearnGateways: true,
 			RetransmitInitial: back.Initial, RetransmitFactor: back.Factor, RetransmitMax: back.Max, RetransmitCount: back.Count},
 		Control: Control{Socket: DefaultSocket},
 		Log:     Log{Level: "info"},
