@@ -63,7 +63,7 @@ func (c *Client) begin(e roam.Attempt) {
 	}
 	c.solved(e.Interface.Name)
 	a.det = det
-	a.remove = c.drive(&driven{timeout: det.HandleTimeout, deadline: det.Deadline, drain: func() bool { return c.drainDetection(a) }})
+	a.remove = c.drive(&driven{timeout: func(now link.Instant) { c.noteActivity(det); det.HandleTimeout(now) }, deadline: det.Deadline, drain: func() bool { return c.drainDetection(a) }})
 	whom := "with both home agents"
 	switch {
 	case a.probe:
@@ -105,13 +105,8 @@ func (a *attempt) attachedBy() string {
 // locationConfig returns the detector's configuration for the attempt. With a pinned VPN mode the i-HA is not asked: the
 // whole Internet counts as outside and requests to it are suppressed there.
 func (c *Client) locationConfig(a *attempt, externalOnly bool) location.Config {
-	d := c.cfg.Detection
-	cfg := location.Config{
-		Interface: a.iface.Index, InternalHomeAgent: c.cfg.Internal.Address, ExternalHomeAgent: c.cfg.External.Address,
-		Monitor: d.Monitor, Grace: d.Grace, Period: d.Period, Probe: d.Probe,
-		OutsideNetworks: d.OutsideNetworks, SuppressOutside: d.SuppressOutside, WaiveTNC: d.WaiveTNC,
-		InternalOnly: a.probe,
-	}
+	cfg := c.cfg.Location(a.iface.Index)
+	cfg.InternalOnly = a.probe
 	if externalOnly {
 		cfg.OutsideNetworks, cfg.SuppressOutside = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}, true
 	}
@@ -171,6 +166,7 @@ func (c *Client) internalEvent(a *attempt, e mobilenode.Event) {
 		err = a.det.HandleInternalReply(c.now, e.Reply)
 	case mobilenode.Refused:
 		c.tooMany(a, a.internal, e)
+		c.denied(a, e)
 		if !e.Retrying {
 			err = a.det.HandleInternalRefusal(c.now, a.epoch, e.Err.Error())
 		}
@@ -223,6 +219,7 @@ func (c *Client) rerouteIfUsed(a *attempt, e mobilenode.Event) {
 	if _, ok := e.(mobilenode.Accepted); !ok {
 		return
 	}
+	c.drainRoam() // it may have decided about this very reply
 	if using, mode := c.roam.Using(); using == a.iface.Index && c.session != nil && c.ifaces[using].attempt == a {
 		c.compose(mode, "registration renewed")
 	}
@@ -264,8 +261,6 @@ func (c *Client) detected(a *attempt, e location.Event) {
 		if a.internal != nil {
 			a.internal.start(c)
 		}
-	case location.ProbeUnanswered:
-		c.refreshInner("a probe of the i-HA may have replaced the binding")
 	case location.Inside:
 		c.silenceOver(c.externalName())
 		c.alarmOver()
@@ -280,6 +275,7 @@ func (c *Client) detected(a *attempt, e location.Event) {
 			}
 			verdict(roam.Inside)
 		}
+		c.woken(a)
 	case location.DeregisterExternal:
 		if a.external.machine != nil {
 			a.external.machine.Deregister(c.now)
@@ -287,7 +283,7 @@ func (c *Client) detected(a *attempt, e location.Event) {
 	case location.TentativelyOutside:
 		verdict(roam.TentativelyOutside)
 	case location.Outside:
-		if a.internal != nil {
+		if a.internal != nil && !e.Trying {
 			a.internal.stop(c)
 		}
 		verdict(roam.Outside)
@@ -308,6 +304,8 @@ func (c *Client) detected(a *attempt, e location.Event) {
 		c.problem(control.Problem{Peer: c.internalName(), Code: e.Kind.String(), Message: e.Message,
 			Advice: "tell the administrator of the firewall and of the i-HA"})
 		c.refreshInner("a direct registration that proves nothing replaced the binding")
+	default:
+		c.detectedRarely(a, e)
 	}
 }
 

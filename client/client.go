@@ -45,17 +45,18 @@ type Client struct {
 	timer    link.Timer
 	machines []*driven
 	associations
-	gate    *gate.Gate
-	drops   *packet.Drops
-	roam    *roam.Machine
-	watch   func()
-	session *session // nil while down
-	ifaces  map[int]*iface
-	policy  string
-	story   story
-	retry   vpnRetry
-	copies  func() // takes back the end of dropping second copies that has been put off, nil without one
-	resume  resumeWatch
+	gate     *gate.Gate
+	drops    *packet.Drops
+	roam     *roam.Machine
+	watch    func()
+	session  *session // nil while down
+	ifaces   map[int]*iface
+	policy   string
+	story    story
+	retry    vpnRetry
+	copies   func() // takes back the end of dropping second copies that has been put off, nil without one
+	resume   resumeWatch
+	activity activity
 }
 
 // associations are the mobility security associations, each shared by all registrations under it (MIP-3).

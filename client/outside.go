@@ -74,7 +74,7 @@ func (c *Client) compose(mode stack.Mode, reason string) {
 	var p *stack.Pipeline
 	var err error
 	if mode.Plaintext() {
-		if a.internal == nil || !a.internal.bound {
+		if a.internal == nil || !a.internal.bound || !c.gate.Allows(a.iface.Index, a.epoch) {
 			return
 		}
 		p, err = stack.CompilePlaintext(mode, a.internal.carrier(link.Plaintext), a.proof, c.gate, c.drops)

@@ -148,7 +148,7 @@ func (c *Client) state() control.State {
 	switch {
 	case c.session == nil:
 		return control.StateDown
-	case c.session.engine.Current() != nil:
+	case c.session.engine.Current() != nil || c.resting():
 		return control.StateConnected
 	case c.story.blocked != "":
 		return control.StateBlocked

@@ -7,9 +7,12 @@ import (
 	"mipvpn/tun/packet"
 )
 
-// duplicateSlots is how many packets a filter of duplicates remembers: what comes within some tens of milliseconds on a fast
-// path. A power of 2.
-const duplicateSlots = 8192
+// A filter of duplicates remembers duplicateSets * duplicateWays packets, what comes within some tens of milliseconds on a
+// fast path: of each set, the last ones.
+const (
+	duplicateSets = 2048
+	duplicateWays = 4
+)
 
 // route names where a packet came in: each care-of address that a home agent sends copies to has its own.
 type route uint8
@@ -23,9 +26,12 @@ const (
 // address). A copy is known by what no router on the way changes. What an application sends twice comes twice by each
 // route and so is delivered twice: only as many copies are dropped as another route has already brought.
 type duplicates struct {
-	seed  maphash.Seed
-	mu    sync.Mutex
-	slots [duplicateSlots]copies
+	seed maphash.Seed
+	mu   sync.Mutex
+	sets [duplicateSets]struct {
+		ways [duplicateWays]copies
+		next uint8 // the one that is forgotten next
+	}
 }
 
 // copies counts the copies of one packet that have come by each route.
@@ -42,9 +48,17 @@ func (d *duplicates) second(ip packet.IPv4, via route) bool {
 	sum := d.sum(ip)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := &d.slots[sum%duplicateSlots]
-	if s.sum != sum {
+	set := &d.sets[sum/2%duplicateSets] // the lowest bit is always set
+	var s *copies
+	for i := range set.ways {
+		if set.ways[i].sum == sum {
+			s = &set.ways[i]
+		}
+	}
+	if s == nil {
+		s = &set.ways[set.next]
 		*s = copies{sum: sum}
+		set.next = (set.next + 1) % duplicateWays
 	}
 	if s.came[via] < 255 {
 		s.came[via]++

@@ -30,6 +30,8 @@ type Engine struct {
 
 	current atomic.Pointer[Pipeline] // nil: no pipeline
 
+	wake atomic.Pointer[func()] // set while Await waits
+
 	mu      sync.Mutex
 	holding bool
 	held    []heldPacket
@@ -78,6 +80,7 @@ func (e *Engine) Current() *Pipeline { return e.current.Load() }
 func (e *Engine) Swap(p *Pipeline) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.wake.Store(nil)
 	held := e.held
 	e.held, e.holding = nil, false
 	now := e.clock.Now().Boot
@@ -102,8 +105,29 @@ func (e *Engine) Swap(p *Pipeline) {
 func (e *Engine) Hold() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.wake.Store(nil)
 	e.current.Store(nil)
 	e.holding = true
+}
+
+// Await is Hold with a call of wake when the first packet comes, from an application or, in the clear, from the network:
+// once, from the goroutine that carries the packet, so that it must not block. Swap and Hold take it back.
+func (e *Engine) Await(wake func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.current.Store(nil)
+	e.holding = true
+	e.wake.Store(&wake)
+}
+
+// rouse calls what Await was given.
+func (e *Engine) rouse() {
+	if e.wake.Load() == nil {
+		return
+	}
+	if w := e.wake.Swap(nil); w != nil {
+		(*w)()
+	}
 }
 
 // Traffic returns the counters.
@@ -143,6 +167,7 @@ func (e *Engine) send(b *packet.Batch) {
 		e.held = append(e.held, heldPacket{p, now})
 	}
 	b.Forget()
+	e.rouse()
 }
 
 // outbound judges one packet from the device: nothing but the home address's own IPv4 leaves (never fail open).
@@ -195,10 +220,14 @@ func (e *Engine) Inbound() link.Receiver {
 // only while the gate allows (DET-4, both ways).
 func (e *Engine) PlaintextInbound(g *gate.Gate, iface int, epoch uint64) link.Receiver {
 	via := 1 + route(e.routes.Add(1)%(numRoutes-1))
-	return g.GuardReceiver(iface, epoch, func(b *packet.Batch) {
+	guarded := g.GuardReceiver(iface, epoch, func(b *packet.Batch) {
 		b.Keep(e.drops, func(p *packet.Buf) packet.DropReason { return e.inbound(p, via) })
 		e.write(b)
 	}, e.drops)
+	return func(b *packet.Batch) {
+		e.rouse()
+		guarded(b)
+	}
 }
 
 // Deduplicate says whether a home agent may send each packet to several care-of addresses (RFC 5944 §4.2.3), so that second

@@ -270,7 +270,7 @@ func (f *packetFlow) Apply(b *packet.Batch) {
 			packet.PushUDP(p, local, f.key.remote)
 		}
 		packet.PushIPv4(p, packet.IPv4Fields{
-			TOS: p.TOS, ID: uint16(f.link.ipID.Add(1)), TTL: f.ttl,
+			TOS: p.TOS, ID: uint16(f.link.ipID.Add(1)), DontFragment: p.Whole(), TTL: f.ttl,
 			Protocol: f.key.protocol, Src: f.link.addr, Dst: f.key.remote.Addr(),
 		})
 	}

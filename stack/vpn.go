@@ -165,8 +165,12 @@ func (v *VPN) receiveESP(b *packet.Batch) {
 // sealer is the ESP step: it seals with whatever security association is in use, so that a rekeying changes no pipeline.
 type sealer struct{ vpn *VPN }
 
-// Apply implements link.Step.
+// Apply implements link.Step. What it seals may be fragmented on the way, whatever the packet inside says (RFC 4301 §8.1,
+// "clear"), until the path MTU has been measured: a path that is narrower than thought then loses nothing.
 func (s sealer) Apply(b *packet.Batch) {
+	for _, p := range b.Bufs {
+		p.DontFragment = false
+	}
 	out := s.vpn.outbound.Load()
 	if out == nil {
 		b.Keep(s.vpn.drops, func(*packet.Buf) packet.DropReason { return packet.DropNoPath })

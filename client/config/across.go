@@ -195,7 +195,7 @@ func (c *Config) Location(iface int) location.Config {
 	d := c.Detection
 	return location.Config{
 		Interface: iface, InternalHomeAgent: c.Internal.Address, ExternalHomeAgent: c.External.Address,
-		Monitor: d.Monitor, Grace: d.Grace, Period: d.Period, Probe: d.Probe,
+		Monitor: d.Monitor, Grace: d.Grace, Period: d.Period, Probe: d.Probe, ProbeTime: d.ProbeTime, Pause: d.SilencePause, Idle: d.Idle,
 		OutsideNetworks: d.OutsideNetworks, SuppressOutside: d.SuppressOutside, WaiveTNC: d.WaiveTNC,
 	}
 }

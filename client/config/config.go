@@ -139,8 +139,18 @@ type Detection struct {
 	Grace time.Duration
 	// Period is the detection period, 0 allowed.
 	Period time.Duration
-	// Probe is how often the i-HA is tried again from outside, 0 for never.
-	Probe time.Duration
+	// Probe is how often the i-HA is tried again from outside, 0 for never, and ProbeTime how long such a probe waits.
+	Probe, ProbeTime time.Duration
+	// SilencePause is the longest pause between two series of requests while neither home agent answers (DET-18).
+	SilencePause time.Duration
+	// Idle is how long no user data may have passed until re-registration pauses, 0 for never (DET-13).
+	Idle time.Duration
+	// InsideDomains are domain names that DHCP gives inside, for a hint (DET-11), in lower case without a last dot.
+	InsideDomains []string
+	// InsideNAIs are the realms of network access identifiers that foreign agents advertise inside, for a hint, likewise.
+	InsideNAIs []string
+	// LearnGateways keeps the hardware addresses of gateways of networks that were inside or outside, for hints.
+	LearnGateways bool
 	// RetransmitInitial, RetransmitFactor and RetransmitMax are the back-off of unanswered registration requests, and
 	// RetransmitCount is how many make a series.
 	RetransmitInitial time.Duration

@@ -110,6 +110,7 @@ func TestMinimal(t *testing.T) {
 			PSKFile: "gateway.psk", PSK: Secret("correct horse battery staple"), RequestDNS: true, RemoteSubnets: enterprise,
 			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second},
 		Detection: Detection{Monitor: time.Minute, Grace: 30 * time.Second, Period: 2 * time.Second, Probe: 10 * time.Minute,
+			ProbeTime: 5 * time.Second, SilencePause: 30 * time.Second, LearnGateways: true,
 			RetransmitInitial: time.Second, RetransmitFactor: 2, RetransmitMax: 2 * time.Second, RetransmitCount: 16},
 		Control: Control{Socket: DefaultSocket},
 		Log:     Log{Level: "info"},
@@ -176,6 +177,12 @@ retransmit_count = 20
 outside_networks = ["192.168.0.0/16"]
 suppress_outside = true
 waive_tnc = false
+probe_time = "3s"
+silence_pause = "1m"
+idle = "10m"
+inside_domains = ["Corp.Example", "a-1.b"]
+inside_nais = ["corp.example"]
+learn_gateways = false
 [interfaces]
 use = ["eth0", "wlan0"]
 ignore = ["docker0"]
@@ -250,7 +257,7 @@ func TestErrors(t *testing.T) {
 		name, text, want string
 	}{
 		{"unknown key with suggestion", with("detection", `t_moniter = "60s"`),
-			`mipvpn.toml:24: detection.t_moniter: unknown key, did you mean "detection.t_monitor"?; valid is one of t_monitor, grace, period, probe, retransmit_initial, retransmit_factor, retransmit_max, retransmit_count, outside_networks, suppress_outside or waive_tnc`},
+			`mipvpn.toml:24: detection.t_moniter: unknown key, did you mean "detection.t_monitor"?; valid is one of t_monitor, grace, period, probe, retransmit_initial, retransmit_factor, retransmit_max, retransmit_count, outside_networks, suppress_outside, waive_tnc, probe_time, silence_pause, idle, inside_domains, inside_nais or learn_gateways`},
 		{"key of another table", with("gateway", `home_address = "10.0.0.1"`),
 			`mipvpn.toml:19: gateway.home_address: unknown key, did you mean "internal_home_agent.home_address"?; valid is one of address, local_identity, remote_identity, psk_file, force_udp_encapsulation, request_dns, remote_subnets, ike_lifetime, child_lifetime, liveness or keepalive`},
 		{"unknown key without suggestion", with("log", `zzzzzzzz = 1`),

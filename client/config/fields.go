@@ -95,7 +95,9 @@ var fields = slices.Concat(
 			set: boolean(func(c *Config) *bool { return &c.Detection.SuppressOutside })},
 		{key: "detection.waive_tnc", valid: vBool, standard: "false", about: "accept an i-HA that predates RFC 5265 and sends no Trusted Networks Configured extension",
 			set: boolean(func(c *Config) *bool { return &c.Detection.WaiveTNC })},
-
+	},
+	detectionFields,
+	[]field{
 		{key: "interfaces.use", valid: vNames, standard: "[] (all)", about: "interfaces to use",
 			set: names(func(c *Config) *[]string { return &c.Interfaces.Use })},
 		{key: "interfaces.prefer", valid: vPatterns, standard: "[]", about: "interfaces in the order in which they are preferred; those not named come behind, wired before wireless. Direct access through any of them is preferred to the VPN",
@@ -145,6 +147,7 @@ func defaults() *Config {
 		Internal: agent, External: agent,
 		Gateway: Gateway{RequestDNS: true, IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second},
 		Detection: Detection{Monitor: location.DefaultMonitor, Period: location.DefaultPeriod, Probe: location.DefaultProbe,
+			ProbeTime: location.DefaultProbeTime, SilencePause: location.DefaultPause, LearnGateways: true,
 			RetransmitInitial: back.Initial, RetransmitFactor: back.Factor, RetransmitMax: back.Max, RetransmitCount: back.Count},
 		Control: Control{Socket: DefaultSocket},
 		Log:     Log{Level: "info"},

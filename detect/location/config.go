@@ -19,6 +19,11 @@ const (
 	DefaultPeriod = 2 * time.Second
 	// DefaultProbe is how often the i-HA is probed again outside (DET-9, draft §4.3).
 	DefaultProbe = 10 * time.Minute
+	// DefaultProbeTime is how long a probe waits for its answer. A later one would be no proof, and until the probe has
+	// ended the i-HA may be sending to an interface that is outside.
+	DefaultProbeTime = ReplyLimit
+	// DefaultPause is the longest pause between two series of requests while neither home agent answers (DET-18).
+	DefaultPause = 30 * time.Second
 	// ReplyLimit is the age of a request beyond which its reply is no proof (DET-4).
 	ReplyLimit = 5 * time.Second
 	// leastSilence is how long both agents must have been silent at least before they count as unreachable, however short
@@ -26,6 +31,8 @@ const (
 	leastSilence = 2 * time.Second
 	// retryDelay is how long after a reply that came too late the i-HA is asked again.
 	retryDelay = time.Second
+	// firstPause is the pause behind the first series that neither home agent answered; it doubles up to Config.Pause.
+	firstPause = 2 * time.Second
 )
 
 // ErrMonitorTooShort is returned for a T_MONITOR under MinMonitor (DET-4).
@@ -34,8 +41,8 @@ var ErrMonitorTooShort = errors.New("location: T_MONITOR is too short")
 // ErrConfig is returned for any other value of a Config that cannot work.
 var ErrConfig = errors.New("location: configuration cannot work")
 
-// Config is what a Machine needs to know. The zero durations of Monitor and Grace stand for the defaults; those of Period
-// and Probe mean none.
+// Config is what a Machine needs to know. The zero durations of Monitor, Grace, ProbeTime and Pause stand for the
+// defaults; those of Period, Probe and Idle mean none.
 type Config struct {
 	// Interface is the index of the one interface that the machine tracks (DET-1).
 	Interface int
@@ -53,6 +60,12 @@ type Config struct {
 	Period time.Duration
 	// Probe is how often the i-HA is tried again while outside; 0 for never.
 	Probe time.Duration
+	// ProbeTime is how long such a probe waits for an answer.
+	ProbeTime time.Duration
+	// Pause is the longest pause between two series of requests while neither home agent answers (DET-18).
+	Pause time.Duration
+	// Idle is how long no user data may have passed until re-registration pauses and plaintext stops (DET-13); 0 for never.
+	Idle time.Duration
 	// OutsideNetworks are networks known to be outside: a direct reply of the i-HA there raises an alarm and is no proof
 	// (DET-14).
 	OutsideNetworks []netip.Prefix
@@ -76,6 +89,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Grace == 0 {
 		c.Grace = min(DefaultGrace, c.Monitor/2)
 	}
+	if c.ProbeTime == 0 {
+		c.ProbeTime = DefaultProbeTime
+	}
+	if c.Pause == 0 {
+		c.Pause = DefaultPause
+	}
 	switch {
 	case c.Interface <= 0:
 		return c, fmt.Errorf("%w: interface index %d, a positive one is needed", ErrConfig, c.Interface)
@@ -87,6 +106,12 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("%w: detection period %v, 0 or more is needed", ErrConfig, c.Period)
 	case c.Probe < 0:
 		return c, fmt.Errorf("%w: probe interval %v, 0 or more is needed", ErrConfig, c.Probe)
+	case c.ProbeTime < 0:
+		return c, fmt.Errorf("%w: probe time %v, 0 or more is needed", ErrConfig, c.ProbeTime)
+	case c.Pause < 0:
+		return c, fmt.Errorf("%w: pause %v, 0 or more is needed", ErrConfig, c.Pause)
+	case c.Idle < 0:
+		return c, fmt.Errorf("%w: idle time %v, 0 or more is needed", ErrConfig, c.Idle)
 	}
 	return c, nil
 }

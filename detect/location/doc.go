@@ -7,9 +7,9 @@
 // replies, keeps proofs fresh, and says so in events. A Proof can be made by nothing else; the gate (stack/gate) and the
 // composition of plaintext modes (stack) take nothing else.
 //
-// Specification: RFC 5265 §3.2 to §3.5 and draft-ietf-mobileip-vpn-problem-solution §4, with DET-1 to DET-10, DET-12 and
-// the alarm of DET-14 of the project's requirements. Left out on purpose: hints that order the work (DET-11) and the idle
-// pause (DET-13), which change nothing about what a proof is.
+// Specification: RFC 5265 §3.2 to §3.5 and draft-ietf-mobileip-vpn-problem-solution §4, with DET-1 to DET-14 and the waiting
+// of DET-18 of the project's requirements. Of the draft's §4.4 a hint shortens the wait before IKE on a network that was
+// outside before, and nothing else: requests to the x-HA are never postponed, and no hint is part of a proof (DET-11).
 //
 // Registrations are made by mipv4/mobilenode, one machine a home agent, which also repeats unanswered requests; this
 // package says when to ask and what an answer means. Retransmission in this package is the schedule that the

@@ -31,11 +31,29 @@ type ProbeInternal struct {
 	Epoch uint64
 }
 
-// ProbeUnanswered tells that such a series ended without an answer. The request may have arrived all the same, so the
-// binding through the VPN is to be refreshed if it could have been replaced (DET-9).
+// ProbeUnanswered tells that such a series ended without an answer; what of it is still being repeated is to be given up.
+// A request may have arrived all the same, so the binding through the VPN is to be refreshed if it could have been
+// replaced (DET-9).
 type ProbeUnanswered struct {
 	// Epoch is the interface's connection status epoch.
 	Epoch uint64
+}
+
+// BindingReplaced tells that outside the i-HA has accepted a registration straight through the interface that is no proof,
+// such as one that was answered too late: it sends to the interface in the clear now, and its binding through the VPN is to
+// be made anew at once. With an Alarm the same is to be done.
+type BindingReplaced struct {
+	// Epoch is the interface's connection status epoch.
+	Epoch uint64
+}
+
+// Paused tells that no user data has passed for so long that re-registration pauses (DET-13): the proof is given up and
+// plaintext stops both ways, until Wake.
+type Paused struct {
+	// Epoch is the interface's connection status epoch.
+	Epoch uint64
+	// Reason says so in plain words.
+	Reason string
 }
 
 // Inside carries a new proof. Unanswered requests to both home agents are to be given up (RFC 5265 §3.3).
@@ -61,8 +79,16 @@ type TentativelyOutside struct {
 }
 
 // Outside tells that the x-HA has answered and the detection period is over, so that the VPN may be set up. Unanswered
-// requests to the i-HA are to be given up; a proof that still comes wins (DET-8).
+// requests to the i-HA are to be given up, unless Trying is set; a proof that still comes wins (DET-8).
 type Outside struct {
+	// Epoch is the interface's connection status epoch.
+	Epoch uint64
+	// Trying is set when a hint has shortened the wait alone: the i-HA goes on being asked until GiveUpInternal.
+	Trying bool
+}
+
+// GiveUpInternal asks for unanswered requests to the i-HA to be given up: the detection period is over.
+type GiveUpInternal struct {
 	// Epoch is the interface's connection status epoch.
 	Epoch uint64
 }
@@ -87,7 +113,7 @@ type AlarmKind uint8
 const (
 	// AlarmNoTNC is a direct reply of the i-HA without a valid Trusted Networks Configured extension (RFC 5265 §3.4).
 	AlarmNoTNC AlarmKind = iota + 1
-	// AlarmReachableOutside is a direct reply of the i-HA on a network that is listed as outside.
+	// AlarmReachableOutside is a direct reply of the i-HA, whatever it says, on a network that is listed as outside.
 	AlarmReachableOutside
 )
 
@@ -117,6 +143,9 @@ func (StartRegistrations) event() {}
 func (Reregister) event()         {}
 func (ProbeInternal) event()      {}
 func (ProbeUnanswered) event()    {}
+func (BindingReplaced) event()    {}
+func (Paused) event()             {}
+func (GiveUpInternal) event()     {}
 func (Inside) event()             {}
 func (DeregisterExternal) event() {}
 func (TentativelyOutside) event() {}

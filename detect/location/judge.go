@@ -73,12 +73,12 @@ func (m *Machine) weigh(now link.Instant, e evidence) error {
 	switch {
 	case m.config.Bypassed():
 		return ErrBypassed
+	case m.outside || m.config.listedOutside(e.careOf):
+		return fmt.Errorf("%w: care-of address %v", ErrListedOutside, e.careOf)
 	case !e.accepted():
 		return fmt.Errorf("%w: code %d", ErrNotAccepted, e.code)
 	case !e.strongKey:
 		return ErrWeakKey
-	case m.outside || m.config.listedOutside(e.careOf):
-		return fmt.Errorf("%w: care-of address %v", ErrListedOutside, e.careOf)
 	case !e.trustedNetwork && !m.config.WaiveTNC:
 		return ErrNoTNC
 	case age < 0 || age > ReplyLimit:
@@ -92,7 +92,7 @@ func (m *Machine) internalEvidence(now link.Instant, e evidence) error {
 	if err := m.mine(e, m.config.InternalHomeAgent); err != nil {
 		return err
 	}
-	m.probing = false
+	m.endProbe()
 	err := m.weigh(now, e)
 	m.internal.RoundTrip, m.internal.TrustedNetwork = e.receivedAt-e.sentAt, e.trustedNetwork
 	if err != nil {
@@ -110,16 +110,19 @@ func (m *Machine) internalEvidence(now link.Instant, e evidence) error {
 
 // noProof draws the consequences of a reply that is none.
 func (m *Machine) noProof(now link.Instant, e evidence, err error) {
+	alarm := errors.Is(err, ErrListedOutside) || errors.Is(err, ErrNoTNC)
+	if e.accepted() && !alarm && (m.state == StateTentative || m.state == StateOutside) {
+		m.emit(BindingReplaced{m.epoch})
+	}
 	switch {
 	case errors.Is(err, ErrLate):
 		// The registration machine takes this for an answer, so that it stops asking.
-		if m.state == StateInside || m.state == StateDetecting || m.state == StateUnreachable {
+		if m.state != StateOutside && m.state != StatePaused {
 			m.timers[timerRetry] = now.Boot + retryDelay
 		}
 		return // it says nothing against the proof at hand
 	case errors.Is(err, ErrListedOutside):
-		m.emit(Alarm{m.epoch, AlarmReachableOutside, fmt.Sprintf("the i-HA %v answers straight through a network that is "+
-			"listed as outside (care-of address %v): the firewall lets registrations in, its administrator has to close that", e.agent, e.careOf)})
+		m.alarmOutside(e.agent, e.careOf)
 	case errors.Is(err, ErrNoTNC):
 		m.emit(Alarm{m.epoch, AlarmNoTNC, fmt.Sprintf("the i-HA %v answered without the Trusted Networks Configured extension "+
 			"(RFC 5265 section 3.4): its trusted subnets do not have %v, or the firewall lets registrations in from outside", e.agent, e.careOf)})
@@ -127,9 +130,18 @@ func (m *Machine) noProof(now link.Instant, e evidence, err error) {
 	m.fail(now, "the i-HA's reply is no proof: "+err.Error())
 }
 
+// alarmOutside raises the alarm of DET-14 on a network that is listed as outside.
+func (m *Machine) alarmOutside(agent, careOf netip.Addr) {
+	m.emit(Alarm{m.epoch, AlarmReachableOutside, fmt.Sprintf("the i-HA %v answers straight through a network that is "+
+		"listed as outside (care-of address %v): the firewall lets registrations in, its administrator has to close that", agent, careOf)})
+}
+
 // prove makes the proof. It is the only place that does.
 func (m *Machine) prove(e evidence) {
 	renewed := m.state == StateInside
+	if !renewed && m.state != StatePaused {
+		m.active = e.receivedAt // whoever has just come here is not idle
+	}
 	m.proof = Proof{iface: e.iface, epoch: e.epoch, sentAt: e.sentAt, expires: e.sentAt + m.config.Monitor}
 	m.disarm()
 	m.timers[timerExpiry] = m.proof.expires
@@ -164,7 +176,7 @@ func (m *Machine) externalEvidence(now link.Instant, e evidence) error {
 	m.external.answered(now.Boot, "registered")
 	m.bound = true
 	switch m.state {
-	case StateInside:
+	case StateInside, StatePaused:
 		m.bound = false
 		m.emit(DeregisterExternal{m.epoch})
 	case StateDetecting, StateUnreachable:
@@ -174,8 +186,11 @@ func (m *Machine) externalEvidence(now link.Instant, e evidence) error {
 		m.emit(TentativelyOutside{m.epoch})
 		over := m.timers[timerPeriod] == never || now.Boot >= m.timers[timerPeriod]
 		m.enter(StateTentative, "the x-HA answered; the i-HA is still being tried")
-		if over || !m.asksInternal() {
+		switch {
+		case over || !m.asksInternal():
 			m.decideOutside(now)
+		case m.hint == HintOutside:
+			m.decideEarly(now)
 		}
 	}
 	return nil

@@ -29,11 +29,13 @@ const (
 	StateUnreachable
 	// StateInside: there is a live proof.
 	StateInside
+	// StatePaused: it was inside, no user data passes, and it asks no more until Wake (DET-13). There is no proof.
+	StatePaused
 )
 
 // String returns a stable name of the state.
 func (s State) String() string {
-	names := [...]string{"idle", "detecting", "tentatively_outside", "outside", "unreachable", "inside"}
+	names := [...]string{"idle", "detecting", "tentatively_outside", "outside", "unreachable", "inside", "inside_idle"}
 	if int(s) < len(names) {
 		return names[s]
 	}
@@ -90,12 +92,14 @@ type Attachment struct {
 type timer uint8
 
 const (
-	timerExpiry  timer = iota // the proof becomes void
-	timerMonitor              // re-registration starts
-	timerRetry                // the i-HA is asked again after a reply that could not serve
-	timerPeriod               // the detection period ends
-	timerSilence              // neither agent has answered for so long that none will soon
-	timerProbe                // the i-HA is probed from outside
+	timerExpiry   timer = iota // the proof becomes void
+	timerMonitor               // re-registration starts
+	timerRetry                 // the i-HA is asked again after a reply that could not serve
+	timerPeriod                // the detection period ends
+	timerSilence               // neither agent has answered for so long that none will soon
+	timerProbe                 // the i-HA is probed from outside
+	timerProbeEnd              // such a probe has gone unanswered
+	timerAgain                 // the home agents are asked again after a series that neither answered
 	numTimers
 )
 
@@ -113,6 +117,10 @@ type Machine struct {
 	proof    Proof
 	bound    bool // the x-HA holds a binding from this interface
 	probing  bool // a probe of DET-9 is out
+	hint     Hint
+	trying   bool          // outside, and the i-HA is still being asked because only a hint has shortened the period
+	pause    time.Duration // behind the next series that neither home agent answers
+	active   time.Duration // when user data was last seen to pass
 	timers   [numTimers]time.Duration
 	events   []Event
 	reason   string
@@ -151,7 +159,7 @@ func (m *Machine) HandleEpoch(now link.Instant, a Attachment) error {
 		return fmt.Errorf("%w: epoch %d begins after epoch %d", ErrStaleEpoch, a.Epoch, m.epoch)
 	}
 	m.lose("the connection status of the interface changed")
-	m.began, m.epoch = true, a.Epoch
+	m.began, m.epoch, m.hint = true, a.Epoch, HintNone
 	m.bound, m.outside = false, m.config.listedOutside(a.Address)
 	m.internal, m.external = Exchange{}, Exchange{}
 	m.disarm()
@@ -187,7 +195,21 @@ func (m *Machine) HandleInternalRefusal(now link.Instant, epoch uint64, cause st
 		return err
 	}
 	m.internal.answered(now.Boot, "refused: "+cause)
+	m.endProbe()
 	m.fail(now, "re-registration with the i-HA was refused: "+cause)
+	return nil
+}
+
+// HandleInternalDenial tells that a denial of this epoch is the i-HA's own, which it has authenticated: it got a request
+// straight through the interface. On a network that is listed as outside that is an alarm, as any reply of the i-HA is
+// (DET-14). HandleInternalRefusal is to be called for what follows from the denial.
+func (m *Machine) HandleInternalDenial(epoch uint64, careOf netip.Addr) error {
+	if err := m.present(epoch); err != nil {
+		return err
+	}
+	if !m.config.Bypassed() && (m.outside || m.config.listedOutside(careOf)) {
+		m.alarmOutside(m.config.InternalHomeAgent, careOf)
+	}
 	return nil
 }
 
@@ -211,14 +233,22 @@ func (m *Machine) HandleInternalUnanswered(now link.Instant, epoch uint64) error
 	case StateInside:
 		m.internal.asked(now.Boot)
 		m.emit(Reregister{m.epoch})
-	case StateDetecting, StateTentative, StateUnreachable:
+	case StateDetecting, StateTentative:
 		if m.asksInternal() {
 			m.internal.asked(now.Boot)
 			m.emit(StartRegistrations{Epoch: m.epoch, Internal: true})
 		}
+	case StateUnreachable:
+		m.askLater(now)
+	case StatePaused:
+		m.detect(now, "the binding could not be renewed")
 	case StateOutside:
-		if m.probing {
-			m.probing = false
+		switch {
+		case m.trying:
+			m.internal.asked(now.Boot)
+			m.emit(StartRegistrations{Epoch: m.epoch, Internal: true})
+		case m.probing:
+			m.endProbe()
 			m.emit(ProbeUnanswered{m.epoch})
 		}
 	}
@@ -232,7 +262,10 @@ func (m *Machine) HandleExternalUnanswered(now link.Instant, epoch uint64) error
 		return err
 	}
 	m.external.Outcome = "no answer"
-	if (m.state == StateDetecting || m.state == StateUnreachable) && m.asksExternal() {
+	switch {
+	case m.state == StateUnreachable:
+		m.askLater(now)
+	case m.state == StateDetecting && m.asksExternal():
 		m.external.asked(now.Boot)
 		m.emit(StartRegistrations{Epoch: m.epoch, External: true})
 	}
@@ -246,22 +279,41 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 		return
 	}
 	monitor, retry := m.due(timerMonitor, now), m.due(timerRetry, now)
+	if monitor && m.idle(now) {
+		m.rest()
+		return
+	}
 	if monitor || retry {
 		m.internal.asked(now.Boot)
 		m.emit(Reregister{m.epoch})
 	}
-	if m.due(timerPeriod, now) && m.state == StateTentative {
-		m.decideOutside(now)
+	if m.due(timerPeriod, now) {
+		switch {
+		case m.state == StateTentative:
+			m.decideOutside(now)
+		case m.state == StateOutside && m.trying:
+			m.trying = false
+			m.timers[timerRetry] = never
+			m.emit(GiveUpInternal{m.epoch})
+		}
 	}
 	if m.due(timerSilence, now) && m.state == StateDetecting {
-		m.enter(StateUnreachable, fmt.Sprintf("neither home agent answered within %v", m.config.patience()))
+		who := "neither home agent"
+		if m.config.InternalOnly {
+			who = "the i-HA, which alone was asked, has not"
+		}
+		m.enter(StateUnreachable, fmt.Sprintf("%s answered within %v", who, m.config.patience()))
 		m.emit(Unreachable{m.epoch})
 	}
 	if m.due(timerProbe, now) {
-		m.probing = true
-		m.internal.asked(now.Boot)
-		m.timers[timerProbe] = now.Boot + m.config.Probe
-		m.emit(ProbeInternal{m.epoch})
+		m.probe(now)
+	}
+	if m.due(timerProbeEnd, now) {
+		m.endProbe()
+		m.emit(ProbeUnanswered{m.epoch})
+	}
+	if m.due(timerAgain, now) && m.state == StateUnreachable {
+		m.ask(now)
 	}
 }
 
@@ -293,6 +345,12 @@ func (m *Machine) detect(now link.Instant, reason string) {
 	m.timers[timerPeriod] = now.Boot + m.config.Period
 	m.timers[timerSilence] = now.Boot + m.config.patience()
 	m.internal, m.external = Exchange{}, Exchange{}
+	m.pause = min(firstPause, m.config.Pause)
+	m.ask(now)
+}
+
+// ask asks for requests to both home agents.
+func (m *Machine) ask(now link.Instant) {
 	start := StartRegistrations{Epoch: m.epoch, Internal: m.asksInternal(), External: m.asksExternal()}
 	if start.Internal {
 		m.internal.asked(now.Boot)
@@ -314,15 +372,16 @@ func (m *Machine) decideOutside(now link.Instant) {
 		reason = "both home agents have the same address, so that detection is bypassed (RFC 5265 section 3.5)"
 	}
 	m.enter(StateOutside, reason)
+	m.timers[timerAgain], m.timers[timerRetry] = never, never
 	if m.config.Probe > 0 && m.asksInternal() {
 		m.timers[timerProbe] = now.Boot + m.config.Probe
 	}
-	m.emit(Outside{m.epoch})
+	m.emit(Outside{Epoch: m.epoch})
 }
 
 // fail voids the proof and begins detection again (DET-12). Without a proof there is nothing that can fail.
 func (m *Machine) fail(now link.Instant, reason string) {
-	if m.state != StateInside {
+	if m.state != StateInside && m.state != StatePaused {
 		return
 	}
 	m.lose(reason)
@@ -366,7 +425,7 @@ func (m *Machine) disarm() {
 	for t := range m.timers {
 		m.timers[t] = never
 	}
-	m.probing = false
+	m.probing, m.trying = false, false
 }
 
 func (m *Machine) enter(s State, reason string) { m.state, m.reason = s, reason }

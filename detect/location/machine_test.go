@@ -18,7 +18,9 @@ func TestBothRequestsLeaveTogether(t *testing.T) {
 	b.state(StateDetecting)
 	b.advance(DefaultPeriod)
 	b.want(Unreachable{epoch})
-	// A series that gave up is begun anew, each for itself.
+
+	// A series that gave up while it is still being found out is begun anew, each for itself.
+	b = detecting(t)
 	if err := b.m.HandleInternalUnanswered(b.now, epoch); err != nil {
 		t.Fatal(err)
 	}

@@ -21,12 +21,12 @@ func TestDetectionPeriod(t *testing.T) {
 	b.advance(DefaultPeriod - 1)
 	b.want()
 	b.advance(1)
-	b.want(Outside{epoch})
+	b.want(Outside{Epoch: epoch})
 	b.state(StateOutside)
 
 	b = detecting(t, func(c *Config) { c.Period = 0 })
 	b.external()
-	b.want(TentativelyOutside{epoch}, Outside{epoch})
+	b.want(TentativelyOutside{epoch}, Outside{Epoch: epoch})
 
 	b = detecting(t, func(c *Config) { c.Period = 0 }) // no period is no reason to call silent what had no time to answer
 	b.advance(leastSilence - 1)
@@ -40,7 +40,7 @@ func TestDetectionPeriod(t *testing.T) {
 	b.external()
 	b.want(TentativelyOutside{epoch}) // the i-HA may come back too, a moment later
 	b.advance(DefaultPeriod)
-	b.want(Outside{epoch})
+	b.want(Outside{Epoch: epoch})
 	b.external() // a renewal says nothing new
 	b.want()
 }
@@ -84,27 +84,6 @@ func TestProofWinsHoweverLate(t *testing.T) {
 	})
 }
 
-// Shows: DET-9
-func TestProbeFromOutside(t *testing.T) {
-	b := outside(t)
-	for range 3 {
-		b.advance(DefaultProbe)
-		b.want(ProbeInternal{epoch})
-		if err := b.m.HandleInternalUnanswered(b.now, epoch); err != nil {
-			t.Fatal(err)
-		}
-		b.want(ProbeUnanswered{epoch})
-		if err := b.m.HandleInternalUnanswered(b.now, epoch); err != nil { // nobody asked
-			t.Fatal(err)
-		}
-		b.want()
-	}
-	b = outside(t, func(c *Config) { c.Probe = 0 })
-	if at, armed := b.m.Deadline(); armed {
-		t.Errorf("a timer at %v although probing is off", at)
-	}
-}
-
 // Shows: DET-10
 func TestEqualHomeAgentsBypassDetection(t *testing.T) {
 	b := idle(t, func(c *Config) { c.ExternalHomeAgent = iHA })
@@ -120,7 +99,7 @@ func TestEqualHomeAgentsBypassDetection(t *testing.T) {
 	if err := b.m.externalEvidence(b.now, e); err != nil {
 		t.Fatal(err)
 	}
-	b.want(TentativelyOutside{epoch}, Outside{epoch})
+	b.want(TentativelyOutside{epoch}, Outside{Epoch: epoch})
 	if at, armed := b.m.Deadline(); armed {
 		t.Errorf("a timer at %v: the i-HA must not be probed", at)
 	}
@@ -160,7 +139,7 @@ func TestListedOutside(t *testing.T) {
 	}
 	b.want(StartRegistrations{Epoch: epoch, External: true})
 	b.external()
-	b.want(TentativelyOutside{epoch}, Outside{epoch})
+	b.want(TentativelyOutside{epoch}, Outside{Epoch: epoch})
 }
 
 // Shows: DET-16

@@ -14,6 +14,8 @@
 // Driving it: after each call drain PollEvent, then PollTransmit (an SA must be installed before the response that
 // announces it leaves, RFC 7296 §2.8), then arm a timer for Deadline and call HandleTimeout when it is due.
 //
+// Park is for an end whose path to the peer is gone for the time being: the SAs are kept and nothing is sent.
+//
 // Specification: of RFC 7296 are implemented §1.2 to §1.4; §2.1 to §2.3 (window of one request); §2.4 with INITIAL_CONTACT;
 // §2.5; §2.6 on the initiator's side (the gateway makes cookies in front of the machines); §2.7; §2.8 with all collisions
 // of §2.8.1, §2.8.2 and §2.25; §2.9; §2.10 to §2.15 (shared keys); §2.17 to §2.19; §2.21; §2.23 for tunnel mode; §3 through

@@ -39,6 +39,7 @@ type Machine struct {
 	established bool
 	deleting    bool // Delete was called
 	probing     bool // CheckLiveness waits for an answer
+	parked      bool // Park was called
 	lastHeard   time.Duration
 	lastHint    time.Duration
 	hinted      bool
@@ -316,6 +317,10 @@ func (m *Machine) heard(now link.Instant, s *ikeSA, d Datagram) {
 
 // HandleTimeout does what is due at now.
 func (m *Machine) HandleTimeout(now link.Instant) {
+	if m.idle() {
+		m.idleTimeout(now)
+		return
+	}
 	for _, s := range append([]*ikeSA(nil), m.sas...) {
 		m.saTimeout(now, s)
 	}
@@ -403,6 +408,10 @@ func (m *Machine) probe(now link.Instant) {
 
 // Deadline returns the boot time of the earliest timer, false when there is none.
 func (m *Machine) Deadline() (time.Duration, bool) {
+	if m.idle() {
+		at := m.expiry()
+		return at, at != 0
+	}
 	var at time.Duration
 	set := func(d time.Duration) {
 		if d > 0 && (at == 0 || d < at) {

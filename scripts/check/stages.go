@@ -105,9 +105,9 @@ func checkFormat() result {
 }
 
 // debianPackages are what some tests use and skip without: the race detector's C compiler, the dissector that judges our
-// packets, and the VPN gateway that is not ours.
+// packets, the VPN gateway that is not ours, and a D-Bus daemon.
 var debianPackages = []string{"gcc", "libc6-dev", "tshark", "strongswan-charon", "strongswan-swanctl",
-	"libstrongswan-standard-plugins", "libstrongswan-extra-plugins", "libcharon-extra-plugins", "libcharon-extauth-plugins"}
+	"libstrongswan-standard-plugins", "libstrongswan-extra-plugins", "libcharon-extra-plugins", "libcharon-extauth-plugins", "dbus"}
 
 // installPackages installs the Debian packages that are missing, where that is possible; what is not there is a skip.
 func installPackages() result {

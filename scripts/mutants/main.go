@@ -32,7 +32,7 @@ var gate = []patch{
 // line takes out the kernel's half of the gate, on the simulated network and in nftables: plaintext needs no permit.
 var line = []patch{
 	{"stack/simnet/line.go", "if !plaintext || h.line == nil {\n", "if c.index >= 0 {\n"},
-	{"tun/hostnet/killswitch_linux.go", `rule("marked as plaintext: drop", expr.VerdictDrop`, `rule("marked as plaintext: drop", expr.VerdictAccept`},
+	{"tun/hostnet/line_linux.go", `rule("marked as plaintext", drop`, `rule("marked as plaintext", accept`},
 }
 
 // mutant is one build and what the judge must say of it.

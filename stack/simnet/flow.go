@@ -134,7 +134,8 @@ func (u *underlay) MTU() int {
 	return u.nic.mtu
 }
 
-// Open implements link.Link. Flows are sent without DF, so that the host and routers on the way fragment what is too big.
+// Open implements link.Link. What Send and packets without Buf.Whole send goes without DF, so that the host and routers on
+// the way fragment what is too big.
 func (u *underlay) Open(spec link.FlowSpec, recv link.Receiver) (link.Flow, error) {
 	n := u.host.net
 	n.mu.Lock()
@@ -193,11 +194,11 @@ func (f *flow) Send(to netip.AddrPort, payload []byte) error {
 	n := f.host.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return f.send(to, 0, payload, false)
+	return f.send(to, packet.IPv4Fields{}, payload, false)
 }
 
-// send writes the flow's headers and sends. Mutex held.
-func (f *flow) send(to netip.AddrPort, tos uint8, payload []byte, plaintext bool) error {
+// send writes the flow's headers, with the TOS and DF of head, and sends. Mutex held.
+func (f *flow) send(to netip.AddrPort, head packet.IPv4Fields, payload []byte, plaintext bool) error {
 	fail := func(err error) error {
 		f.host.drops.Count(packet.DropSendFailed, 1)
 		return fmt.Errorf("simnet: send protocol %d from %v on %s to %v: %w", f.protocol, shown(f.local), f.host.name, to, err)
@@ -234,7 +235,8 @@ func (f *flow) send(to netip.AddrPort, tos uint8, payload []byte, plaintext bool
 	if f.protocol == packet.ProtocolUDP {
 		payload = udpSegment(netip.AddrPortFrom(src, f.local.Port()), to, payload)
 	}
-	pkt := f.host.build(packet.IPv4Fields{TOS: tos, TTL: f.ttl, Protocol: f.protocol, Src: src, Dst: to.Addr()}, payload)
+	head.TTL, head.Protocol, head.Src, head.Dst = f.ttl, f.protocol, src, to.Addr()
+	pkt := f.host.build(head, payload)
 	if err := f.host.output(pkt, f.nic, true, plaintext); err != nil {
 		return fail(err)
 	}
@@ -283,7 +285,7 @@ func (s flowSender) Send(b *packet.Batch) error {
 		if s.f.remote.IsValid() {
 			to = s.f.remote // Peer only counts on an unconnected flow
 		}
-		if err := s.f.send(to, p.TOS, p.Bytes(), s.c == link.Plaintext); err != nil && first == nil {
+		if err := s.f.send(to, packet.IPv4Fields{TOS: p.TOS, DontFragment: p.Whole()}, p.Bytes(), s.c == link.Plaintext); err != nil && first == nil {
 			first = err
 		}
 	}

@@ -24,15 +24,17 @@ type Host struct {
 	late                   []func() // what came due in suspend
 	timers                 []*timer // armed ones
 
-	nics      []*NIC
-	nextIndex int
-	watchers  []*watcher
-	routes    []Route
-	router    bool
-	devices   []*device
-	settings  map[string]link.Settings // by device
-	shielded  map[netip.Addr]bool
-	line      *line // nil without a kill switch
+	nics        []*NIC
+	nextIndex   int
+	watchers    []*watcher
+	routes      []Route
+	router      bool
+	mute        bool // SetMute
+	noFragments bool // SetNoFragments
+	devices     []*device
+	settings    map[string]link.Settings // by device
+	shielded    map[netip.Addr]bool
+	line        *line // nil without a kill switch
 
 	endpoints []*endpoint
 	nextPort  uint16

@@ -53,6 +53,9 @@ func icmpIsError(m []byte) bool {
 // icmpError answers the packet ip with an error, where RFC 1122 §3.2.2 allows one. mtu is that of the next hop (RFC
 // 1191 §4).
 func (h *Host) icmpError(ip packet.IPv4, kind, code uint8, mtu int) {
+	if h.mute {
+		return
+	}
 	src, dst := ip.Src(), ip.Dst()
 	if src.IsUnspecified() || src.IsMulticast() || src == limitedBroadcast || dst.IsMulticast() || dst == limitedBroadcast ||
 		ip.FragmentOffset() != 0 {

@@ -72,7 +72,7 @@ func (h *Host) admitted(ip packet.IPv4, in *NIC, out *NIC) bool {
 // forward routes a packet of somebody else's on. in is nil for one from a device.
 func (h *Host) forward(in *NIC, ip packet.IPv4) {
 	dst := ip.Dst()
-	if h.shielded[dst] {
+	if h.shielded[dst] || h.noFragments && (ip.MoreFragments() || ip.FragmentOffset() != 0) {
 		h.drops.Count(packet.DropPolicy, 1)
 		return
 	}
@@ -143,7 +143,10 @@ func (h *Host) output(pkt []byte, bound *NIC, bypass, plaintext bool) error {
 func (h *Host) transmit(via hop, ip packet.IPv4, plaintext bool) {
 	pieces := []packet.IPv4{ip}
 	if mtu := h.mtuOf(via); len(ip) > mtu {
-		pieces = fragment(ip, mtu)
+		if pieces = fragment(ip, mtu); h.noFragments {
+			h.drops.Count(packet.DropPolicy, len(pieces))
+			return
+		}
 	}
 	if via.dev != nil {
 		for _, p := range pieces {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
 
@@ -24,7 +25,7 @@ var (
 	// ErrPortTaken: another socket has the port.
 	ErrPortTaken = errors.New("port is taken")
 	// ErrTooBig: the packet exceeds the MTU and may not be fragmented.
-	ErrTooBig = errors.New("packet exceeds the MTU")
+	ErrTooBig = fmt.Errorf("simnet: %w", link.ErrTooBig)
 	// ErrNotFound: no interface or device has that index or name.
 	ErrNotFound = errors.New("not found")
 )

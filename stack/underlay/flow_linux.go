@@ -29,6 +29,7 @@ type flow struct {
 	recv     link.Receiver
 	tx       *transmitter
 	gso      atomic.Bool // UDP segmentation offload works here
+	whole    bool        // what is sent bears DF, as the socket is set now; under tx's mutex
 }
 
 var _ link.Flow = (*flow)(nil)
@@ -88,6 +89,9 @@ func (f *flow) configure(k *kernelLink, spec link.FlowSpec) error {
 			return err
 		}
 	}
+	if err := f.discover(false); err != nil {
+		return err
+	}
 	if spec.TTL != 0 {
 		if err := f.set("IP_TTL", unix.IPPROTO_IP, unix.IP_TTL, int(spec.TTL)); err != nil {
 			return err
@@ -118,6 +122,21 @@ func (f *flow) configure(k *kernelLink, spec link.FlowSpec) error {
 		}
 		return nil
 	})
+}
+
+// discover has what is sent from now on bear DF, or not. Neither way does the kernel's own path MTU cache have a say, which
+// any ICMP message can change: with DF (IP_PMTUDISC_PROBE) nothing but the interface's MTU makes it refuse a packet, without
+// (IP_PMTUDISC_OMIT) nothing else makes it fragment one. It is called by configure, and then under the transmitter's mutex.
+func (f *flow) discover(whole bool) error {
+	mode := unix.IP_PMTUDISC_OMIT
+	if whole {
+		mode = unix.IP_PMTUDISC_PROBE
+	}
+	if err := f.set("IP_MTU_DISCOVER", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, mode); err != nil {
+		return err
+	}
+	f.whole = whole
+	return nil
 }
 
 func (f *flow) Local() netip.AddrPort { return f.local }

@@ -143,13 +143,9 @@ func (s *frameSender) Send(b *packet.Batch) error {
 			break
 		}
 		if errno != 0 {
-			reason := packet.DropSendFailed
-			if errno == unix.EMSGSIZE {
-				reason = packet.DropTooBig
-			}
-			drops.Count(reason, 1)
+			drops.Count(refusalReason(errno), 1)
 			if first == nil {
-				first = errno
+				first = refusal(errno)
 			}
 			i++
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -29,11 +30,16 @@ func (f *flow) Send(to netip.AddrPort, payload []byte) error {
 	t := f.tx
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if f.whole {
+		if err := f.discover(false); err != nil {
+			return fmt.Errorf("underlay: send protocol %d from %v: %w", f.protocol, f.local, err)
+		}
+	}
 	f.begin(to, 0, link.Protected, 0)
 	t.add(payload)
 	_, errno, err := t.flush()
 	if err == nil && errno != 0 {
-		err = errno
+		err = refusal(errno)
 	}
 	if err != nil {
 		return fmt.Errorf("underlay: send %d octets of protocol %d to %v: %w", len(payload), f.protocol, to, err)
@@ -57,7 +63,14 @@ func (s *flowSender) Send(b *packet.Batch) error {
 	var first error
 	single := 0 // packets before this one are sent without segmentation offload
 	for i := 0; i < len(b.Bufs); {
-		for j := i; j < len(b.Bufs); {
+		if whole := b.Bufs[i].Whole(); whole != f.whole {
+			if err := f.discover(whole); err != nil {
+				drops.Count(packet.DropSendFailed, len(b.Bufs)-i)
+				first = err
+				break
+			}
+		}
+		for j := i; j < len(b.Bufs) && b.Bufs[j].Whole() == f.whole; {
 			n := 1
 			if j >= single && f.gso.Load() {
 				n = f.run(b.Bufs[j:])
@@ -91,13 +104,9 @@ func (s *flowSender) Send(b *packet.Batch) error {
 			}
 			single = i + run
 		default:
-			reason := packet.DropSendFailed
-			if errno == unix.EMSGSIZE {
-				reason = packet.DropTooBig
-			}
-			drops.Count(reason, 1)
+			drops.Count(refusalReason(errno), 1)
 			if first == nil {
-				first = errno
+				first = refusal(errno)
 			}
 			i++
 		}
@@ -109,6 +118,22 @@ func (s *flowSender) Send(b *packet.Batch) error {
 	return nil
 }
 
+// refusal returns the error for what the kernel said about one packet.
+func refusal(errno syscall.Errno) error {
+	if errno == unix.EMSGSIZE {
+		return fmt.Errorf("%w: %w", link.ErrTooBig, errno)
+	}
+	return errno
+}
+
+// refusalReason returns what such a packet is counted under.
+func refusalReason(errno syscall.Errno) packet.DropReason {
+	if errno == unix.EMSGSIZE {
+		return packet.DropTooBig
+	}
+	return packet.DropSendFailed
+}
+
 // peer returns where p goes.
 func (f *flow) peer(p *packet.Buf) netip.AddrPort {
 	if f.remote.IsValid() {
@@ -118,7 +143,7 @@ func (f *flow) peer(p *packet.Buf) netip.AddrPort {
 }
 
 // run returns how many packets from the first on can go as segments of one message: all as long as the first, or the last
-// shorter; to one endpoint, with one TOS, none longer than the link carries unfragmented.
+// shorter; to one endpoint, with one TOS and one DF, none longer than the link carries unfragmented.
 func (f *flow) run(bufs []*packet.Buf) int {
 	size := bufs[0].Len()
 	if size == 0 || size+f.overhead() > f.mtu {
@@ -128,7 +153,7 @@ func (f *flow) run(bufs []*packet.Buf) int {
 	for n < len(bufs) && n < maxSegments {
 		p := bufs[n]
 		l := p.Len()
-		if l == 0 || l > size || total+l > maxDatagram || p.TOS != bufs[0].TOS || f.peer(p) != f.peer(bufs[0]) {
+		if l == 0 || l > size || total+l > maxDatagram || p.TOS != bufs[0].TOS || p.Whole() != bufs[0].Whole() || f.peer(p) != f.peer(bufs[0]) {
 			break
 		}
 		total += l

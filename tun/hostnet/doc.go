@@ -10,13 +10,20 @@
 // crashed process, its routes go too and the second ones keep traffic for the prefixes blocked until the next run, or
 // until the zero Settings take everything back.
 //
-// The kill switch (link.Settings.KillSwitch, HST-2) is two more nftables tables, written together in one transaction. An
-// inet table drops, in the output and forward hooks and on whatever interface but the device, IPv4 packets to the routed
-// prefixes and from the home addresses. A netdev table has an egress chain on each interface but loopback and the device,
-// because packet sockets pass the inet hooks: it drops the same, and what is marked as plaintext unless the interface's
-// index is in a set, whose elements Permit adds with a time to live. Exempt are this process's own marks, and DHCP from
-// port 68 to port 67. No IPv6 prefix is routed into the device and no home address is an IPv6 one, so IPv6 passes: check
-// refuses both. What a privileged process tags itself for a VLAN passes the egress chain of the interface below.
+// The kill switch (link.Settings.KillSwitch, HST-2) is two more nftables tables, written together in one transaction
+// (line_linux.go has the rules). An inet table drops, in the output and forward hooks and on whatever interface but the
+// device, IPv4 packets to the routed prefixes and from the home addresses, and refuses IPv6 to the blocked ones. A netdev
+// table has an egress chain on each interface but loopback and the device, because packet sockets pass the inet hooks: it
+// drops the same, and what is marked as plaintext unless the interface's index is in a set, whose elements Permit adds with
+// a time to live. With a full tunnel both drop everything else too. Exempt are this process's own marks, DHCP from port 68
+// to port 67, and in a full tunnel what an interface takes to be attached to a network (ARP, IEEE 802.1X, PPPoE, neighbour
+// discovery, DHCPv6) and, where Settings.Local says so, the local network; never IPv6 or IPv4 of the enterprise.
+//
+// A captive portal's browser is the third exception, in split and full tunnels alike: packets with Options.PortalMark leave
+// only to what the sets "portal" name, one in each of the two tables with the same elements: index of the interface,
+// destination address, IP protocol and destination port (portalKey), each element with a time to live. They are empty until
+// portal_linux.go fills them. In both tables the rules for them stand behind the one that drops what goes to the enterprise;
+// in the netdev table, where addresses may have been translated, also behind those for the home addresses.
 //
 // Specification: none of its own. RFC 5944 §5.7 and RFC 4093 §4.2 want no ARP for a home address away from home.
 //

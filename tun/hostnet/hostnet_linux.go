@@ -110,7 +110,8 @@ func wrap(err error) error {
 }
 
 func isZero(s link.Settings) bool {
-	return s.Device == "" && !s.Address.IsValid() && len(s.Routes) == 0 && len(s.Shielded) == 0 && !s.Forward && !s.KillSwitch
+	return s.Device == "" && !s.Address.IsValid() && len(s.Routes) == 0 && len(s.Shielded) == 0 && !s.Forward && !s.KillSwitch &&
+		!s.Full && len(s.Blocked) == 0 && !s.Local
 }
 
 // check refuses what Apply could not mean.
@@ -121,12 +122,20 @@ func check(s link.Settings) error {
 	if s.KillSwitch && s.Device == "" {
 		return errors.New("settings have a kill switch but no device")
 	}
+	if !s.KillSwitch && (s.Full || len(s.Blocked) > 0 || s.Local) {
+		return errors.New("settings have a full tunnel, blocked prefixes or an exception but no kill switch")
+	}
 	if s.Address.IsValid() && !s.Address.Is4() {
 		return fmt.Errorf("device address %v: expected IPv4", s.Address)
 	}
 	for _, p := range s.Routes {
 		if !p.IsValid() || !p.Addr().Is4() || p != p.Masked() {
 			return fmt.Errorf("route %v: expected an IPv4 prefix without host bits", p)
+		}
+	}
+	for _, p := range s.Blocked {
+		if !p.IsValid() || !p.Addr().Is6() || p.Addr().Is4In6() || p != p.Masked() {
+			return fmt.Errorf("blocked prefix %v: expected an IPv6 prefix without host bits", p)
 		}
 	}
 	for _, a := range s.Shielded {

@@ -1,20 +1,16 @@
 package hostnet
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"mipvpn/tun/link"
-	"mipvpn/tun/packet"
 )
 
 // The two tables of the kill switch are named after Options.Name with this suffix: an inet one, whose hooks see what the
@@ -22,13 +18,22 @@ import (
 // an interface is given to send, packet sockets and neighbour queues included.
 const killSwitchSuffix = "-killswitch"
 
-// The chains and the set of the two tables.
+// The chains and the sets of the two tables.
 const (
 	outputChain  = "output"  // inet
 	forwardChain = "forward" // inet
-	judgeChain   = "judge"   // netdev, no hook: every egress chain jumps to it
 	egressPrefix = "egress-" // netdev: with the interface's name
-	permitSet    = "permit"  // netdev: indices of interfaces that plaintext may leave by, each with its remaining time
+
+	// Chains without a hook, which the ones above jump to.
+	portalChain = "portal" // inet: what a captive portal's browser sends
+	sixChain    = "six"    // inet: IPv6
+	judgeChain  = "judge"  // netdev: IPv4
+	judge6Chain = "judge6" // netdev: IPv6
+	frameChain  = "frame"  // netdev: every egress chain goes to it
+	taggedChain = "tagged" // netdev: frames with a VLAN tag that their sender has put into them
+
+	permitSet = "permit" // netdev: indices of interfaces that plaintext may leave by, each with its remaining time
+	portalSet = "portal" // both: what a portal's browser may reach, by interface
 )
 
 // killSwitchTries is how often the tables are written anew because an interface has gone meanwhile.
@@ -40,12 +45,6 @@ func (n *Network) inetTable() *nftables.Table {
 
 func (n *Network) netdevTable() *nftables.Table {
 	return &nftables.Table{Name: n.opts.Name + killSwitchSuffix, Family: nftables.TableFamilyNetdev}
-}
-
-// lineRule is a rule and its description, which is kept as the rule's comment.
-type lineRule struct {
-	text  string
-	exprs []expr.Any
 }
 
 // writeKillSwitch replaces the kill switch by that of s, in one transaction: there is no moment without it, and no permit of
@@ -82,30 +81,22 @@ func (n *Network) replaceKillSwitch(s link.Settings, names []string) error {
 		c.DelTable(t)
 		c.AddTable(t)
 	}
-	homes := slices.Clone(s.Shielded)
-	if s.Address.IsValid() {
-		homes = append(homes, s.Address)
+	for _, set := range append(n.portals(), n.permits()) {
+		if err := c.AddSet(set, nil); err != nil {
+			return err
+		}
 	}
-	homes, prefixes := sorted(homes), sorted(s.Routes)
-	for _, hook := range []struct {
-		name  string
-		num   *nftables.ChainHook
-		rules []lineRule
-	}{
-		{outputChain, nftables.ChainHookOutput, n.outputRules(s.Device, homes, prefixes)},
-		{forwardChain, nftables.ChainHookForward, forwardRules(s.Device, homes, prefixes)},
+	l := n.newLine(s)
+	// A chain is made before the ones that jump to it.
+	for _, chain := range []*nftables.Chain{
+		{Name: portalChain, Table: inet}, {Name: sixChain, Table: inet},
+		{Name: judgeChain, Table: netdev}, {Name: judge6Chain, Table: netdev}, {Name: taggedChain, Table: netdev}, {Name: frameChain, Table: netdev},
+		{Name: outputChain, Table: inet, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityFilter},
+		{Name: forwardChain, Table: inet, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter},
 	} {
-		chain := c.AddChain(&nftables.Chain{
-			Name: hook.name, Table: inet, Type: nftables.ChainTypeFilter, Hooknum: hook.num, Priority: nftables.ChainPriorityFilter,
-		})
-		addRules(c, inet, chain, hook.rules)
+		c.AddChain(chain)
+		addRules(c, chain, l.rules(chain.Name))
 	}
-	set := n.permits()
-	if err := c.AddSet(set, nil); err != nil {
-		return err
-	}
-	judge := c.AddChain(&nftables.Chain{Name: judgeChain, Table: netdev})
-	addRules(c, netdev, judge, n.judgeRules(set, homes, prefixes))
 	for _, name := range names {
 		n.addEgress(c, name)
 	}
@@ -118,7 +109,7 @@ func (n *Network) addEgress(c *nftables.Conn, name string) {
 		Name: egressPrefix + name, Table: n.netdevTable(), Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookEgress, Priority: nftables.ChainPriorityFilter, Device: name,
 	})
-	addRules(c, n.netdevTable(), chain, egressRules())
+	addRules(c, chain, egressRules())
 }
 
 // deleteKillSwitch lifts the line.
@@ -205,105 +196,8 @@ func coverable(device string) (names []string, err error) {
 	return names, nil
 }
 
-func addRules(c *nftables.Conn, t *nftables.Table, chain *nftables.Chain, rules []lineRule) {
+func addRules(c *nftables.Conn, chain *nftables.Chain, rules []lineRule) {
 	for _, r := range rules {
-		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: r.exprs, UserData: comment(r.text)})
+		c.AddRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: r.exprs, UserData: comment(r.text)})
 	}
 }
-
-// outputRules judge what this host sends.
-func (n *Network) outputRules(device string, homes []netip.Addr, prefixes []netip.Prefix) []lineRule {
-	rules := []lineRule{
-		rule("into the device: accept", expr.VerdictAccept, meta(expr.MetaKeyOIFNAME, interfaceName(device))),
-		rule("to this host itself: accept", expr.VerdictAccept, meta(expr.MetaKeyOIFNAME, interfaceName("lo"))),
-		rule("not IPv4: accept", expr.VerdictAccept, []expr.Any{
-			&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{unix.NFPROTO_IPV4}},
-		}),
-		rule("marked as the client's own: accept", expr.VerdictAccept, []expr.Any{
-			&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
-			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(n.opts.MarkMask), Xor: native(0)},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: native(n.opts.ProtectedMark & n.opts.MarkMask)},
-		}),
-	}
-	return append(rules, addressRules(homes, prefixes)...)
-}
-
-// forwardRules judge what this host forwards for others; nothing of that is the client's own, whatever its mark.
-func forwardRules(device string, homes []netip.Addr, prefixes []netip.Prefix) []lineRule {
-	rules := []lineRule{
-		rule("into the device: accept", expr.VerdictAccept, meta(expr.MetaKeyOIFNAME, interfaceName(device))),
-		rule("not IPv4: accept", expr.VerdictAccept, []expr.Any{
-			&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{unix.NFPROTO_IPV4}},
-		}),
-	}
-	return append(rules, addressRules(homes, prefixes)...)
-}
-
-// egressRules send IPv4 to the judge, told by the protocol that the sender named and by the type in the Ethernet header,
-// which a packet socket may make differ. ARP and IPv6 pass.
-func egressRules() []lineRule {
-	toJudge := &expr.Verdict{Kind: expr.VerdictJump, Chain: judgeChain}
-	etherType := binary.BigEndian.AppendUint16(nil, unix.ETH_P_IP)
-	return []lineRule{
-		{"IPv4 by protocol: judge", append(meta(expr.MetaKeyPROTOCOL, etherType), toJudge)},
-		{"IPv4 by Ethernet type: judge", []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseLLHeader, Offset: 12, Len: 2},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: etherType},
-			toJudge,
-		}},
-	}
-}
-
-// judgeRules judge IPv4 packets on their way out of an interface.
-func (n *Network) judgeRules(set *nftables.Set, homes []netip.Addr, prefixes []netip.Prefix) []lineRule {
-	permitted := append(meta(expr.MetaKeyMARK, native(n.opts.PlaintextMark)),
-		&expr.Meta{Key: expr.MetaKeyOIF, Register: 1},
-		&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID},
-	)
-	rules := []lineRule{
-		rule("marked as protected: accept", expr.VerdictAccept, meta(expr.MetaKeyMARK, native(n.opts.ProtectedMark))),
-		rule("marked as plaintext, with a permit: accept", expr.VerdictAccept, permitted),
-		rule("marked as plaintext: drop", expr.VerdictDrop, meta(expr.MetaKeyMARK, native(n.opts.PlaintextMark))),
-	}
-	return append(rules, addressRules(homes, prefixes)...)
-}
-
-// addressRules drop what comes from a home address or goes to a prefix. Between the two stands the exception for DHCP
-// (RFC 2131 §4.1), whose server may stand inside a prefix. Offsets are those of RFC 791 and RFC 768.
-func addressRules(homes []netip.Addr, prefixes []netip.Prefix) (rules []lineRule) {
-	for _, a := range homes {
-		rules = append(rules, rule(fmt.Sprintf("from %v: drop", a), expr.VerdictDrop, []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: a.AsSlice()},
-		}))
-	}
-	ports := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, dhcpClient), dhcpServer)
-	rules = append(rules, rule("DHCP to a server: accept", expr.VerdictAccept, append(
-		meta(expr.MetaKeyL4PROTO, []byte{packet.ProtocolUDP}),
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 4},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: ports},
-	)))
-	for _, p := range prefixes {
-		rules = append(rules, rule(fmt.Sprintf("to %v: drop", p), expr.VerdictDrop, []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
-			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: net.CIDRMask(p.Bits(), 32), Xor: make([]byte, 4)},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()},
-		}))
-	}
-	return rules
-}
-
-// rule is the rule that gives what all of match fits the verdict.
-func rule(text string, verdict expr.VerdictKind, match []expr.Any) lineRule {
-	return lineRule{text, append(match, &expr.Verdict{Kind: verdict})}
-}
-
-// meta fits packets whose key has the value.
-func meta(key expr.MetaKey, value []byte) []expr.Any {
-	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: value}}
-}
-
-// native writes v as the kernel holds marks and indices.
-func native(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }

@@ -166,7 +166,7 @@ var inetProbes = []probe{
 	{name: "a renewal of a DHCP lease", rule: "output: DHCP to a server: accept", passes: true, send: udpProbe(gate, 68, 0)},
 	{name: "signalling to the enterprise", rule: "output: marked as the client's own: accept", passes: true, send: udpProbe(enterprise, 0, protectedMark)},
 	{
-		name: "IPv6 that looks like the i-HoA", rule: "output: not IPv4: accept", passes: true,
+		name: "IPv6 that looks like the i-HoA", rule: "output: IPv6: six", passes: true,
 		send: udpProbe(netip.MustParseAddr("fd00:0:a00:864::2"), 0, 0),
 	},
 	{name: "to this host itself", rule: "output: to this host itself: accept", passes: true, local: true, send: udpProbe(eth0.Addr(), 0, 0)},
@@ -185,7 +185,7 @@ var inetProbes = []probe{
 		benign: benignForward,
 	},
 	{
-		name: "DHCP forwarded to the enterprise", rule: "forward: DHCP to a server: accept", passes: true,
+		name: "DHCP forwarded to the enterprise", rule: "forward: to 10.0.0.0/16: drop",
 		send: forwardProbe(guestAddr, enterprise, 68), benign: benignForward,
 	},
 }
@@ -196,11 +196,11 @@ var netdevProbes = []probe{
 	{name: "a frame from the i-HoA", rule: "judge: from 10.0.8.100: drop", send: frameProbe(home, outside, 9, unix.ETH_P_IP, 0)},
 	{name: "a frame from the x-HoA", rule: "judge: from 198.51.100.100: drop", send: frameProbe(ethHome, outside, 9, unix.ETH_P_IP, 0)},
 	{
-		name: "a frame that is called ARP", rule: "egress-eth0: IPv4 by Ethernet type: judge", also: "judge: to 10.0.0.0/16: drop",
+		name: "a frame that is called ARP", rule: "frame: IPv4 by Ethernet type: judge", also: "judge: to 10.0.0.0/16: drop",
 		send: frameProbe(eth0.Addr(), enterprise, 9, unix.ETH_P_ARP, 0),
 	},
 	{
-		name: "an interface without a link layer", rule: "egress-tun9: IPv4 by protocol: judge", also: "judge: to 10.0.0.0/16: drop",
+		name: "an interface without a link layer", rule: "frame: IPv4 by protocol: judge", also: "judge: to 10.0.0.0/16: drop",
 		send: udpProbe(netip.MustParseAddr("10.0.1.77"), 0, 0), where: func(h *hostile) *tap { return h.tun9 },
 		benign: udpProbe(netip.MustParseAddr("192.0.2.77"), 0, 0),
 	},
@@ -334,7 +334,7 @@ func TestKillSwitchEachRule(t *testing.T) {
 		set()
 		h.check(half.name+" alone", probes, "")
 		for text := range h.rules(half.table) {
-			if slices.Contains(twice, text) {
+			if slices.Contains(twice, text) || strings.Contains(text, "portal") || strings.Contains(text, "tagged") || strings.Contains(text, "IPv6") || strings.Contains(text, "every frame") {
 				continue
 			}
 			tried := probes

@@ -21,8 +21,11 @@ type Options struct {
 	ProtectedMark uint32
 	// PlaintextMark is the firewall mark of what carries user data in the clear. Default 0x6d690002.
 	PlaintextMark uint32
-	// MarkMask selects the bits that the two marks have in common and by which the policy rule knows the process's own
-	// packets. Default 0xffff0000.
+	// PortalMark is the firewall mark of what a captive portal's browser sends. The kill switch lets it out of an interface
+	// only to what the set "portal" names. Default 0x6d690003.
+	PortalMark uint32
+	// MarkMask selects the bits that the three marks have in common and by which the policy rule knows what is not to be
+	// routed into the device. Default 0xffff0000.
 	MarkMask uint32
 }
 
@@ -45,6 +48,9 @@ func (o Options) WithDefaults() Options {
 	}
 	if o.PlaintextMark == 0 {
 		o.PlaintextMark = 0x6d690002
+	}
+	if o.PortalMark == 0 {
+		o.PortalMark = 0x6d690003
 	}
 	if o.MarkMask == 0 {
 		o.MarkMask = 0xffff0000

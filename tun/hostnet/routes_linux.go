@@ -16,10 +16,12 @@ import (
 // lastMetric is that of the unreachable routes: every other route to the same prefix comes before them.
 const lastMetric = 1<<31 - 1
 
-// DHCP's ports (RFC 2131 §4.1).
+// The ports of DHCP (RFC 2131 §4.1) and of DHCPv6 (RFC 8415 §7.2).
 const (
-	dhcpServer = 67
-	dhcpClient = 68
+	dhcpServer  = 67
+	dhcpClient  = 68
+	dhcp6Client = 546
+	dhcp6Server = 547
 )
 
 // setRoutes makes the routes of s the only ones in the table: each prefix into the device, and after that unreachable.

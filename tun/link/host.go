@@ -69,14 +69,25 @@ type Settings struct {
 	MTU int
 	// Routes go into the device, before the host's own routes except for what is sent by this process's flows.
 	Routes []netip.Prefix
+	// Full sends everything into the device (full tunnel), not Routes alone; Routes then are what no exception of the
+	// KillSwitch applies to. It needs KillSwitch.
+	Full bool
+	// Blocked are IPv6 prefixes of the enterprise. Nothing carries IPv6, so packets to them are refused, and with Full all
+	// of IPv6 but what Local lets pass and what the attachment to a network takes. It needs KillSwitch.
+	Blocked []netip.Prefix
+	// Local is the exception for the local network under Full: private addresses (RFC 1918, RFC 3927, RFC 4193, link-local)
+	// of networks that an interface is connected to, and multicast that no router forwards. Never what is in Routes or
+	// Blocked.
+	Local bool
 	// Shielded are home addresses that the kernel must neither answer ARP for nor accept from a physical interface nor
 	// forward: packets for them reach only Frames and flows, so that nothing passes by the gate.
 	Shielded []netip.Addr
 	// Forward turns on IPv4 forwarding between interfaces (agents).
 	Forward bool
-	// KillSwitch holds the line in the kernel: what goes to Routes, or comes from Address or a Shielded address, leaves by
-	// the Device or as this process's own marked packets, and by no other way; plaintext packets only as PlaintextPermit
-	// allows. It outlives the process and is lifted by the zero Settings alone. Applying it anew takes all permits back.
+	// KillSwitch holds the line in the kernel: what goes to Routes (under Full: anywhere), or comes from Address or a
+	// Shielded address, leaves by the Device or as this process's own marked packets, and by no other way; plaintext packets
+	// only as PlaintextPermit allows. What an interface takes to be attached to a network (DHCP, ARP, neighbour discovery)
+	// passes. It outlives the process and is lifted by the zero Settings alone. Applying it anew takes all permits back.
 	KillSwitch bool
 }
 

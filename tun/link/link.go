@@ -49,7 +49,7 @@ type Flow interface {
 	// Remote returns the remote endpoint, the zero value when unconnected.
 	Remote() netip.AddrPort
 	// Send sends one payload as Protected to the remote endpoint `to`, or to Remote when `to` is the zero value. It is for
-	// signalling: it copies the payload and gets no answer whether it arrived.
+	// signalling: it copies the payload and gets no answer whether it arrived. It may be fragmented on the way.
 	Send(to netip.AddrPort, payload []byte) error
 	// Path returns how payloads of this flow are sent as data of class c, as things stand now. A composition that changes
 	// below makes a new Path; the old one goes on naming the old composition.
@@ -74,8 +74,10 @@ type Step interface {
 	Apply(*packet.Batch)
 }
 
-// Sender is the end of a path: the underlay. It takes ownership of the batch. What it cannot send it drops and counts in the
-// host's counters, and sends the rest; the error is that of the first such packet.
+// Sender is the end of a path: the underlay. It takes ownership of the batch. A packet with Buf.Whole leaves with DF in the
+// header that the underlay writes and is not fragmented here either; others are, where the interface's MTU wants it. What
+// ICMP messages say of the path changes neither. What it cannot send it drops and counts in the host's counters, and sends
+// the rest; the error is that of the first such packet, and wraps ErrTooBig for one that is too long.
 type Sender interface {
 	Send(*packet.Batch) error
 }

@@ -53,7 +53,15 @@ type Buf struct {
 	// SA is the SPI, in host order, of the inbound ESP security association that has authenticated the packet; 0 while
 	// the packet has come out of none.
 	SA uint32
+	// DontFragment has the outermost header that is to be written bear DF: a tunnel copies it from the packet that it
+	// carries (RFC 2003 §3.1), ESP clears it (RFC 4301 §8.1).
+	DontFragment bool
+	// Probe marks a path MTU probe: every header that is written bears DF, whatever DontFragment says.
+	Probe bool
 }
+
+// Whole reports whether the header that is to be written must bear DF.
+func (b *Buf) Whole() bool { return b.DontFragment || b.Probe }
 
 var (
 	smallPool = sync.Pool{New: func() any { return &Buf{slot: make([]byte, Headroom+SmallSize+Tailroom)} }}

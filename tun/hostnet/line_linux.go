@@ -1,0 +1,386 @@
+package hostnet
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// lineRule is a rule and its description, which is kept as the rule's comment.
+type lineRule struct {
+	text  string
+	exprs []expr.Any
+}
+
+// line is what the rules of the kill switch are made from.
+type line struct {
+	opts     Options
+	device   string
+	full     bool
+	local    bool
+	homes    []netip.Addr
+	prefixes []netip.Prefix // of the enterprise, IPv4
+	blocked  []netip.Prefix // of the enterprise, IPv6
+}
+
+func (n *Network) newLine(s link.Settings) *line {
+	homes := slices.Clone(s.Shielded)
+	if s.Address.IsValid() {
+		homes = append(homes, s.Address)
+	}
+	return &line{
+		opts: n.opts, device: s.Device, full: s.Full, local: s.Full && s.Local,
+		homes: sorted(homes), prefixes: sorted(s.Routes), blocked: sorted(s.Blocked),
+	}
+}
+
+// rules returns the rules of a chain.
+func (l *line) rules(chain string) []lineRule {
+	switch chain {
+	case outputChain:
+		return l.output()
+	case forwardChain:
+		return l.forward()
+	case portalChain:
+		return l.portal()
+	case sixChain:
+		return l.six(refuse)
+	case frameChain:
+		return l.frame()
+	case judgeChain:
+		return l.judge()
+	case judge6Chain:
+		return l.six(drop)
+	case taggedChain:
+		return l.tagged()
+	}
+	return nil
+}
+
+// output judges what this host's own IP layer sends.
+func (l *line) output() []lineRule {
+	rules := []lineRule{
+		rule("into the device", accept, meta(expr.MetaKeyOIFNAME, interfaceName(l.device))),
+		rule("to this host itself", accept, meta(expr.MetaKeyOIFNAME, interfaceName("lo"))),
+		rule("marked as a portal's", to(portalChain), meta(expr.MetaKeyMARK, native(l.opts.PortalMark))),
+		rule("IPv6", to(sixChain), meta(expr.MetaKeyNFPROTO, []byte{unix.NFPROTO_IPV6})),
+		rule("marked as the client's own", accept, []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(l.opts.MarkMask), Xor: native(0)},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: native(l.opts.ProtectedMark & l.opts.MarkMask)},
+		}),
+	}
+	rules = append(rules, l.fromHome()...)
+	rules = append(rules, rule("DHCP to a server", accept, dhcp()))
+	rules = append(rules, l.toEnterprise()...)
+	return append(rules, l.rest()...)
+}
+
+// forward judges what this host forwards for others; nothing of that is the client's own, whatever its mark.
+func (l *line) forward() []lineRule {
+	rules := []lineRule{
+		rule("into the device", accept, meta(expr.MetaKeyOIFNAME, interfaceName(l.device))),
+		rule("IPv6", to(sixChain), meta(expr.MetaKeyNFPROTO, []byte{unix.NFPROTO_IPV6})),
+	}
+	rules = append(rules, l.fromHome()...)
+	rules = append(rules, l.toEnterprise()...)
+	return append(rules, l.rest()...)
+}
+
+// portal judges what a captive portal's browser sends. Its source is judged on the way out of the interface, where it may
+// have been translated.
+func (l *line) portal() []lineRule {
+	rules := []lineRule{rule("IPv6", drop, meta(expr.MetaKeyNFPROTO, []byte{unix.NFPROTO_IPV6}))}
+	rules = append(rules, l.toEnterprise()...)
+	return append(rules,
+		rule("named by the set", accept, inPortal()),
+		rule("anything else", drop, nil),
+	)
+}
+
+// frame sends packets on their way out of an interface to their judges: told by the protocol that the sender named and by
+// the type in the Ethernet header, which a packet socket may make differ. With Full nothing else passes but what an
+// interface takes to be attached: ARP, IEEE 802.1X, pre-authentication to another access point, and PPP over Ethernet,
+// whose packets have been judged on the interface above.
+func (l *line) frame() []lineRule {
+	rules := []lineRule{
+		rule("IPv4 by protocol", call(judgeChain), protocol(unix.ETH_P_IP)),
+		rule("IPv4 by Ethernet type", call(judgeChain), etherType(unix.ETH_P_IP)),
+		rule("IPv6 by protocol", call(judge6Chain), protocol(unix.ETH_P_IPV6)),
+		rule("IPv6 by Ethernet type", call(judge6Chain), etherType(unix.ETH_P_IPV6)),
+		rule("tagged for a VLAN", call(taggedChain), etherType(unix.ETH_P_8021Q)),
+		rule("tagged for a provider's VLAN", call(taggedChain), etherType(unix.ETH_P_8021AD)),
+	}
+	if !l.full {
+		return rules
+	}
+	for _, t := range attachmentTypes {
+		rules = append(rules, rule(t.name, accept, etherType(t.number)))
+	}
+	return append(rules, rule("anything else", drop, nil))
+}
+
+// attachmentTypes are the Ethernet types of what is needed to be attached to a network.
+var attachmentTypes = []struct {
+	name   string
+	number uint16
+}{
+	{"ARP", unix.ETH_P_ARP}, {"IEEE 802.1X", unix.ETH_P_PAE}, {"IEEE 802.11i pre-authentication", unix.ETH_P_PREAUTH},
+	{"PPPoE discovery", unix.ETH_P_PPP_DISC}, {"PPPoE session", unix.ETH_P_PPP_SES},
+}
+
+// judge judges IPv4 packets on their way out of an interface.
+func (l *line) judge() []lineRule {
+	permitted := append(meta(expr.MetaKeyMARK, native(l.opts.PlaintextMark)),
+		&expr.Meta{Key: expr.MetaKeyOIF, Register: 1},
+		&expr.Lookup{SourceRegister: 1, SetName: permitSet},
+	)
+	rules := []lineRule{
+		rule("marked as protected", accept, meta(expr.MetaKeyMARK, native(l.opts.ProtectedMark))),
+		rule("marked as plaintext, with a permit", accept, permitted),
+		rule("marked as plaintext", drop, meta(expr.MetaKeyMARK, native(l.opts.PlaintextMark))),
+	}
+	rules = append(rules, l.fromHome()...)
+	rules = append(rules, rule("DHCP to a server", accept, dhcp()))
+	rules = append(rules, l.toEnterprise()...)
+	rules = append(rules,
+		rule("marked as a portal's, named by the set", accept, append(meta(expr.MetaKeyMARK, native(l.opts.PortalMark)), inPortal()...)),
+		rule("marked as a portal's", drop, meta(expr.MetaKeyMARK, native(l.opts.PortalMark))),
+	)
+	return append(rules, l.rest()...)
+}
+
+// six judges IPv6, which nothing carries, whatever its mark.
+func (l *line) six(deny verdict) (rules []lineRule) {
+	for _, p := range l.blocked {
+		rules = append(rules, rule(fmt.Sprintf("to %v", p), deny, destination6(p)))
+	}
+	if !l.full {
+		return rules
+	}
+	rules = append(rules,
+		rule("router solicitation", accept, neighbourDiscovery(133, 133)),
+		rule("neighbour discovery", accept, neighbourDiscovery(135, 136)),
+		rule("multicast listener report, version 1", accept, icmp6(131, 132)),
+		rule("multicast listener report", accept, icmp6(143, 143)),
+		rule("DHCPv6 to a server", accept, ports(packet.ProtocolUDP, dhcp6Client, dhcp6Server)),
+	)
+	if l.local {
+		for _, p := range local6 {
+			rules = append(rules, rule(fmt.Sprintf("to the local network, %v", p), accept, destination6(p)))
+		}
+	}
+	return append(rules, rule("anything else", deny, nil))
+}
+
+// tagged judges frames into which their sender has put a VLAN tag (IEEE 802.1Q): one on an interface that does not put it in
+// by itself, whose packets have been judged above and bear their marks, or a packet socket.
+func (l *line) tagged() []lineRule {
+	const tag = 4
+	rules := []lineRule{rule("marked as the client's own", accept, []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(l.opts.MarkMask), Xor: native(0)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: native(l.opts.ProtectedMark & l.opts.MarkMask)},
+	})}
+	inside := func(match []expr.Any) []expr.Any { return append(field(link2, 12+tag, be16(unix.ETH_P_IP)), match...) }
+	for _, a := range l.homes {
+		rules = append(rules, rule(fmt.Sprintf("from %v", a), drop, inside(field(link2, 14+tag+12, a.AsSlice()))))
+	}
+	for _, p := range l.prefixes {
+		rules = append(rules, rule(fmt.Sprintf("to %v", p), drop, inside(masked(link2, 14+tag+16, p))))
+	}
+	for _, p := range l.blocked {
+		rules = append(rules, rule(fmt.Sprintf("to %v", p), drop,
+			append(field(link2, 12+tag, be16(unix.ETH_P_IPV6)), masked(link2, 14+tag+24, p)...)))
+	}
+	if !l.full {
+		return rules
+	}
+	for _, t := range attachmentTypes {
+		rules = append(rules, rule(t.name, accept, field(link2, 12+tag, be16(t.number))))
+	}
+	return append(rules, rule("anything else", drop, nil))
+}
+
+// fromHome drops what comes from a home address (RFC 791: source).
+func (l *line) fromHome() (rules []lineRule) {
+	for _, a := range l.homes {
+		rules = append(rules, rule(fmt.Sprintf("from %v", a), drop, field(network, 12, a.AsSlice())))
+	}
+	return rules
+}
+
+// toEnterprise drops what goes to the enterprise (RFC 791: destination).
+func (l *line) toEnterprise() (rules []lineRule) {
+	for _, p := range l.prefixes {
+		rules = append(rules, rule(fmt.Sprintf("to %v", p), drop, masked(network, 16, p)))
+	}
+	return rules
+}
+
+// rest says what becomes of IPv4 packets that no rule has named: in a full tunnel all but those to the local network are
+// dropped.
+func (l *line) rest() (rules []lineRule) {
+	if !l.full {
+		return nil
+	}
+	if l.local {
+		for _, p := range local4 {
+			rules = append(rules, rule(fmt.Sprintf("to the local network, %v", p), accept, masked(network, 16, p)))
+		}
+	}
+	return append(rules, rule("anything else", drop, nil))
+}
+
+// local4 and local6 are the destinations of the exception for the local network: addresses that nobody has on the Internet
+// (RFC 1918, RFC 3927, RFC 4193, RFC 4291 §2.5.6) and groups that routers do not forward (RFC 5771 §4, RFC 4291 §2.7), among
+// them those of mDNS and, of its own, SSDP. A network that gives out other addresses as local gets no exception, so that it
+// cannot claim the Internet's (TunnelCrack, LocalNet).
+var (
+	local4 = parsePrefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "224.0.0.0/24", "239.255.255.250/32", "255.255.255.255/32")
+	local6 = parsePrefixes("fe80::/10", "fc00::/7", "ff02::/16")
+)
+
+func parsePrefixes(list ...string) (p []netip.Prefix) {
+	for _, s := range list {
+		p = append(p, netip.MustParsePrefix(s))
+	}
+	return p
+}
+
+// egressRules are the one rule of an egress chain.
+func egressRules() []lineRule {
+	return []lineRule{rule("every frame", to(frameChain), nil)}
+}
+
+// verdict is what becomes of a packet that a rule fits.
+type verdict struct {
+	text  string
+	exprs []expr.Any
+}
+
+// The verdicts. What is dropped or refused is counted. Refused is IPv6, with ICMPv6 "administratively prohibited"
+// (RFC 4443 §3.1), so that programs turn to IPv4 at once.
+var (
+	accept = verdict{"accept", []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}}
+	drop   = verdict{"drop", []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}}
+	refuse = verdict{"refuse", []expr.Any{
+		&expr.Counter{}, &expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED},
+	}}
+)
+
+// to goes to a chain for good, call comes back from it unless it has a verdict.
+func to(chain string) verdict {
+	return verdict{chain, []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: chain}}}
+}
+
+func call(chain string) verdict {
+	return verdict{chain, []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: chain}}}
+}
+
+// rule is the rule that gives what all of match fits the verdict.
+func rule(text string, v verdict, match []expr.Any) lineRule {
+	return lineRule{text + ": " + v.text, slices.Concat(match, v.exprs)}
+}
+
+// meta fits packets whose key has the value.
+func meta(key expr.MetaKey, value []byte) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: value}}
+}
+
+// The headers that a field is counted from.
+const (
+	link2     = expr.PayloadBaseLLHeader
+	network   = expr.PayloadBaseNetworkHeader
+	transport = expr.PayloadBaseTransportHeader
+)
+
+// field fits packets with the octets at the offset of a header.
+func field(base expr.PayloadBase, offset uint32, value []byte) []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: base, Offset: offset, Len: uint32(len(value))},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: value},
+	}
+}
+
+// masked fits packets with an address in the prefix at the offset of a header.
+func masked(base expr.PayloadBase, offset uint32, p netip.Prefix) []expr.Any {
+	n := uint32(p.Addr().BitLen() / 8)
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: base, Offset: offset, Len: n},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: n, Mask: net.CIDRMask(p.Bits(), int(8*n)), Xor: make([]byte, n)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()},
+	}
+}
+
+// destination6 fits IPv6 packets to the prefix (RFC 8200 §3).
+func destination6(p netip.Prefix) []expr.Any { return masked(network, 24, p) }
+
+// protocol fits what its sender calls by the Ethernet type.
+func protocol(number uint16) []expr.Any { return meta(expr.MetaKeyPROTOCOL, be16(number)) }
+
+// etherType fits frames with the type in their header.
+func etherType(number uint16) []expr.Any { return field(link2, 12, be16(number)) }
+
+// ports fits packets of the transport protocol from one port to another.
+func ports(protocol uint8, from, to uint16) []expr.Any {
+	return append(meta(expr.MetaKeyL4PROTO, []byte{protocol}), field(transport, 0, append(be16(from), be16(to)...))...)
+}
+
+// dhcp fits what a DHCP client sends to a server (RFC 2131 §4.1), which may stand inside a prefix of the enterprise.
+func dhcp() []expr.Any { return ports(packet.ProtocolUDP, dhcpClient, dhcpServer) }
+
+// icmp6 fits ICMPv6 messages of the types from first to last.
+func icmp6(first, last byte) []expr.Any {
+	return append(meta(expr.MetaKeyL4PROTO, []byte{unix.IPPROTO_ICMPV6}),
+		&expr.Payload{DestRegister: 1, Base: transport, Offset: 0, Len: 1},
+		&expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: []byte{first}, ToData: []byte{last}},
+	)
+}
+
+// neighbourDiscovery fits such messages that no router has forwarded (RFC 4861 §4: hop limit 255).
+func neighbourDiscovery(first, last byte) []expr.Any {
+	return append(field(network, 7, []byte{255}), icmp6(first, last)...)
+}
+
+// inPortal fits packets whose interface, destination, protocol and destination port the set of portals names.
+func inPortal() []expr.Any {
+	// Registers 8 to 11 are the four words of register 1.
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyOIF, Register: 8},
+		&expr.Payload{DestRegister: 9, Base: network, Offset: 16, Len: 4},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 10},
+		&expr.Payload{DestRegister: 11, Base: transport, Offset: 2, Len: 2},
+		&expr.Lookup{SourceRegister: 8, SetName: portalSet},
+	}
+}
+
+// portalKey is the type of the sets' elements: index of the interface (in the kernel's byte order), destination, protocol,
+// destination port (both in network order, padded with zeros to four octets).
+var portalKey = nftables.MustConcatSetType(nftables.TypeIFIndex, nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
+
+// portals are the sets of what a captive portal's browser may reach, in the inet and in the netdev table. Elements are the
+// same in both and have a time to live each.
+func (n *Network) portals() []*nftables.Set {
+	var sets []*nftables.Set
+	for _, t := range []*nftables.Table{n.inetTable(), n.netdevTable()} {
+		sets = append(sets, &nftables.Set{
+			Table: t, Name: portalSet, KeyType: portalKey, Concatenation: true, HasTimeout: true, Timeout: permitDefault,
+		})
+	}
+	return sets
+}
+
+// native writes v as the kernel holds marks and indices, be16 in network order.
+func native(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
+
+func be16(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }
