@@ -60,13 +60,19 @@ type Lab struct {
 	// GatewayOuter, GatewayInner, InternalFAVisited, ExternalFAVisited and CafeOutside are interfaces that drivers and
 	// tests name.
 	GatewayOuter, GatewayInner, InternalFAVisited, ExternalFAVisited, CafeOutside *NIC
+	// FirewallCore and FirewallOffice are the firewall's inner interfaces.
+	FirewallCore, FirewallOffice *NIC
+	internalFACore               *NIC
 }
+
+// labLAN is the latency of the company's wires.
+const labLAN = 200 * time.Microsecond
 
 // NewLab returns the lab on a new network with the seed. The caller closes it.
 func NewLab(seed uint64) *Lab {
 	n := New(seed)
 	l := &Lab{Network: n}
-	lan := Impairment{Latency: 200 * time.Microsecond}
+	lan := Impairment{Latency: labLAN}
 	wlan := Impairment{Latency: 2 * time.Millisecond, Jitter: time.Millisecond}
 	l.Core = n.NewWire(WireConfig{Name: "core", Impairment: lan})
 	l.Office = n.NewWire(WireConfig{
@@ -99,14 +105,15 @@ func (l *Lab) wireInside() {
 	l.Firewall.AddRoute(Route{Prefix: LabHomeNetwork, Via: LabInternalHA})
 	l.Firewall.AddRoute(Route{Prefix: LabInnerPool, Via: LabGatewayInner})
 	l.Firewall.AddRoute(Route{Prefix: netip.MustParsePrefix("10.0.3.0/24"), Via: LabInternalFA})
-	l.Firewall.SetFirewall(Rule{In: core, Verdict: Accept}, Rule{In: office, Verdict: Accept})
+	l.FirewallCore, l.FirewallOffice = core, office
+	l.RouteOffice(true)
 
 	l.InternalHA = n.NewHost("i-ha")
 	l.InternalHA.join(l.Core, "eth0", "10.0.1.10/24", "10.0.1.1")
 	l.Correspondent = n.NewHost("correspondent")
 	l.Correspondent.join(l.Core, "eth0", "10.0.1.20/24", "10.0.1.1")
 	l.InternalFA = n.NewHost("i-fa")
-	l.InternalFA.join(l.Core, "eth0", "10.0.1.40/24", "10.0.1.1")
+	l.internalFACore = l.InternalFA.join(l.Core, "eth0", "10.0.1.40/24", "10.0.1.1")
 	l.InternalFAVisited = l.InternalFA.join(l.OfficeFA, "visit0", "10.0.3.1/24", "")
 	l.Gateway = n.NewHost("gateway")
 	l.GatewayOuter = l.Gateway.join(l.Internet, "eth0", "192.0.2.10/24", "192.0.2.1")
@@ -153,6 +160,26 @@ func (l *Lab) Plug(c *NIC, w *Wire) { c.Attach(w) }
 
 // Unplug takes an interface of the laptop off its wire.
 func (l *Lab) Unplug(c *NIC) { c.Detach() }
+
+// RouteOffice makes the office's wire a part of the inside, as it is at first, or of the outside: then what comes from it
+// reaches the Internet alone. Nobody is told.
+func (l *Lab) RouteOffice(inside bool) {
+	rules := []Rule{{In: l.FirewallCore, Verdict: Accept}, {In: l.FirewallOffice, Verdict: Accept}}
+	if !inside {
+		rules = append([]Rule{{In: l.FirewallOffice, Destination: LabEnterprise, Verdict: Drop}, {In: l.FirewallCore, Destination: netip.MustParsePrefix("10.0.2.0/24"), Verdict: Drop}}, rules...)
+	}
+	l.Firewall.SetFirewall(rules...)
+}
+
+// CutOfficeFA takes the office's foreign agent off the company's network, and of everything else, or gives it back. Nobody is
+// told: it goes on answering on the network that it serves.
+func (l *Lab) CutOfficeFA(cut bool) {
+	i := Impairment{Latency: labLAN}
+	if cut {
+		i.Loss = 1
+	}
+	l.Core.ImpairFrom(l.internalFACore, i)
+}
 
 // External returns the wires outside the company.
 func (l *Lab) External() []*Wire { return []*Wire{l.Internet, l.Cafe, l.Hotspot} }

@@ -44,3 +44,27 @@ func TestLabReachability(t *testing.T) {
 		reach(LabExternalHA, false)
 	})
 }
+
+// TestLabRerouted shows that the office loses the inside and keeps the Internet, that its foreign agent loses all, and that
+// both get it back.
+func TestLabRerouted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLab(1)
+		defer l.Close()
+		l.Plug(l.Eth0, l.Office)
+		time.Sleep(50 * time.Millisecond)
+		for _, inside := range []bool{true, false, true} {
+			l.RouteOffice(inside)
+			l.CutOfficeFA(!inside)
+			if _, err := l.Laptop.Ping(LabInternalHA, 56, time.Second); (err == nil) != inside {
+				t.Errorf("inside %v: ping of the i-HA: %v", inside, err)
+			}
+			if _, err := l.Laptop.Ping(LabExternalHA, 56, time.Second); err != nil {
+				t.Errorf("inside %v: ping of the x-HA: %v", inside, err)
+			}
+			if _, err := l.InternalFA.Ping(LabInternalHA, 56, time.Second); (err == nil) != inside {
+				t.Errorf("inside %v: ping of the i-HA from the foreign agent: %v", inside, err)
+			}
+		}
+	})
+}

@@ -13,6 +13,7 @@ import (
 	"mipvpn/tun/link"
 )
 
+// The bounds of a lookup.
 const (
 	// MaxAddresses is how many addresses a Lookup yields; the rest is left out.
 	MaxAddresses = 16

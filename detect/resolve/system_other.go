@@ -1,0 +1,29 @@
+//go:build !linux
+
+package resolve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+
+	"mipvpn/tun/link"
+)
+
+// ErrUnsupported is wrapped by what this operating system cannot do.
+var ErrUnsupported = errors.New("not supported on this operating system")
+
+// SystemServers fails on this operating system.
+type SystemServers struct {
+	// Root, ResolvConf and Own are there as on linux, and not used.
+	Root       string
+	ResolvConf func() ([]byte, error)
+	Own        []netip.Addr
+}
+
+// Servers fails with ErrUnsupported.
+func (*SystemServers) Servers(context.Context, link.Interface) ([]netip.Addr, error) {
+	return nil, fmt.Errorf("resolve: name servers of an interface on %s: %w", runtime.GOOS, ErrUnsupported)
+}
