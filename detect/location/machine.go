@@ -402,7 +402,9 @@ func (m *Machine) asksInternal() bool {
 	return !m.config.Bypassed() && !(m.outside && m.config.SuppressOutside)
 }
 
-func (m *Machine) asksExternal() bool { return m.config.ExternalHomeAgent.IsValid() && !m.config.InternalOnly }
+func (m *Machine) asksExternal() bool {
+	return m.config.ExternalHomeAgent.IsValid() && !m.config.InternalOnly
+}
 
 // present refuses what does not belong to the present epoch of a usable interface.
 func (m *Machine) present(epoch uint64) error {
