@@ -28,16 +28,15 @@ type Engine struct {
 	home  netip.Addr
 	drops *packet.Drops
 
-	current atomic.Pointer[Pipeline] // nil: no pipeline
+	current atomic.Pointer[Pipeline]   // nil: no pipeline
+	copies  atomic.Pointer[duplicates] // nil: no copies are expected
+	routes  atomic.Uint32              // given out so far
 
 	wake atomic.Pointer[func()] // set while Await waits
 
 	mu      sync.Mutex
 	holding bool
 	held    []heldPacket
-
-	copies atomic.Pointer[duplicates] // nil: no copies are expected
-	routes atomic.Uint32              // given out so far
 
 	txPackets, txBytes, rxPackets, rxBytes atomic.Uint64
 }
