@@ -458,7 +458,10 @@ func TestEveryCompositionCarriesPackets(t *testing.T) {
 				if l.wire.packets != 2*batchOf || l.device.written != batchOf {
 					t.Errorf("%d packets left and %d arrived; drops %v", l.wire.packets, l.device.written, l.drops.Snapshot())
 				}
-				sent := Traffic{2 * batchOf, uint64(2 * batchOf * len(out)), batchOf, uint64(batchOf * len(in))}
+				sent := Traffic{TxPackets: 2 * batchOf, TxBytes: uint64(2 * batchOf * len(out)), RxPackets: batchOf, RxBytes: uint64(batchOf * len(in))}
+				if len(out) > LongPacket {
+					sent.TxLong = sent.TxPackets
+				}
 				if got := l.engine.Traffic(); got != sent {
 					t.Errorf("traffic %+v, want %+v", got, sent)
 				}

@@ -38,7 +38,11 @@ type Engine struct {
 	holding bool
 	held    []heldPacket
 
-	txPackets, txBytes, rxPackets, rxBytes atomic.Uint64
+	measurement atomic.Pointer[Measurement]
+	lastRefusal atomic.Int64 // boot time
+	errors      limiter
+
+	txPackets, txBytes, txLong, rxPackets, rxBytes atomic.Uint64
 }
 
 type heldPacket struct {
@@ -49,6 +53,8 @@ type heldPacket struct {
 // Traffic counts what an Engine has carried: IPv4 packets of the home address, and their octets.
 type Traffic struct {
 	TxPackets, TxBytes, RxPackets, RxBytes uint64
+	// TxLong are those of TxPackets that are longer than LongPacket.
+	TxLong uint64
 }
 
 // NewEngine returns an engine for the device whose own address is home. It has no pipeline yet and drops everything.
@@ -131,7 +137,7 @@ func (e *Engine) rouse() {
 
 // Traffic returns the counters.
 func (e *Engine) Traffic() Traffic {
-	return Traffic{e.txPackets.Load(), e.txBytes.Load(), e.rxPackets.Load(), e.rxBytes.Load()}
+	return Traffic{e.txPackets.Load(), e.txBytes.Load(), e.rxPackets.Load(), e.rxBytes.Load(), e.txLong.Load()}
 }
 
 // send takes a batch from the device. The pipeline is read once for all of it.
@@ -182,23 +188,41 @@ func (e *Engine) outbound(p *packet.Buf) packet.DropReason {
 }
 
 func (e *Engine) through(p *Pipeline, b *packet.Batch) {
+	mtu, long, over := p.MTU(), 0, false
 	b.Keep(e.drops, func(q *packet.Buf) packet.DropReason {
-		if q.Len() > p.path.MTU {
-			return e.tooBig(q, p.path.MTU)
+		ip := packet.IPv4(q.Bytes())
+		q.TOS, q.DontFragment = ip.TOS(), ip.DontFragment()
+		if len(ip) > mtu {
+			if q.DontFragment {
+				return e.tooBig(q, mtu)
+			}
+			over = true
 		}
-		q.TOS = packet.IPv4(q.Bytes()).TOS()
+		if len(ip) > LongPacket {
+			long++
+		}
+		ClampMSS(ip, mtu)
 		return packet.NotDropped
 	})
+	if over {
+		e.cut(b, mtu)
+	}
 	if b.Len() == 0 {
 		b.Release()
 		return
 	}
 	n, octets := b.Len(), b.Bytes()
-	if p.path.Send(b) != nil {
-		return // the sender has counted what it dropped
+	if err := p.path.Send(b); err != nil { // the sender has counted what it dropped
+		if errors.Is(err, link.ErrTooBig) {
+			e.refused()
+		}
+		return
 	}
 	e.txPackets.Add(uint64(n))
 	e.txBytes.Add(uint64(octets))
+	if long > 0 {
+		e.txLong.Add(uint64(long))
+	}
 }
 
 // Inbound returns the receiver for packets that came out of the VPN: they must bear the mark of the ESP security
@@ -252,6 +276,16 @@ func (e *Engine) inbound(p *packet.Buf, via route) packet.DropReason {
 		return packet.DropDuplicate
 	}
 	p.Trim(ip.TotalLen())
+	switch ip.Protocol() {
+	case packet.ProtocolICMP:
+		if e.answers(ip) {
+			return packet.Delivered
+		}
+	case packet.ProtocolTCP:
+		if pipe := e.current.Load(); pipe != nil {
+			ClampMSS(ip[:ip.TotalLen()], pipe.MTU())
+		}
+	}
 	return packet.NotDropped
 }
 

@@ -3,6 +3,7 @@ package stack
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"mipvpn/detect/location"
 	"mipvpn/stack/gate"
@@ -16,17 +17,31 @@ var ErrNotEncrypted = errors.New("stack: path has no ESP step")
 // ErrPlaintextMode is returned for composing a mode without a VPN as if it had one, or the other way about.
 var ErrPlaintextMode = errors.New("stack: mode and composition differ on plaintext")
 
-// Pipeline is the outbound data path compiled from a composition: immutable, swapped whole.
+// Pipeline is the outbound data path compiled from a composition: immutable but for Limit, swapped whole.
 type Pipeline struct {
-	mode Mode
-	path link.Path
+	mode  Mode
+	path  link.Path
+	limit atomic.Int64 // octets, 0 for none: what has been measured
 }
 
 // Mode returns the access mode that the pipeline was compiled for.
 func (p *Pipeline) Mode() Mode { return p.mode }
 
-// MTU returns the largest packet in octets that the pipeline carries.
-func (p *Pipeline) MTU() int { return p.path.MTU }
+// MTU returns the largest packet in octets that the pipeline carries: that the interface takes, less the overhead, or
+// Limit's.
+func (p *Pipeline) MTU() int {
+	if limit := int(p.limit.Load()); limit != 0 && limit < p.path.MTU {
+		return limit
+	}
+	return p.path.MTU
+}
+
+// LinkMTU returns the largest packet in octets that the interface takes, less the overhead, whatever Limit says.
+func (p *Pipeline) LinkMTU() int { return p.path.MTU }
+
+// Limit makes mtu, in octets, the most that the pipeline carries, as measured behind the interface; 0 takes that back. It
+// may be called while the pipeline is in use.
+func (p *Pipeline) Limit(mtu int) { p.limit.Store(int64(mtu)) }
 
 // Overhead returns the most octets that the pipeline adds to a packet.
 func (p *Pipeline) Overhead() int { return p.path.Overhead }
