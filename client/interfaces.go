@@ -22,6 +22,7 @@ type iface struct {
 	epoch    uint64
 	attempt  *attempt
 	draining []*attempt
+	warmed   netip.Addr // the gateway whose link-layer address has been asked for
 
 	// The link layer, open while foreign agents are looked for or used there.
 	segment   *stack.Segment
@@ -58,6 +59,26 @@ func (c *Client) readInterfaces() {
 		i.Interface = now
 	}
 	c.roam.HandleSnapshot(c.now, used)
+	c.warm(used)
+}
+
+// warm has the gateway of each interface found out, of those too that carry nothing now: address, neighbour and keys are there
+// when one of them is switched to, and that costs one registration.
+func (c *Client) warm(used []link.Interface) {
+	resolver, able := c.host.(link.NeighbourResolver)
+	if !able {
+		return
+	}
+	for _, now := range used {
+		i := c.ifaces[now.Index]
+		if !now.Up || !now.Address.IsValid() || !now.Gateway.IsValid() || !now.GatewayHardware.IsZero() || i.warmed == now.Gateway {
+			continue
+		}
+		i.warmed = now.Gateway
+		if err := resolver.ResolveNeighbour(now.Index, now.Gateway); err != nil {
+			c.log.Debug("the gateway cannot be looked up ahead", zap.String("interface", now.Name), zap.Error(err))
+		}
+	}
 }
 
 // drainRoam carries out what roam has decided.

@@ -100,6 +100,14 @@ type PlaintextPermit interface {
 	Forbid(index int) error
 }
 
+// NeighbourResolver is what a Host may implement beside: it finds a neighbour out before anything is sent to it, so that the
+// first packet of a path need not wait for that.
+type NeighbourResolver interface {
+	// ResolveNeighbour asks for the link-layer address of a neighbour on the interface with this index. What is learnt shows
+	// in the next snapshots.
+	ResolveNeighbour(index int, neighbour netip.Addr) error
+}
+
 // Host is what a driver asks of the operating system.
 type Host interface {
 	Clock
