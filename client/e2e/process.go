@@ -18,8 +18,8 @@ import (
 // reaches the host, neither packets (goodbyes, deregistrations) nor settings nor permits. What the kernel takes back by
 // itself at the end of a process, its device and its sockets, goes when the client that runs on it is closed right after.
 //
-// A step is what changes something on the host: settings, permits, a device, a flow or frames opened or closed, a message
-// of signalling sent. Packets of the data path are none.
+// A step is what changes something on the host or the network: settings, permits, a device, a flow or frames opened or
+// closed, a message of signalling or a batch of packets sent as link.Protected. Plaintext batches are none.
 type Process struct {
 	*simnet.Host
 	mu     sync.Mutex
@@ -178,7 +178,7 @@ func (f processFlow) Send(to netip.AddrPort, payload []byte) error {
 // Path implements link.Flow.
 func (f processFlow) Path(c link.Class) link.Path {
 	path := f.Flow.Path(c)
-	path.Out = processSender{path.Out, f.p}
+	path.Out = processSender{path.Out, f.p, c}
 	return path
 }
 
@@ -194,16 +194,21 @@ type processFrames struct {
 }
 
 // Out implements link.Frames.
-func (f processFrames) Out(c link.Class) link.Sender { return processSender{f.Frames.Out(c), f.p} }
+func (f processFrames) Out(c link.Class) link.Sender { return processSender{f.Frames.Out(c), f.p, c} }
 
 type processSender struct {
 	link.Sender
-	p *Process
+	p     *Process
+	class link.Class
 }
 
 // Send implements link.Sender.
 func (s processSender) Send(b *packet.Batch) error {
-	if !s.p.alive() {
+	lives := s.p.alive
+	if s.class == link.Protected {
+		lives = s.p.step
+	}
+	if !lives() {
 		b.Release()
 		return nil
 	}
