@@ -298,6 +298,7 @@ func (c *Client) detected(a *attempt, e location.Event) {
 		verdict(roam.Unreachable)
 	case location.ProofLost:
 		c.gate.Close(index, e.Reason)
+		a.internal.stopKeepalive() // it would name the home address in the clear, wherever this is now
 		c.event(control.Event{Kind: "proof_lost", Interface: name, Message: e.Reason})
 		c.roam.HandleVerdict(c.now, index, a.epoch, roam.Unknown, e.Reason)
 	case location.Alarm:

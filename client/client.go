@@ -104,6 +104,7 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 		return nil, fmt.Errorf("client: mode policy: %w", err)
 	}
 	c.resume.begin(c.now)
+	c.gate.WatchSleep(lived())
 	c.story.begin(c.now)
 	if c.watch, err = host.Watch(func() { c.post(c.readInterfaces) }); err != nil {
 		return nil, fmt.Errorf("client: watch the interfaces: %w", err)

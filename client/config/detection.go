@@ -9,7 +9,7 @@ import (
 
 // detectionFields are the keys of [detection] for what is rarely changed: probes, pauses and hints.
 var detectionFields = []field{
-	{key: "detection.probe_time", valid: vDuration(time.Second), standard: `"5s"`, about: "how long such a probe waits for an answer; meanwhile the i-HA may send to the interface instead of through the VPN",
+	{key: "detection.probe_time", valid: vDuration(time.Second), standard: `"4s"`, about: "how long such a probe waits for an answer; meanwhile the i-HA may send to the interface instead of through the VPN",
 		set: duration(time.Second, false, func(c *Config) *time.Duration { return &c.Detection.ProbeTime })},
 	{key: "detection.silence_pause", valid: vDuration(time.Second), standard: `"30s"`, about: "longest pause between two series of requests while neither home agent answers; it begins with 2s and doubles",
 		set: duration(time.Second, false, func(c *Config) *time.Duration { return &c.Detection.SilencePause })},

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"mipvpn/client/control"
-	"mipvpn/mipv4/auth"
 	"mipvpn/mipv4/wire"
 	"mipvpn/stack/agent"
 	"mipvpn/stack/simnet"
@@ -79,31 +78,6 @@ func (a *attacker) send(to packet.HardwareAddr, src, dst netip.AddrPort, payload
 	if err := a.frames.Out(link.Protected).Send(packet.One(b)); err == nil {
 		a.sent.Add(1)
 	}
-}
-
-// forgeries returns replies to the request that claim to be the i-HA's and to prove inside.
-func forgeries(request *wire.RegistrationRequest, wrong *auth.SecurityAssociation) [][]byte {
-	tnc := wire.TrustedNetworksConfigured()
-	reply := func(identification wire.Identification, e ...wire.Extension) []byte {
-		m := wire.RegistrationReply{
-			Lifetime: request.Lifetime, HomeAddress: request.HomeAddress, HomeAgent: request.HomeAgent,
-			Identification: identification, Extensions: e,
-		}
-		b, err := m.Append(nil)
-		if err != nil {
-			panic(err) // made here
-		}
-		return b
-	}
-	forged := [][]byte{
-		reply(request.Identification, tnc), // not authenticated
-		wrong.AppendExtension(reply(request.Identification, tnc), wire.ExtMobileHomeAuthentication), // another key
-		wrong.AppendExtension(reply(request.Identification+1<<32, tnc), wire.ExtMobileHomeAuthentication),
-	}
-	zero := wrong.AppendExtension(reply(request.Identification, tnc), wire.ExtMobileHomeAuthentication)
-	clear(zero[len(zero)-16:]) // no authenticator at all
-	twice := wrong.AppendExtension(zero, wire.ExtMobileHomeAuthentication)
-	return append(forged, zero, twice, twice[:len(twice)-7])
 }
 
 // Shows: DET-3 (forged replies, and true ones of elsewhere and before, open nothing)

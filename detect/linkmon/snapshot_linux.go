@@ -55,7 +55,7 @@ func dump[T any](what string, list func() ([]T, error)) ([]T, error) {
 	}
 }
 
-// Snapshot returns the state of all interfaces but loopback and TUN devices, in the order of their indices.
+// Snapshot returns the state of all interfaces but loopback, TUN devices and those of link.ResolverName, in the order of their indices.
 func (m *Monitor) Snapshot() ([]link.Interface, error) {
 	links, err := dump("interfaces", kernelLinks)
 	if err != nil {
@@ -82,7 +82,7 @@ func (m *Monitor) Snapshot() ([]link.Interface, error) {
 	var list []link.Interface
 	for _, l := range links {
 		a := l.Attrs()
-		if a.Flags&net.FlagLoopback != 0 || isTUN(l.Link) {
+		if a.Flags&net.FlagLoopback != 0 || isTUN(l.Link) || a.Name == link.ResolverName || a.Name == link.ResolverPeer {
 			continue
 		}
 		i := link.Interface{

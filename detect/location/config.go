@@ -19,9 +19,9 @@ const (
 	DefaultPeriod = 2 * time.Second
 	// DefaultProbe is how often the i-HA is probed again outside (DET-9, draft §4.3).
 	DefaultProbe = 10 * time.Minute
-	// DefaultProbeTime is how long a probe waits for its answer. A later one would be no proof, and until the probe has
-	// ended the i-HA may be sending to an interface that is outside.
-	DefaultProbeTime = ReplyLimit
+	// DefaultProbeTime is how long a probe waits for its answer: with DefaultRetransmission, for three requests and a second
+	// for the answer to the last. Until it has ended the i-HA may be sending to an interface that is outside.
+	DefaultProbeTime = 4 * time.Second
 	// DefaultPause is the longest pause between two series of requests while neither home agent answers (DET-18).
 	DefaultPause = 30 * time.Second
 	// ReplyLimit is the age of a request beyond which its reply is no proof (DET-4).

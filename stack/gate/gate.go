@@ -22,12 +22,14 @@ type entry struct {
 	iface  int
 	epoch  uint64         // the newest epoch heard of; older ones never pass again
 	proof  location.Proof // zero: closed
+	ahead  time.Duration  // how far boot time had run ahead when the proof came (awake)
 	reason string         // why it is closed
 }
 
 // Gate lets plaintext pass, by interface and epoch.
 type Gate struct {
 	clock   link.Clock
+	lived   func() time.Duration    // nil: sleeps are not watched
 	kernel  link.PlaintextPermit    // holds the same line below; called under mu
 	mu      sync.Mutex              // held by writers of entries
 	entries atomic.Pointer[[]entry] // at most one for each interface
@@ -64,7 +66,7 @@ func (g *Gate) Open(p location.Proof) error {
 	if err := g.kernel.Permit(p.Interface(), p.Expires()); err != nil {
 		return fmt.Errorf("%w: interface %d: the kernel: %w", ErrNotOpened, p.Interface(), err)
 	}
-	g.replace(entry{iface: p.Interface(), epoch: p.Epoch(), proof: p})
+	g.replace(entry{iface: p.Interface(), epoch: p.Epoch(), proof: p, ahead: g.awake()})
 	return nil
 }
 
@@ -128,8 +130,10 @@ func (g *Gate) States() []State {
 	states := make([]State, 0, len(entries))
 	for _, e := range entries {
 		s := State{Interface: e.iface, Epoch: e.epoch, Reason: e.reason}
-		if e.proof.Live(now) {
+		if e.proof.Live(now) && !g.slept(&e, now) {
 			s.Open, s.Age, s.Remaining = true, now-e.proof.SentAt(), e.proof.Expires()-now
+		} else if e.proof.Live(now) {
+			s.Reason = "the host has slept since the proof"
 		} else if !e.proof.IsZero() {
 			s.Reason = "the proof has expired"
 		}
@@ -144,7 +148,7 @@ func (g *Gate) age(iface int, epoch uint64) (time.Duration, bool) {
 	for _, e := range *g.entries.Load() {
 		if e.iface == iface && e.epoch == epoch && !e.proof.IsZero() {
 			now := g.clock.Now().Boot
-			return now - e.proof.SentAt(), e.proof.Live(now)
+			return now - e.proof.SentAt(), e.proof.Live(now) && !g.slept(&e, now)
 		}
 	}
 	return 0, false

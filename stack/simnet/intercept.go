@@ -34,7 +34,7 @@ type middle struct{ f Interceptor }
 
 // Intercept puts somebody in the middle of the wire until stop is called. Of several, each is given what the one before
 // has put on this wire. Taps see the frame as it was sent, and each frame that is put in its place and differs from it
-// with the sender "interceptor".
+// with the sender Interceptors.
 func (w *Wire) Intercept(f Interceptor) (stop func()) {
 	w.net.mu.Lock()
 	defer w.net.mu.Unlock()
@@ -47,8 +47,8 @@ func (w *Wire) Intercept(f Interceptor) (stop func()) {
 	}
 }
 
-// interceptorName is the sender of what an interceptor has put on a wire, for taps.
-const interceptorName = "interceptor"
+// Interceptors is the Frame.Sender of what an interceptor has put on a wire.
+const Interceptors = "interceptor"
 
 // intercepted gives f to those in the middle and returns what stays on the wire; what goes to other wires is sent. Mutex
 // held.
@@ -74,7 +74,7 @@ func (w *Wire) intercepted(now time.Duration, c *NIC, f frame, plaintext bool) [
 	}
 	for _, r := range stay {
 		if g := (frame{r.Source, r.Destination, r.Packet}); !g.same(f) {
-			w.tellTaps(now, c.host.lane, interceptorName, g, plaintext, false)
+			w.tellTaps(now, c.host.lane, Interceptors, g, plaintext, false)
 		}
 	}
 	return stay
@@ -86,7 +86,7 @@ func (w *Wire) elsewhere(now time.Duration, lane int, r Relay) {
 		return
 	}
 	f := frame{r.Source, r.Destination, r.Packet}
-	w.tellTaps(now, lane, interceptorName, f, false, false)
+	w.tellTaps(now, lane, Interceptors, f, false, false)
 	w.net.at(now+max(w.all.Latency, minLatency)+r.Delay, lane, func() { w.arrive(nil, f) })
 }
 

@@ -76,7 +76,7 @@ func TestIntercept(t *testing.T) {
 		}
 		var put int
 		for _, f := range seen {
-			if f.Sender == interceptorName {
+			if f.Sender == Interceptors {
 				put++
 			}
 		}
