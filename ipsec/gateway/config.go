@@ -36,6 +36,9 @@ type Config struct {
 	// Networks are the networks behind the gateway: what child SAs may reach, and what clients are told.
 	Networks []netip.Prefix
 
+	// NoResumption grants no tickets and resumes no IKE SA with one (RFC 5723).
+	NoResumption bool
+
 	// CookieThreshold is the number of half-open IKE SAs from which a COOKIE is asked for (default 32; negative: always).
 	CookieThreshold int
 	// MaxHalfOpen bounds the half-open IKE SAs (default 1024), MaxHalfOpenAddress those of one outer address (default 64).

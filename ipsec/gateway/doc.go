@@ -7,7 +7,7 @@
 //
 // Specification: RFC 7296 §2.6 (SPIs, COOKIE), §2.1 (repeated IKE_SA_INIT requests), §2.19 (address assignment),
 // §2.4 (INITIAL_CONTACT), §1.5 and §2.21.4 (INVALID_IKE_SPI, at a bounded rate); RFC 8019 §4.2 (bounds on half-open IKE
-// SAs, in all and for one address), without its puzzles. The messages themselves are ipsec/ike's. The outer address of a
+// SAs, in all and for one address), without its puzzles; RFC 5723 with tickets by value (§6.1) under keys that live in memory. The messages themselves are ipsec/ike's. The outer address of a
 // peer is never asked for who it is (REQUIREMENTS IKE-8). One IKE SA an identity: a new one, once authenticated,
 // replaces the one before.
 //

@@ -39,6 +39,7 @@ type Gateway struct {
 	peers   map[ike.Identity]Peer
 	pool    *pool
 	cookies cookies
+	tickets *tickets
 
 	sessions   map[SessionID]*session
 	lastID     SessionID
@@ -64,7 +65,7 @@ func New(cfg Config, rand io.Reader) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{cfg: cfg, rand: rand, peers: make(map[ike.Identity]Peer), pool: newPool(&cfg),
-		cookies: cookies{rand: rand}, sessions: make(map[SessionID]*session), bySPI: make(map[spiKey]*session),
+		cookies: cookies{rand: rand}, tickets: newTickets(rand, cfg.IKE.Lifetimes.IKE), sessions: make(map[SessionID]*session), bySPI: make(map[spiKey]*session),
 		byInit: make(map[[sha256.Size]byte]*session), byIdentity: make(map[ike.Identity]*session),
 		byInbound: make(map[uint32]*session), halfOpenBy: make(map[netip.Addr]int)}
 	for _, p := range cfg.Peers {
@@ -83,7 +84,7 @@ func (g *Gateway) HandleDatagram(now link.Instant, d ike.Datagram) error {
 	if err != nil && !errors.Is(err, message.ErrVersion) {
 		return fmt.Errorf("gateway: %w", err)
 	}
-	if h.ResponderSPI == 0 && h.FromInitiator() && !h.Response() && (h.Exchange == message.IKESAInit || err != nil) {
+	if h.ResponderSPI == 0 && h.FromInitiator() && !h.Response() && (initial(h.Exchange) || err != nil) {
 		return g.handleInit(now, h, d)
 	}
 	key := spiKey{spi: h.ResponderSPI}
@@ -125,6 +126,19 @@ func (g *Gateway) handleInit(now link.Instant, h message.Header, d ike.Datagram)
 	return err
 }
 
+// initial tells whether an exchange begins an IKE SA (RFC 7296 §1.2, RFC 5723 §4.3.2).
+func initial(e message.ExchangeType) bool {
+	return e == message.IKESAInit || e == message.IKESessionResume
+}
+
+// granting returns what makes tickets, nil where none are made.
+func (g *Gateway) granting() ike.Tickets {
+	if g.cfg.NoResumption {
+		return nil
+	}
+	return g.tickets
+}
+
 // initHash tells IKE_SA_INIT requests apart by their octets and origin (RFC 7296 §2.1).
 func initHash(d ike.Datagram) [sha256.Size]byte {
 	h := sha256.New()
@@ -138,14 +152,14 @@ func initHash(d ike.Datagram) [sha256.Size]byte {
 // admit decides whether a new peer gets a machine: under load only with a cookie, and never over the bounds.
 func (g *Gateway) admit(now link.Instant, h message.Header, d ike.Datagram) error {
 	from := d.Remote.Addr()
-	if h.Exchange == message.IKESAInit && g.halfOpen >= max(g.cfg.CookieThreshold, 0) {
+	if initial(h.Exchange) && g.halfOpen >= max(g.cfg.CookieThreshold, 0) {
 		m, err := message.Parse(d.Payload)
 		if err != nil {
 			return fmt.Errorf("gateway: %w", err)
 		}
 		nonce, ok := message.Find[message.Nonce](m.Payloads)
 		if !ok || h.InitiatorSPI == 0 {
-			return fmt.Errorf("gateway: %w: IKE_SA_INIT without nonce or SPI", message.ErrMalformed)
+			return fmt.Errorf("gateway: %w: %v without nonce or SPI", message.ErrMalformed, h.Exchange)
 		}
 		given, ok := message.FindNotify(m.Payloads, message.Cookie)
 		if !ok || !g.cookies.valid(now, given.Data, from, h.InitiatorSPI, nonce.Data) {
@@ -169,7 +183,7 @@ func (g *Gateway) askForCookie(now link.Instant, h message.Header, d ike.Datagra
 	if err != nil {
 		return err
 	}
-	return g.notify(d, message.Header{InitiatorSPI: h.InitiatorSPI, Exchange: message.IKESAInit, Flags: message.FlagResponse},
+	return g.notify(d, message.Header{InitiatorSPI: h.InitiatorSPI, Exchange: h.Exchange, Flags: message.FlagResponse},
 		message.Notify{Message: message.Cookie, Data: cookie})
 }
 
@@ -203,7 +217,7 @@ func (g *Gateway) newSession(d ike.Datagram, init [sha256.Size]byte) (*session, 
 	g.lastID++
 	s := &session{id: g.lastID, init: init, remote: d.Remote, from: d.Remote.Addr(), halfOpen: true,
 		spis: make(map[spiKey]bool), inbound: make(map[ike.ChildID]uint32), index: -1}
-	m, err := ike.NewResponder(ike.ResponderConfig{Config: g.cfg.IKE, Policy: policy{g: g, s: s}, HalfOpen: g.cfg.HalfOpen}, g.rand)
+	m, err := ike.NewResponder(ike.ResponderConfig{Config: g.cfg.IKE, Policy: policy{g: g, s: s}, HalfOpen: g.cfg.HalfOpen, Tickets: g.granting()}, g.rand)
 	if err != nil {
 		return nil, err
 	}
@@ -255,10 +269,11 @@ func (g *Gateway) handleEvent(now link.Instant, s *session, e ike.Event) {
 	case ike.Established:
 		g.settle(s)
 		s.identity, s.remote = e.RemoteID, e.Remote
-		if before := g.byIdentity[e.RemoteID]; before != nil && before != s {
-			g.replace(now, before, e.InitialContact)
+		before := g.byIdentity[e.RemoteID]
+		g.byIdentity[e.RemoteID] = s // first, so that the old session does not give back the address that is now the new one's
+		if before != nil && before != s {
+			g.replace(now, before, e.InitialContact || e.Resumed)
 		}
-		g.byIdentity[e.RemoteID] = s
 	case ike.ChildInstalled:
 		s.inbound[e.ID], g.byInbound[e.Inbound.SPI] = e.Inbound.SPI, s
 	case ike.ChildRemoved:

@@ -91,6 +91,11 @@ type InitiatorConfig struct {
 	ForceUDPEncapsulation bool
 	// InitialContact tells the gateway to forget other IKE SAs of this identity (RFC 7296 §2.4).
 	InitialContact bool
+	// RequestTicket asks for a ticket to resume the IKE SA with (RFC 5723): Suspend yields it.
+	RequestTicket bool
+	// Ticket resumes an IKE SA in the place of IKE_SA_INIT, as long as it is usable and fits the rest of the configuration; if
+	// the peer does not take it, IKE_SA_INIT follows. The machine owns it then. nil for none.
+	Ticket *Ticket
 	// KeepChildless keeps an IKE SA whose first child SA was refused, for which otherwise there is no use.
 	KeepChildless bool
 }
@@ -126,6 +131,8 @@ type ResponderConfig struct {
 	Config
 	// Policy answers questions about the peer.
 	Policy Policy
+	// Tickets makes tickets for peers that ask and resumes IKE SAs with them (RFC 5723); nil for neither.
+	Tickets Tickets
 	// HalfOpen is how long an IKE SA may stay without authentication (default 30 s).
 	HalfOpen time.Duration
 }

@@ -12,6 +12,8 @@ import (
 var (
 	// ErrDeleted means that Delete was called.
 	ErrDeleted = errors.New("closed by this end")
+	// ErrSuspended means that Suspend was called.
+	ErrSuspended = errors.New("suspended by this end")
 	// ErrDeletedByPeer means that the peer sent a Delete payload.
 	ErrDeletedByPeer = errors.New("closed by the peer")
 	// ErrReplaced means that a child SA was rekeyed.

@@ -73,6 +73,9 @@ type Established struct {
 	UDPEncapsulation bool
 	// Local and Remote are the endpoints in use; ESP in UDP goes between the same.
 	Local, Remote netip.AddrPort
+	// Resumed is set when the IKE SA was made with a ticket (RFC 5723): others with this RemoteID are dead and not told
+	// (§4.3.4).
+	Resumed bool
 	// InitialContact is set when the peer says that it has no other IKE SA with us: others with this RemoteID are dead
 	// (RFC 7296 §2.4).
 	InitialContact bool

@@ -153,12 +153,19 @@ func (m *Machine) timeout(now link.Instant, x *exchange) {
 	if refused || x.sa.state == saDeleting || m.deleting {
 		tries = min(tries, m.cfg.Retransmission.RefusedTries)
 	}
+	if x.kind == message.IKESessionResume {
+		tries = min(tries, resumeTries)
+	}
 	if x.tries < tries {
 		m.resend(now, x)
 		return
 	}
 	s := x.sa
 	switch {
+	case x.kind == message.IKESessionResume && !m.deleting:
+		if err := m.startAnew(now); err != nil {
+			m.close(now, err)
+		}
 	case s != m.current:
 		m.shutSA(now, s)
 		m.dropSA(s)

@@ -33,6 +33,8 @@ type Machine struct {
 	current   *ikeSA
 	children  []*child
 	lastChild ChildID
+	// ticket resumes the current IKE SA (RFC 5723), nil without one.
+	ticket *Ticket
 	// first keeps what AUTH and the first child SA need of IKE_SA_INIT, nil when the machine is established.
 	first *firstExchange
 
@@ -85,12 +87,20 @@ func (m *Machine) Start(now link.Instant) error {
 	if err != nil {
 		return err
 	}
+	m.current, m.lastHeard = s, now.Boot
+	m.addSA(s)
+	if resuming, err := m.startResume(now, s); err != nil || resuming {
+		return errors.Join(err, m.err)
+	}
+	return m.startInit(now, s)
+}
+
+// startInit begins with IKE_SA_INIT.
+func (m *Machine) startInit(now link.Instant, s *ikeSA) error {
 	t, err := newInitTask(m)
 	if err != nil {
 		return err
 	}
-	m.current, m.lastHeard = s, now.Boot
-	m.addSA(s)
 	m.enqueue(now, s, newExchange(message.IKESAInit, t, &natTask{}))
 	return m.err
 }
@@ -202,7 +212,7 @@ func (m *Machine) HandleDatagram(now link.Instant, d Datagram) error {
 		if s.takes(h) {
 			return m.handleMessage(now, s, h, d)
 		}
-		if !h.Response() && h.Exchange == message.IKESAInit && m.repeated(s, d) {
+		if !h.Response() && initial(h.Exchange) && m.repeated(s, d) {
 			return nil
 		}
 	}
@@ -233,11 +243,11 @@ func (m *Machine) handleMessage(now link.Instant, s *ikeSA, h message.Header, d 
 		if s.exchange == nil || s.exchange.id != h.MessageID {
 			return fmt.Errorf("ike: %w: response %d to nothing outstanding", ErrMessageID, h.MessageID)
 		}
-		if s.exchange.kind == message.IKESAInit && h.Exchange == message.IKESAInit {
+		if initial(h.Exchange) && s.exchange.kind == h.Exchange {
 			return m.handleInitResponse(now, s, d)
 		}
 	}
-	if s.keys == nil || h.Exchange == message.IKESAInit {
+	if s.keys == nil || initial(h.Exchange) {
 		return fmt.Errorf("ike: %w: %v, response %t, while %v", ErrUnexpected, h.Exchange, h.Response(), s)
 	}
 	if !h.Response() && h.MessageID != s.expectID {
@@ -505,6 +515,8 @@ func (m *Machine) close(now link.Instant, err error, farewell ...message.Payload
 		m.shutSA(now, s)
 	}
 	m.forget()
+	m.ticket.Wipe() // it ends with its IKE SA (RFC 5723 §6.2)
+	m.ticket = nil
 	m.keepaliveAt, m.halfOpenAt = 0, 0
 	for _, s := range m.sas {
 		m.emit(SPIClosed{SPI: s.localSPI(), Initiator: s.initiator})
@@ -528,6 +540,7 @@ func (m *Machine) forget() {
 	}
 	if m.initiator != nil {
 		clear(m.initiator.PSK)
+		m.initiator.Ticket.Wipe()
 	}
 }
 

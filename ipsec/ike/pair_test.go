@@ -203,7 +203,7 @@ func (p *pair) drain() {
 			f := flight{Transmit: tr, from: e, index: p.sent}
 			f.text = e.name + " " + p.describe(tr)
 			p.sent++
-			if h, err := message.ParseHeader(tr.Payload); err == nil && h.Exchange == message.IKESAInit && !h.Response() {
+			if h, err := message.ParseHeader(tr.Payload); err == nil && initial(h.Exchange) && !h.Response() {
 				p.inits = append(p.inits, tr.Payload)
 			}
 			p.log = append(p.log, f.text)

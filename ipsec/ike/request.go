@@ -90,7 +90,8 @@ func (m *Machine) answerAuth(now link.Instant, s *ikeSA, in *message.Message) (o
 	if err != nil {
 		return nil, nil, err
 	}
-	return append(append(auth, config...), child...), nil, nil
+	out = append(append(auth, config...), child...)
+	return append(out, (&ticketTask{}).answer(now, m, s, in)...), nil, nil
 }
 
 // answerInformational answers an INFORMATIONAL request: Delete payloads and errors; the rest is ignored.
@@ -112,5 +113,5 @@ func (m *Machine) answerInformational(now link.Instant, s *ikeSA, in *message.Me
 		default:
 		}
 	}
-	return out, nil
+	return append(out, (&ticketTask{}).answer(now, m, s, in)...), nil
 }

@@ -95,7 +95,7 @@ func (s *ikeSA) header(kind message.ExchangeType, id uint32, response bool) mess
 
 // seal encodes a message of ours: in the clear before there are keys and in IKE_SA_INIT, protected otherwise.
 func (s *ikeSA) seal(h message.Header, ps []message.Payload) ([]byte, error) {
-	if s.keys == nil || h.Exchange == message.IKESAInit {
+	if s.keys == nil || initial(h.Exchange) {
 		return (&message.Message{Header: h, Payloads: ps}).Append(nil)
 	}
 	c := s.keys.fromResponder
@@ -170,6 +170,7 @@ func (m *Machine) adopt(now link.Instant, s *ikeSA) {
 		}
 	}
 	old.queue = nil
+	m.renewTicket(s)
 	m.emit(IKERekeyed{InitiatorSPI: s.spiI, ResponderSPI: s.spiR})
 	old.guardAt = now.Boot + guardTime
 }

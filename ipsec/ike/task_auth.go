@@ -26,7 +26,7 @@ func (t *authTask) request(_ link.Instant, m *Machine, x *exchange) error {
 	}
 	x.add(message.Auth{
 		Method: message.AuthSharedKeyMIC,
-		Data:   k.sharedKeyAuth(c.PSK, f.request, f.nr, k.pi, m.localID),
+		Data:   f.authOf(k, c.PSK, f.request, f.nr, k.pi, m.localID),
 	})
 	return nil
 }
@@ -46,10 +46,13 @@ func (t *authTask) response(now link.Instant, m *Machine, x *exchange, in *messa
 	if !c.RemoteID.IsZero() && id.Identity != c.RemoteID {
 		return fatal(fmt.Errorf("%w: want %v, found %v", ErrIdentity, c.RemoteID, id.Identity), authFailed)
 	}
+	if err := f.checkResumed(id.Identity); err != nil {
+		return fatal(err, authFailed)
+	}
 	if auth.Method != message.AuthSharedKeyMIC {
 		return fatal(fmt.Errorf("%w: want method %d (shared key), found %d", ErrAuthentication, message.AuthSharedKeyMIC, auth.Method), authFailed)
 	}
-	if !hmac.Equal(auth.Data, k.sharedKeyAuth(c.PSK, f.response, f.ni, k.pr, id.Identity)) {
+	if !hmac.Equal(auth.Data, f.authOf(k, c.PSK, f.response, f.ni, k.pr, id.Identity)) {
 		return fatal(fmt.Errorf("%w (%v): the pre-shared keys differ", ErrAuthentication, id.Identity), authFailed)
 	}
 	m.remoteID = id.Identity
@@ -74,6 +77,10 @@ func (t *authTask) answer(m *Machine, s *ikeSA, in *message.Message) ([]message.
 		return nil, wrong(fmt.Errorf("%w (%v): want AUTH with a shared key, found method %d", ErrAuthentication, id.Identity, auth.Method))
 	}
 	wanted, _ := message.Find[message.IDr](in.Payloads)
+	if err := m.first.checkResumed(id.Identity); err != nil {
+		return nil, wrong(err)
+	}
+	// Of a resumed peer too: who has been struck off gets no further with a ticket.
 	psk, err := m.responder.Policy.SharedSecret(wanted.Identity, id.Identity)
 	if err == nil && len(psk) == 0 {
 		err = errors.New("no shared key for this identity")
@@ -83,8 +90,13 @@ func (t *authTask) answer(m *Machine, s *ikeSA, in *message.Message) ([]message.
 	}
 	f, k := m.first, s.keys
 	f.psk = append([]byte(nil), psk...)
-	if !hmac.Equal(auth.Data, k.sharedKeyAuth(f.psk, f.request, f.nr, k.pi, id.Identity)) {
+	if !hmac.Equal(auth.Data, f.authOf(k, f.psk, f.request, f.nr, k.pi, id.Identity)) {
 		return nil, wrong(fmt.Errorf("%w (%v): the pre-shared keys differ", ErrAuthentication, id.Identity))
+	}
+	if f.resumed {
+		if err := m.responder.Tickets.Spend(f.ticket); err != nil {
+			return nil, wrong(fmt.Errorf("%w: %w", errSpent, err))
+		}
 	}
 	m.remoteID = id.Identity
 	m.noteWindow(s, in)
@@ -92,7 +104,7 @@ func (t *authTask) answer(m *Machine, s *ikeSA, in *message.Message) ([]message.
 		message.IDr{Identity: m.localID},
 		message.Auth{
 			Method: message.AuthSharedKeyMIC,
-			Data:   k.sharedKeyAuth(f.psk, f.response, f.ni, k.pr, m.localID),
+			Data:   f.authOf(k, f.psk, f.response, f.ni, k.pr, m.localID),
 		},
 	}, nil
 }
@@ -114,6 +126,6 @@ func (m *Machine) reportEstablished(now link.Instant, s *ikeSA, in *message.Mess
 	m.lastHeard = now.Boot
 	m.emit(Established{
 		LocalID: m.localID, RemoteID: m.remoteID, Configuration: m.assigned, NAT: m.nat, UDPEncapsulation: m.encapsulate,
-		Local: m.local, Remote: m.remote, InitialContact: initial, Suite: s.keys.suite.String(),
+		Local: m.local, Remote: m.remote, InitialContact: initial, Resumed: m.first != nil && m.first.resumed, Suite: s.keys.suite.String(),
 	})
 }

@@ -17,10 +17,16 @@ type firstExchange struct {
 	ni, nr            []byte
 	// psk is the responder's copy of the secret.
 	psk []byte
+	// resumed is set when the IKE SA is resumed (RFC 5723): peer is the other end's identity by the ticket, ticket the
+	// responder's copy of that.
+	resumed bool
+	peer    Identity
+	ticket  []byte
 }
 
 func (f *firstExchange) wipe() {
 	clear(f.psk)
+	clear(f.ticket)
 	clear(f.ni)
 	clear(f.nr)
 }
@@ -102,6 +108,9 @@ func (t *initTask) abandon(link.Instant, *Machine) { t.ke.Wipe() }
 // handleInitResponse takes a response to IKE_SA_INIT. Nothing of it is authentic: what does not lead on is remembered and
 // the wait for another response goes on (RFC 7296 §2.21.1).
 func (m *Machine) handleInitResponse(now link.Instant, s *ikeSA, d Datagram) error {
+	if t, resuming := s.exchange.tasks[0].(*resumeTask); resuming {
+		return m.handleResumeResponse(now, s, t, d)
+	}
 	in, err := message.Parse(d.Payload)
 	if err != nil {
 		return fmt.Errorf("ike: %w", err)
@@ -127,12 +136,21 @@ func (m *Machine) handleInitResponse(now link.Instant, s *ikeSA, d Datagram) err
 	if err := m.handleResponse(now, s, in); err != nil || m.err != nil {
 		return err
 	}
+	m.authenticate(now, s)
+	return nil
+}
+
+// authenticate goes on with IKE_AUTH.
+func (m *Machine) authenticate(now link.Instant, s *ikeSA) {
 	tasks := []task{&authTask{}}
-	if c := m.initiator; c.RequestAddress || c.RequestDNS || c.RequestSubnets {
+	c := m.initiator
+	if c.RequestAddress || c.RequestDNS || c.RequestSubnets {
 		tasks = append(tasks, &configTask{})
 	}
+	if c.RequestTicket {
+		tasks = append(tasks, &ticketTask{})
+	}
 	m.enqueue(now, s, newExchange(message.IKEAuth, append(tasks, m.firstChild())...))
-	return nil
 }
 
 // initRefused handles an error notify in an IKE_SA_INIT response.
@@ -193,12 +211,13 @@ func (t *initTask) accept(m *Machine, s *ikeSA, in *message.Message, d Datagram)
 	return &acceptedInit{keys: k, spiR: spiR, first: first}, nil
 }
 
-// handleFirst is the responder's side of IKE_SA_INIT.
+// handleFirst is the responder's side of IKE_SA_INIT and IKE_SESSION_RESUME.
 func (m *Machine) handleFirst(now link.Instant, h message.Header, d Datagram) error {
 	if m.responder == nil || m.err != nil {
 		return fmt.Errorf("ike: %w", ErrClosed)
 	}
-	if h.Exchange != message.IKESAInit || h.Response() || !h.FromInitiator() || h.MessageID != 0 ||
+	resume := h.Exchange == message.IKESessionResume && m.responder.Tickets != nil
+	if h.Exchange != message.IKESAInit && !resume || h.Response() || !h.FromInitiator() || h.MessageID != 0 ||
 		h.ResponderSPI != 0 || h.InitiatorSPI == 0 {
 		return fmt.Errorf("ike: %w: want an IKE_SA_INIT request, found %v", ErrUnexpected, h.Exchange)
 	}
@@ -214,7 +233,12 @@ func (m *Machine) handleFirst(now link.Instant, h message.Header, d Datagram) er
 	}
 	s.spiI = h.InitiatorSPI
 	s.state = saInit
-	out, err := m.answerInit(s, in, d)
+	var out []message.Payload
+	if resume {
+		out, err = m.answerResume(now, s, in, d)
+	} else {
+		out, err = m.answerInit(s, in, d)
+	}
 	var r *refusal
 	switch {
 	case errors.As(err, &r):
@@ -301,7 +325,7 @@ func (m *Machine) refuseInit(now link.Instant, h message.Header, d Datagram, r *
 	if err := m.respond(s, d, h, []message.Payload{r.notify}); err != nil {
 		return err
 	}
-	err := fmt.Errorf("ike: %w", &NotifyError{Type: r.notify.Message, Exchange: message.IKESAInit, Sent: true, Data: r.notify.Data})
+	err := fmt.Errorf("ike: %w", &NotifyError{Type: r.notify.Message, Exchange: h.Exchange, Sent: true, Data: r.notify.Data})
 	m.close(now, err)
 	return err
 }

@@ -48,6 +48,11 @@ const (
 	MOBIKESupported             NotifyType = 16396
 	MultipleAuthSupported       NotifyType = 16404
 	Redirect                    NotifyType = 16407
+	TicketLTOpaque              NotifyType = 16409 // RFC 5723 §7.1: lifetime in seconds, ticket
+	TicketRequest               NotifyType = 16410
+	TicketAck                   NotifyType = 16411
+	TicketNack                  NotifyType = 16412
+	TicketOpaque                NotifyType = 16413 // RFC 5723 §7.2: ticket
 	EAPOnlyAuthentication       NotifyType = 16417
 	ChildlessIKEv2Supported     NotifyType = 16418
 	IKEv2MessageIDSync          NotifyType = 16420
@@ -71,6 +76,8 @@ var notifyNames = map[NotifyType]string{
 	HTTPCertLookupSupported: "HTTP_CERT_LOOKUP_SUPPORTED", RekeySA: "REKEY_SA",
 	ESPTFCPaddingNotSupported: "ESP_TFC_PADDING_NOT_SUPPORTED", NonFirstFragmentsAlso: "NON_FIRST_FRAGMENTS_ALSO",
 	MOBIKESupported: "MOBIKE_SUPPORTED", MultipleAuthSupported: "MULTIPLE_AUTH_SUPPORTED", Redirect: "REDIRECT",
+	TicketLTOpaque: "TICKET_LT_OPAQUE", TicketRequest: "TICKET_REQUEST", TicketAck: "TICKET_ACK", TicketNack: "TICKET_NACK",
+	TicketOpaque:          "TICKET_OPAQUE",
 	EAPOnlyAuthentication: "EAP_ONLY_AUTHENTICATION", ChildlessIKEv2Supported: "CHILDLESS_IKEV2_SUPPORTED",
 	IKEv2MessageIDSync: "IKEV2_MESSAGE_ID_SYNC_SUPPORTED", IKEv2FragmentationSupport: "IKEV2_FRAGMENTATION_SUPPORTED",
 	SignatureHashAlgorithms: "SIGNATURE_HASH_ALGORITHMS", IntermediateExchangeSupport: "INTERMEDIATE_EXCHANGE_SUPPORTED",

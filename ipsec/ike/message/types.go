@@ -45,13 +45,14 @@ func (t PayloadType) String() string {
 // ExchangeType is an exchange type number (RFC 7296 §3.1).
 type ExchangeType uint8
 
-// The exchange types of RFC 7296 §3.1, and of RFC 9242 for IKE_INTERMEDIATE.
+// The exchange types of RFC 7296 §3.1, of RFC 5723 §4.3.2 for IKE_SESSION_RESUME and of RFC 9242 for IKE_INTERMEDIATE.
 const (
-	IKESAInit       ExchangeType = 34
-	IKEAuth         ExchangeType = 35
-	CreateChildSA   ExchangeType = 36
-	Informational   ExchangeType = 37
-	IKEIntermediate ExchangeType = 43
+	IKESAInit        ExchangeType = 34
+	IKEAuth          ExchangeType = 35
+	CreateChildSA    ExchangeType = 36
+	Informational    ExchangeType = 37
+	IKESessionResume ExchangeType = 38
+	IKEIntermediate  ExchangeType = 43
 )
 
 // String returns the standard's name, or "exchange N" for an unknown type.
@@ -65,6 +66,8 @@ func (t ExchangeType) String() string {
 		return "CREATE_CHILD_SA"
 	case Informational:
 		return "INFORMATIONAL"
+	case IKESessionResume:
+		return "IKE_SESSION_RESUME"
 	case IKEIntermediate:
 		return "IKE_INTERMEDIATE"
 	default:
