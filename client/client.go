@@ -70,7 +70,9 @@ type session struct {
 	engine   *stack.Engine
 	external *externalLayer
 	vpn      *vpnLayer
-	stall    func() // ends its watch
+	rival    *vpnLayer  // nil unless a new IKE SA is set up beside vpn's
+	tunnel   *stack.VPN // the flows of both, nil before the first
+	stall    func()     // ends its watch
 	running  sync.WaitGroup
 }
 
@@ -341,6 +343,7 @@ func (c *Client) end(reason string) {
 	}
 	c.stopRetry()
 	c.closeVPN(true) // its goodbye goes through x-MIP, so it comes first
+	c.closeTunnel()
 	c.leaveHomeAgents()
 	c.roam.Stop(reason)
 	if c.copies != nil {

@@ -82,6 +82,7 @@ func ClientConfig() *config.Config {
 		Gateway: config.Gateway{
 			Address: simnet.LabGateway, LocalIdentity: LaptopIdentity, RemoteIdentity: GatewayIdentity, PSK: bytes.Clone(psk),
 			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second,
+			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: config.ParkKeep,
 		},
 		Detection: config.Detection{
 			Monitor: 60 * time.Second, Grace: 30 * time.Second, Period: 2 * time.Second, Probe: 10 * time.Minute,
