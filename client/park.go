@@ -160,23 +160,33 @@ func (c *Client) overdue(v *vpnLayer, k *check) {
 		return
 	}
 	c.openRival(fmt.Sprintf("no answer of the gateway within %v", rivalAfter))
-	if a := c.inUse(); a != nil && c.outside() && a.external.bound && c.now.Since(a.external.asked) > rivalAfter {
-		a.external.start(c) // it may be the x-HA that has lost the binding
-	}
+	c.refreshExternal()
 	k.next = c.after(max(c.cfg.Gateway.GiveUp-rivalAfter, 0), func() { c.giveUp(v, k) })
 }
 
-// giveUp stops sending through an SA whose gateway is silent, and says so. It is used again if the gateway answers after all.
+// giveUp stops sending through an SA whose gateway is silent, and says so. It is used again if the gateway answers after all;
+// now and then the way there is renewed.
 func (c *Client) giveUp(v *vpnLayer, k *check) {
 	if v.received() != k.heard {
 		c.confirmed(v)
 		return
 	}
-	k.next, k.gaveUp = nil, true
+	if k.next = c.after(c.cfg.Gateway.GiveUp, func() { c.giveUp(v, k) }); k.gaveUp {
+		c.refreshExternal()
+		return
+	}
+	k.gaveUp = true
 	c.silence(control.Problem{Peer: c.gatewayName(), Message: fmt.Sprintf("has not answered for %v", c.cfg.Gateway.GiveUp), Advice: ikeAdvice(ike.ErrNoAnswer)})
 	if c.outside() {
 		c.session.engine.Hold()
 		c.story.broke(c.now, "the VPN gateway does not answer")
+	}
+}
+
+// refreshExternal registers with the x-HA again: what does not get through to the gateway may have lost its way there.
+func (c *Client) refreshExternal() {
+	if a := c.inUse(); a != nil && c.outside() && a.external.bound && c.now.Since(a.external.asked) > rivalAfter {
+		a.external.start(c)
 	}
 }
 

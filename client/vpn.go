@@ -261,6 +261,7 @@ func (c *Client) retryVPN() {
 	c.retry.remove = c.after(c.retry.delay, func() {
 		c.retry.remove = nil
 		if c.session != nil && c.session.vpn == nil && c.outside() {
+			c.refreshExternal()
 			c.openVPN()
 		}
 	})
