@@ -181,6 +181,8 @@ type Detection struct {
 	SuppressOutside bool
 	// WaiveTNC accepts an i-HA that predates RFC 5265 (DET-3).
 	WaiveTNC bool
+	// RefuseNAT takes no reply for a proof that came through a NAT between the laptop and the i-HA.
+	RefuseNAT bool
 }
 
 // Interfaces says which interfaces are used, table [interfaces].

@@ -115,6 +115,8 @@ const (
 	AlarmNoTNC AlarmKind = iota + 1
 	// AlarmReachableOutside is a direct reply of the i-HA, whatever it says, on a network that is listed as outside.
 	AlarmReachableOutside
+	// AlarmNAT is a direct reply of the i-HA through a NAT, where those are refused (Config.RefuseNAT).
+	AlarmNAT
 )
 
 // String returns a stable name of the kind.
@@ -124,6 +126,8 @@ func (k AlarmKind) String() string {
 		return "no_tnc"
 	case AlarmReachableOutside:
 		return "i_ha_reachable_outside"
+	case AlarmNAT:
+		return "i_ha_behind_nat"
 	}
 	return "unknown"
 }
