@@ -31,8 +31,8 @@ type ProbeInternal struct {
 	Epoch uint64
 }
 
-// ProbeUnanswered tells that such a series ended without an answer; what of it is still being repeated is to be given up.
-// A request may have arrived all the same, so the binding through the VPN is to be refreshed if it could have been
+// ProbeUnanswered tells that such a series ended without an answer, or any other that left from outside, such as the renewal
+// of a binding from before; what of it is still being repeated is to be given up. A request may have arrived all the same, so the binding through the VPN is to be refreshed if it could have been
 // replaced (DET-9).
 type ProbeUnanswered struct {
 	// Epoch is the interface's connection status epoch.
