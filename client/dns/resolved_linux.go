@@ -108,7 +108,7 @@ func (r *Resolved) Set(p Plan) (changed bool, err error) {
 		// Nothing but the Forwarder is behind this link.
 		{"SetLinkLLMNR", "no"}, {"SetLinkMulticastDNS", "no"},
 	} {
-		if err := manager.CallWithContext(ctx, resolvedManager+"."+call.method, dbus.FlagNoAutoStart, int32(index), call.value).Err; err != nil {
+		if err := tell(ctx, manager, call.method, index, call.value); err != nil {
 			return false, fmt.Errorf("dns: systemd-resolved: %s: %w", call.method, notRunning(err))
 		}
 	}
@@ -118,6 +118,24 @@ func (r *Resolved) Set(p Plan) (changed bool, err error) {
 	}
 	r.last = state
 	return true, nil
+}
+
+// tell calls a method about the link. The service may not have heard of a new link yet: it is asked again until it has.
+func tell(ctx context.Context, manager dbus.BusObject, method string, index int, value any) error {
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := manager.CallWithContext(ctx, resolvedManager+"."+method, dbus.FlagNoAutoStart, int32(index), value).Err
+		var e dbus.Error
+		if !errors.As(err, &e) || e.Name != resolvedService+".NoSuchLink" {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // Clear implements Settings.
