@@ -17,8 +17,9 @@
 // Specification: none of its own.
 //
 // Concurrency: a Walk runs in a testing/synctest bubble of its own, in which time is virtual; several run at once in
-// parallel tests. Everything in a bubble follows from the seed, except for private keys of key exchanges, whose values
-// change nothing.
+// parallel tests. What is done to the laptop, when, and what comes of it follow from the seed; of two things that
+// applications and agents do in the same instant of virtual time either may be the first, so that the number of frames differs
+// a little from one run to the next.
 //
 // Ownership: Run owns the world that it starts and ends it.
 package soak

@@ -102,9 +102,9 @@ func startTraffic(w *e2e.World) (*traffic, error) {
 	if err != nil {
 		return nil, errors.Join(err, k.close())
 	}
-	for _, c := range []*simnet.UDPConn{echo, names} {
-		k.work.Go(func() { answer(c) })
-	}
+	// Each takes its time, so that no two of them send in the same instant.
+	k.work.Go(func() { answer(echo, 11003*time.Nanosecond) })
+	k.work.Go(func() { answer(names, 29989*time.Nanosecond) })
 	for _, c := range []*simnet.UDPConn{k.probe, k.query, pushed} {
 		k.work.Go(func() { k.listen(c) })
 	}
@@ -116,14 +116,15 @@ func startTraffic(w *e2e.World) (*traffic, error) {
 	return k, nil
 }
 
-// answer sends back what comes.
-func answer(c *simnet.UDPConn) {
+// answer sends back what comes, after a while.
+func answer(c *simnet.UDPConn, after time.Duration) {
 	buf := make([]byte, 2048)
 	for {
 		n, from, err := c.ReadFromAddrPort(buf)
 		if err != nil {
 			return
 		}
+		time.Sleep(after)
 		_, _ = c.WriteToAddrPort(buf[:n], from) // what does not come back is what is counted
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -132,8 +133,8 @@ func (k *walk) start() error {
 	if k.oracle, err = newOracle(k.config, k.cables[0].full, k.cables[1].full); err != nil {
 		return err
 	}
-	external := k.w.External()
-	for _, w := range external {
+	time.Sleep(time.Millisecond) // the agents have begun
+	for _, w := range k.w.External() {
 		w.Tap(k.oracle.look(true))
 	}
 	for _, w := range []*simnet.Wire{k.w.Office, k.w.OfficeFA} {
@@ -271,7 +272,7 @@ func (k *walk) step(t *kind) error {
 	k.report.Transitions++
 	number := fmt.Sprintf("transition %d (%s)", k.report.Transitions, t.name)
 	k.traffic.hasten(true)
-	time.Sleep(time.Duration(5+k.rng.IntN(25)) * time.Millisecond)
+	time.Sleep(time.Duration(5_000_011 + k.rng.IntN(25_000_000)))
 	up := k.traffic.silence() < ago
 	outage := k.traffic.mark()
 	k.oracle.name(number)
@@ -281,6 +282,7 @@ func (k *walk) step(t *kind) error {
 	if err := t.do(k); err != nil {
 		return fmt.Errorf("%s: %w", number, err)
 	}
+	synctest.Wait() // whatever it has led to in this instant
 	settled, err := k.dwell(t)
 	if errors.Is(err, errStuck) {
 		k.report.fail("%s: %v", number, err)
