@@ -163,7 +163,9 @@ func (c *Client) internalEvent(a *attempt, e mobilenode.Event) {
 	switch e := e.(type) {
 	case mobilenode.Accepted:
 		c.replaced(a.internal, e.Reply) // the i-HA now sends to this care-of address, whether that proves anything or not
-		err = a.det.HandleInternalReply(c.now, e.Reply)
+		if err = a.det.HandleInternalReply(c.now, e.Reply); err != nil && a.det.State() != location.StateInside {
+			a.internal.stopKeepalive() // it would tell the home address in the clear
+		}
 	case mobilenode.Refused:
 		c.tooMany(a, a.internal, e)
 		c.denied(a, e)

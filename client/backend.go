@@ -136,7 +136,7 @@ func (c *Client) status() control.Status {
 		}
 	}
 	if s.State == control.StateBlocked && c.story.blocked != "" {
-		s.Problems = append(s.Problems, control.Problem{Message: c.story.blocked, Since: c.story.since})
+		s.Problems = append(s.Problems, control.Problem{Message: c.whyBlockedHere(c.story.blocked), Since: c.story.since})
 	}
 	return s
 }
@@ -146,7 +146,7 @@ func (c *Client) whyUnknown() string {
 	case c.session == nil:
 		return "the client is down"
 	case c.story.blocked != "":
-		return c.story.blocked
+		return c.whyBlockedHere(c.story.blocked)
 	}
 	for _, i := range c.sorted() {
 		if i.attempt != nil && i.attempt.det != nil {

@@ -56,6 +56,7 @@ type Client struct {
 	retry    vpnRetry
 	copies   func() // takes back the end of dropping second copies that has been put off, nil without one
 	resume   resumeWatch
+	sleep    sleepState
 	activity activity
 }
 
@@ -70,7 +71,9 @@ type session struct {
 	engine   *stack.Engine
 	external *externalLayer
 	vpn      *vpnLayer
-	stall    func() // ends its watch
+	rival    *vpnLayer  // nil unless a new IKE SA is set up beside vpn's
+	tunnel   *stack.VPN // the flows of both, nil before the first
+	stall    func()     // ends its watch
 	running  sync.WaitGroup
 }
 
@@ -116,6 +119,7 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 		}
 	}
 	c.settle()
+	c.watchSleep()
 	go c.run()
 	return c, nil
 }
@@ -181,6 +185,7 @@ func (c *Client) run() {
 			c.end("the daemon ends")
 			c.timer.Stop()
 			c.watch()
+			c.unwatchSleep()
 			c.feed.close()
 			c.associations.internal.Wipe()
 			c.associations.external.Wipe()
@@ -193,10 +198,8 @@ func (c *Client) run() {
 // tick reads the clock, once an event, and notices a resume from suspend.
 func (c *Client) tick() {
 	c.now = c.host.Now()
-	if c.resume.resumed(c.now) && c.session != nil {
-		c.event(control.Event{Kind: "resume", Message: "the laptop was asleep: every interface is judged anew"})
-		c.gate.CloseAll("resumed from suspend")
-		c.roam.HandleResume(c.now)
+	if c.resume.resumed(c.now) {
+		c.wakeUp(true)
 	}
 }
 
@@ -314,7 +317,9 @@ func (c *Client) up() error {
 	})
 	c.event(control.Event{Kind: "up", Message: "taking charge of the enterprise's traffic"})
 	c.readInterfaces()
-	c.roam.Start(c.now)
+	if !c.sleep.asleep {
+		c.roam.Start(c.now)
+	}
 	return nil
 }
 
@@ -341,6 +346,7 @@ func (c *Client) end(reason string) {
 	}
 	c.stopRetry()
 	c.closeVPN(true) // its goodbye goes through x-MIP, so it comes first
+	c.closeTunnel()
 	c.leaveHomeAgents()
 	c.roam.Stop(reason)
 	if c.copies != nil {

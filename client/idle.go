@@ -30,6 +30,7 @@ func (c *Client) noteActivity(det *location.Machine) {
 // that applications send waits for the answer as after any change, one that arrives is lost.
 func (c *Client) rest(a *attempt, e location.Paused) {
 	c.gate.Close(a.iface.Index, e.Reason)
+	a.internal.stopKeepalive() // it would tell the home address wherever the network is now
 	c.event(control.Event{Kind: "idle", Interface: a.iface.Name, Message: e.Reason})
 	if c.inUse() != a || c.session == nil {
 		return

@@ -113,6 +113,7 @@ func (c *Client) drainRoam() bool {
 		case roam.Hold:
 			c.session.engine.Hold()
 			c.story.broke(c.now, e.Reason)
+			c.restVPN()
 			c.event(control.Event{Kind: "hold", Message: e.Reason})
 		case roam.Blocked:
 			c.session.engine.Swap(nil)

@@ -53,6 +53,7 @@ func (c *Client) overrule() {
 func (c *Client) bindExternal() {
 	if a := c.inUse(); a != nil && a.external.bound {
 		c.session.external.link.SetCarrier(a.external.carrier)
+		c.askSooner()
 	}
 }
 
@@ -81,7 +82,7 @@ func (c *Client) compose(mode stack.Mode, reason string) {
 	} else {
 		c.bindExternal()
 		inner := c.inner()
-		if inner == nil || !inner.bound {
+		if inner == nil || !inner.bound || c.givenUp() {
 			return
 		}
 		p, err = stack.CompileProtected(mode, inner.carrier(link.Protected))

@@ -1,6 +1,8 @@
 package client
 
 import (
+	"fmt"
+
 	"mipvpn/client/control"
 	"mipvpn/detect/location"
 	"mipvpn/mipv4/mobilenode"
@@ -46,4 +48,16 @@ func (c *Client) denied(a *attempt, e mobilenode.Refused) {
 	if err := a.det.HandleInternalDenial(a.epoch, a.careOf()); err != nil {
 		c.event(control.Event{Kind: "detection", Interface: a.iface.Name, Message: err.Error()})
 	}
+}
+
+// whyBlockedHere adds to roam's reason why nothing is sent what only the interfaces tell: one that is up and has nothing
+// that Mobile IPv4 could use (DET-18). The access mode vc, which could do without the x-HA but not without IPv4, is not there
+// yet.
+func (c *Client) whyBlockedHere(reason string) string {
+	for _, i := range c.sorted() {
+		if i.Up && !i.Address.IsValid() && i.choose() == nil {
+			reason += fmt.Sprintf("; %s is up but has no IPv4 address and no foreign agent is heard there (a network with IPv6 alone cannot be used)", i.Name)
+		}
+	}
+	return reason
 }

@@ -45,6 +45,7 @@ type registration struct {
 	expires time.Duration // boot time
 
 	keepalive       *tunnel.Keepalive // while bound in a 3519 tunnel
+	trial           trial             // of that tunnel
 	removeKeepalive func()
 }
 
@@ -61,7 +62,7 @@ func (c *Client) register(name string, ha config.HomeAgent, mn mobilenode.Config
 	}
 	mn.Association, mn.ReverseTunnel = c.association(name), true
 	if !mn.ForeignAgent.IsValid() {
-		mn.Encapsulation = encapsulation(ha.Encapsulation, mn.Origin.Direct)
+		mn.Encapsulation = encapsulation(ha.Encapsulation, mn.Origin.Direct && !(name == nameInternal && c.cfg.Detection.RefuseNAT))
 	}
 	mn.Retransmission = mobilenode.Retransmission{
 		Initial: c.cfg.Detection.RetransmitInitial, Factor: float64(c.cfg.Detection.RetransmitFactor), Max: c.cfg.Detection.RetransmitMax, Count: c.cfg.Detection.RetransmitCount,
@@ -221,6 +222,7 @@ func (c *Client) keepAlive(r *registration, reply mobilenode.VerifiedReply) {
 			}
 		})
 	})
+	c.tryTunnel(r, k)
 	r.keepalive = k
 	r.removeKeepalive = c.drive(&driven{timeout: k.HandleTimeout, deadline: k.Deadline, drain: func() bool { return c.drainKeepalive(r, k) }})
 }
@@ -243,6 +245,7 @@ func (c *Client) drainKeepalive(r *registration, k *tunnel.Keepalive) bool {
 			break
 		}
 		busy = true
+		c.tunnelTried(r, e)
 		if e == tunnel.KeepaliveLost {
 			c.event(control.Event{Kind: "keepalive", Message: fmt.Sprintf("%s %v answers no keepalive: registering again", r.name, r.agent)})
 			r.start(c)

@@ -126,7 +126,12 @@ func (c *Client) alarmOver() {
 
 // alarm reports whether the problem is an alarm of detection (DET-14): no registration that succeeds settles it.
 func alarm(p control.Problem) bool {
-	return p.Code == location.AlarmNoTNC.String() || p.Code == location.AlarmReachableOutside.String()
+	for _, k := range []location.AlarmKind{location.AlarmNoTNC, location.AlarmReachableOutside, location.AlarmNAT} {
+		if p.Code == k.String() {
+			return true
+		}
+	}
+	return false
 }
 
 // judge works out the state after all machines have come to rest and tells of a change.

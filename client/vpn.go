@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -22,21 +23,30 @@ const (
 	vpnRetryMost  = 30 * time.Second
 )
 
-// vpnLayer is the VPN: the IKE machine with the flows and security associations that it fills, and the registration with
-// the i-HA through it.
+// vpnLayer is the VPN: the IKE machine with the security associations that it fills, and the registration with the i-HA
+// through it. A session has one, and while that is asked whether it lives perhaps a second one that is being set up: its
+// rival (park.go). The flows to the gateway, session.tunnel, serve both.
 type vpnLayer struct {
-	data        *stack.VPN
 	machine     *ike.Machine
 	remove      func()
+	began       time.Duration // boot time
 	established bool
 	parked      bool // inside: kept, not used (MOD-park)
-	address     netip.Addr
-	suite       string
-	udp         bool
-	children    map[ike.ChildID]*child
-	current     ike.ChildID // the one that packets leave through
-	link        *stack.PacketLink
-	inner       *registration
+	// committed is set when the gateway may take its IKE SA for established, whatever becomes of the answer.
+	committed bool
+	check     *check // the gateway is being asked whether it still has this SA
+	// resting is set while no path is in use: the IKE machine is parked since the boot time restedAt.
+	resting  bool
+	restedAt time.Duration
+	// doubt is why the gateway has to be asked for the SA when that is used the next time; empty when it need not.
+	doubt    string
+	address  netip.Addr
+	suite    string
+	udp      bool
+	children map[ike.ChildID]*child
+	current  ike.ChildID // the one that packets leave through
+	link     *stack.PacketLink
+	inner    *registration
 }
 
 // child is a child SA pair.
@@ -54,74 +64,81 @@ type vpnRetry struct {
 	remove func()
 }
 
-// needVPN makes sure that there is a VPN, or that one is being set up.
-func (c *Client) needVPN() {
-	v := c.session.vpn
-	if v == nil {
-		if c.retry.remove == nil {
-			c.openVPN()
-		}
-		return
-	}
-	if v.parked {
-		v.parked = false
-		if v.established {
-			if err := v.machine.CheckLiveness(c.now); err != nil {
-				c.log.Debug("liveness check", zap.Error(err))
-			}
-		}
-	}
-	c.registerInner(v)
-}
-
-// parkVPN keeps the VPN's SA while direct access is in use; the registration through it ends, for the i-HA has only one
-// binding.
-func (c *Client) parkVPN() {
-	c.stopRetry()
-	c.retry.delay = 0
-	v := c.session.vpn
-	if v == nil {
-		return
-	}
-	v.parked = true
-	v.inner.close(c.log)
-	v.inner = nil
-	if !v.established {
-		c.closeVPN(true)
-	}
-}
-
-// openVPN starts IKE from the x-HoA.
+// openVPN starts IKE from the x-HoA, as the session's VPN.
 func (c *Client) openVPN() {
-	g := c.cfg.Gateway
-	peer := c.gatewayName()
-	v := &vpnLayer{children: make(map[ike.ChildID]*child)}
-	data, err := stack.OpenVPN(c.session.external.link, g.Address, c.drops, func(m stack.Message) { c.post(func() { c.ikeMessage(v, m) }) })
-	if err != nil {
-		c.problem(control.Problem{Peer: peer, Message: err.Error()})
-		return
-	}
-	v.data = data
-	cfg, err := c.ikeConfig()
-	if err == nil {
-		v.machine, err = ike.NewInitiator(cfg, c.rand)
-	}
-	if err != nil {
-		c.problem(control.Problem{Peer: peer, Message: "IKE cannot start: " + err.Error(), Advice: "check [gateway] with `mipvpn config check`"})
-		_ = data.Close()
+	v, err := c.startIKE(true)
+	if v == nil {
+		c.problem(control.Problem{Peer: c.gatewayName(), Message: "IKE cannot start: " + err.Error(), Advice: "check [gateway] with `mipvpn config check`"})
 		return
 	}
 	c.session.vpn = v
-	timeout := func(now link.Instant) {
-		c.noteTraffic(v)
-		v.machine.HandleTimeout(now)
+	c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("setting up IKE with gateway %v from %v", c.cfg.Gateway.Address, c.cfg.External.HomeAddress)})
+}
+
+// startIKE starts an IKE machine. Only the first one may tell the gateway to forget all others (RFC 7296 §2.4): beside one
+// that may live, a second must not.
+func (c *Client) startIKE(first bool) (*vpnLayer, error) {
+	if err := c.openTunnel(); err != nil {
+		return nil, err
 	}
-	v.remove = c.drive(&driven{timeout: timeout, deadline: v.machine.Deadline, drain: func() bool { return c.drainVPN(v) }})
-	c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("setting up IKE with gateway %v from %v", g.Address, c.cfg.External.HomeAddress)})
+	cfg, err := c.ikeConfig()
+	if err != nil {
+		return nil, err
+	}
+	cfg.InitialContact = first
+	v := &vpnLayer{began: c.now.Boot, children: make(map[ike.ChildID]*child)}
+	if v.machine, err = ike.NewInitiator(cfg, c.rand); err != nil {
+		return nil, err
+	}
 	if err := v.machine.Start(c.now); err != nil {
-		c.problem(control.Problem{Peer: peer, Message: "IKE cannot start: " + err.Error()})
-		c.closeVPN(false)
+		return nil, err
 	}
+	v.remove = c.drive(&driven{
+		timeout: func(now link.Instant) {
+			c.noteTraffic(v)
+			v.machine.HandleTimeout(now)
+		},
+		deadline: v.machine.Deadline,
+		drain:    func() bool { return c.drainVPN(v) },
+	})
+	return v, nil
+}
+
+// openTunnel opens the flows to the gateway, which stay until the session ends.
+func (c *Client) openTunnel() error {
+	s := c.session
+	if s.tunnel != nil {
+		return nil
+	}
+	var err error
+	s.tunnel, err = stack.OpenVPN(s.external.link, c.cfg.Gateway.Address, c.drops, func(m stack.Message) { c.post(func() { c.ikeMessage(s, m) }) })
+	return err
+}
+
+// closeTunnel closes the flows to the gateway.
+func (c *Client) closeTunnel() {
+	if s := c.session; s.tunnel != nil {
+		if err := s.tunnel.Close(); err != nil {
+			c.log.Debug("closing the VPN's flows", zap.Error(err))
+		}
+		s.tunnel = nil
+	}
+}
+
+// layers returns the session's VPN and its rival, as far as there are any.
+func (s *session) layers() []*vpnLayer {
+	var all []*vpnLayer
+	for _, v := range []*vpnLayer{s.vpn, s.rival} {
+		if v != nil {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// serves reports whether v is one of the session's layers.
+func (c *Client) serves(v *vpnLayer) bool {
+	return c.session != nil && (c.session.vpn == v || c.session.rival == v)
 }
 
 func (c *Client) gatewayName() string { return fmt.Sprintf("VPN gateway %v", c.cfg.Gateway.Address) }
@@ -150,27 +167,49 @@ func (c *Client) ikeConfig() (ike.InitiatorConfig, error) {
 			LocalID:  local,
 			Liveness: g.Liveness, Keepalive: g.KeepAlive,
 			Lifetimes: ike.Lifetimes{IKE: g.IKELifetime, Child: g.ChildLifetime},
+			SPIInUse:  c.spiInUse,
 		},
 		Local: netip.AddrPortFrom(c.cfg.External.HomeAddress, esp.PortIKE), Remote: netip.AddrPortFrom(g.Address, esp.PortIKE),
 		RemoteID: remote, PSK: g.PSK, RequestAddress: true, RequestDNS: g.RequestDNS, RequestSubnets: true,
-		RemoteSelectors: selectors, ForceUDPEncapsulation: g.ForceUDPEncapsulation, InitialContact: true,
+		RemoteSelectors: selectors, ForceUDPEncapsulation: g.ForceUDPEncapsulation,
 	}, nil
 }
 
-func (c *Client) ikeMessage(v *vpnLayer, m stack.Message) {
-	if v.machine == nil || c.session == nil || c.session.vpn != v {
+// spiInUse reports whether a child SA of any layer receives under the SPI.
+func (c *Client) spiInUse(spi uint32) bool {
+	for _, v := range c.session.layers() {
+		for _, ch := range v.children {
+			if ch.open.SPI() == spi {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ikeMessage hands a message to the layer that it is for: each knows its IKE SAs by their SPIs.
+func (c *Client) ikeMessage(s *session, m stack.Message) {
+	if c.session != s {
 		return
 	}
-	if err := v.machine.HandleDatagram(c.now, ike.Datagram{Local: m.Local, Remote: m.Remote, Payload: m.Payload}); err != nil {
-		c.log.Debug("IKE message rejected", zap.Error(err))
+	for _, v := range s.layers() {
+		err := v.machine.HandleDatagram(c.now, ike.Datagram{Local: m.Local, Remote: m.Remote, Payload: m.Payload})
+		if errors.Is(err, ike.ErrUnknownSPI) {
+			continue
+		}
+		if err != nil {
+			c.log.Debug("IKE message rejected", zap.Error(err))
+		}
+		return
 	}
+	c.log.Debug("IKE message for no IKE SA of ours")
 }
 
 // drainVPN handles and sends what the IKE machine has to say; security associations come before the message that
 // announces them (RFC 7296 §2.8).
 func (c *Client) drainVPN(v *vpnLayer) bool {
 	busy := false
-	for c.session != nil && c.session.vpn == v {
+	for c.serves(v) {
 		e, ok := v.machine.PollEvent()
 		if !ok {
 			break
@@ -178,7 +217,7 @@ func (c *Client) drainVPN(v *vpnLayer) bool {
 		busy = true
 		c.vpnEvent(v, e)
 	}
-	for c.session != nil && c.session.vpn == v {
+	for c.serves(v) {
 		t, ok := v.machine.PollTransmit()
 		if !ok {
 			break
@@ -192,9 +231,12 @@ func (c *Client) drainVPN(v *vpnLayer) bool {
 func (c *Client) sendIKE(v *vpnLayer, t ike.Transmit) {
 	var err error
 	if t.Keepalive {
-		err = v.data.SendKeepalive()
+		err = c.session.tunnel.SendKeepalive()
 	} else {
-		err = v.data.Send(t.Local.Port(), t.Payload)
+		if h, herr := message.ParseHeader(t.Payload); herr == nil && h.Exchange == message.IKEAuth {
+			v.committed = true
+		}
+		err = c.session.tunnel.Send(t.Local.Port(), t.Payload)
 	}
 	if err != nil {
 		c.log.Debug("IKE message not sent", zap.Error(err))
@@ -212,124 +254,23 @@ func (c *Client) noteTraffic(v *vpnLayer) {
 	}
 }
 
-func (c *Client) vpnEvent(v *vpnLayer, e ike.Event) {
-	switch e := e.(type) {
-	case ike.Established:
-		if len(e.Configuration.Addresses) == 0 {
-			c.problem(control.Problem{Peer: c.gatewayName(), Message: "assigned no address", Advice: "give the gateway an address pool for this identity"})
-			v.machine.Delete(c.now)
-			return
-		}
-		v.established, v.suite, v.udp = true, e.Suite, e.UDPEncapsulation
-		v.address = e.Configuration.Addresses[0]
-		v.link = v.data.Link(v.address)
-		c.retry.delay = 0
-		c.solved(c.gatewayName())
-		c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("IKE SA with gateway %v up (%s), address %v", e.RemoteID, e.Suite, v.address)})
-		c.roam.HandleVPN(c.now, true)
-		c.registerInner(v)
-	case ike.ChildInstalled:
-		c.childInstalled(v, e)
-	case ike.ChildActivated:
-		c.useChild(v, e.ID)
-	case ike.ChildRemoved:
-		if ch := v.children[e.ID]; ch != nil {
-			v.data.Remove(ch.open.SPI())
-			delete(v.children, e.ID)
-			c.retireChild(v, e.ID)
-			if len(v.children) == 0 {
-				v.machine.Delete(c.now) // an IKE SA without a child SA carries nothing: begin anew
-			}
-		}
-	case ike.ChildFailed:
-		c.problem(control.Problem{Peer: c.gatewayName(), Code: ikeCode(e.Err), Message: "no child SA: " + e.Err.Error(), Advice: ikeAdvice(e.Err)})
-	case ike.Refused:
-		c.problem(control.Problem{Peer: c.gatewayName(), Code: ikeCode(e.Err), Message: "refuses: " + e.Err.Error(), Advice: ikeAdvice(e.Err)})
-	case ike.Closed:
-		c.vpnClosed(e.Err)
-	}
-}
-
-// childInstalled takes a new child SA pair into the data path.
-func (c *Client) childInstalled(v *vpnLayer, e ike.ChildInstalled) {
-	inbound, err := esp.NewInbound(e.Inbound)
-	if err == nil {
-		var outbound *esp.Outbound
-		if outbound, err = esp.NewOutbound(e.Outbound, c.drops); err == nil {
-			v.children[e.ID] = &child{
-				open: inbound, seal: outbound, overhead: esp.Overhead(e.Outbound.Encryption), udp: e.UDPEncapsulation,
-			}
-			v.data.Install(inbound)
-		}
-	}
-	e.Inbound.Wipe()
-	e.Outbound.Wipe()
-	if err != nil {
-		c.problem(control.Problem{Peer: c.gatewayName(), Message: "the child SA cannot be used: " + err.Error()})
-		return
-	}
-	if !e.Standby {
-		c.useChild(v, e.ID)
-	}
-	c.registerInner(v)
-}
-
-// useChild sends through the child SA from now on.
-func (c *Client) useChild(v *vpnLayer, id ike.ChildID) {
-	ch := v.children[id]
-	if ch == nil {
-		return
-	}
-	v.current = id
-	moved := v.udp != ch.udp
-	v.udp = ch.udp
-	v.data.Use(ch.seal, ch.overhead, ch.udp)
-	if _, mode := c.roam.Using(); moved && !mode.Plaintext() {
-		c.compose(mode, c.story.cause)
-	}
-}
-
-// retireChild sends nothing through the child SA any more; another one takes its place if there is one.
-func (c *Client) retireChild(v *vpnLayer, id ike.ChildID) {
-	if v.current != id {
-		return
-	}
-	v.data.Use(nil, 0, false)
-	v.current = 0
-	for other := range v.children {
-		if other != id && other > v.current {
-			v.current = other
-		}
-	}
-	if v.current != 0 {
-		c.useChild(v, v.current)
-	}
-}
-
-// vpnClosed tells people why the IKE SA has ended, and tries again if the VPN is in use.
-func (c *Client) vpnClosed(err error) {
-	parked := c.session.vpn.parked
-	c.closeVPN(false)
-	if parked {
-		c.log.Info("the parked IKE SA has ended", zap.Error(err))
-		return
-	}
-	if err != nil {
-		c.problem(control.Problem{Peer: c.gatewayName(), Code: ikeCode(err), Message: err.Error(), Advice: ikeAdvice(err)})
-	}
-	if _, mode := c.roam.Using(); mode == stack.ModeNone || mode.Plaintext() {
-		return
-	}
-	c.session.engine.Hold()
-	c.story.broke(c.now, "the VPN has ended")
+// retryVPN opens the VPN again after a while if it is in use: at first soon, then less often.
+func (c *Client) retryVPN() {
 	c.retry.delay = min(max(2*c.retry.delay, vpnRetryFirst), vpnRetryMost)
 	c.stopRetry()
 	c.retry.remove = c.after(c.retry.delay, func() {
 		c.retry.remove = nil
-		if _, mode := c.roam.Using(); c.session != nil && c.session.vpn == nil && mode != stack.ModeNone && !mode.Plaintext() {
+		if c.session != nil && c.session.vpn == nil && c.outside() {
+			c.refreshExternal()
 			c.openVPN()
 		}
 	})
+}
+
+// outside reports whether a mode with the VPN is in use.
+func (c *Client) outside() bool {
+	_, mode := c.roam.Using()
+	return mode != stack.ModeNone && !mode.Plaintext()
 }
 
 func (c *Client) stopRetry() {
@@ -339,18 +280,29 @@ func (c *Client) stopRetry() {
 	}
 }
 
-// closeVPN ends the VPN; with tell set the gateway is told, as far as one message can.
+// closeVPN ends the VPN and its rival; with tell set the gateway is told, as far as one message can.
 func (c *Client) closeVPN(tell bool) {
+	c.closeRival(tell)
 	v := c.session.vpn
 	if v == nil {
 		return
 	}
 	c.session.vpn = nil
+	c.closeLayer(v, tell)
+	c.session.tunnel.Use(nil, 0, false)
+	c.vpnLive(false)
+}
+
+// closeLayer ends one layer, which must not be the session's any more.
+func (c *Client) closeLayer(v *vpnLayer, tell bool) {
+	v.check.end()
+	v.check = nil
 	if v.remove != nil {
 		v.remove()
 	}
 	v.inner.close(c.log)
 	if tell && v.machine.Err() == nil {
+		v.machine.Unpark(c.now)
 		v.machine.Delete(c.now)
 		for {
 			t, ok := v.machine.PollTransmit()
@@ -360,11 +312,13 @@ func (c *Client) closeVPN(tell bool) {
 			c.sendIKE(v, t)
 		}
 	}
-	if err := v.data.Close(); err != nil {
-		c.log.Debug("closing the VPN's flows", zap.Error(err))
+	for _, ch := range v.children {
+		c.session.tunnel.Remove(ch.open.SPI())
 	}
-	c.roam.HandleVPN(c.now, false)
 }
+
+// vpnLive tells the roam policy whether an IKE SA lives, as far as is known (DET-7).
+func (c *Client) vpnLive(live bool) { c.roam.HandleVPN(c.now, live) }
 
 // leaveHomeAgents deregisters with the home agents that hold a binding, as far as one message can.
 func (c *Client) leaveHomeAgents() {

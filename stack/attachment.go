@@ -160,7 +160,7 @@ func AttachViaForeignAgent(s *Segment, home, agent netip.Addr, hardware packet.H
 	replies func([]byte), inner link.Receiver) (*ViaForeignAgent, error) {
 	a := &ViaForeignAgent{segment: s, visit: s.Visit(home, hardware, mtu, inner)}
 	var err error
-	a.flow, err = a.visit.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Remote: netip.AddrPortFrom(agent, RegistrationPort), TTL: 255},
+	a.flow, err = a.visit.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: s.nextPort(), Remote: netip.AddrPortFrom(agent, RegistrationPort), TTL: 255},
 		func(b *packet.Batch) {
 			for _, p := range b.Bufs {
 				replies(append([]byte(nil), p.Bytes()...))

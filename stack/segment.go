@@ -41,6 +41,16 @@ type Segment struct {
 	advertised func(Advertisement)
 	visits     atomic.Pointer[map[netip.Addr]visit] // by home address; replaced whole under mu
 	mu         sync.Mutex
+	ports      atomic.Uint32 // how many were given
+}
+
+// firstEphemeral is the first of the ports that nobody has registered (RFC 6335 §6).
+const firstEphemeral = 49152
+
+// nextPort returns a source port for registrations: another one each time, since an agent may keep several registrations of
+// one link-layer address apart by nothing else (draft §4.4).
+func (s *Segment) nextPort() uint16 {
+	return uint16(firstEphemeral + (s.ports.Add(1)-1)%(1<<16-firstEphemeral))
 }
 
 // visit is one home address on the segment and the agent that serves it.

@@ -47,6 +47,10 @@ func (r *reader) addresses() {
 	if c.Detection.WaiveTNC {
 		r.warn("detection.waive_tnc", "the Trusted Networks Configured extension is waived: only the firewall keeps a laptop outside from taking itself for inside")
 	}
+	if c.Detection.RefuseNAT && c.Internal.Encapsulation != EncapsulationAuto {
+		r.fail("detection.refuse_nat", fmt.Sprintf("found true with internal_home_agent.encapsulation = %q, which does not show a NAT", c.Internal.Encapsulation),
+			`false, or encapsulation = "auto"`)
+	}
 	if c.Detection.SuppressOutside && len(c.Detection.OutsideNetworks) == 0 {
 		r.warn("detection.suppress_outside", "has no effect without outside_networks")
 	}
@@ -196,6 +200,6 @@ func (c *Config) Location(iface int) location.Config {
 	return location.Config{
 		Interface: iface, InternalHomeAgent: c.Internal.Address, ExternalHomeAgent: c.External.Address,
 		Monitor: d.Monitor, Grace: d.Grace, Period: d.Period, Probe: d.Probe, ProbeTime: d.ProbeTime, Pause: d.SilencePause, Idle: d.Idle,
-		OutsideNetworks: d.OutsideNetworks, SuppressOutside: d.SuppressOutside, WaiveTNC: d.WaiveTNC,
+		OutsideNetworks: d.OutsideNetworks, SuppressOutside: d.SuppressOutside, WaiveTNC: d.WaiveTNC, RefuseNAT: d.RefuseNAT,
 	}
 }

@@ -129,7 +129,25 @@ type Gateway struct {
 	Liveness time.Duration
 	// KeepAlive is the interval of NAT keepalives (RFC 3948 §4).
 	KeepAlive time.Duration
+	// CheckAfter is how long user data may go out through the VPN, with nothing coming back, before the gateway is asked
+	// whether it lives; 0 for Liveness alone.
+	CheckAfter time.Duration
+	// GiveUp is how long the gateway may leave that unanswered before nothing is sent through it any more.
+	GiveUp time.Duration
+	// Park says what becomes of the SA while direct access is in use.
+	Park Park
 }
+
+// Park is what becomes of the VPN's SA while direct access is in use (MOD-park).
+type Park string
+
+// The ways of parking. Session resumption (RFC 5723) would be a third; this version does not have it.
+const (
+	// ParkKeep keeps it, and asks the gateway whether it still has it when it is needed again.
+	ParkKeep Park = "keep"
+	// ParkDelete closes it, and sets up a new one when that is needed.
+	ParkDelete Park = "delete"
+)
 
 // Detection says how inside and outside are told apart, table [detection].
 type Detection struct {
@@ -163,6 +181,8 @@ type Detection struct {
 	SuppressOutside bool
 	// WaiveTNC accepts an i-HA that predates RFC 5265 (DET-3).
 	WaiveTNC bool
+	// RefuseNAT takes no reply for a proof that came through a NAT between the laptop and the i-HA.
+	RefuseNAT bool
 }
 
 // Interfaces says which interfaces are used, table [interfaces].

@@ -184,6 +184,7 @@ waive_tnc = false
 probe_time = "3s"
 silence_pause = "1m"
 idle = "10m"
+refuse_nat = false
 inside_domains = ["Corp.Example", "a-1.b"]
 inside_nais = ["corp.example"]
 learn_gateways = false
@@ -212,7 +213,7 @@ level = "debug"
 	same := map[string]bool{".Internal.Address": true, ".Internal.HomeAddress": true, ".Internal.KeyFile": true, ".Internal.Key": true,
 		".External.Address": true, ".External.HomeAddress": true, ".External.SPI": true, ".External.KeyFile": true, ".External.Key": true,
 		".Gateway.Address": true, ".Gateway.LocalIdentity": true, ".Gateway.RemoteIdentity": true, ".Gateway.PSKFile": true,
-		".Gateway.PSK": true, ".Detection.WaiveTNC": true, ".Detection.RetransmitMax": true, ".Warnings": true}
+		".Gateway.PSK": true, ".Detection.WaiveTNC": true, ".Detection.RefuseNAT": true, ".Detection.RetransmitMax": true, ".Warnings": true}
 	var equal []string
 	leaves(t, "", toJSON(t, c), toJSON(t, d), func(path string) { equal = append(equal, path) })
 	for _, path := range equal {
@@ -261,7 +262,7 @@ func TestErrors(t *testing.T) {
 		name, text, want string
 	}{
 		{"unknown key with suggestion", with("detection", `t_moniter = "60s"`),
-			`mipvpn.toml:24: detection.t_moniter: unknown key, did you mean "detection.t_monitor"?; valid is one of t_monitor, grace, period, probe, retransmit_initial, retransmit_factor, retransmit_max, retransmit_count, outside_networks, suppress_outside, waive_tnc, probe_time, silence_pause, idle, inside_domains, inside_nais or learn_gateways`},
+			`mipvpn.toml:24: detection.t_moniter: unknown key, did you mean "detection.t_monitor"?; valid is one of t_monitor, grace, period, probe, retransmit_initial, retransmit_factor, retransmit_max, retransmit_count, outside_networks, suppress_outside, waive_tnc, probe_time, silence_pause, idle, refuse_nat, inside_domains, inside_nais or learn_gateways`},
 		{"key of another table", with("gateway", `home_address = "10.0.0.1"`),
 			`mipvpn.toml:19: gateway.home_address: unknown key, did you mean "internal_home_agent.home_address"?; valid is one of address, local_identity, remote_identity, psk_file, force_udp_encapsulation, request_dns, remote_subnets, ike_lifetime, child_lifetime, liveness, keepalive, check_after, give_up or park`},
 		{"unknown key without suggestion", with("log", `zzzzzzzz = 1`),
@@ -291,6 +292,8 @@ func TestErrors(t *testing.T) {
 		{"grace not under T_MONITOR", with("detection", "t_monitor = \"20s\"\ngrace = \"20s\""),
 			`mipvpn.toml:25: detection.grace: found 20s, and t_monitor is 20s: re-registration would never wait; valid is a duration under t_monitor`},
 
+		{"NAT refused and not seen", with("internal_home_agent", `encapsulation = "udp"`) + "[detection]\nrefuse_nat = true\n",
+			`mipvpn.toml:25: detection.refuse_nat: found true with internal_home_agent.encapsulation = "udp", which does not show a NAT; valid is false, or encapsulation = "auto"`},
 		{"no address", replaced(t, `"192.0.2.10"`, `"gateway.example.com"`),
 			`mipvpn.toml:19: gateway.address: found the text "gateway.example.com"; valid is an IPv4 address in quotes, such as "192.0.2.10"`},
 		{"IPv6 address", replaced(t, `"192.0.2.10"`, `"2001:db8::1"`),

@@ -15,6 +15,8 @@ var detectionFields = []field{
 		set: duration(time.Second, false, func(c *Config) *time.Duration { return &c.Detection.SilencePause })},
 	{key: "detection.idle", valid: vDurationOrZero(time.Minute), standard: `"0s"`, about: "pause re-registration inside, and with it plaintext both ways, when no user data has passed for this time; the next packet ends the pause, and one that arrives is lost; 0 for never",
 		set: duration(time.Minute, true, func(c *Config) *time.Duration { return &c.Detection.Idle })},
+	{key: "detection.refuse_nat", valid: vBool, standard: "false", about: "inside, there is no NAT between laptop and i-HA: a registration that reaches the i-HA through one, or through somebody who relays it, proves nothing and raises an alarm; needs internal_home_agent.encapsulation = \"auto\"",
+		set: boolean(func(c *Config) *bool { return &c.Detection.RefuseNAT })},
 	{key: "detection.inside_domains", valid: vDomains, standard: "[]", about: "domain names that DHCP gives inside: a hint, which orders what is tried and proves nothing",
 		set: domains(func(c *Config) *[]string { return &c.Detection.InsideDomains })},
 	{key: "detection.inside_nais", valid: vDomains, standard: "[]", about: "realms of the network access identifiers that foreign agents advertise inside: likewise a hint",

@@ -26,6 +26,7 @@ type field struct {
 var (
 	algorithms     = []string{string(AlgorithmHMACMD5), string(AlgorithmKeyedMD5), string(AlgorithmHMACSHA1), string(AlgorithmHMACSHA256)}
 	encapsulations = []string{string(EncapsulationAuto), string(EncapsulationIPIP), string(EncapsulationUDP)}
+	parkings       = []string{string(ParkKeep), string(ParkDelete)}
 	startModes     = []string{"auto", "c", "f", "cvc", "fvc"}
 	logLevels      = []string{"debug", "info", "warn", "error"}
 )
@@ -72,6 +73,12 @@ var fields = slices.Concat(
 			set: duration(time.Second, false, func(c *Config) *time.Duration { return &c.Gateway.Liveness })},
 		{key: "gateway.keepalive", valid: vDuration(time.Second), standard: `"20s"`, about: "interval of NAT keepalives",
 			set: duration(time.Second, false, func(c *Config) *time.Duration { return &c.Gateway.KeepAlive })},
+		{key: "gateway.check_after", valid: vDurationOrZero(2 * time.Second), standard: `"5s"`, about: "user data has gone out for this long and nothing has come back: the gateway is asked whether it lives; 0 for liveness alone",
+			set: duration(2*time.Second, true, func(c *Config) *time.Duration { return &c.Gateway.CheckAfter })},
+		{key: "gateway.give_up", valid: vDuration(2 * time.Second), standard: `"10s"`, about: "the gateway has left that unanswered for this long: user data stops, and the state says so. A new security association is being set up since the first second",
+			set: duration(2*time.Second, false, func(c *Config) *time.Duration { return &c.Gateway.GiveUp })},
+		{key: "gateway.park", valid: vOneOf(parkings), standard: `"keep"`, about: "inside, the VPN's security association is kept, and the gateway asked for it on leaving, or deleted. (Session resumption, RFC 5723, is not there.)",
+			set: oneOf(parkings, func(c *Config) *Park { return &c.Gateway.Park })},
 
 		{key: "detection.t_monitor", valid: vDuration(location.MinMonitor), standard: `"60s"`, about: "T_MONITOR (RFC 5265 section 3.2.4): the greatest age of a proof of inside",
 			set: monitor},
@@ -145,7 +152,8 @@ func defaults() *Config {
 		Mode:     "auto",
 		Device:   Device{Name: "mip0", MTU: 1380},
 		Internal: agent, External: agent,
-		Gateway: Gateway{RequestDNS: true, IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second},
+		Gateway: Gateway{RequestDNS: true, IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second,
+			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: ParkKeep},
 		Detection: Detection{Monitor: location.DefaultMonitor, Period: location.DefaultPeriod, Probe: location.DefaultProbe,
 			ProbeTime: location.DefaultProbeTime, SilencePause: location.DefaultPause, LearnGateways: true,
 			RetransmitInitial: back.Initial, RetransmitFactor: back.Factor, RetransmitMax: back.Max, RetransmitCount: back.Count},

@@ -48,6 +48,8 @@ type Options struct {
 	Gateway                func(*agent.GatewayConfig)
 	// Lab, when set, changes the network before anything starts on it.
 	Lab func(*simnet.Lab)
+	// Start are further options of the mobile node.
+	Start []client.Option
 	// Log is the mobile node's log; nil for none.
 	Log *zap.Logger
 	// AgentLog is the agents' log; nil for none.
@@ -82,6 +84,7 @@ func ClientConfig() *config.Config {
 		Gateway: config.Gateway{
 			Address: simnet.LabGateway, LocalIdentity: LaptopIdentity, RemoteIdentity: GatewayIdentity, PSK: bytes.Clone(psk),
 			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second,
+			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: config.ParkKeep,
 		},
 		Detection: config.Detection{
 			Monitor: 60 * time.Second, Grace: 30 * time.Second, Period: 2 * time.Second, Probe: 10 * time.Minute,
@@ -126,7 +129,7 @@ func (w *World) start(o Options) error {
 		o.Client(cfg)
 	}
 	var err error
-	w.Client, err = client.Start(w.Laptop, cfg, o.Log, client.WithDrops(w.Laptop.Drops()))
+	w.Client, err = client.Start(w.Laptop, cfg, o.Log, append([]client.Option{client.WithDrops(w.Laptop.Drops())}, o.Start...)...)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"mipvpn/client"
 	"mipvpn/client/config"
+	"mipvpn/detect/suspend"
 	"mipvpn/stack/underlay"
 	"mipvpn/tun/hostnet"
 	"mipvpn/tun/link"
@@ -26,7 +27,7 @@ func startClient(cfg *config.Config, log *zap.Logger) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.Start(host, cfg, log, client.WithDrops(drops))
+	c, err := client.Start(host, cfg, log, client.WithDrops(drops), client.WithSuspend(suspend.Logind{}))
 	if err != nil {
 		return nil, errors.Join(err, host.Close())
 	}

@@ -75,6 +75,10 @@ type Config struct {
 	InternalOnly bool
 	// WaiveTNC accepts replies without the Trusted Networks Configured extension, for an i-HA that predates it (DET-3).
 	WaiveTNC bool
+	// RefuseNAT makes a reply no proof whose request reached the i-HA from another address than the care-of address, through
+	// a NAT or somebody who relays registrations from outside. It must go with requests for UDP tunnelling without force, which
+	// alone tell the two apart whatever maker the i-HA is of (mobilenode.VerifiedReply.NAT).
+	RefuseNAT bool
 }
 
 // withDefaults checks c and fills in the defaults.

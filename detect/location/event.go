@@ -31,8 +31,8 @@ type ProbeInternal struct {
 	Epoch uint64
 }
 
-// ProbeUnanswered tells that such a series ended without an answer; what of it is still being repeated is to be given up.
-// A request may have arrived all the same, so the binding through the VPN is to be refreshed if it could have been
+// ProbeUnanswered tells that such a series ended without an answer, or any other that left from outside, such as the renewal
+// of a binding from before; what of it is still being repeated is to be given up. A request may have arrived all the same, so the binding through the VPN is to be refreshed if it could have been
 // replaced (DET-9).
 type ProbeUnanswered struct {
 	// Epoch is the interface's connection status epoch.
@@ -115,6 +115,8 @@ const (
 	AlarmNoTNC AlarmKind = iota + 1
 	// AlarmReachableOutside is a direct reply of the i-HA, whatever it says, on a network that is listed as outside.
 	AlarmReachableOutside
+	// AlarmNAT is a direct reply of the i-HA through a NAT, where those are refused (Config.RefuseNAT).
+	AlarmNAT
 )
 
 // String returns a stable name of the kind.
@@ -124,6 +126,8 @@ func (k AlarmKind) String() string {
 		return "no_tnc"
 	case AlarmReachableOutside:
 		return "i_ha_reachable_outside"
+	case AlarmNAT:
+		return "i_ha_behind_nat"
 	}
 	return "unknown"
 }

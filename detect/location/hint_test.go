@@ -30,7 +30,7 @@ func TestHintOfOutside(t *testing.T) {
 	b.advance(DefaultPeriod)
 	b.want(GiveUpInternal{epoch})
 	b.unanswered()
-	b.want()
+	b.want(ProbeUnanswered{epoch}) // the i-HA is not asked again
 	b.advance(DefaultProbe)
 	b.want(ProbeInternal{epoch})
 

@@ -27,6 +27,8 @@ var (
 	ErrListedOutside = errors.New("location: reply of the i-HA on a network listed as outside")
 	// ErrNoTNC: the Trusted Networks Configured extension is missing or not authenticated (DET-3, RFC 5265 §3.4).
 	ErrNoTNC = errors.New("location: reply without Trusted Networks Configured extension")
+	// ErrNAT: the request reached the i-HA through a NAT, or somebody who relays, where that is refused.
+	ErrNAT = errors.New("location: request reached the i-HA through a NAT or a relay")
 	// ErrLate: more than ReplyLimit after its request (DET-4).
 	ErrLate = errors.New("location: reply too late for a proof")
 )
@@ -44,6 +46,7 @@ type evidence struct {
 	receivedAt     time.Duration
 	trustedNetwork bool
 	strongKey      bool
+	nat            bool
 	lifetime       time.Duration
 }
 
@@ -81,6 +84,8 @@ func (m *Machine) weigh(now link.Instant, e evidence) error {
 		return ErrWeakKey
 	case !e.trustedNetwork && !m.config.WaiveTNC:
 		return ErrNoTNC
+	case e.nat && m.config.RefuseNAT:
+		return ErrNAT
 	case age < 0 || age > ReplyLimit:
 		return fmt.Errorf("%w: %v after its request, at most %v", ErrLate, age, ReplyLimit)
 	}
@@ -110,7 +115,7 @@ func (m *Machine) internalEvidence(now link.Instant, e evidence) error {
 
 // noProof draws the consequences of a reply that is none.
 func (m *Machine) noProof(now link.Instant, e evidence, err error) {
-	alarm := errors.Is(err, ErrListedOutside) || errors.Is(err, ErrNoTNC)
+	alarm := errors.Is(err, ErrListedOutside) || errors.Is(err, ErrNoTNC) || errors.Is(err, ErrNAT)
 	if e.accepted() && !alarm && (m.state == StateTentative || m.state == StateOutside) {
 		m.emit(BindingReplaced{m.epoch})
 	}
@@ -126,6 +131,9 @@ func (m *Machine) noProof(now link.Instant, e evidence, err error) {
 	case errors.Is(err, ErrNoTNC):
 		m.emit(Alarm{m.epoch, AlarmNoTNC, fmt.Sprintf("the i-HA %v answered without the Trusted Networks Configured extension "+
 			"(RFC 5265 section 3.4): its trusted subnets do not have %v, or the firewall lets registrations in from outside", e.agent, e.careOf)})
+	case errors.Is(err, ErrNAT):
+		m.emit(Alarm{m.epoch, AlarmNAT, fmt.Sprintf("the i-HA %v answered a request that did not reach it from %v: a NAT lies between, "+
+			"or somebody inside relays registrations from outside", e.agent, e.careOf)})
 	}
 	m.fail(now, "the i-HA's reply is no proof: "+err.Error())
 }

@@ -116,7 +116,6 @@ type Machine struct {
 	outside  bool // the attachment is in a network listed as outside
 	proof    Proof
 	bound    bool // the x-HA holds a binding from this interface
-	probing  bool // a probe of DET-9 is out
 	hint     Hint
 	trying   bool          // outside, and the i-HA is still being asked because only a hint has shortened the period
 	pause    time.Duration // behind the next series that neither home agent answers
@@ -247,7 +246,7 @@ func (m *Machine) HandleInternalUnanswered(now link.Instant, epoch uint64) error
 		case m.trying:
 			m.internal.asked(now.Boot)
 			m.emit(StartRegistrations{Epoch: m.epoch, Internal: true})
-		case m.probing:
+		default: // a probe, or the renewal of a binding from before: each may have replaced the one through the VPN
 			m.endProbe()
 			m.emit(ProbeUnanswered{m.epoch})
 		}
@@ -427,7 +426,7 @@ func (m *Machine) disarm() {
 	for t := range m.timers {
 		m.timers[t] = never
 	}
-	m.probing, m.trying = false, false
+	m.trying = false
 }
 
 func (m *Machine) enter(s State, reason string) { m.state, m.reason = s, reason }

@@ -6,7 +6,6 @@ import "mipvpn/tun/link"
 // series does: as long as it lasts its requests may replace the binding through the VPN, and the i-HA then sends to this
 // interface in the clear.
 func (m *Machine) probe(now link.Instant) {
-	m.probing = true
 	m.internal.asked(now.Boot)
 	m.timers[timerProbe] = now.Boot + m.config.Probe
 	m.timers[timerProbeEnd] = now.Boot + m.config.ProbeTime
@@ -14,10 +13,7 @@ func (m *Machine) probe(now link.Instant) {
 }
 
 // endProbe notes that no probe is out any more.
-func (m *Machine) endProbe() {
-	m.probing = false
-	m.timers[timerProbeEnd] = never
-}
+func (m *Machine) endProbe() { m.timers[timerProbeEnd] = never }
 
 // askLater has both home agents asked again after a pause, which doubles each time up to Config.Pause (DET-18). It is called
 // by both series when they end; the first of them counts.

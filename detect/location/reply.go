@@ -26,6 +26,6 @@ func evidenceOf(r mobilenode.VerifiedReply) evidence {
 		iface: o.Interface, epoch: o.Epoch, direct: o.Direct,
 		agent: r.HomeAgent(), careOf: r.CareOfAddress(), code: uint8(r.Code()),
 		sentAt: r.SentAt(), receivedAt: r.ReceivedAt(),
-		trustedNetwork: r.TrustedNetwork(), strongKey: r.StrongKey(), lifetime: r.Lifetime(),
+		trustedNetwork: r.TrustedNetwork(), strongKey: r.StrongKey(), nat: r.NAT(), lifetime: r.Lifetime(),
 	}
 }

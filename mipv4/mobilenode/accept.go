@@ -20,6 +20,7 @@ func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply,
 		trustedNetwork: trusted(covered), strongKey: m.cfg.Association.Strong(),
 		lifetime: time.Duration(granted) * time.Second,
 		tunnel:   grantedTunnel(r, covered),
+		nat:      throughNAT(r, covered),
 	}
 	ends := granted != wire.LifetimeInfinite
 	if r.purpose == register && granted > 0 && ends && now.Since(r.sentAt) >= v.lifetime {
@@ -74,6 +75,12 @@ func grantedTunnel(r request, covered wire.Extensions) Tunnel {
 		reply.KeepAlive = DefaultKeepAlive
 	}
 	return Tunnel{UDP: true, KeepAlive: reply.KeepAlive}
+}
+
+// throughNAT reports whether the home agent vouches for a NAT on the way.
+func throughNAT(r request, covered wire.Extensions) bool {
+	reply, ok := tunnelReply(covered)
+	return r.offer != offerIPIP && ok && reply.Assents() && !reply.Forced
 }
 
 func tunnelReply(covered wire.Extensions) (wire.UDPTunnelReply, bool) {

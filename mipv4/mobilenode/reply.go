@@ -31,6 +31,7 @@ type VerifiedReply struct {
 	strongKey      bool
 	lifetime       time.Duration
 	tunnel         Tunnel
+	nat            bool
 }
 
 // Origin returns the interface and epoch that the request left from, and whether it left directly.
@@ -68,3 +69,9 @@ func (r VerifiedReply) Lifetime() time.Duration { return r.lifetime }
 
 // Tunnel returns what was granted for data.
 func (r VerifiedReply) Tunnel() Tunnel { return r.tunnel }
+
+// NAT reports whether the home agent vouches for a NAT, or whatever else changes source addresses, between it and the
+// care-of address: it assented to a UDP tunnel that it was not forced to (RFC 3519 §3.2, §4.6). False says something only
+// where UDP tunnelling was asked for without force: some agents tell a forced tunnel apart from one through a NAT, others
+// do not.
+func (r VerifiedReply) NAT() bool { return r.nat }

@@ -68,8 +68,12 @@ func TestUDPTunnel(t *testing.T) {
 					withUDP(*c.ext)(m)
 				}
 			}))
-			if v := event[Accepted](n).Reply; v.Tunnel() != c.want {
+			v := event[Accepted](n).Reply
+			if v.Tunnel() != c.want {
 				t.Errorf("tunnel %+v, want %+v", v.Tunnel(), c.want)
+			}
+			if got, want := v.NAT(), c.e != EncapsulationIPIP && c.ext != nil && c.ext.Assents() && !c.ext.Forced; got != want {
+				t.Errorf("NAT %v, want %v", got, want)
 			}
 			n.Register(at(time.Minute))
 			if got := offered(t, n.request()); got != c.next {

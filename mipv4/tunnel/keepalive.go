@@ -64,6 +64,14 @@ func (k *Keepalive) HandleSent(sent time.Duration) {
 	}
 }
 
+// Check has the tunnel tried at the boot time at, if no keepalive is due before: a new tunnel may end elsewhere than it
+// should (the pseudo-NAT of draft §7.2), which nothing else tells until the interval is over.
+func (k *Keepalive) Check(at time.Duration) {
+	if k.unanswered == 0 {
+		k.deadline = min(k.deadline, at)
+	}
+}
+
 // HandleInner takes a decapsulated packet and reports whether it was the answer to a keepalive of this machine; then it
 // must not be passed on.
 func (k *Keepalive) HandleInner(now link.Instant, ip packet.IPv4) bool {

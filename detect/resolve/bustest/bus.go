@@ -19,7 +19,7 @@ const configuration = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus
   <listen>unix:path=%PATH%</listen>
   <auth>EXTERNAL</auth>
   <policy context="default">
-    <allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
+    <allow user="*"/><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
   </policy>
 </busconfig>
 `
@@ -41,6 +41,9 @@ func Start(t *testing.T) *Bus {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { // services of other users come, too
+		t.Fatal(err)
+	}
 	file := filepath.Join(dir, "bus.conf")
 	if err := os.WriteFile(file, []byte(strings.ReplaceAll(configuration, "%PATH%", filepath.Join(dir, "bus"))), 0o600); err != nil {
 		t.Fatal(err)

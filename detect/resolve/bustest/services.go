@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/godbus/dbus/v5"
-	"github.com/godbus/dbus/v5/prop"
 )
 
 const (
@@ -38,11 +37,10 @@ type Link struct {
 type Resolved struct {
 	conn *dbus.Conn
 
-	mu      sync.Mutex
-	links   map[int32]Link
-	calls   []string
-	fail    map[string]bool
-	manager *prop.Properties
+	mu    sync.Mutex
+	links map[int32]Link
+	calls []string
+	fail  map[string]bool
 }
 
 type wireServer struct {
@@ -68,11 +66,10 @@ func StartResolved(t *testing.T, b *Bus, links map[int]Link) *Resolved {
 	if err := r.conn.Export(resolvedMethods{r}, "/org/freedesktop/resolve1", resolvedName+".Manager"); err != nil {
 		t.Fatal(err)
 	}
-	var err error
-	r.manager, err = prop.Export(r.conn, "/org/freedesktop/resolve1", prop.Map{resolvedName + ".Manager": {
-		"Domains": {Value: []wireManagerDomain{}, Emit: prop.EmitTrue},
-	}})
-	if err != nil {
+	if err := r.conn.Export(properties(r.managerProperty), "/org/freedesktop/resolve1", propertiesName); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.conn.ExportSubtree(properties(r.linkProperty), "/org/freedesktop/resolve1/link", propertiesName); err != nil {
 		t.Fatal(err)
 	}
 	for index, l := range links {
@@ -86,27 +83,54 @@ func (r *Resolved) SetLink(index int, l Link) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.links[int32(index)] = l
-	r.publish()
 }
 
-// publish has the properties show the links. Mutex held.
-func (r *Resolved) publish() {
+// managerProperty returns the manager's domains.
+func (r *Resolved) managerProperty(_ dbus.ObjectPath, name string) (any, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	domains := []wireManagerDomain{}
 	for index, l := range r.links {
-		servers := []wireServer{}
+		for _, d := range l.Domains {
+			domains = append(domains, wireManagerDomain{index, d.Name, d.RoutingOnly})
+		}
+	}
+	return domains, name == "Domains"
+}
+
+// linkProperty returns a link's servers.
+func (r *Resolved) linkProperty(path dbus.ObjectPath, name string) (any, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	servers := []wireServer{}
+	for index, l := range r.links {
 		for _, a := range l.Servers {
 			family := int32(2)
 			if a.Is6() {
 				family = 10
 			}
-			servers = append(servers, wireServer{family, a.AsSlice()})
+			if linkPath(index) == path {
+				servers = append(servers, wireServer{family, a.AsSlice()})
+			}
 		}
-		for _, d := range l.Domains {
-			domains = append(domains, wireManagerDomain{index, d.Name, d.RoutingOnly})
-		}
-		_, _ = prop.Export(r.conn, linkPath(index), prop.Map{resolvedName + ".Link": {"DNS": {Value: servers, Emit: prop.EmitTrue}}})
 	}
-	r.manager.SetMust(resolvedName+".Manager", "Domains", domains)
+	return servers, name == "DNS"
+}
+
+// properties serves the method Get of org.freedesktop.DBus.Properties from a function of the object's path and the
+// property's name.
+type properties func(path dbus.ObjectPath, name string) (any, bool)
+
+const propertiesName = "org.freedesktop.DBus.Properties"
+
+// Get is the method.
+func (p properties) Get(m dbus.Message, _, name string) (dbus.Variant, *dbus.Error) {
+	path, _ := m.Headers[dbus.FieldPath].Value().(dbus.ObjectPath)
+	v, ok := p(path, name)
+	if !ok {
+		return dbus.Variant{}, dbus.NewError(propertiesName+".Error.PropertyNotFound", []any{name})
+	}
+	return dbus.MakeVariant(v), nil
 }
 
 // Link returns what the service knows of a link, false for nothing.
@@ -153,7 +177,6 @@ func (r *Resolved) change(method string, index int32, f func(*Link)) *dbus.Error
 	l := r.links[index]
 	f(&l)
 	r.links[index] = l
-	r.publish()
 	return nil
 }
 
@@ -237,10 +260,13 @@ func StartNetworkManager(t *testing.T, b *Bus, servers map[string][]netip.Addr) 
 		for _, a := range list {
 			data = append(data, map[string]dbus.Variant{"address": dbus.MakeVariant(a.String())})
 		}
-		if _, err := prop.Export(c, device, prop.Map{managerName + ".Device": {"Ip4Config": {Value: config}}}); err != nil {
+		of := func(want string, v any) properties {
+			return func(_ dbus.ObjectPath, name string) (any, bool) { return v, name == want }
+		}
+		if err := c.Export(of("Ip4Config", config), device, propertiesName); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := prop.Export(c, config, prop.Map{managerName + ".IP4Config": {"NameserverData": {Value: data}}}); err != nil {
+		if err := c.Export(of("NameserverData", data), config, propertiesName); err != nil {
 			t.Fatal(err)
 		}
 		m[name] = device

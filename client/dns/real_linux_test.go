@@ -1,0 +1,302 @@
+package dns
+
+import (
+	"context"
+	"crypto/rand"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/miekg/dns"
+	"github.com/vishvananda/netlink"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"mipvpn/detect/resolve"
+	"mipvpn/detect/resolve/bustest"
+	"mipvpn/detect/resolve/query"
+	"mipvpn/tun/link"
+)
+
+// insideEnv marks the process that runs in namespaces of its own.
+const insideEnv = "MIPVPN_TEST_RESOLVED"
+
+// resolvedProgram returns the program systemd-resolved, empty where there is none. The variable names one that is not installed.
+func resolvedProgram() string {
+	for _, p := range []string{os.Getenv("SYSTEMD_RESOLVED"), "/lib/systemd/systemd-resolved", "/usr/lib/systemd/systemd-resolved"} {
+		if _, err := os.Stat(p); p != "" && err == nil {
+			return p
+		}
+	}
+	return ""
+}
+
+// Shows: HST-3 (the real systemd-resolved, in namespaces of its own: the enterprise's names to the forwarder, others to the
+// other link's server; with the forwarder dead an enterprise name is asked nowhere)
+func TestRealResolved(t *testing.T) {
+	switch {
+	case os.Getenv(insideEnv) != "":
+		realResolved(t)
+		return
+	case os.Geteuid() != 0:
+		t.Skip("needs root for namespaces of its own")
+	case resolvedProgram() == "":
+		t.Skip("there is no systemd-resolved (package systemd-resolved, or name its program in SYSTEMD_RESOLVED)")
+	}
+	c := exec.Command("/proc/self/exe", "-test.run=^TestRealResolved$", "-test.v")
+	c.Env = append(os.Environ(), insideEnv+"=1")
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
+	out, err := c.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestRealResolved") {
+		t.Errorf("in its namespaces: %v\n%s", err, out)
+	}
+}
+
+// withUser has the file of accounts name systemd-resolved's, which the program wants to become.
+func withUser(t *testing.T, path, line string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(b), "systemd-resolve:") {
+		return
+	}
+	own := filepath.Join(t.TempDir(), filepath.Base(path))
+	write(t, own, string(b)+line, 0o644)
+	if err := unix.Mount(own, path, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// asked is what a server was asked, over UDP.
+type asked struct {
+	mu    sync.Mutex
+	names []string
+}
+
+func (a *asked) list() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.names)
+}
+
+// listenReal starts a server that answers A questions with an address.
+func listenReal(t *testing.T, at string, address string) *asked {
+	t.Helper()
+	c, err := net.ListenPacket("udp4", at)
+	must(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	a := new(asked)
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			n, from, err := c.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			var q, r dns.Msg
+			if q.Unpack(buf[:n]) != nil {
+				continue
+			}
+			a.mu.Lock()
+			a.names = append(a.names, strings.ToLower(q.Question[0].Name))
+			a.mu.Unlock()
+			r.SetReply(&q)
+			if q.Question[0].Qtype == dns.TypeA {
+				r.Answer = append(r.Answer, &dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}, A: net.ParseIP(address)})
+			}
+			if p, err := r.Pack(); err == nil {
+				_, _ = c.WriteTo(p, from)
+			}
+		}
+	}()
+	return a
+}
+
+// noOutside is an interface that knows no servers.
+type noOutside struct{}
+
+func (noOutside) Servers(context.Context) ([]netip.Addr, error)    { return nil, nil }
+func (noOutside) Exchange(context.Context, []byte) ([]byte, error) { return nil, query.ErrNoServers }
+
+// realResolved runs in namespaces of its own.
+func realResolved(t *testing.T) {
+	must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, ""))
+	withUser(t, "/etc/passwd", "systemd-resolve:x:991:991::/:/usr/sbin/nologin\n")
+	withUser(t, "/etc/group", "systemd-resolve:x:991:\n")
+	must(t, os.MkdirAll("/run/systemd/resolve", 0o755))
+	must(t, os.Chown("/run/systemd/resolve", 991, 991))
+	// Its own resolv.conf would be read for the servers of no link.
+	resolvConf := filepath.Join(t.TempDir(), "resolv.conf")
+	write(t, resolvConf, "", 0o644)
+	must(t, unix.Mount(resolvConf, "/etc/resolv.conf", "", unix.MS_BIND, ""))
+
+	lo, err := netlink.LinkByName("lo")
+	must(t, err)
+	must(t, netlink.LinkSetUp(lo))
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "lan0"
+	must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "lan1"}))
+	for name, addr := range map[string]string{"lan0": "192.168.1.1/24", "lan1": "10.0.1.53/24"} {
+		l, err := netlink.LinkByName(name)
+		must(t, err)
+		a, err := netlink.ParseAddr(addr)
+		must(t, err)
+		must(t, netlink.AddrAdd(l, a))
+		must(t, netlink.LinkSetUp(l))
+	}
+	in, out := listenReal(t, "10.0.1.53:53", "10.0.1.20"), listenReal(t, "192.168.1.1:53", "192.0.2.80")
+
+	bus := bustest.Start(t)
+	conn, err := bus.Connect(t.Context())
+	must(t, err)
+	defer conn.Close()
+	must(t, conn.AddMatchSignal(dbus.WithMatchInterface("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, resolvedService)))
+	signals := make(chan *dbus.Signal, 16)
+	conn.Signal(signals)
+	c := exec.Command(resolvedProgram())
+	c.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS="+bus.Address())
+	var log strings.Builder
+	c.Stderr = &log
+	must(t, c.Start())
+	defer func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	}()
+	select {
+	case <-signals:
+	case <-time.After(20 * time.Second):
+		t.Fatal("systemd-resolved does not come onto the bus")
+	}
+
+	// Another link has the network's server and search list, as a DHCP client sets them.
+	lan, err := netlink.LinkByName("lan0")
+	must(t, err)
+	other := &Resolved{Bus: bus.Connect, Link: &fakeLink{index: lan.Attrs().Index}}
+	_, err = other.Set(Plan{Server: netip.MustParseAddr("192.168.1.1"), Domains: query.Domains{"hotel.example."}, Search: true, Full: true})
+	must(t, err)
+
+	host := clockOnly{}
+	f, err := Listen(OSSockets{}, host, forwarderAddr, noOutside{}, rand.Reader, zap.NewNop())
+	must(t, err)
+	f.Set(Routing{Domains: query.Domains{"corp.example."}, Inside: []netip.Addr{netip.MustParseAddr("10.0.1.53")}})
+	r := &Resolved{Bus: bus.Connect, Link: OwnLink{}}
+	changed, err := r.Set(Plan{Server: forwarderAddr, Domains: query.Domains{"corp.example."}, Search: true})
+	if err != nil || !changed {
+		t.Fatalf("Set: changed %v, %v", changed, err)
+	}
+	if changed, err := r.Set(Plan{Server: forwarderAddr, Domains: query.Domains{"corp.example."}, Search: true}); err != nil || changed {
+		t.Errorf("again: changed %v, %v", changed, err)
+	}
+	askStub := func(name string) (string, []string) {
+		m := new(dns.Msg)
+		m.SetQuestion(name, dns.TypeA)
+		client := dns.Client{Timeout: 30 * time.Second}
+		a, _, err := client.Exchange(m, "127.0.0.53:53")
+		if err != nil {
+			return err.Error(), nil
+		}
+		p, err := a.Pack()
+		must(t, err)
+		return read(t, m, p)
+	}
+	for name, want := range map[string]string{
+		"wiki.corp.example.": "NOERROR 10.0.1.20", "www.example.com.": "NOERROR 192.0.2.80", "wiki.corp.example.hotel.example.": "NXDOMAIN ",
+	} {
+		code, addrs := askStub(name)
+		if got := code + " " + strings.Join(addrs, " "); got != want {
+			t.Errorf("%s: %s, expected %s", name, got, want)
+		}
+	}
+	if !slices.Contains(in.list(), "wiki.corp.example.") {
+		t.Errorf("asked inside: %v", in.list())
+	}
+	// The sources of an interface's servers see through it.
+	servers, err := (&resolve.SystemServers{Bus: bus.Connect, Own: []netip.Addr{forwarderAddr}}).Servers(t.Context(), link.Interface{Index: lan.Attrs().Index, Name: "lan0"})
+	if err != nil || !slices.Equal(servers, []netip.Addr{netip.MustParseAddr("192.168.1.1")}) {
+		t.Errorf("servers of lan0: %v, %v", servers, err)
+	}
+
+	must(t, f.Close()) // killed
+	if code, _ := askStub("secret.corp.example."); code == "NOERROR" {
+		t.Errorf("an enterprise name was answered with %s", code)
+	}
+	if code, _ := askStub("www.example.org."); code != "NOERROR" {
+		t.Errorf("another name with the forwarder dead: %s", code)
+	}
+	for _, name := range out.list() {
+		if strings.Contains(name, "corp.example") {
+			t.Errorf("the network's server was asked about %s", name)
+		}
+	}
+	if len(out.list()) == 0 {
+		t.Error("the network's server was asked nothing: nothing was tested")
+	}
+	must(t, (&Resolved{Bus: bus.Connect, Link: OwnLink{}}).Clear())
+	if _, err := netlink.LinkByName(link.ResolverName); err == nil {
+		t.Error("the link is still there")
+	}
+	if code, addrs := askStub("back.corp.example."); code != "NOERROR" || !slices.Equal(addrs, []string{"192.0.2.80"}) {
+		t.Errorf("after Clear: %s %v", code, addrs)
+	}
+}
+
+// clockOnly is the host's clock without suspend, for the forwarder.
+type clockOnly struct{}
+
+var started = time.Now()
+
+func (clockOnly) Now() link.Instant { return link.Instant{Boot: time.Since(started), Wall: time.Now()} }
+
+func (clockOnly) NewTimer() link.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return &timer{timer: t, c: make(chan struct{}, 1)}
+}
+
+// timer is a link.Timer over the time package.
+type timer struct {
+	timer *time.Timer
+	c     chan struct{}
+}
+
+func (t *timer) C() <-chan struct{} { return t.c }
+
+func (t *timer) Reset(at time.Duration) {
+	t.Stop()
+	t.timer = time.AfterFunc(at-time.Since(started), func() {
+		select {
+		case t.c <- struct{}{}:
+		default:
+		}
+	})
+}
+
+func (t *timer) Stop() {
+	t.timer.Stop()
+	select {
+	case <-t.c:
+	default:
+	}
+}

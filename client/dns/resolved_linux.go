@@ -1,0 +1,236 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"mipvpn/detect/resolve/query"
+)
+
+const (
+	resolvedService = "org.freedesktop.resolve1"
+	resolvedManager = resolvedService + ".Manager"
+	resolvedPath    = dbus.ObjectPath("/org/freedesktop/resolve1")
+
+	// resolvedLimit is how long systemd-resolved may take.
+	resolvedLimit = 5 * time.Second
+	// maxDomains bounds the domains given to systemd-resolved, which takes 1024 of a link.
+	maxDomains = 512
+)
+
+// ErrNoResolved means that systemd-resolved is not running.
+var ErrNoResolved = errors.New("dns: systemd-resolved is not running")
+
+// Anchor is the link that systemd-resolved is told about.
+type Anchor interface {
+	// Make makes the link if it is not there, and returns its index.
+	Make(server netip.Addr) (index int, err error)
+	// Find returns the link's index, 0 without it.
+	Find() (index int, err error)
+	// Remove takes the link away.
+	Remove() error
+}
+
+// Resolved has systemd-resolved ask the Forwarder, by the settings of one link (org.freedesktop.resolve1(5)). These
+// go when the link goes.
+//
+// The enterprise's domains are the link's, to be searched or for routing only. So are the domains that end in one of another
+// link's and begin with one of the enterprise's (corp.example.hotel.example): the C library makes such names from the search
+// list that the other network has given, and the Forwarder answers them. What is not the enterprise's stays as it is, unless
+// the plan says Full.
+type Resolved struct {
+	// Bus connects to the system bus; the connection is closed after use.
+	Bus func(ctx context.Context) (*dbus.Conn, error)
+	// Link is the link that is told about.
+	Link Anchor
+
+	last string // what has been set, index and all
+}
+
+var _ Settings = (*Resolved)(nil)
+
+// Name implements Settings.
+func (r *Resolved) Name() string { return resolvedName }
+
+type wireServer struct {
+	Family  int32
+	Address []byte
+}
+
+type wireDomain struct {
+	Name        string
+	RoutingOnly bool
+}
+
+// Set implements Settings. Errors wrap ErrNoResolved, or are the service's.
+func (r *Resolved) Set(p Plan) (changed bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), resolvedLimit)
+	defer cancel()
+	conn, err := r.Bus(ctx)
+	if err != nil {
+		return false, fmt.Errorf("dns: systemd-resolved: the system bus: %w", err)
+	}
+	defer conn.Close()
+	manager := conn.Object(resolvedService, resolvedPath)
+	others, err := otherDomains(ctx, manager)
+	if err != nil {
+		return false, fmt.Errorf("dns: systemd-resolved: %w", notRunning(err))
+	}
+	index, err := r.Link.Make(p.Server)
+	if err != nil {
+		return false, fmt.Errorf("dns: systemd-resolved: its link: %w", err)
+	}
+	own := others[int32(index)]
+	delete(others, int32(index))
+	domains := linkDomains(p, others)
+	state := fmt.Sprint(index, p.Server, domains, p.Full)
+	if state == r.last && sameDomains(own, domains) {
+		return false, nil
+	}
+	server := p.Server.As4()
+	for _, call := range []struct {
+		method string
+		value  any
+	}{
+		// The server first: a link with domains and no server would have its names asked elsewhere.
+		{"SetLinkDNS", []wireServer{{Family: 2, Address: server[:]}}},
+		{"SetLinkDomains", domains},
+		{"SetLinkDefaultRoute", p.Full},
+		// The Forwarder is on this host, and hands answers on with their signatures; enterprises' zones often have none.
+		{"SetLinkDNSOverTLS", "no"}, {"SetLinkDNSSEC", "no"},
+		// Nothing but the Forwarder is behind this link.
+		{"SetLinkLLMNR", "no"}, {"SetLinkMulticastDNS", "no"},
+	} {
+		if err := tell(ctx, manager, call.method, index, call.value); err != nil {
+			return false, fmt.Errorf("dns: systemd-resolved: %s: %w", call.method, notRunning(err))
+		}
+	}
+	// What it has of other servers about the enterprise's names must not be believed any longer.
+	if err := manager.CallWithContext(ctx, resolvedManager+".FlushCaches", dbus.FlagNoAutoStart).Err; err != nil {
+		return false, fmt.Errorf("dns: systemd-resolved: FlushCaches: %w", notRunning(err))
+	}
+	r.last = state
+	return true, nil
+}
+
+// tell calls a method about the link. The service may not have heard of a new link yet: it is asked again until it has.
+func tell(ctx context.Context, manager dbus.BusObject, method string, index int, value any) error {
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := manager.CallWithContext(ctx, resolvedManager+"."+method, dbus.FlagNoAutoStart, int32(index), value).Err
+		var e dbus.Error
+		if !errors.As(err, &e) || e.Name != resolvedService+".NoSuchLink" {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// Clear implements Settings.
+func (r *Resolved) Clear() error {
+	r.last = ""
+	index, err := r.Link.Find()
+	if err != nil {
+		return fmt.Errorf("dns: systemd-resolved: its link: %w", err)
+	}
+	if index == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), resolvedLimit)
+	defer cancel()
+	if conn, err := r.Bus(ctx); err == nil { // else nobody knows the link, or will once it is gone
+		defer conn.Close()
+		manager := conn.Object(resolvedService, resolvedPath)
+		_ = manager.CallWithContext(ctx, resolvedManager+".RevertLink", dbus.FlagNoAutoStart, int32(index)).Err
+		_ = manager.CallWithContext(ctx, resolvedManager+".FlushCaches", dbus.FlagNoAutoStart).Err
+	}
+	if err := r.Link.Remove(); err != nil {
+		return fmt.Errorf("dns: systemd-resolved: its link: %w", err)
+	}
+	return nil
+}
+
+// otherDomains returns the domains of all links, by index (the manager's property Domains, of type a(isb)).
+func otherDomains(ctx context.Context, manager dbus.BusObject) (map[int32][]wireDomain, error) {
+	var v dbus.Variant
+	err := manager.CallWithContext(ctx, "org.freedesktop.DBus.Properties.Get", dbus.FlagNoAutoStart, resolvedManager, "Domains").Store(&v)
+	if err != nil {
+		return nil, err
+	}
+	var list []struct {
+		Index       int32
+		Name        string
+		RoutingOnly bool
+	}
+	if err := dbus.Store([]any{v.Value()}, &list); err != nil {
+		return nil, fmt.Errorf("the property Domains: %w", err)
+	}
+	out := make(map[int32][]wireDomain)
+	for _, d := range list {
+		out[d.Index] = append(out[d.Index], wireDomain{d.Name, d.RoutingOnly})
+	}
+	return out, nil
+}
+
+// linkDomains returns the domains of our link: the enterprise's, and those that others' search lists make of them.
+func linkDomains(p Plan, others map[int32][]wireDomain) []wireDomain {
+	var out []wireDomain
+	add := func(name string, routingOnly bool) {
+		name = strings.TrimSuffix(name, ".")
+		known := slices.ContainsFunc(out, func(d wireDomain) bool { return d.Name == name })
+		if !known && len(name) <= 253 && len(out) < maxDomains {
+			out = append(out, wireDomain{name, routingOnly})
+		}
+	}
+	for _, d := range p.Domains {
+		add(d, !p.Search)
+	}
+	for _, d := range p.Reverse {
+		add(d, true)
+	}
+	if p.Full {
+		out = append(out, wireDomain{".", true})
+	}
+	var tails []string
+	for _, list := range others {
+		for _, d := range list {
+			tail, err := query.Canonical(d.Name)
+			if err == nil && !p.Domains.Contain(tail) && !p.Domains.Within(tail) && !p.Reverse.Contain(tail) && !slices.Contains(tails, tail) {
+				tails = append(tails, tail)
+			}
+		}
+	}
+	slices.Sort(tails)
+	for _, tail := range tails {
+		for _, d := range p.Domains {
+			add(d+tail, true)
+		}
+	}
+	return out
+}
+
+// sameDomains reports whether the link has the domains, in any order.
+func sameDomains(have, want []wireDomain) bool {
+	return len(have) == len(want) && !slices.ContainsFunc(want, func(d wireDomain) bool { return !slices.Contains(have, d) })
+}
+
+// notRunning says so when there is no such service.
+func notRunning(err error) error {
+	var e dbus.Error
+	if errors.As(err, &e) && (e.Name == "org.freedesktop.DBus.Error.ServiceUnknown" || e.Name == "org.freedesktop.DBus.Error.NameHasNoOwner") {
+		return fmt.Errorf("%w (%w)", ErrNoResolved, err)
+	}
+	return err
+}

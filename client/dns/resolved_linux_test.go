@@ -1,0 +1,162 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"mipvpn/detect/resolve/bustest"
+	"mipvpn/detect/resolve/query"
+)
+
+// fakeLink is a link that only counts.
+type fakeLink struct {
+	index       int
+	there, fail bool
+}
+
+func (f *fakeLink) Make(netip.Addr) (int, error) {
+	if f.fail {
+		return 0, errors.New("no link")
+	}
+	f.there = true
+	return f.index, nil
+}
+
+func (f *fakeLink) Find() (int, error) {
+	if !f.there {
+		return 0, nil
+	}
+	return f.index, nil
+}
+
+func (f *fakeLink) Remove() error {
+	f.there = false
+	return nil
+}
+
+var sameAddrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
+// Shows: HST-3 (systemd-resolved over a real bus: the server before the domains, the domains that other links' search lists
+// make, taken back whole)
+func TestResolved(t *testing.T) {
+	bus := bustest.Start(t)
+	l := &fakeLink{index: 7}
+	r := &Resolved{Bus: bus.Connect, Link: l}
+	p := plan()
+	p.Domains, p.Reverse = query.Domains{"corp.example."}, query.Domains{"0.10.in-addr.arpa."}
+	if _, err := r.Set(p); !errors.Is(err, ErrNoResolved) || l.there {
+		t.Fatalf("without the service: %v, link there %v", err, l.there)
+	}
+	service := bustest.StartResolved(t, bus, map[int]bustest.Link{2: {
+		Servers: []netip.Addr{netip.MustParseAddr("192.168.1.1")},
+		Domains: []bustest.Domain{{Name: "hotel.example"}, {Name: ".", RoutingOnly: true}, {Name: "corp.example"}, {Name: "b.corp.example"}},
+	}})
+	if changed, err := r.Set(p); err != nil || !changed {
+		t.Fatalf("changed %v, %v", changed, err)
+	}
+	want := bustest.Link{
+		Servers: []netip.Addr{forwarderAddr}, DNSSEC: "no", DNSOverTLS: "no", LLMNR: "no", MulticastDNS: "no",
+		Domains: []bustest.Domain{{Name: "corp.example"}, {Name: "0.10.in-addr.arpa", RoutingOnly: true}, {Name: "corp.example.hotel.example", RoutingOnly: true}},
+	}
+	check := func(when string) {
+		t.Helper()
+		got, _ := service.Link(7)
+		if d := cmp.Diff(want, got, sameAddrs, cmpopts.EquateEmpty()); d != "" {
+			t.Errorf("%s: %s", when, d)
+		}
+	}
+	check("set")
+	calls := service.Calls()
+	if s, d := slices.Index(calls, "SetLinkDNS"), slices.Index(calls, "SetLinkDomains"); s < 0 || d < s || calls[len(calls)-1] != "FlushCaches" {
+		t.Errorf("calls %v", calls)
+	}
+	if changed, err := r.Set(p); err != nil || changed || len(service.Calls()) != len(calls) {
+		t.Errorf("again: changed %v, %v, calls %v", changed, err, service.Calls()[len(calls):])
+	}
+	// The laptop comes to another network.
+	service.SetLink(2, bustest.Link{Domains: []bustest.Domain{{Name: "cafe.example", RoutingOnly: true}}})
+	want.Domains[2].Name = "corp.example.cafe.example"
+	if changed, err := r.Set(p); err != nil || !changed {
+		t.Errorf("in another network: changed %v, %v", changed, err)
+	}
+	check("in another network")
+	// The service was restarted and knows nothing.
+	service.SetLink(7, bustest.Link{})
+	if changed, err := r.Set(p); err != nil || !changed {
+		t.Errorf("after a restart: changed %v, %v", changed, err)
+	}
+	check("after a restart")
+	p.Search, p.Full = false, true
+	if changed, err := r.Set(p); err != nil || !changed {
+		t.Errorf("full: changed %v, %v", changed, err)
+	}
+	want.DefaultRoute = true
+	want.Domains = []bustest.Domain{{Name: "corp.example", RoutingOnly: true}, {Name: "0.10.in-addr.arpa", RoutingOnly: true}, {Name: ".", RoutingOnly: true},
+		{Name: "corp.example.cafe.example", RoutingOnly: true}}
+	check("full")
+
+	next := &Resolved{Bus: bus.Connect, Link: l} // after kill -9
+	if err := next.Clear(); err != nil || l.there {
+		t.Errorf("Clear: %v, link there %v", err, l.there)
+	}
+	if got, _ := service.Link(7); !cmp.Equal(got, bustest.Link{}, sameAddrs, cmpopts.EquateEmpty()) {
+		t.Errorf("left %+v", got)
+	}
+	n := len(service.Calls())
+	if err := next.Clear(); err != nil || len(service.Calls()) != n {
+		t.Errorf("a second Clear: %v, calls %v", err, service.Calls()[n:])
+	}
+}
+
+func TestResolvedFails(t *testing.T) {
+	bus := bustest.Start(t)
+	service := bustest.StartResolved(t, bus, nil)
+	l := &fakeLink{index: 7}
+	r := &Resolved{Bus: bus.Connect, Link: l}
+	for _, method := range []string{"SetLinkDNS", "SetLinkDomains", "SetLinkDefaultRoute", "SetLinkDNSSEC"} {
+		service.Fail(method, true)
+		if changed, err := r.Set(plan()); err == nil || changed {
+			t.Errorf("%s fails: changed %v, %v", method, changed, err)
+		}
+		service.Fail(method, false)
+	}
+	if changed, err := r.Set(plan()); err != nil || !changed {
+		t.Errorf("then: changed %v, %v", changed, err)
+	}
+	dead := errors.New("no bus")
+	r.Bus = func(context.Context) (*dbus.Conn, error) { return nil, dead }
+	if _, err := r.Set(plan()); !errors.Is(err, dead) {
+		t.Errorf("without a bus: %v", err)
+	}
+	if err := r.Clear(); err != nil || l.there {
+		t.Errorf("Clear without a bus: %v, link there %v", err, l.there)
+	}
+	l.fail = true
+	r.Bus = bus.Connect
+	if _, err := r.Set(plan()); err == nil {
+		t.Error("without a link it was set")
+	}
+}
+
+// TestLinkDomainsBounded shows that another network's search lists cannot make the list longer than is taken.
+func TestLinkDomainsBounded(t *testing.T) {
+	p := Plan{}
+	for i := range 100 {
+		p.Domains = append(p.Domains, "d"+string(rune('a'+i%26))+string(rune('a'+i/26))+".example.")
+	}
+	others := map[int32][]wireDomain{}
+	for i := range 100 {
+		others[1] = append(others[1], wireDomain{"s" + string(rune('a'+i%26)) + string(rune('a'+i/26)) + ".example", false})
+	}
+	others[1] = append(others[1], wireDomain{"not a name", false}, wireDomain{"", true})
+	if n := len(linkDomains(p, others)); n != maxDomains {
+		t.Errorf("%d domains", n)
+	}
+}

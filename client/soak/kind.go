@@ -1,0 +1,376 @@
+package soak
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"mipvpn/client/control"
+	"mipvpn/stack/simnet"
+)
+
+// kind is a kind of transition.
+type kind struct {
+	name   string
+	weight int
+	able   func(*walk) bool // nil: always
+	do     func(*walk) error
+}
+
+// kinds are all kinds, with how often each is to be.
+var kinds []*kind
+
+func init() {
+	kinds = []*kind{
+		{"to the office", 10, nil, moveTo(office)},
+		{"to the office FA", 10, nil, moveTo(officeFA)},
+		{"to the café", 10, nil, moveTo(cafe)},
+		{"to the hotspot", 10, nil, moveTo(hotspot)},
+		{"no network", 4, plugged, (*walk).unplugAll},
+		{"one cable pulled", 4, plugged, (*walk).unplugOne},
+		{"flapping", 5, nil, (*walk).flap},
+		{"sleep", 6, nil, (*walk).sleep},
+		{"sleep, woken elsewhere", 6, nil, (*walk).sleepAndMove},
+		{"sleep, re-routed meanwhile", 3, (*walk).canReroute, (*walk).sleepAndReroute},
+		{"silent re-route", 6, (*walk).canReroute, (*walk).reroute},
+		{"silent move", 3, (*walk).canCarry, (*walk).carry},
+		{"silent way back", 4, func(k *walk) bool { return k.officeCut || k.faCut }, (*walk).routeBack},
+		{"i-HA restarted", 2, nil, func(k *walk) error { return k.w.RestartInternalHA(nil) }},
+		{"x-HA restarted", 2, nil, func(k *walk) error { return k.w.RestartExternalHA() }},
+		{"i-FA restarted", 2, nil, func(k *walk) error { return k.w.RestartInternalFA(k.foreign) }},
+		{"x-FA restarted", 2, nil, func(k *walk) error { return k.w.RestartExternalFA(k.foreign) }},
+		{"gateway restarted", 2, nil, (*walk).restartGateway},
+		{"gateway cut off", 1, nil, (*walk).cutGateway},
+		{"bad wires", 4, func(k *walk) bool { return !k.impaired }, (*walk).impair},
+		{"good wires", 12, func(k *walk) bool { return k.impaired }, func(k *walk) error { k.mend(); return nil }},
+		{"kill -9", 6, nil, func(k *walk) error { return k.kill(false) }},
+		{"kill -9, moved meanwhile", 4, nil, func(k *walk) error { return k.kill(true) }},
+		{"daemon restarted", 2, nil, (*walk).restart},
+		{"mode pinned", 4, func(k *walk) bool { return k.pin == "auto" }, (*walk).pinMode},
+		{"mode auto", 12, func(k *walk) bool { return k.pin != "auto" }, func(k *walk) error { return k.setMode("auto") }},
+		{"down and up", 4, nil, (*walk).downAndUp},
+		{"clock stepped", 4, nil, (*walk).stepClock},
+		{"detect --again", 2, nil, (*walk).detect},
+	}
+}
+
+// healing makes everything well, so that the client must get connected.
+var healing = &kind{name: "all made well", do: (*walk).heal}
+
+// Kinds returns the names of all kinds of transitions.
+func Kinds() []string {
+	var names []string
+	for _, t := range kinds {
+		names = append(names, t.name)
+	}
+	return names
+}
+
+// kindsNamed returns the kinds by these names, all without one.
+func kindsNamed(names []string) []*kind {
+	if len(names) == 0 {
+		return kinds
+	}
+	return slices.DeleteFunc(slices.Clone(kinds), func(t *kind) bool { return !slices.Contains(names, t.name) })
+}
+
+func (k *walk) anyCable() *cable { return k.cables[k.rng.IntN(len(k.cables))] }
+
+// upTo sleeps for a random time, at most d.
+func (k *walk) upTo(d time.Duration) { time.Sleep(time.Duration(k.rng.Int64N(int64(d)))) }
+
+// moveTo takes a cable out of its network, if it is in one, and puts it into p: in the same instant, or later.
+func moveTo(p *place) func(*walk) error {
+	return func(k *walk) error {
+		c := k.anyCable()
+		if k.rng.IntN(3) > 0 {
+			k.unplug(c)
+			k.upTo(1500 * time.Millisecond)
+		}
+		k.plug(c, p)
+		return nil
+	}
+}
+
+func plugged(k *walk) bool {
+	return slices.ContainsFunc(k.cables, func(c *cable) bool { return c.at != nil })
+}
+
+func (k *walk) unplugAll() error {
+	for _, c := range k.cables {
+		if c.at != nil {
+			k.unplug(c)
+			k.upTo(100 * time.Millisecond)
+		}
+	}
+	return nil
+}
+
+func (k *walk) unplugOne() error {
+	for {
+		if c := k.anyCable(); c.at != nil {
+			k.unplug(c)
+			return nil
+		}
+	}
+}
+
+// flap pulls a cable and puts it back many times, now and then into another network: up to a hundred changes a minute.
+func (k *walk) flap() error {
+	c := k.anyCable()
+	p := places[k.rng.IntN(len(places))]
+	for range 2 + k.rng.IntN(30) {
+		if k.rng.IntN(4) == 0 {
+			p = places[k.rng.IntN(len(places))]
+		}
+		k.unplug(c)
+		k.upTo(600 * time.Millisecond)
+		k.plug(c, p)
+		k.upTo(600 * time.Millisecond)
+	}
+	return nil
+}
+
+// asleep puts the laptop to sleep and wakes it up again; f happens meanwhile. The network's time goes on for seconds, and the
+// laptop's boot time for anything up to a night.
+func (k *walk) asleep(f func()) error {
+	k.w.Laptop.Suspend()
+	k.upTo(3 * time.Second)
+	f()
+	k.upTo(10 * time.Second)
+	d := 3*time.Second + time.Duration(k.rng.Int64N(int64(50*time.Second)))
+	if k.rng.IntN(3) == 0 {
+		d = time.Duration(k.rng.Int64N(int64(9 * time.Hour)))
+	}
+	d = max(d, 3*time.Second)
+	k.oracle.slept(d)
+	k.oracle.allObservable(k.w.Elapsed())
+	k.w.Laptop.AdvanceBoot(d)
+	k.w.Laptop.Resume()
+	return nil
+}
+
+func (k *walk) sleep() error { return k.asleep(func() {}) }
+
+func (k *walk) sleepAndMove() error {
+	return k.asleep(func() {
+		c := k.anyCable()
+		k.unplug(c)
+		k.plug(c, places[k.rng.IntN(len(places))])
+	})
+}
+
+func (k *walk) sleepAndReroute() error { return k.asleep(func() { _ = k.reroute() }) }
+
+// canReroute reports whether a cable is in a network of the company that is inside.
+func (k *walk) canReroute() bool {
+	return slices.ContainsFunc(k.cables, func(c *cable) bool {
+		return c.at == office && !c.carried && !k.officeCut || c.at == officeFA && !c.carried && !k.faCut
+	})
+}
+
+// reroute makes one of the company's networks, in which a cable is, a network outside without any sign.
+func (k *walk) reroute() error {
+	now := k.w.Elapsed()
+	first := k.rng.IntN(len(k.cables))
+	for i := range k.cables {
+		c := k.cables[(first+i)%len(k.cables)]
+		switch {
+		case c.at == office && !c.carried && !k.officeCut:
+			k.officeCut = true
+			k.w.RouteOffice(false)
+		case c.at == officeFA && !c.carried && !k.faCut:
+			k.faCut = true
+			k.w.CutOfficeFA(true)
+		default:
+			continue
+		}
+		for _, o := range k.cables {
+			if o.at == c.at && !o.carried {
+				k.oracle.silently(o.full, now, o.at.wire(k.w))
+			}
+		}
+		return nil
+	}
+	return nil
+}
+
+// routeBack undoes re-routes.
+func (k *walk) routeBack() error {
+	k.officeCut, k.faCut = false, false
+	k.w.RouteOffice(true)
+	k.w.CutOfficeFA(false)
+	for _, c := range k.cables {
+		if (c.at == office || c.at == officeFA) && !c.carried {
+			k.oracle.silentlyBack(c.full, c.at.wire(k.w))
+		}
+	}
+	return nil
+}
+
+// canCarry reports whether the wired interface is in a network of the company.
+func (k *walk) canCarry() bool {
+	c := k.cables[0]
+	return !c.carried && (c.at == office || c.at == officeFA)
+}
+
+// carry moves the wired interface into a network outside without a sign, as when a switch is told to put the port elsewhere.
+func (k *walk) carry() error {
+	c := k.cables[0]
+	p := []*place{cafe, hotspot}[k.rng.IntN(2)]
+	c.at, c.carried = p, true
+	k.oracle.silently(c.full, k.w.Elapsed(), p.wire(k.w))
+	c.nic.Carry(p.wire(k.w))
+	return nil
+}
+
+// restartGateway restarts the VPN gateway: in order, or so that it says no goodbye.
+func (k *walk) restartGateway() error {
+	rude := k.rng.IntN(2) == 0
+	if rude {
+		k.w.GatewayOuter.Detach()
+	}
+	err := k.w.RestartGateway(k.gateway)
+	if rude {
+		k.w.GatewayOuter.Attach(k.w.Internet)
+	}
+	return err
+}
+
+func (k *walk) cutGateway() error {
+	k.w.GatewayOuter.Detach()
+	time.Sleep(time.Duration(k.rng.Int64N(int64(3 * time.Minute))))
+	k.w.GatewayOuter.Attach(k.w.Internet)
+	return nil
+}
+
+// impair makes some wires bad.
+func (k *walk) impair() error {
+	k.impaired = true
+	for _, w := range []*simnet.Wire{k.w.Office, k.w.OfficeFA, k.w.Cafe, k.w.Hotspot, k.w.Internet} {
+		if k.rng.IntN(2) == 0 {
+			w.Impair(simnet.Impairment{
+				Latency: time.Duration(k.rng.Int64N(int64(100 * time.Millisecond))), Jitter: time.Duration(k.rng.Int64N(int64(50 * time.Millisecond))),
+				Loss: k.rng.Float64() * 0.35, Duplicate: k.rng.Float64() * 0.1, Reorder: k.rng.Float64() * 0.1,
+			})
+		}
+	}
+	return nil
+}
+
+// mend makes all wires what they are in the lab.
+func (k *walk) mend() {
+	k.impaired = false
+	for _, w := range []*simnet.Wire{k.w.Office, k.w.OfficeFA} {
+		w.Impair(simnet.Impairment{Latency: 200 * time.Microsecond})
+	}
+	for _, w := range []*simnet.Wire{k.w.Cafe, k.w.Hotspot} {
+		w.Impair(simnet.Impairment{Latency: 2 * time.Millisecond, Jitter: time.Millisecond})
+	}
+	k.w.Internet.Impair(simnet.Impairment{Latency: 5 * time.Millisecond})
+}
+
+// kill ends the daemon as kill -9 does, and starts another after a while.
+func (k *walk) kill(moved bool) error {
+	k.process.kill()
+	k.oracle.allObservable(k.w.Elapsed())
+	if err := k.w.Client.Close(); err != nil {
+		return err
+	}
+	k.pin = "auto" // the next one's configuration says so
+	if k.rng.IntN(3) == 0 {
+		k.upTo(time.Minute)
+	} else {
+		k.upTo(3 * time.Second)
+	}
+	if moved {
+		c := k.anyCable()
+		k.unplug(c)
+		k.upTo(time.Second)
+		k.plug(c, places[k.rng.IntN(len(places))])
+		k.upTo(2 * time.Second)
+	}
+	return k.boot()
+}
+
+// restart ends the daemon in order, without giving anything back, and starts another.
+func (k *walk) restart() error {
+	if err := k.w.Client.Close(); err != nil {
+		return err
+	}
+	k.pin = "auto"
+	k.upTo(2 * time.Second)
+	return k.boot()
+}
+
+func (k *walk) pinMode() error { return k.setMode([]string{"c", "f", "cvc", "fvc"}[k.rng.IntN(4)]) }
+
+func (k *walk) setMode(mode string) error {
+	switch err := k.w.Client.SetMode(context.Background(), mode); {
+	case errors.Is(err, control.ErrRefused):
+		return nil
+	case err != nil:
+		return err
+	}
+	k.pin = mode
+	return nil
+}
+
+// downAndUp has a person lift the protection for a while.
+func (k *walk) downAndUp() error {
+	k.oracle.lift(true, k.w.Elapsed())
+	if err := k.w.Client.Down(context.Background()); err != nil {
+		return err
+	}
+	k.upTo(4 * time.Second)
+	if k.rng.IntN(3) == 0 {
+		c := k.anyCable()
+		k.unplug(c)
+		k.plug(c, places[k.rng.IntN(len(places))])
+		k.upTo(time.Second)
+	}
+	if err := k.w.Client.Up(context.Background()); err != nil {
+		return err
+	}
+	k.oracle.lift(false, k.w.Elapsed())
+	k.oracle.allObservable(k.w.Elapsed())
+	return nil
+}
+
+// stepClock sets the laptop's clock wrong, or right again.
+func (k *walk) stepClock() error {
+	d := time.Duration(k.rng.Int64N(int64(20 * time.Second)))
+	if k.rng.IntN(2) == 0 {
+		d = time.Duration(k.rng.Int64N(int64(48 * time.Hour)))
+	}
+	if k.rng.IntN(2) == 0 {
+		d = -d
+	}
+	k.w.Laptop.StepWall(d)
+	return nil
+}
+
+func (k *walk) detect() error {
+	_, err := k.w.Client.Detect(context.Background(), true)
+	return err
+}
+
+// heal mends everything, and puts one cable into a network.
+func (k *walk) heal() error {
+	k.mend()
+	if err := k.routeBack(); err != nil {
+		return err
+	}
+	if err := k.setMode("auto"); err != nil {
+		return err
+	}
+	for _, c := range k.cables {
+		if c.at != nil {
+			k.unplug(c)
+		}
+	}
+	k.upTo(2 * time.Second)
+	k.plug(k.anyCable(), places[k.rng.IntN(len(places))])
+	return nil
+}
