@@ -15,6 +15,7 @@ import (
 	"mipvpn/client/config"
 	"mipvpn/client/control"
 	"mipvpn/client/roam"
+	"mipvpn/ipsec/ike"
 	"mipvpn/mipv4/auth"
 	"mipvpn/stack"
 	"mipvpn/stack/gate"
@@ -54,6 +55,7 @@ type Client struct {
 	policy   string
 	story    story
 	retry    vpnRetry
+	ticket   *ike.Ticket // resumes the IKE SA that was suspended inside, nil without one
 	copies   func() // takes back the end of dropping second copies that has been put off, nil without one
 	resume   resumeWatch
 	sleep    sleepState
@@ -345,6 +347,8 @@ func (c *Client) end(reason string) {
 		c.leave(s.vpn.inner)
 	}
 	c.stopRetry()
+	c.ticket.Wipe()
+	c.ticket = nil
 	c.closeVPN(true) // its goodbye goes through x-MIP, so it comes first
 	c.closeTunnel()
 	c.leaveHomeAgents()

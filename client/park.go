@@ -11,7 +11,7 @@ import (
 	"mipvpn/ipsec/ike"
 )
 
-// Inside, the VPN's SA is kept or deleted, as [gateway] park says (MOD-park). A kept one is parked: the x-HoA it was made
+// Inside, the VPN's SA is kept, deleted, or given up for a ticket to resume it with, as [gateway] park says (MOD-park). A kept one is parked: the x-HoA it was made
 // from is registered no more, so that nothing could be sent through it. Whoever relies on it again asks the gateway first
 // whether it is still there, and does not wait for the answer for long: after rivalAfter a new IKE SA is set up beside it, its
 // rival. Whichever is up first carries the traffic, and the other one is closed.
@@ -108,6 +108,13 @@ func (c *Client) parkVPN() {
 			c.event(control.Event{Kind: "vpn", Message: "the IKE SA is closed: direct access is in use ([gateway] park = \"delete\")"})
 		}
 		c.closeVPN(true)
+		return
+	}
+	if c.cfg.Gateway.Park == config.ParkResume && v.machine.Resumable(c.now) {
+		c.ticket.Wipe()
+		c.ticket = v.machine.Suspend(c.now)
+		c.event(control.Event{Kind: "vpn", Message: "the IKE SA is suspended: direct access is in use, and a ticket of the gateway resumes it"})
+		c.closeVPN(false)
 		return
 	}
 	v.check.end()

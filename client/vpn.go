@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mipvpn/client/config"
 	"mipvpn/client/control"
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike"
@@ -86,6 +87,8 @@ func (c *Client) startIKE(first bool) (*vpnLayer, error) {
 		return nil, err
 	}
 	cfg.InitialContact = first
+	cfg.RequestTicket = c.cfg.Gateway.Park == config.ParkResume
+	cfg.Ticket, c.ticket = c.ticket, nil
 	v := &vpnLayer{began: c.now.Boot, children: make(map[ike.ChildID]*child)}
 	if v.machine, err = ike.NewInitiator(cfg, c.rand); err != nil {
 		return nil, err

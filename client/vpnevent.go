@@ -19,7 +19,11 @@ func (c *Client) vpnEvent(v *vpnLayer, e ike.Event) {
 		}
 		v.established, v.suite, v.udp = true, e.Suite, e.UDPEncapsulation
 		v.address = e.Configuration.Addresses[0]
-		c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("IKE SA with gateway %v up (%s), address %v", e.RemoteID, e.Suite, v.address)})
+		how := "up"
+		if e.Resumed {
+			how = "resumed with its ticket"
+		}
+		c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("IKE SA with gateway %v %s (%s), address %v", e.RemoteID, how, e.Suite, v.address)})
 		c.vpnUp(v)
 	case ike.ChildInstalled:
 		c.childInstalled(v, e)

@@ -147,6 +147,9 @@ const (
 	ParkKeep Park = "keep"
 	// ParkDelete closes it, and sets up a new one when that is needed.
 	ParkDelete Park = "delete"
+	// ParkResume forgets it without telling the gateway and resumes it with a ticket when it is needed again (RFC 5723); with a
+	// gateway that grants no tickets it is kept.
+	ParkResume Park = "resume"
 )
 
 // Detection says how inside and outside are told apart, table [detection].

@@ -26,7 +26,7 @@ type field struct {
 var (
 	algorithms     = []string{string(AlgorithmHMACMD5), string(AlgorithmKeyedMD5), string(AlgorithmHMACSHA1), string(AlgorithmHMACSHA256)}
 	encapsulations = []string{string(EncapsulationAuto), string(EncapsulationIPIP), string(EncapsulationUDP)}
-	parkings       = []string{string(ParkKeep), string(ParkDelete)}
+	parkings       = []string{string(ParkKeep), string(ParkDelete), string(ParkResume)}
 	startModes     = []string{"auto", "c", "f", "cvc", "fvc"}
 	logLevels      = []string{"debug", "info", "warn", "error"}
 )
@@ -77,7 +77,7 @@ var fields = slices.Concat(
 			set: duration(2*time.Second, true, func(c *Config) *time.Duration { return &c.Gateway.CheckAfter })},
 		{key: "gateway.give_up", valid: vDuration(2 * time.Second), standard: `"10s"`, about: "the gateway has left that unanswered for this long: user data stops, and the state says so. A new security association is being set up since the first second",
 			set: duration(2*time.Second, false, func(c *Config) *time.Duration { return &c.Gateway.GiveUp })},
-		{key: "gateway.park", valid: vOneOf(parkings), standard: `"keep"`, about: "inside, the VPN's security association is kept, and the gateway asked for it on leaving, or deleted. (Session resumption, RFC 5723, is not there.)",
+		{key: "gateway.park", valid: vOneOf(parkings), standard: `"keep"`, about: "inside, the VPN's security association is kept, and the gateway asked for it on leaving, or deleted, or forgotten and resumed with a ticket (RFC 5723; kept where the gateway grants none)",
 			set: oneOf(parkings, func(c *Config) *Park { return &c.Gateway.Park })},
 
 		{key: "detection.t_monitor", valid: vDuration(location.MinMonitor), standard: `"60s"`, about: "T_MONITOR (RFC 5265 section 3.2.4): the greatest age of a proof of inside",

@@ -126,12 +126,15 @@ func (m *Machine) renewTicket(s *ikeSA) {
 	s.queue = append(s.queue, newExchange(message.Informational, &ticketTask{}))
 }
 
+// Resumable tells whether Suspend would yield a ticket.
+func (m *Machine) Resumable(now link.Instant) bool { return m.running() && m.ticket.Usable(now) }
+
 // Suspend ends the machine without telling the peer, whose SAs stay until it finds out or they are resumed, and returns the
 // ticket to do that with: nil when the peer has granted none that is still good. Closed with ErrSuspended follows. The
 // caller owns the ticket.
 func (m *Machine) Suspend(now link.Instant) *Ticket {
 	var t *Ticket
-	if m.running() && m.ticket.Usable(now) {
+	if m.Resumable(now) {
 		t, m.ticket = m.ticket, nil
 		if len(m.assigned.Addresses) != 0 {
 			t.address = m.assigned.Addresses[0]
