@@ -33,6 +33,8 @@ type Config struct {
 	Gateway Gateway
 	// Detection says how inside and outside are told apart.
 	Detection Detection
+	// DNS says how names are resolved while the client is up.
+	DNS DNS
 	// Interfaces says which interfaces are used.
 	Interfaces Interfaces
 	// Control is the control socket.

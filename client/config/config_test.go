@@ -113,6 +113,7 @@ func TestMinimal(t *testing.T) {
 		Detection: Detection{Monitor: time.Minute, Grace: 30 * time.Second, Period: 2 * time.Second, Probe: 10 * time.Minute,
 			ProbeTime: 4 * time.Second, SilencePause: 30 * time.Second, LearnGateways: true,
 			RetransmitInitial: time.Second, RetransmitFactor: 2, RetransmitMax: 2 * time.Second, RetransmitCount: 16},
+		DNS:     DNS{Mode: "auto", Search: true, Listen: netip.MustParseAddr("127.0.77.53")},
 		Control: Control{Socket: DefaultSocket},
 		Log:     Log{Level: "info"},
 	}
@@ -188,6 +189,13 @@ refuse_nat = false
 inside_domains = ["Corp.Example", "a-1.b"]
 inside_nais = ["corp.example"]
 learn_gateways = false
+[dns]
+mode = "resolved"
+domains = ["Corp.Example"]
+servers = ["10.0.1.53"]
+full = true
+search = false
+listen = "127.0.0.2"
 [interfaces]
 use = ["eth0", "wlan0"]
 ignore = ["docker0"]
@@ -268,9 +276,9 @@ func TestErrors(t *testing.T) {
 		{"unknown key without suggestion", with("log", `zzzzzzzz = 1`),
 			`mipvpn.toml:24: log.zzzzzzzz: unknown key; valid is one of level`},
 		{"unknown table", with("gatewai", `address = "192.0.2.1"`),
-			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, internal_home_agent, external_home_agent, gateway, detection, interfaces, control or log`},
+			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, internal_home_agent, external_home_agent, gateway, detection, dns, interfaces, control or log`},
 		{"unknown inline table", with("", `detect = { period = "1s" }`),
-			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, internal_home_agent, external_home_agent, gateway, detection, interfaces, control or log`},
+			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, internal_home_agent, external_home_agent, gateway, detection, dns, interfaces, control or log`},
 		{"table in a table", with("log", "[log.more]\nx = 1"),
 			`mipvpn.toml:24: log.more: unknown key; valid is one of level`},
 		{"table as value", with("", `log = 3`), `mipvpn.toml:2: log: found the number 3; valid is a table: [log] on a line of its own`},

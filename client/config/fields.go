@@ -104,6 +104,7 @@ var fields = slices.Concat(
 			set: boolean(func(c *Config) *bool { return &c.Detection.WaiveTNC })},
 	},
 	detectionFields,
+	dnsFields,
 	[]field{
 		{key: "interfaces.use", valid: vNames, standard: "[] (all)", about: "interfaces to use",
 			set: names(func(c *Config) *[]string { return &c.Interfaces.Use })},
@@ -157,6 +158,7 @@ func defaults() *Config {
 		Detection: Detection{Monitor: location.DefaultMonitor, Period: location.DefaultPeriod, Probe: location.DefaultProbe,
 			ProbeTime: location.DefaultProbeTime, SilencePause: location.DefaultPause, LearnGateways: true,
 			RetransmitInitial: back.Initial, RetransmitFactor: back.Factor, RetransmitMax: back.Max, RetransmitCount: back.Count},
+		DNS:     dnsDefaults(),
 		Control: Control{Socket: DefaultSocket},
 		Log:     Log{Level: "info"},
 	}

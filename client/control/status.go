@@ -70,6 +70,8 @@ type Status struct {
 	Exposure int64 `json:"exposure"`
 	// Problems are what keeps the client from working as configured, or will; empty when all is well.
 	Problems []Problem `json:"problems"`
+	// DNS says how names are resolved; missing where the client leaves that alone.
+	DNS *DNS `json:"dns,omitempty"`
 	// Counters are packets and octets carried, and drops by reason.
 	Counters Counters `json:"counters"`
 }

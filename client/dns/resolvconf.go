@@ -83,6 +83,22 @@ func (r *ResolvConf) Set(p Plan) (changed bool, err error) {
 	return true, nil
 }
 
+// Standing implements Settings.
+func (r *ResolvConf) Standing() (bool, error) {
+	_, _, err := r.Files.Read(r.saved())
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("dns: %w", err)
+	}
+	now, _, err := r.Files.Read(r.path())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("dns: %w", err)
+	}
+	return isOurs(now), nil
+}
+
 // Clear implements Settings: it puts back what was kept, unless somebody else has written the file since.
 func (r *ResolvConf) Clear() error {
 	b, _, err := r.Files.Read(r.saved())

@@ -66,6 +66,12 @@ func TestResolvConf(t *testing.T) {
 		if got := content(t, r.Path); got != managed {
 			t.Errorf("the file is\n%s", got)
 		}
+		if standing, err := r.Standing(); err != nil || !standing {
+			t.Errorf("standing %v, %v", standing, err)
+		}
+	}
+	if standing, err := r.Standing(); err != nil || standing {
+		t.Errorf("before: standing %v, %v", standing, err)
 	}
 	set(true)
 	set(false)
@@ -97,6 +103,9 @@ func TestResolvConf(t *testing.T) {
 	}
 	if got := content(t, r.Saved); got != "absent" {
 		t.Errorf("still kept: %s", got)
+	}
+	if standing, err := r.Standing(); err != nil || standing {
+		t.Errorf("after Clear: standing %v, %v", standing, err)
 	}
 	info, err := os.Stat(r.Path)
 	if err != nil || info.Mode().Perm() != 0o644 {

@@ -138,6 +138,15 @@ func tell(ctx context.Context, manager dbus.BusObject, method string, index int,
 	}
 }
 
+// Standing implements Settings.
+func (r *Resolved) Standing() (bool, error) {
+	index, err := r.Link.Find()
+	if err != nil {
+		return false, fmt.Errorf("dns: systemd-resolved: its link: %w", err)
+	}
+	return index != 0, nil
+}
+
 // Clear implements Settings.
 func (r *Resolved) Clear() error {
 	r.last = ""

@@ -103,11 +103,17 @@ func TestResolved(t *testing.T) {
 	check("full")
 
 	next := &Resolved{Bus: bus.Connect, Link: l} // after kill -9
+	if standing, err := next.Standing(); err != nil || !standing {
+		t.Errorf("standing %v, %v", standing, err)
+	}
 	if err := next.Clear(); err != nil || l.there {
 		t.Errorf("Clear: %v, link there %v", err, l.there)
 	}
 	if got, _ := service.Link(7); !cmp.Equal(got, bustest.Link{}, sameAddrs, cmpopts.EquateEmpty()) {
 		t.Errorf("left %+v", got)
+	}
+	if standing, err := next.Standing(); err != nil || standing {
+		t.Errorf("after Clear: standing %v, %v", standing, err)
 	}
 	n := len(service.Calls())
 	if err := next.Clear(); err != nil || len(service.Calls()) != n {

@@ -29,6 +29,8 @@ type Settings interface {
 	// Set makes the plan the host's, or makes it so again when others have changed something since. changed says that
 	// something had to be done.
 	Set(p Plan) (changed bool, err error)
+	// Standing reports whether something stands that Clear would take back.
+	Standing() (bool, error)
 	// Clear takes everything back. Without anything to take back it does nothing.
 	Clear() error
 }

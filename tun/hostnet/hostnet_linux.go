@@ -18,6 +18,8 @@ type Network struct {
 
 	lineDevice string          // the kill switch's device
 	covered    map[string]bool // the interfaces that it stands on, by name; nil without a kill switch of this Network's
+
+	way *PortalWay // the open way to a captive portal, nil without one
 }
 
 // New returns a Network; nothing is read or changed before the first Apply.
@@ -37,6 +39,9 @@ func (n *Network) Apply(s link.Settings) error {
 	tables, err := n.readTable()
 	if err != nil {
 		return fmt.Errorf("hostnet: %w", err)
+	}
+	if err := n.dropStalePortal(isZero(s)); err != nil {
+		return wrap(err)
 	}
 	if isZero(s) {
 		return wrap(n.takeBack(tables))
