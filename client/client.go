@@ -56,7 +56,7 @@ type Client struct {
 	story    story
 	retry    vpnRetry
 	ticket   *ike.Ticket // resumes the IKE SA that was suspended inside, nil without one
-	copies   func() // takes back the end of dropping second copies that has been put off, nil without one
+	copies   func()      // takes back the end of dropping second copies that has been put off, nil without one
 	resume   resumeWatch
 	sleep    sleepState
 	activity activity
