@@ -128,6 +128,10 @@ type Advertisement struct {
 	CareOfAddresses []netip.Addr
 	// PrefixLengths of Routers, in their order; nil when the extension is not there.
 	PrefixLengths []uint8
+	// NAI is the agent's network access identifier, at most 254 octets, as it is in the FA-NAI extension behind all others
+	// (RFC 4857 §8.2: type 136, length, sub-type 3, identifier); empty without one. Nobody vouches for it. On receipt a
+	// Mobile Node NAI extension (RFC 2794 §2), which some agents send in its place, will do.
+	NAI string
 }
 
 const (
@@ -136,6 +140,10 @@ const (
 	extPadding      = 0
 	extAgent        = 16
 	extPrefixes     = 19
+	extNodeNAI      = 131 // RFC 2794 §2
+	extNAI          = 136 // NAI Carrying Extension (RFC 3846)
+	subtypeAgentNAI = 3   // RFC 4857 §8.2
+	maxNAI          = 254
 	agentFixedLen   = 6
 	maxCareOf       = (255 - agentFixedLen) / 4
 	maxPrefixLength = 32
@@ -209,6 +217,14 @@ func (a *Advertisement) parseExtensions(p []byte) error {
 			for c := data[agentFixedLen:]; len(c) > 0; c = c[4:] {
 				a.CareOfAddresses = append(a.CareOfAddresses, netip.AddrFrom4([4]byte(c[:4])))
 			}
+		case extNAI:
+			if len(data) > 1 && data[0] == subtypeAgentNAI {
+				a.NAI = string(data[1:])
+			}
+		case extNodeNAI:
+			if a.NAI == "" && len(data) <= maxNAI {
+				a.NAI = string(data)
+			}
 		case extPrefixes:
 			// RFC 5944 §2.1.2: one length for each router address, in their order.
 			if a.PrefixLengths != nil || len(data) != len(a.Routers) {
@@ -232,7 +248,8 @@ func (a *Advertisement) parseExtensions(p []byte) error {
 }
 
 // Append writes the ICMP message behind b, checksum included, with a padding octet when its length would be odd. Errors
-// wrap ErrMalformed: an address is not IPv4, there are too many, or the prefix lengths do not fit the routers.
+// wrap ErrMalformed: an address is not IPv4, there are too many, the prefix lengths do not fit the routers, or the NAI is too
+// long.
 func (a *Advertisement) Append(b []byte) ([]byte, error) {
 	switch {
 	case len(a.Routers) > 255:
@@ -241,6 +258,8 @@ func (a *Advertisement) Append(b []byte) ([]byte, error) {
 		return b, fmt.Errorf("%w: %d care-of addresses, at most %d are possible", ErrMalformed, len(a.CareOfAddresses), maxCareOf)
 	case a.PrefixLengths != nil && len(a.PrefixLengths) != len(a.Routers):
 		return b, fmt.Errorf("%w: %d prefix lengths for %d router addresses", ErrMalformed, len(a.PrefixLengths), len(a.Routers))
+	case len(a.NAI) > maxNAI:
+		return b, fmt.Errorf("%w: a NAI of %d octets, at most %d are possible", ErrMalformed, len(a.NAI), maxNAI)
 	}
 	start := len(b)
 	out := append(b, TypeRouterAdvertisement, a.Code, 0, 0, uint8(len(a.Routers)), routerLen/4)
@@ -265,6 +284,9 @@ func (a *Advertisement) Append(b []byte) ([]byte, error) {
 	}
 	if a.PrefixLengths != nil {
 		out = append(append(out, extPrefixes, uint8(len(a.PrefixLengths))), a.PrefixLengths...)
+	}
+	if a.NAI != "" {
+		out = append(append(out, extNAI, uint8(1+len(a.NAI)), subtypeAgentNAI), a.NAI...)
 	}
 	if (len(out)-start)%2 != 0 {
 		out = append(out, extPadding)

@@ -20,6 +20,8 @@ type Agent struct {
 	Flags Flags
 	// RegistrationLifetime is the longest that the agent accepts, in seconds; LifetimeInfinite for any.
 	RegistrationLifetime uint16
+	// NAI is the network access identifier that it calls itself by, empty without one. Nobody vouches for it.
+	NAI string
 	// Networks of the agent's router addresses, nil when it tells no prefix lengths.
 	Networks []netip.Prefix
 	// Sequence of the last advertisement.
@@ -44,7 +46,7 @@ func (a Agent) Offers(c netip.Addr) bool { return slices.Contains(a.CareOfAddres
 // sameOffer reports whether b offers what a does, leaving out what changes with every advertisement.
 func (a Agent) sameOffer(b Agent) bool {
 	return a.Address == b.Address && a.Hardware == b.Hardware && a.Flags == b.Flags &&
-		a.RegistrationLifetime == b.RegistrationLifetime &&
+		a.RegistrationLifetime == b.RegistrationLifetime && a.NAI == b.NAI &&
 		slices.Equal(a.CareOfAddresses, b.CareOfAddresses) && slices.Equal(a.Networks, b.Networks)
 }
 

@@ -88,7 +88,7 @@ func (m *Machine) sendAdvertisement(to packet.HardwareAddr) {
 		Code: discovery.CodeMobileTraffic, Lifetime: m.cfg.AdvertisementLifetime,
 		Routers:  []discovery.Router{{Address: m.cfg.Address}},
 		Sequence: m.advertiser.sequence, RegistrationLifetime: uint16(m.cfg.MaxLifetime / time.Second),
-		Flags: flags, CareOfAddresses: []netip.Addr{m.cfg.CareOfAddress},
+		Flags: flags, CareOfAddresses: []netip.Addr{m.cfg.CareOfAddress}, NAI: m.cfg.NAI,
 	}
 	if m.cfg.Prefix > 0 {
 		ad.PrefixLengths = []uint8{uint8(m.cfg.Prefix)}

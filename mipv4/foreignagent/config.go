@@ -53,6 +53,9 @@ type Config struct {
 	NoEncapsulatingDelivery bool
 	// RegistrationRequired sets the R bit: mobile nodes with co-located care-of addresses must register here too.
 	RegistrationRequired bool
+	// NAI is the network access identifier that the agent advertises (RFC 4857 §8.2), such as "agent7@corp.example"; empty for
+	// none. To mobile nodes it is a hint where they are.
+	NAI string
 	// Interval between advertisements; negative for none but solicited ones. AdvertisementLifetime is how long one counts,
 	// in whole seconds.
 	Interval, AdvertisementLifetime time.Duration
@@ -106,6 +109,8 @@ func (c Config) check() (Config, error) {
 		return fail("longest lifetime %v: expected 1s to %v", c.MaxLifetime, wire.LifetimeInfinite*time.Second)
 	case c.MaxVisitors < 1 || c.MaxPending < 1:
 		return fail("limits %d and %d: expected 1 or more", c.MaxVisitors, c.MaxPending)
+	case len(c.NAI) > 254:
+		return fail("NAI of %d octets: expected at most 254", len(c.NAI))
 	case c.AdvertisementLifetime < time.Second || c.AdvertisementLifetime > 0xffff*time.Second:
 		return fail("advertisement lifetime %v: expected 1s to %v", c.AdvertisementLifetime, 0xffff*time.Second)
 	case c.Interval > 0 && (c.Interval < minInterval || c.Interval > c.AdvertisementLifetime/3):
