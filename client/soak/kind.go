@@ -46,12 +46,15 @@ func init() {
 		{"good wires", 12, func(k *walk) bool { return k.impaired }, func(k *walk) error { k.mend(); return nil }},
 		{"kill -9", 6, nil, func(k *walk) error { return k.kill(false) }},
 		{"kill -9, moved meanwhile", 4, nil, func(k *walk) error { return k.kill(true) }},
+		{"kill -9 at a step", 5, nil, (*walk).killAtStep},
 		{"daemon restarted", 2, nil, (*walk).restart},
 		{"mode pinned", 4, func(k *walk) bool { return k.pin == "auto" }, (*walk).pinMode},
 		{"mode auto", 12, func(k *walk) bool { return k.pin != "auto" }, func(k *walk) error { return k.setMode("auto") }},
 		{"down and up", 4, nil, (*walk).downAndUp},
 		{"clock stepped", 4, nil, (*walk).stepClock},
 		{"detect --again", 2, nil, (*walk).detect},
+		{"attack", 6, nil, (*walk).attack},
+		{"attacks over", 12, func(k *walk) bool { return len(k.enemy.Running()) > 0 }, func(k *walk) error { k.enemy.Rest(); return nil }},
 	}
 }
 
@@ -135,6 +138,7 @@ func (k *walk) flap() error {
 // asleep puts the laptop to sleep and wakes it up again; f happens meanwhile. The network's time goes on for seconds, and the
 // laptop's boot time for anything up to a night.
 func (k *walk) asleep(f func()) error {
+	k.login.prepare()
 	k.w.Laptop.Suspend()
 	k.upTo(3 * time.Second)
 	f()
@@ -148,6 +152,7 @@ func (k *walk) asleep(f func()) error {
 	k.oracle.allObservable(k.w.Elapsed())
 	k.w.Laptop.AdvanceBoot(d)
 	k.w.Laptop.Resume()
+	k.login.resumed()
 	return nil
 }
 
@@ -273,12 +278,10 @@ func (k *walk) mend() {
 
 // kill ends the daemon as kill -9 does, and starts another after a while.
 func (k *walk) kill(moved bool) error {
-	k.process.kill()
-	k.oracle.allObservable(k.w.Elapsed())
-	if err := k.w.Client.Close(); err != nil {
+	k.process.Kill()
+	if err := k.died(); err != nil {
 		return err
 	}
-	k.pin = "auto" // the next one's configuration says so
 	if k.rng.IntN(3) == 0 {
 		k.upTo(time.Minute)
 	} else {
@@ -291,7 +294,46 @@ func (k *walk) kill(moved bool) error {
 		k.plug(c, places[k.rng.IntN(len(places))])
 		k.upTo(2 * time.Second)
 	}
-	return k.boot()
+	return k.boot(0)
+}
+
+// died ends what is left of a process that has been killed.
+func (k *walk) died() error {
+	k.oracle.allObservable(k.w.Elapsed())
+	k.pin = "auto" // the next one's configuration says so
+	return k.w.Client.Close()
+}
+
+// killAtStep restarts the daemon, which is killed at one of its steps: when it is about to send a message, to open the gate in
+// the kernel, to close it, to hold the line. If it does not come to that step within a while it is killed anyhow.
+func (k *walk) killAtStep() error {
+	k.process.Kill()
+	if err := k.died(); err != nil {
+		return err
+	}
+	if err := k.boot(1 + k.rng.IntN(60)); err != nil {
+		return err
+	}
+	if k.rng.IntN(2) == 0 {
+		k.upTo(3 * time.Second)
+		k.plug(k.anyCable(), places[k.rng.IntN(len(places))])
+	}
+	select {
+	case <-k.process.Killed():
+	case <-time.After(20*time.Second + time.Duration(k.rng.Int64N(int64(20*time.Second)))):
+		k.process.Kill()
+	}
+	if err := k.died(); err != nil {
+		return err
+	}
+	k.upTo(3 * time.Second)
+	return k.boot(0)
+}
+
+// attack begins an attack, and ends others.
+func (k *walk) attack() error {
+	k.say("   attacks: %v", k.enemy.Shuffle())
+	return nil
 }
 
 // restart ends the daemon in order, without giving anything back, and starts another.
@@ -301,7 +343,7 @@ func (k *walk) restart() error {
 	}
 	k.pin = "auto"
 	k.upTo(2 * time.Second)
-	return k.boot()
+	return k.boot(0)
 }
 
 func (k *walk) pinMode() error { return k.setMode([]string{"c", "f", "cvc", "fvc"}[k.rng.IntN(4)]) }
@@ -358,6 +400,7 @@ func (k *walk) detect() error {
 
 // heal mends everything, and puts one cable into a network.
 func (k *walk) heal() error {
+	k.enemy.Rest()
 	k.mend()
 	if err := k.routeBack(); err != nil {
 		return err

@@ -69,7 +69,9 @@ type walk struct {
 	oracle  *oracle
 	traffic *traffic
 	cables  []*cable
-	process *process // nil while there is none
+	process *e2e.Process // nil while there is none
+	login   loginManager
+	enemy   *e2e.Adversary
 	pin     string
 	// What is wrong with the world.
 	impaired  bool
@@ -149,7 +151,9 @@ func (k *walk) start() error {
 	if err := k.w.Client.Close(); err != nil {
 		return err
 	}
-	if err := k.boot(); err != nil {
+	k.enemy = e2e.NewAdversary(k.w, k.cfg.Seed)
+	k.login.present = k.cfg.Seed%2 == 1
+	if err := k.boot(0); err != nil {
 		return err
 	}
 	k.plug(k.cables[k.rng.IntN(2)], places[k.rng.IntN(4)])
@@ -166,11 +170,15 @@ func (k *walk) foreign(c *agent.ForeignAgentConfig) { c.Random = k.random(c.Inte
 // gateway gives the VPN gateway random numbers that can be repeated.
 func (k *walk) gateway(c *agent.GatewayConfig) { c.Random = k.random("gateway") }
 
-// boot starts a process of the daemon.
-func (k *walk) boot() error {
-	k.process = &process{Host: k.w.Laptop}
+// boot starts a process of the daemon, which dies instead of making its fuse-th step; 0 for none.
+func (k *walk) boot(fuse int) error {
+	k.process = e2e.NewProcess(k.w.Laptop, fuse)
 	k.oracle.allObservable(k.w.Elapsed())
-	next, err := client.Start(k.process, k.config, k.cfg.Log, client.WithDrops(k.w.Laptop.Drops()), client.WithRandom(k.random(fmt.Sprint("client", k.report.Transitions))))
+	options := []client.Option{client.WithDrops(k.w.Laptop.Drops()), client.WithRandom(k.random(fmt.Sprint("client", k.report.Transitions)))}
+	if k.login.present {
+		options = append(options, client.WithSuspend(&k.login))
+	}
+	next, err := client.Start(k.process, k.config, k.cfg.Log, options...)
 	if err != nil {
 		k.process = nil
 		return err
@@ -205,6 +213,9 @@ func (k *walk) say(format string, args ...any) {
 func (k *walk) close() error {
 	if k.w == nil {
 		return nil
+	}
+	if k.enemy != nil {
+		k.enemy.Close()
 	}
 	err := k.w.Close()
 	if k.traffic != nil {
@@ -354,7 +365,7 @@ func (k *walk) exposure() error {
 
 // reachable reports whether the client can get connected as things are.
 func (k *walk) reachable() bool {
-	if k.process == nil || k.impaired || k.pin != "auto" {
+	if k.process == nil || k.impaired || k.pin != "auto" || len(k.enemy.Running()) > 0 {
 		return false
 	}
 	for _, c := range k.cables {

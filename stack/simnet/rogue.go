@@ -2,6 +2,7 @@ package simnet
 
 import (
 	"net/netip"
+	"slices"
 
 	"mipvpn/tun/packet"
 )
@@ -64,4 +65,11 @@ func (h *Host) SendPacket(pkt []byte) error {
 		d.enqueue(own)
 	}
 	return nil
+}
+
+// NICs returns the host's interfaces, in the order of their indices.
+func (h *Host) NICs() []*NIC {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	return slices.Clone(h.nics)
 }
