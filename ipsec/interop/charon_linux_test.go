@@ -284,6 +284,19 @@ func TestCharonLiveness(t *testing.T) {
 	c.data()
 }
 
+// Shows: IKE-5 (session resumption). charon grants no tickets, and takes no offence at being asked for one.
+func TestCharonGrantsNoTicket(t *testing.T) {
+	l := newLab(t, "", "")
+	c := l.connect(func(cfg *ike.InitiatorConfig) { cfg.RequestTicket = true })
+	c.command(func(now link.Instant) error {
+		if c.machine.Resumable(now) {
+			return errors.New("charon has granted a ticket: see that it is resumed with")
+		}
+		return nil
+	})
+	c.data()
+}
+
 // Shows: IKE-5 (DELETE). charon closes the IKE SA.
 func TestCharonDeletes(t *testing.T) {
 	l := newLab(t, "", "")
