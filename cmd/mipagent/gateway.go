@@ -28,6 +28,7 @@ type gatewayTable struct {
 	Liveness duration           `toml:"liveness"`
 	IKELife  duration           `toml:"ike_lifetime"`
 	Child    duration           `toml:"child_lifetime"`
+	Resume   *bool              `toml:"resumption"`
 	Peers    []gatewayPeerTable `toml:"peer"`
 }
 
@@ -56,7 +57,7 @@ func (c *configuration) gateway() (func(link.Host, *zap.Logger) (running, error)
 				LocalID: identity, Liveness: time.Duration(t.Liveness),
 				Lifetimes: ike.Lifetimes{IKE: time.Duration(t.IKELife), Child: time.Duration(t.Child)},
 			},
-			Pool: t.Pool, DNS: t.DNS, Networks: t.Networks,
+			Pool: t.Pool, DNS: t.DNS, Networks: t.Networks, NoResumption: isFalse(t.Resume),
 		},
 		Address: t.Address, Device: orDefault(t.Device, "mipgw0"),
 	}
