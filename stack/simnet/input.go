@@ -35,6 +35,14 @@ func (h *Host) input(c *NIC, d *device, pkt []byte) {
 		}
 	}
 	dst := ip.Dst()
+	switch answer, drop := h.captive.takes(c, ip); {
+	case answer:
+		h.local(c, ip)
+		return
+	case drop:
+		h.drops.Count(packet.DropPolicy, 1)
+		return
+	}
 	switch {
 	case h.owns(dst):
 		if c != nil && !h.admitted(ip, c, nil) {
@@ -103,7 +111,7 @@ func (h *Host) forward(in *NIC, ip packet.IPv4) {
 			return
 		}
 	}
-	h.transmit(via, ip, false)
+	h.transmit(via, ip, false, false)
 }
 
 // mtuOf returns the MTU of a hop in octets.
@@ -135,12 +143,12 @@ func (h *Host) output(pkt []byte, bound *NIC, bypass, plaintext bool) error {
 	if h.firewall != nil {
 		h.firewall.track(ip)
 	}
-	h.transmit(via, ip, plaintext)
+	h.transmit(via, ip, bypass, plaintext)
 	return nil
 }
 
-// transmit sends a packet to its hop, in fragments where it must.
-func (h *Host) transmit(via hop, ip packet.IPv4, plaintext bool) {
+// transmit sends a packet to its hop, in fragments where it must. marked says that a flow of a driver's sends it.
+func (h *Host) transmit(via hop, ip packet.IPv4, marked, plaintext bool) {
 	pieces := []packet.IPv4{ip}
 	if mtu := h.mtuOf(via); len(ip) > mtu {
 		if pieces = fragment(ip, mtu); h.noFragments {
@@ -152,6 +160,10 @@ func (h *Host) transmit(via hop, ip packet.IPv4, plaintext bool) {
 		for _, p := range pieces {
 			via.dev.enqueue(p)
 		}
+		return
+	}
+	if !marked && h.outlaws(ip) {
+		h.drops.Count(packet.DropPolicy, len(pieces))
 		return
 	}
 	if !h.permits(via.nic, plaintext) {

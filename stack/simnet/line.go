@@ -7,22 +7,34 @@ import (
 	"time"
 
 	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
 )
 
 // line is a host's kill switch (link.Settings.KillSwitch): like the kernel's it outlives the device and whoever made it.
 type line struct {
 	prefixes []netip.Prefix
+	homes    []netip.Addr          // Settings.Address and Shielded
 	permits  map[int]time.Duration // by index of the interface: boot time until which plaintext may leave
 }
 
 // hold puts the kill switch of s in the place of any other; permits of the one before are void. Mutex held.
 func (h *Host) hold(s link.Settings) {
-	h.line = &line{prefixes: slices.Clone(s.Routes), permits: make(map[int]time.Duration)}
+	homes := slices.Clone(s.Shielded)
+	if s.Address.IsValid() {
+		homes = append(homes, s.Address)
+	}
+	h.line = &line{prefixes: slices.Clone(s.Routes), homes: homes, permits: make(map[int]time.Duration)}
 }
 
 // held reports whether packets to dst may leave by a device only. Mutex held.
 func (h *Host) held(dst netip.Addr) bool {
 	return h.line != nil && slices.ContainsFunc(h.line.prefixes, func(p netip.Prefix) bool { return p.Contains(dst) })
+}
+
+// outlaws reports whether an unmarked packet (of an application, a packet socket, or forwarded) may not leave by a physical
+// interface: it goes to the enterprise or comes from a home address. Mutex held.
+func (h *Host) outlaws(ip packet.IPv4) bool {
+	return h.line != nil && ip.Valid() && (h.held(ip.Dst()) || slices.Contains(h.line.homes, ip.Src()))
 }
 
 // permits reports whether packets of the class may leave by the interface now. Mutex held.

@@ -67,6 +67,23 @@ func (h *Host) SendPacket(pkt []byte) error {
 	return nil
 }
 
+// SendFrame sends an IPv4 packet in a frame from the interface c as a program with a packet socket does, past the host's
+// routes. The host's kill switch stops it as it does applications' packets. Errors: ErrLinkDown.
+func (h *Host) SendFrame(c *NIC, to packet.HardwareAddr, pkt []byte) error {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	if !c.up() {
+		return ErrLinkDown
+	}
+	own := slices.Clone(pkt)
+	if h.outlaws(packet.IPv4(own)) {
+		h.drops.Count(packet.DropPolicy, 1)
+		return nil
+	}
+	c.wire.transmit(c, frame{src: c.hw, dst: to, packet: own}, false)
+	return nil
+}
+
 // NICs returns the host's interfaces, in the order of their indices.
 func (h *Host) NICs() []*NIC {
 	h.net.mu.Lock()

@@ -17,20 +17,44 @@ type Network struct {
 	device string // the device that addresses were last set on
 
 	lineDevice string          // the kill switch's device
-	covered    map[string]bool // the interfaces that it stands on, by name; nil without a kill switch of this Network's
+	covered    map[string]bool // the interfaces that have a chain each, by name; nil without one, or where one is on all
+	local      *link.Settings  // that have the exception for the local network; nil for none
+
+	byName bool              // a chain for each interface also where the kernel can do with one; for tests
+	fault  func(step string) // called before each change of the kernel's state; nil for nothing. For tests
 
 	way *PortalWay // the open way to a captive portal, nil without one
+}
+
+// step is called before each change of the kernel's state.
+func (n *Network) step(what string) {
+	if n.fault != nil {
+		n.fault(what)
+	}
 }
 
 // New returns a Network; nothing is read or changed before the first Apply.
 func New(opts Options) *Network { return &Network{opts: opts.WithDefaults()} }
 
 // Apply puts the network of the calling thread's namespace into the state s, whatever it was before: also what a crashed
-// run with the same Options left. It changes only what differs. The zero Settings take everything back. On an error part
-// of the change may have been made; the kill switch comes before everything else and goes last, shielding comes before
-// addresses and routes and goes after them. Only the zero Settings lift a kill switch. It needs CAP_NET_ADMIN and a
-// writable /proc/sys/net.
-func (n *Network) Apply(s link.Settings) error {
+// run with the same Options left. It changes only what differs. The zero Settings take everything back. On an error, and
+// whenever the process dies, part of the change may have been made; the kill switch comes before everything else and goes
+// last, shielding comes before addresses and routes and goes after them. Only the zero Settings lift a kill switch. It
+// needs CAP_NET_ADMIN and a writable /proc/sys/net.
+func (n *Network) Apply(s link.Settings) error { return n.apply(s, false) }
+
+// Load puts what of the Settings outlives a process into the kernel, as a crash behind Apply would leave it, before there is
+// a device: the kill switch, the routes that make its prefixes unreachable, and the policy rules. Where there is a device of
+// that name, routes into it are kept. It is for the time from the system's start to Apply. Settings without KillSwitch are
+// an error.
+func (n *Network) Load(s link.Settings) error {
+	if !s.KillSwitch {
+		return errors.New("hostnet: load: settings have no kill switch, expected one")
+	}
+	return n.apply(s, true)
+}
+
+func (n *Network) apply(s link.Settings, load bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err := check(s); err != nil {
@@ -51,54 +75,73 @@ func (n *Network) Apply(s link.Settings) error {
 			return wrap(err)
 		}
 	}
-	want := shield{device: s.Device, shielded: sorted(s.Shielded)}
-	sysctls, saved, err := planSysctls(s, tables.saved)
-	if err != nil {
-		return fmt.Errorf("hostnet: %w", err)
-	}
-	want.saved = saved
-	// The memory of a sysctl's value is written before the value is changed, and shielding before the address is there.
-	if !tables.equal(want) {
-		if err := n.writeTable(want); err != nil {
-			return wrap(err)
-		}
-	}
-	if err := sysctls.write(); err != nil {
-		return wrap(err)
-	}
-	if n.device != "" && n.device != s.Device {
-		if err := clearDevice(n.device); err != nil {
-			return wrap(err)
-		}
-	}
-	n.device = s.Device
-	if s.Device != "" {
-		if err := setDevice(s); err != nil {
+	if !load {
+		if err := n.setHost(s, tables); err != nil {
 			return wrap(err)
 		}
 	}
 	// Routes before rules: until the rules are there the table is not looked at.
-	if err := n.setRoutes(s); err != nil {
+	if err := n.setRoutes(s, load); err != nil {
 		return wrap(err)
 	}
-	if err := n.setRules(len(s.Routes) > 0); err != nil {
-		return wrap(err)
+	if n.local = nil; s.Local {
+		kept := s
+		kept.Routes, kept.Blocked = slices.Clone(s.Routes), slices.Clone(s.Blocked)
+		n.local = &kept
 	}
-	return nil
+	return wrap(n.setRules(s))
+}
+
+// setHost makes the shield, the sysctls and the device as the settings want them.
+func (n *Network) setHost(s link.Settings, found shield) error {
+	want := shield{device: s.Device, shielded: sorted(s.Shielded)}
+	sysctls, saved, err := planSysctls(s, found.saved)
+	if err != nil {
+		return err
+	}
+	want.saved = saved
+	// The memory of a sysctl's value is written before the value is changed, and shielding before the address is there.
+	if !found.equal(want) {
+		n.step("write the shield")
+		if err := n.writeTable(want); err != nil {
+			return err
+		}
+	}
+	n.step("set sysctls")
+	if err := sysctls.write(); err != nil {
+		return err
+	}
+	if n.device != "" && n.device != s.Device {
+		n.step("clear the device before")
+		if err := clearDevice(n.device); err != nil {
+			return err
+		}
+	}
+	n.device = s.Device
+	if s.Device == "" {
+		return nil
+	}
+	n.step("set the device")
+	return setDevice(s)
 }
 
 // takeBack undoes everything, the rest also when one thing fails.
 func (n *Network) takeBack(found shield) error {
+	n.local = nil
 	var errs []error
-	errs = append(errs, n.setRules(false), n.setRoutes(link.Settings{}))
+	errs = append(errs, n.setRules(link.Settings{}), n.setRoutes(link.Settings{}, false))
 	if n.device != "" {
+		n.step("clear the device")
 		errs = append(errs, clearDevice(n.device))
 	}
+	n.step("restore sysctls")
 	restored := restoreSysctls(found.saved)
 	errs = append(errs, restored)
 	if restored == nil && found.exists {
+		n.step("delete the shield")
 		errs = append(errs, n.deleteTable())
 	}
+	n.step("lift the kill switch")
 	errs = append(errs, n.deleteKillSwitch())
 	err := errors.Join(errs...)
 	if err == nil {

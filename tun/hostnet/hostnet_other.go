@@ -21,6 +21,11 @@ func (*Network) Apply(link.Settings) error {
 	return fmt.Errorf("hostnet: apply settings on %s: %w", runtime.GOOS, ErrUnsupported)
 }
 
+// Load fails with ErrUnsupported.
+func (*Network) Load(link.Settings) error {
+	return fmt.Errorf("hostnet: load settings on %s: %w", runtime.GOOS, ErrUnsupported)
+}
+
 // Cover fails with ErrUnsupported.
 func (*Network) Cover([]string) error {
 	return fmt.Errorf("hostnet: cover interfaces on %s: %w", runtime.GOOS, ErrUnsupported)

@@ -22,7 +22,7 @@ const killSwitchSuffix = "-killswitch"
 const (
 	outputChain  = "output"  // inet
 	forwardChain = "forward" // inet
-	egressPrefix = "egress-" // netdev: with the interface's name
+	egressChain  = "egress"  // netdev: on every interface, or with "-" and an interface's name on that
 
 	// Chains without a hook, which the ones above jump to.
 	portalChain = "portal" // inet: what a captive portal's browser sends
@@ -48,8 +48,16 @@ func (n *Network) netdevTable() *nftables.Table {
 }
 
 // writeKillSwitch replaces the kill switch by that of s, in one transaction: there is no moment without it, and no permit of
-// an earlier run is left.
+// an earlier run is left. Where the kernel can (Linux 6.16), one egress chain stands on every interface, those to come
+// included, whether a process of ours runs or not. Else each interface gets a chain of its own, a new one by Cover.
 func (n *Network) writeKillSwitch(s link.Settings) error {
+	n.step("write the kill switch")
+	if !n.byName {
+		if n.replaceKillSwitch(s, nil) == nil {
+			n.lineDevice, n.covered = s.Device, nil
+			return nil
+		}
+	}
 	var err error
 	for range killSwitchTries {
 		var names []string
@@ -70,46 +78,46 @@ func (n *Network) writeKillSwitch(s link.Settings) error {
 	return fmt.Errorf("write the kill switch (it needs nftables with netdev egress chains, Linux 5.16): %w", err)
 }
 
+// replaceKillSwitch writes the tables with an egress chain for each of the names, or one for all interfaces when names is nil.
 func (n *Network) replaceKillSwitch(s link.Settings, names []string) error {
-	c, err := nftables.New()
-	if err != nil {
-		return err
-	}
 	inet, netdev := n.inetTable(), n.netdevTable()
-	for _, t := range []*nftables.Table{inet, netdev} {
-		c.AddTable(t) // so that there is one to delete
-		c.DelTable(t)
-		c.AddTable(t)
-	}
-	for _, set := range append(n.portals(), n.permits()) {
-		if err := c.AddSet(set, nil); err != nil {
-			return err
-		}
+	t := new(transaction)
+	t.replaceTable(inet)
+	t.replaceTable(netdev)
+	for i, set := range append(n.portals(), n.permits()) {
+		t.set(set, uint32(i+1))
 	}
 	l := n.newLine(s)
 	// A chain is made before the ones that jump to it.
-	for _, chain := range []*nftables.Chain{
+	chains := []*nftables.Chain{
 		{Name: portalChain, Table: inet}, {Name: sixChain, Table: inet},
 		{Name: judgeChain, Table: netdev}, {Name: judge6Chain, Table: netdev}, {Name: taggedChain, Table: netdev}, {Name: frameChain, Table: netdev},
 		{Name: outputChain, Table: inet, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityFilter},
 		{Name: forwardChain, Table: inet, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter},
-	} {
-		c.AddChain(chain)
-		addRules(c, chain, l.rules(chain.Name))
 	}
 	for _, name := range names {
-		n.addEgress(c, name)
+		chains = append(chains, n.egress(name))
 	}
-	return c.Flush()
+	if names == nil {
+		chains = append(chains, n.egress(""))
+	}
+	for _, chain := range chains {
+		t.chain(chain)
+		t.rules(chain, l.rules(chain.Name))
+	}
+	return t.commit()
 }
 
-// addEgress adds the egress chain of an interface.
-func (n *Network) addEgress(c *nftables.Conn, name string) {
-	chain := c.AddChain(&nftables.Chain{
-		Name: egressPrefix + name, Table: n.netdevTable(), Type: nftables.ChainTypeFilter,
+// egress is the egress chain of an interface, of all for the empty name.
+func (n *Network) egress(name string) *nftables.Chain {
+	c := &nftables.Chain{
+		Name: egressChain, Table: n.netdevTable(), Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookEgress, Priority: nftables.ChainPriorityFilter, Device: name,
-	})
-	addRules(c, chain, egressRules())
+	}
+	if name != "" {
+		c.Name += "-" + name
+	}
+	return c
 }
 
 // deleteKillSwitch lifts the line.
@@ -134,11 +142,17 @@ func (n *Network) deleteKillSwitch() error {
 	return nil
 }
 
-// Cover makes sure that the kill switch, where there is one, stands on these interfaces too, before they are used. names
-// are those that exist; what was known of others is forgotten.
+// Cover makes sure that the kill switch, where there is one, stands on these interfaces too, before they are used, and that
+// the exception for the local network is for the networks that they are connected to now. names are those that exist; what
+// was known of others is forgotten.
 func (n *Network) Cover(names []string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.local != nil {
+		if err := n.setRoutes(*n.local, true); err != nil {
+			return wrap(err)
+		}
+	}
 	if n.covered == nil {
 		return nil
 	}
@@ -172,14 +186,15 @@ func (n *Network) cover(name string) error {
 	if err != nil {
 		return err
 	}
+	t, egress := new(transaction), n.egress(name)
 	for _, chain := range chains {
-		if chain.Table.Name == n.netdevTable().Name && chain.Name == egressPrefix+name {
-			c.FlushChain(&nftables.Chain{Name: chain.Name, Table: n.netdevTable()})
-			c.DelChain(&nftables.Chain{Name: chain.Name, Table: n.netdevTable()})
+		if chain.Table.Name == egress.Table.Name && chain.Name == egress.Name {
+			t.deleteChain(egress)
 		}
 	}
-	n.addEgress(c, name)
-	return c.Flush()
+	t.chain(egress)
+	t.rules(egress, new(line).rules(egress.Name))
+	return t.commit()
 }
 
 // coverable returns the names of the interfaces that get an egress chain: all but loopback and the device.
@@ -194,10 +209,4 @@ func coverable(device string) (names []string, err error) {
 		}
 	}
 	return names, nil
-}
-
-func addRules(c *nftables.Conn, chain *nftables.Chain, rules []lineRule) {
-	for _, r := range rules {
-		c.AddRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: r.exprs, UserData: comment(r.text)})
-	}
 }

@@ -53,17 +53,22 @@ func (l *line) rules(chain string) []lineRule {
 	case portalChain:
 		return l.portal()
 	case sixChain:
-		return l.six(refuse)
+		return l.six()
 	case frameChain:
 		return l.frame()
 	case judgeChain:
 		return l.judge()
 	case judge6Chain:
-		return l.six(drop)
+		return l.six()
 	case taggedChain:
 		return l.tagged()
+	case egressChain:
+		return append([]lineRule{
+			rule("to this host itself", accept, meta(expr.MetaKeyOIFNAME, interfaceName("lo"))),
+			rule("into the device", accept, meta(expr.MetaKeyOIFNAME, interfaceName(l.device))),
+		}, everyFrame)
 	}
-	return nil
+	return []lineRule{everyFrame} // the egress chain of an interface by name
 }
 
 // output judges what this host's own IP layer sends.
@@ -107,18 +112,19 @@ func (l *line) portal() []lineRule {
 	)
 }
 
-// frame sends packets on their way out of an interface to their judges: told by the protocol that the sender named and by
-// the type in the Ethernet header, which a packet socket may make differ. With Full nothing else passes but what an
-// interface takes to be attached: ARP, IEEE 802.1X, pre-authentication to another access point, and PPP over Ethernet,
-// whose packets have been judged on the interface above.
+// frame sends packets on their way out of an interface to their judges: by the type in the Ethernet header, which is what
+// the other end goes by and which a packet socket may make differ from the protocol that the kernel takes the packet for; by
+// the latter where there is no such header. With Full nothing else passes but what an interface takes to be attached: ARP,
+// IEEE 802.1X, pre-authentication to another access point, and PPP over Ethernet, whose packets have been judged on the
+// interface above.
 func (l *line) frame() []lineRule {
 	rules := []lineRule{
-		rule("IPv4 by protocol", call(judgeChain), protocol(unix.ETH_P_IP)),
-		rule("IPv4 by Ethernet type", call(judgeChain), etherType(unix.ETH_P_IP)),
-		rule("IPv6 by protocol", call(judge6Chain), protocol(unix.ETH_P_IPV6)),
-		rule("IPv6 by Ethernet type", call(judge6Chain), etherType(unix.ETH_P_IPV6)),
-		rule("tagged for a VLAN", call(taggedChain), etherType(unix.ETH_P_8021Q)),
-		rule("tagged for a provider's VLAN", call(taggedChain), etherType(unix.ETH_P_8021AD)),
+		rule("IPv4 by Ethernet type", to(judgeChain), etherType(unix.ETH_P_IP)),
+		rule("IPv6 by Ethernet type", to(judge6Chain), etherType(unix.ETH_P_IPV6)),
+		rule("tagged for a VLAN", to(taggedChain), etherType(unix.ETH_P_8021Q)),
+		rule("tagged for a provider's VLAN", to(taggedChain), etherType(unix.ETH_P_8021AD)),
+		rule("IPv4 by protocol", to(judgeChain), protocol(unix.ETH_P_IP)),
+		rule("IPv6 by protocol", to(judge6Chain), protocol(unix.ETH_P_IPV6)),
 	}
 	if !l.full {
 		return rules
@@ -159,10 +165,11 @@ func (l *line) judge() []lineRule {
 	return append(rules, l.rest()...)
 }
 
-// six judges IPv6, which nothing carries, whatever its mark.
-func (l *line) six(deny verdict) (rules []lineRule) {
+// six judges IPv6, which nothing carries, whatever its mark. It refuses nothing by ICMPv6, whose messages would quote what
+// must not leave to whatever source a raw socket had made up: the unreachable routes tell programs to turn to IPv4.
+func (l *line) six() (rules []lineRule) {
 	for _, p := range l.blocked {
-		rules = append(rules, rule(fmt.Sprintf("to %v", p), deny, destination6(p)))
+		rules = append(rules, rule(fmt.Sprintf("to %v", p), drop, destination6(p)))
 	}
 	if !l.full {
 		return rules
@@ -179,11 +186,12 @@ func (l *line) six(deny verdict) (rules []lineRule) {
 			rules = append(rules, rule(fmt.Sprintf("to the local network, %v", p), accept, destination6(p)))
 		}
 	}
-	return append(rules, rule("anything else", deny, nil))
+	return append(rules, rule("anything else", drop, nil))
 }
 
-// tagged judges frames into which their sender has put a VLAN tag (IEEE 802.1Q): one on an interface that does not put it in
-// by itself, whose packets have been judged above and bear their marks, or a packet socket.
+// tagged judges frames with a VLAN tag (IEEE 802.1Q). Those of a VLAN's interface have been judged there, so that its permits
+// count, and bear their marks; the tag is put in by the interface below or, where that cannot, stands in the frame already,
+// as in what a packet socket makes up. The latter has no exceptions in full tunnels.
 func (l *line) tagged() []lineRule {
 	const tag = 4
 	rules := []lineRule{rule("marked as the client's own", accept, []expr.Any{
@@ -191,24 +199,27 @@ func (l *line) tagged() []lineRule {
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(l.opts.MarkMask), Xor: native(0)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: native(l.opts.ProtectedMark & l.opts.MarkMask)},
 	})}
-	inside := func(match []expr.Any) []expr.Any { return append(field(link2, 12+tag, be16(unix.ETH_P_IP)), match...) }
+	ip4, ip6 := field(etherHeader, 12+tag, be16(unix.ETH_P_IP)), field(etherHeader, 12+tag, be16(unix.ETH_P_IPV6))
 	for _, a := range l.homes {
-		rules = append(rules, rule(fmt.Sprintf("from %v", a), drop, inside(field(link2, 14+tag+12, a.AsSlice()))))
+		rules = append(rules, rule(fmt.Sprintf("from %v", a), drop, slices.Concat(ip4, field(etherHeader, 14+tag+12, a.AsSlice()))))
 	}
 	for _, p := range l.prefixes {
-		rules = append(rules, rule(fmt.Sprintf("to %v", p), drop, inside(masked(link2, 14+tag+16, p))))
+		rules = append(rules, rule(fmt.Sprintf("to %v", p), drop, slices.Concat(ip4, masked(etherHeader, 14+tag+16, p))))
 	}
 	for _, p := range l.blocked {
-		rules = append(rules, rule(fmt.Sprintf("to %v", p), drop,
-			append(field(link2, 12+tag, be16(unix.ETH_P_IPV6)), masked(link2, 14+tag+24, p)...)))
+		rules = append(rules, rule(fmt.Sprintf("to %v", p), drop, slices.Concat(ip6, masked(etherHeader, 14+tag+24, p))))
 	}
 	if !l.full {
 		return rules
 	}
 	for _, t := range attachmentTypes {
-		rules = append(rules, rule(t.name, accept, field(link2, 12+tag, be16(t.number))))
+		rules = append(rules, rule(t.name, accept, field(etherHeader, 12+tag, be16(t.number))))
 	}
-	return append(rules, rule("anything else", drop, nil))
+	return append(rules,
+		rule("IPv4, tagged by the interface", to(judgeChain), protocol(unix.ETH_P_IP)),
+		rule("IPv6, tagged by the interface", to(judge6Chain), protocol(unix.ETH_P_IPV6)),
+		rule("anything else", drop, nil),
+	)
 }
 
 // fromHome drops what comes from a home address (RFC 791: source).
@@ -257,10 +268,8 @@ func parsePrefixes(list ...string) (p []netip.Prefix) {
 	return p
 }
 
-// egressRules are the one rule of an egress chain.
-func egressRules() []lineRule {
-	return []lineRule{rule("every frame", to(frameChain), nil)}
-}
+// everyFrame is the rule of egress chains.
+var everyFrame = rule("every frame", to(frameChain), nil)
 
 // verdict is what becomes of a packet that a rule fits.
 type verdict struct {
@@ -268,8 +277,8 @@ type verdict struct {
 	exprs []expr.Any
 }
 
-// The verdicts. What is dropped or refused is counted. Refused is IPv6, with ICMPv6 "administratively prohibited"
-// (RFC 4443 §3.1), so that programs turn to IPv4 at once.
+// The verdicts. What is dropped or refused is counted. Refused, with ICMP "administratively prohibited", is only what cannot
+// have a source of its sender's choice, since the message quotes it.
 var (
 	accept = verdict{"accept", []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}}
 	drop   = verdict{"drop", []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}}
@@ -278,13 +287,9 @@ var (
 	}}
 )
 
-// to goes to a chain for good, call comes back from it unless it has a verdict.
+// to goes to a chain for good: what that says nothing about passes.
 func to(chain string) verdict {
 	return verdict{chain, []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: chain}}}
-}
-
-func call(chain string) verdict {
-	return verdict{chain, []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: chain}}}
 }
 
 // rule is the rule that gives what all of match fits the verdict.
@@ -299,9 +304,9 @@ func meta(key expr.MetaKey, value []byte) []expr.Any {
 
 // The headers that a field is counted from.
 const (
-	link2     = expr.PayloadBaseLLHeader
-	network   = expr.PayloadBaseNetworkHeader
-	transport = expr.PayloadBaseTransportHeader
+	etherHeader = expr.PayloadBaseLLHeader
+	network     = expr.PayloadBaseNetworkHeader
+	transport   = expr.PayloadBaseTransportHeader
 )
 
 // field fits packets with the octets at the offset of a header.
@@ -329,7 +334,7 @@ func destination6(p netip.Prefix) []expr.Any { return masked(network, 24, p) }
 func protocol(number uint16) []expr.Any { return meta(expr.MetaKeyPROTOCOL, be16(number)) }
 
 // etherType fits frames with the type in their header.
-func etherType(number uint16) []expr.Any { return field(link2, 12, be16(number)) }
+func etherType(number uint16) []expr.Any { return field(etherHeader, 12, be16(number)) }
 
 // ports fits packets of the transport protocol from one port to another.
 func ports(protocol uint8, from, to uint16) []expr.Any {

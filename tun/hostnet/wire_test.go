@@ -50,17 +50,17 @@ func newTap(t *testing.T, ns *os.File, name string) *tap {
 	return tp
 }
 
-// passed reads until a frame holds the sentinel and reports whether one before it held the probe.
-func (tp *tap) passed(t *testing.T, probe, sentinel string) (yes bool) {
+// passed reads until a frame holds the sentinel and reports whether one before it held the probe of that name.
+func (tp *tap) passed(t *testing.T, name, probe, sentinel string) (yes bool) {
 	t.Helper()
 	p := make([]byte, 1<<16)
 	for {
 		n, _, err := unix.Recvfrom(tp.fd, p, 0)
-		if errors.Is(err, unix.EINTR) {
+		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENETDOWN) { // of the time before the interface was up
 			continue
 		}
 		if err != nil {
-			t.Fatalf("wait for %q on the wire: %v", sentinel, err)
+			t.Fatalf("%s: wait for %q on the wire: %v", name, sentinel, err)
 		}
 		yes = yes || bytes.Contains(p[:n], []byte(probe))
 		if bytes.Contains(p[:n], []byte(sentinel)) {
@@ -108,16 +108,78 @@ func ipv4(src, dst netip.Addr, sport, dport uint16, payload string) []byte {
 	return p
 }
 
-// sendFrame sends an IPv4 packet in an Ethernet frame to hw from a packet socket, which calls it protocol.
-func sendFrame(name string, hw net.HardwareAddr, protocol uint16, mark uint32, ip []byte) error {
-	fd, err := packetSocket(name, protocol, mark)
+// ethernet returns an Ethernet header to hw. Of several types each but the last is followed by two octets, as that of a VLAN.
+func ethernet(hw net.HardwareAddr, types ...uint16) []byte {
+	p := append(append([]byte(nil), hw...), 2, 0, 0, 0, 0, 9)
+	for i, t := range types {
+		p = binary.BigEndian.AppendUint16(p, t)
+		if i < len(types)-1 {
+			p = append(p, 0, 5)
+		}
+	}
+	return p
+}
+
+// kind6 is what an IPv6 packet carries.
+type kind6 struct {
+	protocol     uint8 // UDP or ICMPv6
+	hops         uint8
+	icmp         byte   // its type
+	sport, dport uint16 // in UDP
+}
+
+// datagram6 is what applications send.
+var datagram6 = kind6{protocol: packet.ProtocolUDP, hops: 64, sport: 9, dport: 67}
+
+// ipv6 returns an IPv6 packet (without a right checksum).
+func ipv6(src, dst netip.Addr, kind kind6, payload string) []byte {
+	p := make([]byte, 48, 48+len(payload))
+	p = append(p, payload...)
+	p[0], p[6], p[7] = 0x60, kind.protocol, kind.hops
+	binary.BigEndian.PutUint16(p[4:], uint16(len(p)-40))
+	copy(p[8:], src.AsSlice())
+	copy(p[24:], dst.AsSlice())
+	if kind.protocol == unix.IPPROTO_ICMPV6 {
+		p[40] = kind.icmp
+		return p
+	}
+	binary.BigEndian.PutUint16(p[40:], kind.sport)
+	binary.BigEndian.PutUint16(p[42:], kind.dport)
+	binary.BigEndian.PutUint16(p[44:], uint16(len(p)-40))
+	return p
+}
+
+// sendSocket6 sends such a packet through a socket of an interface.
+func sendSocket6(name string, dst netip.Addr, kind kind6, payload string) error {
+	typ, message := unix.SOCK_DGRAM, []byte(payload)
+	if kind.protocol == unix.IPPROTO_ICMPV6 {
+		typ, message = unix.SOCK_RAW, append([]byte{kind.icmp, 0, 0, 0, 0, 0, 0, 0}, payload...)
+	}
+	l, err := net.InterfaceByName(name)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_INET6, typ|unix.SOCK_CLOEXEC, int(kind.protocol))
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	frame := append(append([]byte(nil), hw...), 2, 0, 0, 0, 0, 9, 0x08, 0x00)
-	_, err = unix.Write(fd, append(frame, ip...))
-	return err
+	if err := errors.Join(
+		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, int(kind.hops)),
+		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, int(kind.hops)),
+	); err != nil {
+		return err
+	}
+	if typ == unix.SOCK_DGRAM {
+		if err := unix.Bind(fd, &unix.SockaddrInet6{Port: int(kind.sport)}); err != nil {
+			return err
+		}
+	}
+	to := &unix.SockaddrInet6{Port: int(kind.dport), Addr: dst.As16()}
+	if dst.IsLinkLocalUnicast() || dst.IsLinkLocalMulticast() {
+		to.ZoneId = uint32(l.Index)
+	}
+	return unix.Sendto(fd, message, 0, to)
 }
 
 // sendRaw sends an IPv4 packet as it is through the kernel's IP layer.
@@ -130,20 +192,30 @@ func sendRaw(ip []byte) error {
 	return unix.Sendto(fd, ip, 0, &unix.SockaddrInet4{Addr: packet.IPv4(ip).Dst().As4()})
 }
 
-// sendUDP sends a datagram as an application does; sport 0 is any, an empty name any interface.
-func sendUDP(name string, dst netip.Addr, sport, dport uint16, mark uint32, payload string) error {
-	family, to := unix.AF_INET, unix.Sockaddr(nil)
+// sendUDP sends a datagram as an application does; sport 0 is any, an empty name any interface, the zero source any address.
+func sendUDP(name string, src, dst netip.Addr, sport, dport uint16, mark uint32, payload string) error {
+	family, to, from := unix.AF_INET, unix.Sockaddr(nil), unix.Sockaddr(nil)
 	if dst.Is4() {
-		to = &unix.SockaddrInet4{Port: int(dport), Addr: dst.As4()}
+		local := &unix.SockaddrInet4{Port: int(sport)}
+		if src.IsValid() {
+			local.Addr = src.As4()
+		}
+		to, from = &unix.SockaddrInet4{Port: int(dport), Addr: dst.As4()}, local
 	} else {
-		family, to = unix.AF_INET6, &unix.SockaddrInet6{Port: int(dport), Addr: dst.As16()}
+		local := &unix.SockaddrInet6{Port: int(sport)}
+		if src.IsValid() {
+			local.Addr = src.As16()
+		}
+		family, to, from = unix.AF_INET6, &unix.SockaddrInet6{Port: int(dport), Addr: dst.As16()}, local
 	}
 	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)); err != nil {
+	if err := errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
+	); err != nil {
 		return err
 	}
 	if name != "" {
@@ -151,8 +223,8 @@ func sendUDP(name string, dst netip.Addr, sport, dport uint16, mark uint32, payl
 			return err
 		}
 	}
-	if sport != 0 {
-		if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(sport)}); err != nil {
+	if sport != 0 || src.IsValid() {
+		if err := unix.Bind(fd, from); err != nil {
 			return err
 		}
 	}

@@ -66,6 +66,29 @@ func Do(ns *os.File, f func() error) error {
 	return <-c
 }
 
+// Enter starts a thread in the namespace, which lives until the test's end, and returns what runs a function on it: Do for
+// many short functions, since the kernel takes its time for entering a namespace. What f starts as goroutines runs elsewhere.
+func Enter(t testing.TB, ns *os.File) (do func(f func() error) error) {
+	t.Helper()
+	work, done := make(chan func() error), make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked, as in New
+		done <- unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+		for f := range work {
+			done <- f()
+		}
+	}()
+	if err := <-done; err != nil {
+		close(work)
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { close(work) })
+	return func(f func() error) error {
+		work <- f
+		return <-done
+	}
+}
+
 // Inside is Do that fails the test with the error.
 func Inside(t testing.TB, ns *os.File, f func() error) {
 	t.Helper()
@@ -114,9 +137,9 @@ func Route(to netip.Prefix, by netip.Addr) error {
 	return nil
 }
 
-// IPNet returns an IPv4 prefix, host bits kept, as packages net and netlink have it.
+// IPNet returns a prefix, host bits kept, as packages net and netlink have it.
 func IPNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
 // Index returns the index of an interface of the namespace.
