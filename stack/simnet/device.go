@@ -146,7 +146,7 @@ func (d *device) end() {
 func (h *Host) Apply(s link.Settings) error {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
-	if s.Device == "" && !s.Address.IsValid() && s.MTU == 0 && len(s.Routes) == 0 && len(s.Shielded) == 0 && !s.Forward && !s.KillSwitch {
+	if s.Device == "" && !s.Address.IsValid() && s.MTU == 0 && len(s.Routes) == 0 && len(s.Shielded) == 0 && !s.Forward && !s.KillSwitch && !s.Full {
 		clear(h.settings)
 		h.line = nil
 		h.shield()
@@ -158,6 +158,9 @@ func (h *Host) Apply(s link.Settings) error {
 	}
 	if s.Device == "" && (s.Address.IsValid() || len(s.Routes) > 0 || s.KillSwitch) {
 		return fmt.Errorf("simnet: apply settings on %s: an address, routes or a kill switch need a device", h.name)
+	}
+	if s.Full && !s.KillSwitch {
+		return fmt.Errorf("simnet: apply settings on %s: a full tunnel needs a kill switch", h.name)
 	}
 	if d != nil && s.MTU != 0 {
 		if s.MTU < 68 || s.MTU > packet.LargeSize {

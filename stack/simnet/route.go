@@ -43,7 +43,7 @@ type hop struct {
 // route looks up the way to dst. A bound interface or bypass (what flows send) leaves the routes into devices out, which
 // otherwise come before all others (link.Settings.Routes).
 func (h *Host) route(dst netip.Addr, bound *NIC, bypass bool) (hop, bool) {
-	if bound == nil && !bypass {
+	if bound == nil && !bypass && !h.neighbour(dst) {
 		if d := h.deviceRoute(dst); d != nil {
 			return hop{dev: d}, true
 		}
@@ -93,7 +93,11 @@ func (h *Host) deviceRoute(dst netip.Addr) *device {
 	var best *device
 	bits := -1
 	for _, d := range h.devices {
-		for _, p := range h.settings[d.name].Routes {
+		routes := h.settings[d.name].Routes
+		if h.settings[d.name].Full {
+			routes = append(slices.Clip(routes), defaultRoute)
+		}
+		for _, p := range routes {
 			if p.Bits() > bits && p.Contains(dst) {
 				best, bits = d, p.Bits()
 			}
