@@ -94,7 +94,7 @@ func TestDetectTakesOnlyTheReply(t *testing.T) {
 var machines = []string{
 	"mipv4/wire", "mipv4/auth", "mipv4/mobilenode", "mipv4/discovery", "mipv4/tunnel", "mipv4/homeagent", "mipv4/foreignagent",
 	"ipsec/ike", "ipsec/ike/message", "ipsec/suite", "ipsec/esp", "ipsec/gateway",
-	"detect/location", "detect/resolve/query", "client/roam", "stack/pathmtu",
+	"detect/location", "detect/resolve/query", "client/roam", "client/portal", "stack/pathmtu",
 }
 
 // machineImports are import paths that would give a machine sockets, files, clocks or logs.

@@ -47,6 +47,8 @@ type Host struct {
 
 	nat      *nat
 	firewall *firewall
+	captive  *CaptivePortal // nil for none
+	portal   *PortalWay     // the open way to a captive portal, nil for none
 	drops    packet.Drops
 }
 

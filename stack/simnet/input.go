@@ -35,6 +35,14 @@ func (h *Host) input(c *NIC, d *device, pkt []byte) {
 		}
 	}
 	dst := ip.Dst()
+	switch answer, drop := h.captive.takes(c, ip); {
+	case answer:
+		h.local(c, ip)
+		return
+	case drop:
+		h.drops.Count(packet.DropPolicy, 1)
+		return
+	}
 	switch {
 	case h.owns(dst):
 		if c != nil && !h.admitted(ip, c, nil) {

@@ -51,6 +51,7 @@ type Stream struct {
 	err     error // why it is dead
 	change  signal
 	accept  *Listener // to be told when established
+	bound   *NIC      // the interface that it leaves by, nil for whichever the routes say
 	started bool      // the connection was established once
 
 	// Sending (RFC 9293 §3.3.1).
@@ -175,7 +176,7 @@ func (h *Host) DialTCP(remote netip.AddrPort, timeout time.Duration) (*Stream, e
 		return nil, fmt.Errorf("simnet: dial TCP %v from %s: %w", remote, h.name, err)
 	}
 	h.net.mu.Lock()
-	s, err := h.connect(remote)
+	s, err := h.connect(remote, nil)
 	h.net.mu.Unlock()
 	if err != nil {
 		return fail(err)
@@ -184,27 +185,36 @@ func (h *Host) DialTCP(remote netip.AddrPort, timeout time.Duration) (*Stream, e
 	if timeout > 0 {
 		deadline = time.Now().Add(timeout)
 	}
+	if err := s.established(deadline); err != nil {
+		return fail(err)
+	}
+	return s, nil
+}
+
+// established waits until the connection is established, until the deadline (zero: none).
+func (s *Stream) established(deadline time.Time) error {
+	n := s.host.net
 	for {
-		h.net.mu.Lock()
+		n.mu.Lock()
 		started, err, c := s.started, s.err, s.change.wait()
-		h.net.mu.Unlock()
+		n.mu.Unlock()
 		switch {
 		case started:
-			return s, nil
+			return nil
 		case err != nil:
-			return fail(err)
+			return err
 		}
 		if err := await(c, deadline); err != nil {
-			h.net.mu.Lock()
+			n.mu.Lock()
 			s.fail(err)
-			h.net.mu.Unlock()
-			return fail(err)
+			n.mu.Unlock()
+			return err
 		}
 	}
 }
 
-// connect sends the SYN.
-func (h *Host) connect(remote netip.AddrPort) (*Stream, error) {
+// connect sends the SYN, by the bound interface only unless that is nil.
+func (h *Host) connect(remote netip.AddrPort, bound *NIC) (*Stream, error) {
 	if h.net.closed {
 		return nil, errClosed
 	}
@@ -213,7 +223,7 @@ func (h *Host) connect(remote netip.AddrPort) (*Stream, error) {
 	}
 	src, mtu := remote.Addr(), packet.LargeSize
 	if !h.owns(src) {
-		via, ok := h.route(remote.Addr(), nil, false)
+		via, ok := h.route(remote.Addr(), bound, false)
 		if !ok {
 			return nil, ErrNoRoute
 		}
@@ -226,7 +236,7 @@ func (h *Host) connect(remote netip.AddrPort) (*Stream, error) {
 		key.local = netip.AddrPortFrom(src, uint16(32768+h.rng.IntN(28232)))
 	}
 	s := h.newStream(key, mtu)
-	s.state = synSent
+	s.state, s.bound = synSent, bound
 	s.sendSYN()
 	return s, nil
 }

@@ -107,8 +107,8 @@ func (s *Stream) send(seg segment) {
 	pkt := h.build(packet.IPv4Fields{
 		Protocol: packet.ProtocolTCP, DontFragment: true, Src: seg.src.Addr(), Dst: seg.dst.Addr(),
 	}, seg.encode())
-	if err := h.output(pkt, nil, false, false); err == ErrTooBig {
-		if via, ok := h.route(seg.dst.Addr(), nil, false); ok {
+	if err := h.output(pkt, s.bound, s.bound != nil, false); err == ErrTooBig {
+		if via, ok := h.route(seg.dst.Addr(), s.bound, false); ok {
 			mtu := h.mtuOf(via)
 			h.after(0, func() { s.shrink(mtu) }) // not in the middle of sending
 		}

@@ -1,0 +1,84 @@
+package underlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mipvpn/tun/hostnet"
+	"mipvpn/tun/link"
+)
+
+var _ link.PortalHost = (*Host)(nil)
+
+// OpenPortal implements link.PortalHost by the kill switch's portal sets and control groups; see hostnet.Network.OpenPortal.
+func (h *Host) OpenPortal(p link.Portal) (link.PortalWay, error) {
+	w := &portalWay{host: h}
+	err := h.in(func() (err error) {
+		w.way, err = h.network.OpenPortal(p)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// portalWay is a way in the Host's network namespace.
+type portalWay struct {
+	host *Host
+	way  *hostnet.PortalWay
+}
+
+func (w *portalWay) Admit(addresses []netip.Addr, remaining time.Duration) error {
+	return w.host.in(func() error { return w.way.Admit(addresses, remaining) })
+}
+
+func (w *portalWay) Join(pid int) error { return w.host.in(func() error { return w.way.Join(pid) }) }
+
+func (w *portalWay) Confinement() string { return w.way.Confinement() }
+
+func (w *portalWay) Close() error { return w.host.in(w.way.Close) }
+
+// DialThrough implements link.PortalHost.
+func (h *Host) DialThrough(ctx context.Context, index int, to netip.AddrPort) (c net.Conn, err error) {
+	if !to.Addr().Is4() {
+		return nil, fmt.Errorf("underlay: dial %v: expected an IPv4 address", to)
+	}
+	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		outer := raw.Control(func(fd uintptr) {
+			err = errors.Join(
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(h.opts.mark(link.Protected))),
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, index))
+		})
+		return errors.Join(outer, err)
+	}}
+	// With an address the dialer makes the socket in the calling goroutine, and so in the Host's namespace.
+	err = h.in(func() error {
+		c, err = d.DialContext(ctx, "tcp4", to.String())
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("underlay: through interface %d: %w", index, err)
+	}
+	return c, nil
+}
+
+// ListenLocal implements link.PortalHost.
+func (h *Host) ListenLocal() (c net.PacketConn, err error) {
+	err = h.in(func() error {
+		c, err = net.ListenPacket("udp4", "127.0.0.1:0")
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("underlay: %w", err)
+	}
+	return c, nil
+}
