@@ -63,6 +63,7 @@ func (c *Client) begin(e roam.Attempt) {
 	}
 	c.solved(e.Interface.Name)
 	a.det = det
+	c.hintAttempt(i)
 	a.remove = c.drive(&driven{timeout: func(now link.Instant) { c.noteActivity(det); det.HandleTimeout(now) }, deadline: det.Deadline, drain: func() bool { return c.drainDetection(a) }})
 	whom := "with both home agents"
 	switch {
@@ -288,6 +289,7 @@ func (c *Client) detected(a *attempt, e location.Event) {
 		if a.internal != nil && !e.Trying {
 			a.internal.stop(c)
 		}
+		c.learn(a, false)
 		verdict(roam.Outside)
 	case location.Unreachable:
 		if a.probe {

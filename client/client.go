@@ -60,6 +60,7 @@ type Client struct {
 	resume   resumeWatch
 	sleep    sleepState
 	activity activity
+	hints    hints
 }
 
 // associations are the mobility security associations, each shared by all registrations under it (MIP-3).
@@ -108,6 +109,7 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 	} else if cfg.Mode != policyAuto {
 		return nil, fmt.Errorf("client: mode policy: %w", err)
 	}
+	c.hints.begin(cfg, log)
 	c.resume.begin(c.now)
 	c.gate.WatchSleep(lived())
 	c.story.begin(c.now)
@@ -140,6 +142,7 @@ func association(ha config.HomeAgent) (*auth.SecurityAssociation, error) {
 func (c *Client) Close() error {
 	c.once.Do(func() { close(c.stop) })
 	<-c.done
+	c.hints.running.Wait()
 	return nil
 }
 

@@ -47,6 +47,7 @@ func (c *Client) rest(a *attempt, e location.Paused) {
 
 // woken composes the path in the clear again that a pause took away, now that there is a proof.
 func (c *Client) woken(a *attempt) {
+	c.learn(a, true)
 	if _, mode := c.roam.Using(); c.inUse() == a && mode.Plaintext() && c.session.engine.Current() == nil {
 		c.compose(mode, "user data passes again")
 	}

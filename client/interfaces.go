@@ -23,6 +23,7 @@ type iface struct {
 	attempt  *attempt
 	draining []*attempt
 	warmed   netip.Addr // the gateway whose link-layer address has been asked for
+	hinted   hinted
 
 	// The link layer, open while foreign agents are looked for or used there.
 	segment   *stack.Segment
@@ -60,6 +61,9 @@ func (c *Client) readInterfaces() {
 	}
 	c.roam.HandleSnapshot(c.now, used)
 	c.warm(used)
+	for _, now := range used {
+		c.rehint(c.ifaces[now.Index])
+	}
 }
 
 // warm has the gateway of each interface found out, of those too that carry nothing now: address, neighbour and keys are there
@@ -149,6 +153,7 @@ func (c *Client) epoch(e roam.Epoch) {
 		c.closeSegment(i) // and look for foreign agents anew
 	}
 	c.listen(i)
+	c.seek(i)
 }
 
 // listen opens or closes the link layer of an interface: open to look for foreign agents where there is no address, or
@@ -264,6 +269,7 @@ func (c *Client) agentEvent(i *iface, e discovery.Event) {
 		}
 	}
 	c.roam.HandleAgent(c.now, i.Index, i.choose() != nil)
+	c.rehint(i)
 }
 
 // choose returns the foreign agent to go through, nil when none will do.

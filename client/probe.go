@@ -19,6 +19,7 @@ func (c *Client) detectedRarely(a *attempt, e location.Event) {
 		if a.internal != nil {
 			a.internal.stop(c)
 		}
+		c.learn(a, false)
 	case location.Paused:
 		c.rest(a, e)
 	}
