@@ -26,15 +26,10 @@ type upstream struct {
 }
 
 func newUpstream(w *World) *upstream {
-	u := &upstream{w: w}
+	u := &upstream{w: w, core: w.FirewallCore, at: w.FirewallOffice}
 	for _, c := range w.Firewall.NICs() {
-		switch c.Name() {
-		case "core0":
-			u.core = c
-		case "wan0":
+		if c.Name() == "wan0" {
 			u.wan = c
-		case "office0":
-			u.at = c
 		}
 	}
 	return u

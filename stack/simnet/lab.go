@@ -105,6 +105,7 @@ func (l *Lab) wireInside() {
 	l.Firewall.AddRoute(Route{Prefix: LabHomeNetwork, Via: LabInternalHA})
 	l.Firewall.AddRoute(Route{Prefix: LabInnerPool, Via: LabGatewayInner})
 	l.Firewall.AddRoute(Route{Prefix: netip.MustParsePrefix("10.0.3.0/24"), Via: LabInternalFA})
+	l.Firewall.AddRoute(Route{Prefix: LabEnterprise, NIC: core}) // what nobody inside has does not go the default route
 	l.FirewallCore, l.FirewallOffice = core, office
 	l.RouteOffice(true)
 
