@@ -133,6 +133,7 @@ func (c *Client) status() control.Status {
 		s.Interface, s.Proof = a.iface.Name, c.proofStatus(a)
 		if c.session.engine.Current() != nil {
 			s.Layers = c.layers(a, mode)
+			s.PathMTU = c.mtuStatus()
 		}
 	}
 	if s.State == control.StateBlocked && c.story.blocked != "" {

@@ -57,6 +57,7 @@ type Client struct {
 	retry    vpnRetry
 	ticket   *ike.Ticket // resumes the IKE SA that was suspended inside, nil without one
 	copies   func()      // takes back the end of dropping second copies that has been put off, nil without one
+	mtu      pathMTU
 	resume   resumeWatch
 	sleep    sleepState
 	activity activity

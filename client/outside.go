@@ -19,7 +19,7 @@ type externalLayer struct {
 }
 
 func newExternalLayer(c *Client) *externalLayer {
-	return &externalLayer{link: stack.NewPacketLink(c.cfg.External.HomeAddress, c.drops, nil)}
+	return &externalLayer{link: stack.NewPacketLink(c.cfg.External.HomeAddress, c.drops, c.externalRest())}
 }
 
 // use takes an interface and mode into use, as roam has decided.
@@ -91,6 +91,7 @@ func (c *Client) compose(mode stack.Mode, reason string) {
 		c.problem(control.Problem{Message: fmt.Sprintf("mode %s cannot be composed: %v", mode, err), Advice: "report this as a bug with `mipvpn bugreport`"})
 		return
 	}
+	c.measure(p, a)
 	c.session.engine.Swap(p)
 	if h, changed := c.story.connected(c.now, c.where(a, mode)); changed {
 		c.event(control.Event{Kind: "handoff", Interface: a.iface.Name, Handoff: &h,

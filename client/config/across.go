@@ -24,6 +24,7 @@ func (r *reader) across() {
 	c := r.config
 	r.addresses()
 	r.timers()
+	r.mtu()
 	r.dns()
 	if len(c.Gateway.RemoteSubnets) == 0 {
 		c.Gateway.RemoteSubnets = c.Enterprise.Prefixes

@@ -23,6 +23,8 @@ type Config struct {
 	Mode string
 	// Device describes the TUN device.
 	Device Device
+	// MTU says how the path MTU is measured.
+	MTU MTU
 	// Enterprise is what belongs to the company.
 	Enterprise Enterprise
 	// Internal is the registration with the i-HA.

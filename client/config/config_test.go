@@ -100,7 +100,7 @@ func TestMinimal(t *testing.T) {
 	}
 	want := &Config{
 		Mode:       "auto",
-		Device:     Device{Name: "mip0", MTU: 1380},
+		Device:     Device{Name: "mip0", MTU: 1380}, MTU: defaultMTU(),
 		Enterprise: Enterprise{Prefixes: enterprise},
 		Internal: HomeAgent{Address: netip.MustParseAddr("10.0.1.10"), HomeAddress: netip.MustParseAddr("10.0.8.100"), SPI: 256,
 			Algorithm: AlgorithmHMACMD5, KeyFile: "i-ha.key", Key: key(0), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto},
@@ -196,6 +196,12 @@ servers = ["10.0.1.53"]
 full = true
 search = false
 listen = "127.0.0.2"
+[mtu]
+probe = false
+floor = 600
+base = 1300
+confirm = "30s"
+raise = "20m"
 [interfaces]
 use = ["eth0", "wlan0"]
 ignore = ["docker0"]
@@ -276,9 +282,9 @@ func TestErrors(t *testing.T) {
 		{"unknown key without suggestion", with("log", `zzzzzzzz = 1`),
 			`mipvpn.toml:24: log.zzzzzzzz: unknown key; valid is one of level`},
 		{"unknown table", with("gatewai", `address = "192.0.2.1"`),
-			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, internal_home_agent, external_home_agent, gateway, detection, dns, interfaces, control or log`},
+			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, mtu, internal_home_agent, external_home_agent, gateway, detection, dns, interfaces, control or log`},
 		{"unknown inline table", with("", `detect = { period = "1s" }`),
-			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, internal_home_agent, external_home_agent, gateway, detection, dns, interfaces, control or log`},
+			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, mtu, internal_home_agent, external_home_agent, gateway, detection, dns, interfaces, control or log`},
 		{"table in a table", with("log", "[log.more]\nx = 1"),
 			`mipvpn.toml:24: log.more: unknown key; valid is one of level`},
 		{"table as value", with("", `log = 3`), `mipvpn.toml:2: log: found the number 3; valid is a table: [log] on a line of its own`},

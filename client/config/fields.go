@@ -48,6 +48,7 @@ var fields = slices.Concat(
 			about: "destinations that go through the client, and nowhere else",
 			set:   prefixes(1, func(c *Config) *[]netip.Prefix { return &c.Enterprise.Prefixes })},
 	},
+	mtuFields(),
 	homeAgentFields("internal_home_agent", "i-HA", "i-HoA", func(c *Config) *HomeAgent { return &c.Internal }),
 	homeAgentFields("external_home_agent", "x-HA", "x-HoA", func(c *Config) *HomeAgent { return &c.External }),
 	[]field{
@@ -152,6 +153,7 @@ func defaults() *Config {
 	return &Config{
 		Mode:     "auto",
 		Device:   Device{Name: "mip0", MTU: 1380},
+		MTU:      defaultMTU(),
 		Internal: agent, External: agent,
 		Gateway: Gateway{RequestDNS: true, IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second,
 			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: ParkKeep},

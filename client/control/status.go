@@ -62,6 +62,8 @@ type Status struct {
 	Proof Proof `json:"proof"`
 	// Layers are the layers in use, from the interface up.
 	Layers []Layer `json:"layers"`
+	// PathMTU is how large packets may be on the path in use, null without one.
+	PathMTU *PathMTU `json:"path_mtu"`
 	// Interfaces are all interfaces, each with its own verdict (DET-1).
 	Interfaces []Interface `json:"interfaces"`
 	// Handoffs are the last changes of mode or interface, the newest last.

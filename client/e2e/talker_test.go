@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mipvpn/client/control"
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/stack/simnet"
 	"mipvpn/tun/packet"
 )
@@ -129,6 +130,22 @@ type clearFrames struct {
 	seen  int
 }
 
+// isProbe reports whether the frame of a mode in the clear bears a path MTU probe: an echo request from the home address to
+// the i-HA, straight or in one of the tunnels. It is no user data, and has no place outside.
+func isProbe(ip packet.IPv4) bool {
+	if !ip.Valid() {
+		return false
+	}
+	switch inner := ip.Payload(); {
+	case ip.Protocol() == packet.ProtocolIPIP:
+		ip = packet.IPv4(inner)
+	case ip.Protocol() == packet.ProtocolUDP && len(inner) > packet.UDPLen+tunnel.DataHeaderLen && tunnel.IsData(inner[packet.UDPLen:]):
+		ip = packet.IPv4(inner[packet.UDPLen+tunnel.DataHeaderLen:])
+	}
+	typ, _, _, echo := tunnel.ParseEcho(ip)
+	return echo && typ == tunnel.ICMPEchoRequest && ip.Src() == simnet.LabHomeAddress && ip.Dst() == simnet.LabInternalHA
+}
+
 func watchClear(w *World) *clearFrames {
 	c := &clearFrames{count: make(map[string]int)}
 	w.TapAll(func(f simnet.Frame) {
@@ -137,6 +154,9 @@ func watchClear(w *World) *clearFrames {
 		c.seen++
 		// What a flow has sent as plaintext, and what bears the enterprise's traffic readable, whatever sent it.
 		ip := packet.IPv4(f.Packet)
+		if inside := f.Wire == w.Office.Name() || f.Wire == w.OfficeFA.Name(); inside && isProbe(ip) {
+			return
+		}
 		if strings.HasPrefix(f.Sender, "laptop/") && (f.Plaintext || !isRegistration(ip) && readable(f.Packet)) {
 			c.count[f.Wire]++
 		}

@@ -27,9 +27,9 @@ type Config struct {
 }
 
 // DefaultConfig has 576 (RFC 791 §3.1), 1280 (which leaves some 1160 to 1250 to the packet inside, about the 1200 of
-// RFC 8899 §5.1.2), 1 s and 3 probes, 10 minutes (§5.1.1) and 15 s.
+// RFC 8899 §5.1.2), 1 s and 3 probes, 10 minutes (§5.1.1) and 20 s.
 var DefaultConfig = Config{
-	Floor: 576, Base: 1280, Timeout: time.Second, Probes: 3, Raise: 10 * time.Minute, Confirm: 15 * time.Second,
+	Floor: 576, Base: 1280, Timeout: time.Second, Probes: 3, Raise: 10 * time.Minute, Confirm: 20 * time.Second,
 }
 
 const (

@@ -78,8 +78,10 @@ type Machine struct {
 		armed bool
 	}
 
-	packets, long         uint64 // as last told by HandleTraffic
-	packetsThen, longThen uint64 // when the state became Complete or Unanswered
+	packets, long uint64 // as last told by HandleTraffic
+	packetsThen   uint64 // when timerRaise or timerRetry was set
+	longThen      uint64 // at the last look of timerConfirm
+	flowing       bool   // long packets were sent before the last look
 
 	told       Event
 	transmits  [][]byte
@@ -248,17 +250,19 @@ func (m *Machine) complete(now link.Instant) {
 		m.unmeasured, m.doubted = m.low, false
 	}
 	m.retry = retryFirst
-	m.packetsThen, m.longThen = m.packets, m.long
+	m.longThen = m.long
 	m.stop(timerSend, timerAnswer, timerPatience, timerRetry)
 	switch {
 	case m.low >= m.path.Max:
 		m.stop(timerRaise)
 	case !m.timers[timerRaise].armed:
+		m.packetsThen = m.packets
 		m.start(timerRaise, now.Boot+m.cfg.Raise)
 	}
 	if m.low > m.base {
-		m.start(timerConfirm, now.Boot+m.cfg.Confirm)
+		m.start(timerConfirm, now.Boot+m.cfg.Confirm/2)
 	}
+	m.flowing = false
 	m.tell(fmt.Sprintf("packets of %d octets get through", m.low))
 }
 
@@ -377,7 +381,7 @@ func (m *Machine) failed(now link.Instant) {
 			return
 		}
 		m.state, m.doubted = Unanswered, true
-		m.packetsThen, m.longThen = m.packets, m.long
+		m.packetsThen = m.packets
 		m.start(timerRetry, now.Boot+m.retry)
 		m.retry = min(2*m.retry, m.cfg.Raise)
 		m.tell("no probe is answered")
@@ -436,8 +440,12 @@ func (m *Machine) expired(now link.Instant, t timer) {
 		m.high, m.leap = m.path.Max+1, m.path.Max
 		m.next(now)
 	case timerConfirm:
-		if m.long == m.longThen {
-			m.start(timerConfirm, now.Boot+m.cfg.Confirm)
+		// Long packets before this look and the one before: they are being sent now, and not only were. Those that get lost are
+		// sent again for that long.
+		before := m.flowing
+		m.flowing, m.longThen = m.long != m.longThen, m.long
+		if !before || !m.flowing {
+			m.start(timerConfirm, now.Boot+m.cfg.Confirm/2)
 			return
 		}
 		m.state = Confirming

@@ -281,9 +281,11 @@ func TestBlackHole(t *testing.T) {
 		t.Fatal("an idle path is probed")
 	}
 	since := r.now.Boot
-	r.m.HandleTraffic(100, 50)
-	r.run(time.Minute)
-	r.within(since, DefaultConfig.Confirm+3*DefaultConfig.Timeout, 1400-overhead)
+	for i := range uint64(60) { // as TCP sends lost segments again
+		r.m.HandleTraffic(100+i, 50+i/4)
+		r.run(time.Second)
+	}
+	r.within(since, 3*DefaultConfig.Confirm/2+3*DefaultConfig.Timeout, 1400-overhead)
 	if r.m.Statistics().BlackHoles != 1 {
 		t.Errorf("%+v", r.m.Statistics())
 	}
@@ -307,9 +309,14 @@ func TestConfirmsOnlyWhileLongPacketsAreSent(t *testing.T) {
 	if n := r.m.Statistics().Probes; n != 2 {
 		t.Errorf("%d probes", n)
 	}
-	for i := range uint64(4) {
-		r.m.HandleTraffic(i, i+1)
-		r.run(DefaultConfig.Confirm)
+	r.m.HandleTraffic(0, 1) // once
+	r.run(10 * DefaultConfig.Confirm)
+	if n := r.m.Statistics().Probes; n != 2 {
+		t.Errorf("%d probes after a single long packet", n)
+	}
+	for i := range uint64(40) {
+		r.m.HandleTraffic(i, i+2)
+		r.run(DefaultConfig.Confirm / 10)
 	}
 	if n := r.m.Statistics().Probes; n < 5 || n > 6 {
 		t.Errorf("%d probes with long packets all the time, want one in %v", n, DefaultConfig.Confirm)
