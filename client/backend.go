@@ -119,7 +119,7 @@ func (c *Client) status() control.Status {
 	if s.Handoffs == nil {
 		s.Handoffs = []control.Handoff{}
 	}
-	s.Counters.Drops = c.drops.Snapshot()
+	s.Counters.Drops, s.DNS = c.drops.Snapshot(), c.dnsStatus()
 	if c.session == nil {
 		return s
 	}

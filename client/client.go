@@ -62,6 +62,8 @@ type Client struct {
 	sleep    sleepState
 	activity activity
 	hints    hints
+	names    names
+	dns      hostDNS
 }
 
 // associations are the mobility security associations, each shared by all registrations under it (MIP-3).
@@ -111,6 +113,7 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 		return nil, fmt.Errorf("client: mode policy: %w", err)
 	}
 	c.hints.begin(cfg, log)
+	c.names.begin(host)
 	c.resume.begin(c.now)
 	c.gate.WatchSleep(lived())
 	c.story.begin(c.now)
@@ -122,6 +125,8 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 			c.watch()
 			return nil, err
 		}
+	} else {
+		c.dnsLeft()
 	}
 	c.settle()
 	c.watchSleep()
@@ -189,6 +194,8 @@ func (c *Client) run() {
 		case <-c.stop:
 			c.tick()
 			c.end("the daemon ends")
+			c.dnsClose()
+			c.names.end()
 			c.timer.Stop()
 			c.watch()
 			c.unwatchSleep()
@@ -322,6 +329,7 @@ func (c *Client) up() error {
 		}
 	})
 	c.event(control.Event{Kind: "up", Message: "taking charge of the enterprise's traffic"})
+	c.dnsUp()
 	c.readInterfaces()
 	if !c.sleep.asleep {
 		c.roam.Start(c.now)
@@ -332,10 +340,11 @@ func (c *Client) up() error {
 // down gives the enterprise's traffic back, also what an earlier run has left blocked.
 func (c *Client) down(reason string) error {
 	c.end(reason)
+	names := c.dnsDown()
 	if err := c.host.Apply(link.Settings{}); err != nil {
-		return fmt.Errorf("client: take the host's network back: %w", err)
+		return errors.Join(fmt.Errorf("client: take the host's network back: %w", err), names)
 	}
-	return nil
+	return names
 }
 
 // end ends the session. The enterprise's traffic stays blocked.

@@ -60,6 +60,7 @@ func (c *Client) readInterfaces() {
 		i.Interface = now
 	}
 	c.roam.HandleSnapshot(c.now, used)
+	c.dnsAgain()
 	c.warm(used)
 	for _, now := range used {
 		c.rehint(c.ifaces[now.Index])
@@ -143,6 +144,7 @@ func (c *Client) epoch(e roam.Epoch) {
 		return
 	}
 	i.epoch = e.Epoch
+	c.names.forget(i.Index)
 	c.event(control.Event{Kind: "interface", Interface: e.Interface.Name, Message: e.Reason})
 	if e.Gone {
 		c.forget(i)

@@ -136,6 +136,7 @@ func alarm(p control.Problem) bool {
 
 // judge works out the state after all machines have come to rest and tells of a change.
 func (c *Client) judge() {
+	c.dnsUse()
 	state := c.state()
 	if state == c.story.state {
 		return

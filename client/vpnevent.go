@@ -17,6 +17,7 @@ func (c *Client) vpnEvent(v *vpnLayer, e ike.Event) {
 			v.machine.Delete(c.now)
 			return
 		}
+		c.dnsTold(e.Configuration.DNS)
 		v.established, v.suite, v.udp = true, e.Suite, e.UDPEncapsulation
 		v.address = e.Configuration.Addresses[0]
 		how := "up"

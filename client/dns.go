@@ -1,0 +1,402 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mipvpn/client/config"
+	"mipvpn/client/control"
+	"mipvpn/client/dns"
+	"mipvpn/detect/resolve/query"
+	"mipvpn/tun/link"
+)
+
+const (
+	// dnsLook is how often it is looked whether others have changed the host's resolver.
+	dnsLook = 10 * time.Second
+	// ifaceKept is how long the interface that a question goes out of is remembered, so that not each question reads all.
+	ifaceKept = time.Second
+	// peerDNS is what problems with names are said to be of.
+	peerDNS = "DNS"
+)
+
+// NamesHost is the host as the client changes how it resolves names.
+type NamesHost struct {
+	// Sockets are the host's ordinary ones.
+	Sockets dns.Sockets
+	// Settings returns how the resolver of the host is changed, nil for not at all. It is asked anew each time the client comes up.
+	Settings func() (dns.Settings, error)
+	// Left returns what takes back whatever an earlier process has left, in any way.
+	Left []dns.Settings
+}
+
+// hostDNS is what the client does to the host's resolver. It lives from up to down, and beyond the session where that ends
+// otherwise: the enterprise's names stay blocked as its traffic does.
+type hostDNS struct {
+	forwarder *dns.Forwarder
+	settings  dns.Settings
+	plan      dns.Plan
+	domains   query.Domains
+	told      []netip.Addr // by the gateway
+	look      func()       // ends looking
+	way       *way
+	work      chan struct{} // has room for one; has the worker set the plan again
+	worker    sync.WaitGroup
+}
+
+// dnsUp begins to resolve names as configured. What goes wrong is a problem, not a failure to come up: an enterprise name
+// that is not resolved inside is no leak of the enterprise's traffic.
+func (c *Client) dnsUp() {
+	d := &c.dns
+	if c.names.Host == nil || !c.cfg.DNS.Used() || d.forwarder != nil {
+		c.dnsRoute()
+		return
+	}
+	fail := func(err error, advice string) {
+		c.problem(control.Problem{Peer: peerDNS, Message: "the enterprise's names may be asked anywhere: " + err.Error(), Advice: advice})
+	}
+	settings, err := c.names.Host.Settings()
+	if err != nil {
+		fail(err, "set dns.mode, or dns.mode to \"off\" if that is meant")
+		return
+	}
+	if settings == nil {
+		return
+	}
+	for _, other := range c.names.Host.Left {
+		if other != settings {
+			c.dnsClear(other)
+		}
+	}
+	d.way = &way{host: c.host, names: &c.names, enterprise: c.cfg.Enterprise.Prefixes, allows: c.cfg.Interfaces.Allows}
+	forwarder, err := dns.Listen(c.names.Host.Sockets, c.host, c.cfg.DNS.Listen, d.way, rand.Reader, c.log)
+	if err != nil {
+		fail(err, "set dns.listen to a loopback address whose port 53 is free")
+		return
+	}
+	d.forwarder, d.settings = forwarder, settings
+	d.domains = canonical(c.cfg.DNS.Domains)
+	d.plan = dns.Plan{
+		Device: c.cfg.Device.Name, Server: c.cfg.DNS.Listen, Domains: d.domains, Reverse: dns.Reverse(nil, c.cfg.Enterprise.Prefixes),
+		Search: c.cfg.DNS.Search, Full: c.cfg.DNS.Full,
+	}
+	d.work = make(chan struct{}, 1)
+	c.dnsRoute()
+	c.solved(peerDNS)
+	c.dnsWorker(d)
+	c.dnsAgain()
+	c.dnsWatch()
+}
+
+// dnsClear takes back what an earlier process has left, if it has.
+func (c *Client) dnsClear(s dns.Settings) {
+	standing, err := s.Standing()
+	if err == nil && standing {
+		err = s.Clear()
+	}
+	if err != nil {
+		c.log.Warn("what an earlier run did to the host's resolver cannot be taken back", zap.String("way", s.Name()), zap.Error(err))
+	}
+}
+
+// dnsLeft goes on with what an earlier process has left, or takes it back where the configuration does not want it any more: the
+// daemon's end lifts no block, but names that are not the enterprise's must be resolved all the same.
+func (c *Client) dnsLeft() {
+	if c.names.Host == nil {
+		return
+	}
+	for _, s := range c.names.Host.Left {
+		standing, err := s.Standing()
+		switch {
+		case err != nil:
+			c.log.Warn("what an earlier run did to the host's resolver is not known", zap.String("way", s.Name()), zap.Error(err))
+		case standing && c.cfg.DNS.Used():
+			c.dnsUp()
+			return
+		case standing:
+			c.dnsClear(s)
+		}
+	}
+}
+
+// canonical returns the configured domains as queries have them. The configuration has checked them.
+func canonical(list []string) query.Domains {
+	var out query.Domains
+	for _, s := range list {
+		if name, err := query.Canonical(s); err == nil {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// dnsRoute tells the forwarder where questions go.
+func (c *Client) dnsRoute() {
+	d := &c.dns
+	if d.forwarder == nil {
+		return
+	}
+	d.forwarder.Set(dns.Routing{Domains: append(slices.Clone(d.domains), d.plan.Reverse...), Inside: c.dnsInside(), Full: c.cfg.DNS.Full})
+}
+
+// dnsInside returns the enterprise's servers: those that the gateway has told of, and those configured.
+func (c *Client) dnsInside() []netip.Addr {
+	out := slices.Clone(c.dns.told)
+	for _, a := range c.cfg.DNS.Servers {
+		if !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// dnsTold takes the servers that the gateway has told of. One outside the enterprise's prefixes would be asked outside the
+// tunnel, and is left out.
+func (c *Client) dnsTold(servers []netip.Addr) {
+	var told []netip.Addr
+	for _, a := range servers {
+		if within(c.cfg.Enterprise.Prefixes, a) {
+			told = append(told, a)
+		} else if c.dns.forwarder != nil {
+			c.event(control.Event{Kind: "dns", Message: fmt.Sprintf("the gateway tells of the name server %v, which is in none of the enterprise's prefixes: it is not asked", a)})
+		}
+	}
+	if len(told) > 0 && !slices.Equal(told, c.dns.told) {
+		c.dns.told = told
+		c.dnsRoute()
+	}
+}
+
+func within(prefixes []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// dnsWorker sets the plan when asked to, beside the actor: the host's services may take their time.
+func (c *Client) dnsWorker(d *hostDNS) {
+	settings, plan, work := d.settings, d.plan, d.work
+	d.worker.Go(func() {
+		first, failed := true, false
+		for range work {
+			changed, err := settings.Set(plan)
+			again := !first
+			mended := failed && err == nil
+			first, failed = first && err != nil, err != nil
+			if !changed && !mended && err == nil {
+				continue
+			}
+			c.post(func() {
+				switch {
+				case err != nil:
+					c.problem(control.Problem{Peer: peerDNS, Message: "the enterprise's names may be asked anywhere: " + err.Error(),
+						Advice: "it is tried again by itself; `mipvpn config check` and dns.mode say how names are resolved"})
+				case again:
+					c.event(control.Event{Kind: "dns", Message: settings.Name() + " was changed by another program, or the network's domains were: set again"})
+					c.solved(peerDNS)
+				default:
+					c.event(control.Event{Kind: "dns", Message: fmt.Sprintf("%s now asks %v about the enterprise's names (%s)", settings.Name(), plan.Server, c.dnsNames())})
+					c.solved(peerDNS)
+				}
+			})
+		}
+	})
+}
+
+// dnsUse notes the interface in use.
+func (c *Client) dnsUse() {
+	if c.dns.way != nil {
+		index, _ := c.roam.Using()
+		c.dns.way.use(index)
+	}
+}
+
+// dnsNames names the enterprise's domains for people.
+func (c *Client) dnsNames() string {
+	list := strings.Join(c.cfg.DNS.Domains, ", ")
+	if c.cfg.DNS.Full {
+		return strings.TrimSuffix("all names, "+list, ", ")
+	}
+	return list
+}
+
+// dnsAgain has the plan set again, if something has changed it.
+func (c *Client) dnsAgain() {
+	if c.dns.forwarder == nil {
+		return
+	}
+	select {
+	case c.dns.work <- struct{}{}:
+	default: // it will be
+	}
+}
+
+// dnsWatch looks again and again.
+func (c *Client) dnsWatch() {
+	c.dns.look = c.after(dnsLook, func() {
+		c.dnsAgain()
+		c.dnsWatch()
+	})
+}
+
+// dnsClose ends the forwarder. What was set stays: with nobody to answer, the enterprise's names are not resolved.
+func (c *Client) dnsClose() {
+	d := &c.dns
+	if d.forwarder == nil {
+		return
+	}
+	d.look()
+	close(d.work)
+	d.worker.Wait()
+	if err := d.forwarder.Close(); err != nil {
+		c.log.Debug("closing the forwarder of names", zap.Error(err))
+	}
+	*d = hostDNS{}
+}
+
+// dnsDown takes back what was done to the host's resolver, by this process or an earlier one.
+func (c *Client) dnsDown() error {
+	if c.names.Host == nil {
+		return nil
+	}
+	settings := c.names.Host.Left
+	c.dnsClose()
+	c.solved(peerDNS)
+	return ClearNames(settings)
+}
+
+// ClearNames takes back what a client has done to the host's resolver in any of the ways.
+func ClearNames(ways []dns.Settings) error {
+	var first error
+	for _, s := range ways {
+		if err := s.Clear(); err != nil && first == nil {
+			first = fmt.Errorf("client: take back the host's resolver (%s): %w", s.Name(), err)
+		}
+	}
+	return first
+}
+
+// dnsStatus describes how names are resolved, nil when the client leaves that alone.
+func (c *Client) dnsStatus() *control.DNS {
+	d := &c.dns
+	if d.forwarder == nil {
+		return nil
+	}
+	n := d.forwarder.Counts()
+	s := &control.DNS{
+		By: d.settings.Name(), Forwarder: c.cfg.DNS.Listen, Full: c.cfg.DNS.Full, Domains: slices.Clone(c.cfg.DNS.Domains), Servers: c.dnsInside(),
+		Inside: n.Inside, Outside: n.Outside, Refused: n.Refused, Failed: n.Failed,
+	}
+	if s.Domains == nil {
+		s.Domains = []string{}
+	}
+	if s.Servers == nil {
+		s.Servers = []netip.Addr{}
+	}
+	return s
+}
+
+// way is how the forwarder's questions go out of the tunnel: by the interface in use, or else one that could be.
+type way struct {
+	host       link.Host
+	names      *names
+	enterprise []netip.Prefix
+	allows     func(name string) bool
+
+	mu     sync.Mutex // never held while waiting
+	using  int        // the index of the interface in use, 0 for none
+	chosen link.Interface
+	until  time.Duration
+}
+
+// use notes the interface in use.
+func (w *way) use(index int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.using != index {
+		w.using, w.until = index, 0
+	}
+}
+
+// iface returns the interface to ask through.
+func (w *way) iface() (link.Interface, error) {
+	now := w.host.Now().Boot
+	w.mu.Lock()
+	chosen, using, until := w.chosen, w.using, w.until
+	w.mu.Unlock()
+	if now < until {
+		return chosen, nil
+	}
+	all, err := w.host.Interfaces()
+	if err != nil {
+		return link.Interface{}, err
+	}
+	best, found := link.Interface{}, false
+	rank := func(i link.Interface) int {
+		switch {
+		case i.Index == using:
+			return 3
+		case i.Gateway.IsValid() && !i.Wireless:
+			return 2
+		case i.Gateway.IsValid():
+			return 1
+		}
+		return 0
+	}
+	for _, i := range all {
+		if i.Up && i.Address.IsValid() && w.allows(i.Name) && (!found || rank(i) > rank(best)) {
+			best, found = i, true
+		}
+	}
+	if !found {
+		return link.Interface{}, query.ErrNoServers
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.using == using {
+		w.chosen, w.until = best, now+ifaceKept
+	}
+	return best, nil
+}
+
+// Exchange implements dns.Outside.
+func (w *way) Exchange(ctx context.Context, message []byte) ([]byte, error) {
+	i, err := w.iface()
+	if err != nil {
+		return nil, err
+	}
+	if w.names.resolver == nil {
+		return nil, errNoNames
+	}
+	return w.names.resolver.Exchange(ctx, i, message)
+}
+
+// Servers implements dns.Outside. A server whose address is the enterprise's is not asked over TCP: the host's routes lead into
+// the tunnel.
+func (w *way) Servers(ctx context.Context) ([]netip.Addr, error) {
+	i, err := w.iface()
+	if err != nil {
+		return nil, err
+	}
+	if w.names.Servers == nil {
+		return nil, errNoNames
+	}
+	list, err := w.names.Servers.Servers(ctx, i)
+	return slices.DeleteFunc(list, func(a netip.Addr) bool { return within(w.enterprise, a) }), err
+}
+
+// HostSettings returns a chooser and all ways of changing the host's resolver, from a configuration's mode, the resolv.conf and
+// systemd-resolved.
+func HostSettings(d config.DNS, file *dns.ResolvConf, resolved dns.Settings) (choose func() (dns.Settings, error), ways []dns.Settings) {
+	ways = []dns.Settings{file}
+	if resolved != nil {
+		ways = append(ways, resolved)
+	}
+	return func() (dns.Settings, error) { return dns.Choose(dns.Mode(d.Mode), file, resolved) }, ways
+}
