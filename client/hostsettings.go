@@ -1,0 +1,17 @@
+package client
+
+import (
+	"mipvpn/client/config"
+	"mipvpn/tun/link"
+)
+
+// LinkSettings returns the state that the host's network is to be in while the client is up. The device's name is that of
+// the configuration: what OpenDevice has made may be called otherwise.
+func LinkSettings(cfg *config.Config) link.Settings {
+	full := cfg.Enterprise.Tunnel == config.TunnelFull
+	return link.Settings{
+		Device: cfg.Device.Name, Address: cfg.Internal.HomeAddress, MTU: cfg.Device.MTU, Routes: cfg.Enterprise.Prefixes,
+		Full: full, Blocked: cfg.Enterprise.Prefixes6, Local: full && cfg.KillSwitch.AllowLocal,
+		Shielded: shielded(cfg), KillSwitch: true,
+	}
+}
