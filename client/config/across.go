@@ -24,9 +24,12 @@ func (r *reader) across() {
 	c := r.config
 	r.addresses()
 	r.timers()
-	r.dns()
+	r.portal()
 	r.mtu()
-	r.tunnel()
+	r.dns()
+	if len(c.Gateway.RemoteSubnets) == 0 {
+		c.Gateway.RemoteSubnets = c.Enterprise.Prefixes
+	}
 	r.key("internal_home_agent", &c.Internal, true)
 	r.key("external_home_agent", &c.External, false)
 	r.psk()

@@ -48,7 +48,6 @@ var fields = slices.Concat(
 			about: "destinations that go through the client, and nowhere else",
 			set:   prefixes(1, func(c *Config) *[]netip.Prefix { return &c.Enterprise.Prefixes })},
 	},
-	tunnelFields(),
 	mtuFields(),
 	homeAgentFields("internal_home_agent", "i-HA", "i-HoA", func(c *Config) *HomeAgent { return &c.Internal }),
 	homeAgentFields("external_home_agent", "x-HA", "x-HoA", func(c *Config) *HomeAgent { return &c.External }),
@@ -114,7 +113,9 @@ var fields = slices.Concat(
 			set: patterns(func(c *Config) *[]string { return &c.Interfaces.Prefer })},
 		{key: "interfaces.ignore", valid: vNames, standard: "[]", about: "interfaces never to use",
 			set: names(func(c *Config) *[]string { return &c.Interfaces.Ignore })},
-
+	},
+	portalFields(),
+	[]field{
 		{key: "control.socket", valid: vPath, standard: `"` + DefaultSocket + `"`, about: "unix socket of the daemon",
 			set: text(100, nil, func(c *Config) *string { return &c.Control.Socket })},
 		{key: "control.users", valid: vAccounts, standard: "[]", about: "users, by name or number, who may control the daemon besides root",
@@ -152,17 +153,17 @@ func defaults() *Config {
 	agent := HomeAgent{Algorithm: AlgorithmHMACMD5, Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto}
 	back := location.DefaultRetransmission
 	return &Config{
-		Mode:       "auto",
-		Enterprise: Enterprise{Tunnel: TunnelSplit},
-		Device:     Device{Name: "mip0", MTU: 1380},
-		MTU:        defaultMTU(),
-		Internal:   agent, External: agent,
+		Mode:     "auto",
+		Device:   Device{Name: "mip0", MTU: 1380},
+		MTU:      defaultMTU(),
+		Internal: agent, External: agent,
 		Gateway: Gateway{RequestDNS: true, IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second,
 			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: ParkKeep},
 		Detection: Detection{Monitor: location.DefaultMonitor, Period: location.DefaultPeriod, Probe: location.DefaultProbe,
 			ProbeTime: location.DefaultProbeTime, SilencePause: location.DefaultPause, LearnGateways: true,
 			RetransmitInitial: back.Initial, RetransmitFactor: back.Factor, RetransmitMax: back.Max, RetransmitCount: back.Count},
 		DNS:     dnsDefaults(),
+		Portal:  portalDefaults(),
 		Control: Control{Socket: DefaultSocket},
 		Log:     Log{Level: "info"},
 	}
