@@ -3,11 +3,14 @@ package soak
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
 	"mipvpn/client/control"
+	"mipvpn/mipv4/wire"
 	"mipvpn/stack/simnet"
+	"mipvpn/tun/packet"
 )
 
 // kind is a kind of transition.
@@ -36,7 +39,9 @@ func init() {
 		{"silent re-route", 6, (*walk).canReroute, (*walk).reroute},
 		{"silent move", 3, (*walk).canCarry, (*walk).carry},
 		{"silent way back", 4, func(k *walk) bool { return k.officeCut || k.faCut }, (*walk).routeBack},
-		{"i-HA restarted", 2, nil, func(k *walk) error { return k.w.RestartInternalHA(nil) }},
+		{"i-HA restarted", 2, nil, func(k *walk) error { return k.w.RestartInternalHA(k.internalHA) }},
+		{"i-HA without TNC", 3, func(k *walk) bool { return !k.silent }, (*walk).forgetTrust},
+		{"i-HA with TNC", 10, func(k *walk) bool { return k.silent }, (*walk).remindTrust},
 		{"x-HA restarted", 2, nil, func(k *walk) error { return k.w.RestartExternalHA() }},
 		{"i-FA restarted", 2, nil, func(k *walk) error { return k.w.RestartInternalFA(k.foreign) }},
 		{"x-FA restarted", 2, nil, func(k *walk) error { return k.w.RestartExternalFA(k.foreign) }},
@@ -230,6 +235,47 @@ func (k *walk) carry() error {
 	return nil
 }
 
+// forgetTrust makes the i-HA one that says nothing of trusted networks, as one that is not configured for it (DET-14). By half
+// chances a foreign agent or whoever else is in the middle adds the extension behind the authenticator, where it proves
+// nothing (DET-3).
+func (k *walk) forgetTrust() error {
+	k.silent = true
+	if k.rng.IntN(2) == 0 {
+		for _, p := range places {
+			k.meddlers = append(k.meddlers, p.wire(k.w).Intercept(addTrust))
+		}
+	}
+	return k.w.RestartInternalHA(k.internalHA)
+}
+
+// remindTrust undoes forgetTrust.
+func (k *walk) remindTrust() error {
+	k.silent = false
+	for _, stop := range k.meddlers {
+		stop()
+	}
+	k.meddlers = nil
+	return k.w.RestartInternalHA(k.internalHA)
+}
+
+// addTrust adds the Trusted Networks Configured extension to the end of each reply of the i-HA.
+func addTrust(f simnet.Frame) []simnet.Relay {
+	pass := f.Relay()
+	if kind, message := inspect(packet.IPv4(f.Packet)); kind == registration {
+		if r, err := wire.ParseRegistrationReply(message); err == nil && r.HomeAgent == simnet.LabInternalHA {
+			if longer, err := wire.TrustedNetworksConfigured().Append(slices.Clone(message)); err == nil {
+				ip, u := packet.IPv4(f.Packet), packet.UDP(packet.IPv4(f.Packet).Payload())
+				b := packet.From(longer)
+				packet.PushUDP(b, netip.AddrPortFrom(ip.Src(), u.SrcPort()), netip.AddrPortFrom(ip.Dst(), u.DstPort()))
+				packet.PushIPv4(b, packet.IPv4Fields{Protocol: packet.ProtocolUDP, TTL: ip.TTL(), Src: ip.Src(), Dst: ip.Dst()})
+				pass.Packet = slices.Clone(b.Bytes())
+				b.Release()
+			}
+		}
+	}
+	return []simnet.Relay{pass}
+}
+
 // restartGateway restarts the VPN gateway: in order, or so that it says no goodbye.
 func (k *walk) restartGateway() error {
 	rude := k.rng.IntN(2) == 0
@@ -253,6 +299,9 @@ func (k *walk) cutGateway() error {
 // impair makes some wires bad.
 func (k *walk) impair() error {
 	k.impaired = true
+	if k.rng.IntN(4) == 0 { // replies that come too late (DET-4)
+		k.w.Core.Impair(simnet.Impairment{Latency: time.Duration(k.rng.Int64N(int64(4 * time.Second)))})
+	}
 	for _, w := range []*simnet.Wire{k.w.Office, k.w.OfficeFA, k.w.Cafe, k.w.Hotspot, k.w.Internet} {
 		if k.rng.IntN(2) == 0 {
 			w.Impair(simnet.Impairment{
@@ -267,7 +316,7 @@ func (k *walk) impair() error {
 // mend makes all wires what they are in the lab.
 func (k *walk) mend() {
 	k.impaired = false
-	for _, w := range []*simnet.Wire{k.w.Office, k.w.OfficeFA} {
+	for _, w := range []*simnet.Wire{k.w.Core, k.w.Office, k.w.OfficeFA} {
 		w.Impair(simnet.Impairment{Latency: 200 * time.Microsecond})
 	}
 	for _, w := range []*simnet.Wire{k.w.Cafe, k.w.Hotspot} {
@@ -402,6 +451,11 @@ func (k *walk) detect() error {
 func (k *walk) heal() error {
 	k.enemy.Rest()
 	k.mend()
+	if k.silent {
+		if err := k.remindTrust(); err != nil {
+			return err
+		}
+	}
 	if err := k.routeBack(); err != nil {
 		return err
 	}

@@ -89,7 +89,11 @@ type view struct {
 }
 
 func newOracle(cfg *config.Config, nics ...string) (*oracle, error) {
-	sa, err := auth.New(auth.Parameters{SPI: cfg.Internal.SPI, Key: auth.Key(cfg.Internal.Key)})
+	algorithm, err := auth.ParseAlgorithm(string(cfg.Internal.Algorithm))
+	if err != nil {
+		return nil, err
+	}
+	sa, err := auth.New(auth.Parameters{SPI: cfg.Internal.SPI, Algorithm: algorithm, Key: auth.Key(cfg.Internal.Key)})
 	if err != nil {
 		return nil, err
 	}
@@ -209,13 +213,14 @@ func (o *oracle) register(f simnet.Frame, v *view, message []byte) {
 	}
 }
 
-// trusted reports whether the reply has the Trusted Networks Configured extension in front of a valid authenticator (DET-3).
+// trusted reports whether the reply has the Trusted Networks Configured extension in front of a valid authenticator (DET-3) of a
+// strong association (DET-17).
 func (o *oracle) trusted(r *wire.RegistrationReply, message []byte) bool {
 	offset := wire.ReplyLen
 	seen := false
 	for _, e := range r.Extensions {
 		if e.Type == wire.ExtMobileHomeAuthentication {
-			return seen && o.sa.Verify(message, offset, wire.ExtMobileHomeAuthentication) == nil
+			return seen && o.sa.Strong() && o.sa.Verify(message, offset, wire.ExtMobileHomeAuthentication) == nil
 		}
 		seen = seen || wire.IsTrustedNetworksConfigured(e)
 		offset += e.Len()

@@ -62,6 +62,7 @@ type traffic struct {
 type side struct {
 	written, read hash.Hash
 	octets        atomic.Int64 // read
+	last          time.Time    // when octets were read last, under the mutex
 }
 
 // startTraffic opens everything; the laptop must be connected.
@@ -71,7 +72,7 @@ func startTraffic(w *e2e.World) (*traffic, error) {
 	}
 	k.pause.Store(int64(calm))
 	for i := range k.sides {
-		k.sides[i].written, k.sides[i].read = sha256.New(), sha256.New()
+		k.sides[i] = side{written: sha256.New(), read: sha256.New(), last: time.Now()}
 	}
 	l, err := w.Correspondent.ListenTCP(netip.AddrPortFrom(simnet.LabCorrespondent, tcpPort))
 	if err != nil {
@@ -240,6 +241,9 @@ func (k *traffic) read(c net.Conn, s *side) {
 		n, err := c.Read(buf)
 		s.read.Write(buf[:n])
 		s.octets.Add(int64(n))
+		k.mu.Lock()
+		s.last = time.Now()
+		k.mu.Unlock()
 		if errors.Is(err, io.EOF) {
 			return
 		}
@@ -261,6 +265,13 @@ func (k *traffic) silence() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return time.Since(k.answered)
+}
+
+// stalled returns how long the TCP session has stood still in one direction or the other.
+func (k *traffic) stalled() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return max(time.Since(k.sides[0].last), time.Since(k.sides[1].last))
 }
 
 // mark begins to wait for the first answer from now on; outage then returns the time between the last answer before and that

@@ -16,6 +16,7 @@ import (
 	"mipvpn/client/config"
 	"mipvpn/client/control"
 	"mipvpn/client/e2e"
+	"mipvpn/mipv4/auth"
 	"mipvpn/stack/agent"
 	"mipvpn/stack/simnet"
 )
@@ -77,6 +78,8 @@ type walk struct {
 	impaired  bool
 	officeCut bool
 	faCut     bool
+	silent    bool     // the i-HA says nothing of trusted networks
+	meddlers  []func() // ends those who add it themselves
 
 	report  *Report
 	telling sync.Mutex
@@ -119,11 +122,14 @@ func (k *walk) random(name string) io.Reader {
 // start starts the world, the client and the traffic, in a network of the walk's choice.
 func (k *walk) start() error {
 	k.config = e2e.ClientConfig()
+	if k.weak() {
+		k.config.Internal.Algorithm = config.Algorithm(auth.KeyedMD5.String())
+	}
 	var err error
 	k.w, err = e2e.NewWorld(e2e.Options{
 		Seed:    k.cfg.Seed,
 		Client:  func(c *config.Config) { c.UpAtStart = false },
-		Gateway: k.gateway,
+		Gateway: k.gateway, InternalHA: k.internalHA,
 	})
 	if err != nil {
 		return err
@@ -162,6 +168,24 @@ func (k *walk) start() error {
 	}
 	k.traffic, err = startTraffic(k.w)
 	return err
+}
+
+// weak reports whether the walk is one of those in which the i-HA's association is too weak for proofs (DET-17): then nothing
+// may leave in the clear at all.
+func (k *walk) weak() bool { return k.cfg.Seed%8 == 4 }
+
+// internalHA makes the i-HA what the walk wants it to be.
+func (k *walk) internalHA(c *agent.HomeAgentConfig) {
+	if k.silent {
+		c.Internal, c.TrustedNetworks = false, nil
+	}
+	if k.weak() {
+		sa, err := auth.New(auth.Parameters{SPI: k.config.Internal.SPI, Algorithm: auth.KeyedMD5, Key: auth.Key(k.config.Internal.Key)})
+		if err != nil {
+			panic(err) // the lab's own key
+		}
+		c.MobileNodes[0].Associations[0] = sa
+	}
 }
 
 // foreign gives a foreign agent random numbers that can be repeated.
@@ -233,7 +257,7 @@ const ago = time.Second
 func (k *walk) wander() error {
 	all := kindsNamed(k.cfg.Kinds)
 	for k.report.Transitions < k.cfg.Transitions {
-		if k.traffic.silence() > 8*time.Minute { // TCP gives up after fifteen
+		if k.traffic.stalled() > 6*time.Minute { // TCP gives up after fifteen
 			if err := k.step(healing); err != nil {
 				return err
 			}
@@ -333,6 +357,11 @@ func (k *walk) dwell(t *kind) (settled bool, err error) {
 		if settled, err = k.settle(); err != nil {
 			return false, err
 		}
+		if t == healing {
+			if err := k.flows(); err != nil {
+				return false, err
+			}
+		}
 	} else {
 		time.Sleep(random(time.Second, 6*time.Second))
 	}
@@ -400,6 +429,16 @@ func (k *walk) settle() (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// flows waits until the TCP session goes on both ways: after a long outage the next segment is up to a minute away.
+func (k *walk) flows() error {
+	for from := time.Now(); k.traffic.stalled() > time.Since(from); time.Sleep(100 * time.Millisecond) {
+		if time.Since(from) > patience {
+			return fmt.Errorf("%w within %v: it says so, and the TCP session stands still", errStuck, patience)
+		}
+	}
+	return nil
 }
 
 // plug puts the cable into a network, as a person does.
