@@ -312,10 +312,8 @@ func (c *Client) up() error {
 		return fmt.Errorf("client: open the TUN device: %w", err)
 	}
 	s := &session{device: device, engine: stack.NewEngine(device, c.host, c.cfg.Internal.HomeAddress, c.drops)}
-	settings := link.Settings{
-		Device: device.Name(), Address: c.cfg.Internal.HomeAddress, MTU: c.cfg.Device.MTU, Routes: c.cfg.Enterprise.Prefixes,
-		Shielded: shielded(c.cfg), KillSwitch: true,
-	}
+	settings := LinkSettings(c.cfg)
+	settings.Device = device.Name()
 	if err := c.host.Apply(settings); err != nil { // what there is of a kill switch stays: only down lifts it
 		return errors.Join(fmt.Errorf("client: set up the host's network: %w", err), device.Close())
 	}
