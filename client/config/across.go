@@ -25,11 +25,9 @@ func (r *reader) across() {
 	r.addresses()
 	r.timers()
 	r.portal()
-	r.mtu()
 	r.dns()
-	if len(c.Gateway.RemoteSubnets) == 0 {
-		c.Gateway.RemoteSubnets = c.Enterprise.Prefixes
-	}
+	r.mtu()
+	r.tunnel()
 	r.key("internal_home_agent", &c.Internal, true)
 	r.key("external_home_agent", &c.External, false)
 	r.psk()

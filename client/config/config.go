@@ -27,6 +27,8 @@ type Config struct {
 	MTU MTU
 	// Enterprise is what belongs to the company.
 	Enterprise Enterprise
+	// KillSwitch is about the line that the kernel holds.
+	KillSwitch KillSwitch
 	// Internal is the registration with the i-HA.
 	Internal HomeAgent
 	// External is the registration with the x-HA.
@@ -61,6 +63,10 @@ type Device struct {
 type Enterprise struct {
 	// Prefixes are the destinations that go through the client, masked, at least one.
 	Prefixes []netip.Prefix
+	// Prefixes6 are the enterprise's IPv6 destinations, masked, which nothing carries and which are blocked.
+	Prefixes6 []netip.Prefix
+	// Tunnel says whether everything else goes through the client too.
+	Tunnel Tunnel
 }
 
 // Encapsulation is how a Mobile IP layer's packets travel.

@@ -101,7 +101,7 @@ func TestMinimal(t *testing.T) {
 	want := &Config{
 		Mode:   "auto",
 		Device: Device{Name: "mip0", MTU: 1380}, MTU: defaultMTU(),
-		Enterprise: Enterprise{Prefixes: enterprise},
+		Enterprise: Enterprise{Prefixes: enterprise, Tunnel: TunnelSplit},
 		Internal: HomeAgent{Address: netip.MustParseAddr("10.0.1.10"), HomeAddress: netip.MustParseAddr("10.0.8.100"), SPI: 256,
 			Algorithm: AlgorithmHMACMD5, KeyFile: "i-ha.key", Key: key(0), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto},
 		External: HomeAgent{Address: netip.MustParseAddr("192.0.2.20"), HomeAddress: netip.MustParseAddr("198.51.100.100"), SPI: 257,
@@ -140,6 +140,10 @@ name = "tun-7_a"
 mtu = 1280
 [enterprise]
 prefixes = ["10.0.0.0/16", "172.16.0.0/12"]
+prefixes6 = ["2001:db8::/32"]
+tunnel = "full"
+[kill_switch]
+allow_local = true
 [internal_home_agent]
 address = "10.0.1.10"
 home_address = "10.0.8.100"
@@ -290,9 +294,9 @@ func TestErrors(t *testing.T) {
 		{"unknown key without suggestion", with("log", `zzzzzzzz = 1`),
 			`mipvpn.toml:24: log.zzzzzzzz: unknown key; valid is one of level`},
 		{"unknown table", with("gatewai", `address = "192.0.2.1"`),
-			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, mtu, internal_home_agent, external_home_agent, gateway, detection, dns, interfaces, portal, control or log`},
+			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, detection, dns, interfaces, portal, control or log`},
 		{"unknown inline table", with("", `detect = { period = "1s" }`),
-			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, mtu, internal_home_agent, external_home_agent, gateway, detection, dns, interfaces, portal, control or log`},
+			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, detection, dns, interfaces, portal, control or log`},
 		{"table in a table", with("log", "[log.more]\nx = 1"),
 			`mipvpn.toml:24: log.more: unknown key; valid is one of level`},
 		{"table as value", with("", `log = 3`), `mipvpn.toml:2: log: found the number 3; valid is a table: [log] on a line of its own`},

@@ -48,6 +48,7 @@ var fields = slices.Concat(
 			about: "destinations that go through the client, and nowhere else",
 			set:   prefixes(1, func(c *Config) *[]netip.Prefix { return &c.Enterprise.Prefixes })},
 	},
+	tunnelFields(),
 	mtuFields(),
 	homeAgentFields("internal_home_agent", "i-HA", "i-HoA", func(c *Config) *HomeAgent { return &c.Internal }),
 	homeAgentFields("external_home_agent", "x-HA", "x-HoA", func(c *Config) *HomeAgent { return &c.External }),
@@ -153,10 +154,11 @@ func defaults() *Config {
 	agent := HomeAgent{Algorithm: AlgorithmHMACMD5, Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto}
 	back := location.DefaultRetransmission
 	return &Config{
-		Mode:     "auto",
-		Device:   Device{Name: "mip0", MTU: 1380},
-		MTU:      defaultMTU(),
-		Internal: agent, External: agent,
+		Mode:       "auto",
+		Enterprise: Enterprise{Tunnel: TunnelSplit},
+		Device:     Device{Name: "mip0", MTU: 1380},
+		MTU:        defaultMTU(),
+		Internal:   agent, External: agent,
 		Gateway: Gateway{RequestDNS: true, IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second,
 			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: ParkKeep},
 		Detection: Detection{Monitor: location.DefaultMonitor, Period: location.DefaultPeriod, Probe: location.DefaultProbe,
