@@ -391,9 +391,9 @@ func (w *way) Servers(ctx context.Context) ([]netip.Addr, error) {
 	return slices.DeleteFunc(list, func(a netip.Addr) bool { return within(w.enterprise, a) }), err
 }
 
-// HostSettings returns a chooser and all ways of changing the host's resolver, from a configuration's mode, the resolv.conf and
-// systemd-resolved.
-func HostSettings(d config.DNS, file *dns.ResolvConf, resolved dns.Settings) (choose func() (dns.Settings, error), ways []dns.Settings) {
+// ResolverSettings returns a chooser among the ways of changing the host's resolver, by a configuration's mode, and all of
+// them. resolved is nil where there is no systemd-resolved.
+func ResolverSettings(d config.DNS, file *dns.ResolvConf, resolved dns.Settings) (choose func() (dns.Settings, error), ways []dns.Settings) {
 	ways = []dns.Settings{file}
 	if resolved != nil {
 		ways = append(ways, resolved)

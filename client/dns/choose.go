@@ -2,6 +2,7 @@ package dns
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 )
 
@@ -27,6 +28,9 @@ func Modes() []Mode { return []Mode{ModeAuto, ModeResolved, ModeResolvConf, Mode
 // systemd-resolved when it is a link to one of its files, or names its server on 127.0.0.53 (a file that an administrator
 // has copied). With ModeOff neither is. Errors wrap ErrManaged: the file is a link to another program's.
 func Choose(mode Mode, file *ResolvConf, resolved Settings) (Settings, error) {
+	if resolved == nil {
+		resolved = noResolved{}
+	}
 	switch mode {
 	case ModeOff:
 		return nil, nil
@@ -55,3 +59,16 @@ func Choose(mode Mode, file *ResolvConf, resolved Settings) (Settings, error) {
 	}
 	return file, nil
 }
+
+// noResolved stands for systemd-resolved where there is none.
+type noResolved struct{}
+
+func (noResolved) Name() string { return resolvedName }
+
+func (noResolved) Set(Plan) (bool, error) {
+	return false, fmt.Errorf("dns: systemd-resolved on %s: %w", runtime.GOOS, ErrUnsupported)
+}
+
+func (noResolved) Standing() (bool, error) { return false, nil }
+
+func (noResolved) Clear() error { return nil }

@@ -191,6 +191,13 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%s with %q: %v, %v", tc.mode, tc.text, got, err)
 		}
 	}
+	if got, err := Choose(ModeResolved, r, nil); err != nil {
+		t.Error(err)
+	} else if _, err := got.Set(plan()); !errors.Is(err, ErrUnsupported) || got.Clear() != nil || got.Name() != resolvedName {
+		t.Errorf("where there is no systemd-resolved: %v", err)
+	} else if standing, err := got.Standing(); standing || err != nil {
+		t.Errorf("standing %v, %v", standing, err)
+	}
 	if err := os.Remove(r.Path); err != nil {
 		t.Fatal(err)
 	}

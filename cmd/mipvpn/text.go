@@ -32,6 +32,7 @@ func writeStatus(w io.Writer, s control.Status) error {
 	if s.HomeAddress.IsValid() {
 		fmt.Fprintf(&b, "  address   %v%s\n", s.HomeAddress, on(s.Device))
 	}
+	b.WriteString(namesLine(s.DNS))
 	for i, p := range s.Problems {
 		if i == shownProblems {
 			fmt.Fprintf(&b, "  problem   and %d more (--json shows all)\n", len(s.Problems)-i)

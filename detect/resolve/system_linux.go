@@ -227,3 +227,9 @@ func readText(path string) (string, error) {
 func SystemBus(ctx context.Context) (*dbus.Conn, error) {
 	return dbus.ConnectSystemBus(dbus.WithContext(ctx))
 }
+
+// NewSystemServers returns this machine's sources. own is the address of this program's own name server, and original returns
+// the resolv.conf as it would be without this program.
+func NewSystemServers(own netip.Addr, original func() ([]byte, error)) *SystemServers {
+	return &SystemServers{Bus: SystemBus, ResolvConf: original, Own: []netip.Addr{own}}
+}

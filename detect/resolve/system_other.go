@@ -27,3 +27,8 @@ type SystemServers struct {
 func (*SystemServers) Servers(context.Context, link.Interface) ([]netip.Addr, error) {
 	return nil, fmt.Errorf("resolve: name servers of an interface on %s: %w", runtime.GOOS, ErrUnsupported)
 }
+
+// NewSystemServers returns a source that fails.
+func NewSystemServers(own netip.Addr, original func() ([]byte, error)) *SystemServers {
+	return &SystemServers{ResolvConf: original, Own: []netip.Addr{own}}
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"mipvpn/client"
+	"mipvpn/client/config"
+	"mipvpn/client/control"
+	"mipvpn/client/dns"
+	"mipvpn/detect/resolve"
+)
+
+// systemNames returns what the client needs to resolve names on this machine, and to change how the machine does.
+func systemNames(d config.DNS) client.Names {
+	file := &dns.ResolvConf{Files: dns.OSFiles{}}
+	choose, ways := client.ResolverSettings(d, file, dns.SystemResolved())
+	return client.Names{
+		Servers: resolve.NewSystemServers(d.Listen, file.Original),
+		Host:    &client.NamesHost{Sockets: dns.OSSockets{}, Settings: choose, Left: ways},
+	}
+}
+
+// liftNames takes back what a daemon that has ended has done to this machine's resolver.
+func liftNames() error {
+	return client.ClearNames(systemNames(config.DNS{}).Host.Left)
+}
+
+// namesLine says on a line how names are resolved, nothing where the client leaves that alone.
+func namesLine(d *control.DNS) string {
+	if d == nil {
+		return ""
+	}
+	what := strings.Join(d.Domains, ", ")
+	if d.Full {
+		what = "all names"
+	}
+	by := "nobody yet: they are not resolved"
+	if len(d.Servers) > 0 {
+		by = join(d.Servers)
+	}
+	line := fmt.Sprintf("  names     %s by %s (%s asks %v)", what, by, d.By, d.Forwarder)
+	if d.Failed > 0 {
+		line += fmt.Sprintf("; %d unanswered", d.Failed)
+	}
+	return line + "\n"
+}
+
+func join(list []netip.Addr) string {
+	text := make([]string, len(list))
+	for i, a := range list {
+		text[i] = a.String()
+	}
+	return strings.Join(text, ", ")
+}
