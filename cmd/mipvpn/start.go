@@ -7,6 +7,8 @@ import (
 
 	"mipvpn/client"
 	"mipvpn/client/config"
+	"mipvpn/detect/hint"
+	"mipvpn/detect/resolve"
 	"mipvpn/detect/suspend"
 	"mipvpn/stack/underlay"
 	"mipvpn/tun/hostnet"
@@ -20,6 +22,9 @@ type running struct {
 	host *underlay.Host
 }
 
+// gatewaysPath is where the gateways that were learnt are kept (`detection.learn_gateways`).
+const gatewaysPath = "/var/lib/mipvpn/gateways.json"
+
 // startClient starts the client on this machine's kernel.
 func startClient(cfg *config.Config, log *zap.Logger) (backend, error) {
 	drops := new(packet.Drops) // of the host's flows and devices and of the client, so that status shows them all
@@ -27,7 +32,9 @@ func startClient(cfg *config.Config, log *zap.Logger) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.Start(host, cfg, log, client.WithDrops(drops), client.WithSuspend(suspend.Logind{}))
+	c, err := client.Start(host, cfg, log, client.WithDrops(drops), client.WithSuspend(suspend.Logind{}),
+		client.WithLeases(&hint.SystemLeases{Bus: resolve.SystemBus, Inform: true}), client.WithGateways(hint.File{Path: gatewaysPath}),
+		client.WithNames(systemNames(cfg.DNS)))
 	if err != nil {
 		return nil, errors.Join(err, host.Close())
 	}
@@ -37,5 +44,7 @@ func startClient(cfg *config.Config, log *zap.Logger) (backend, error) {
 // Close ends the client and then lets go of the kernel.
 func (r *running) Close() error { return errors.Join(r.Client.Close(), r.host.Close()) }
 
-// liftBlock takes back what a daemon that has ended has left in this machine's kernel.
-func liftBlock() error { return hostnet.New(hostnet.Options{}).Apply(link.Settings{}) }
+// liftBlock takes back what a daemon that has ended has left in this machine's kernel and resolver.
+func liftBlock() error {
+	return errors.Join(hostnet.New(hostnet.Options{}).Apply(link.Settings{}), liftNames())
+}
