@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/nftables"
-	"github.com/google/nftables/userdata"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -92,28 +90,9 @@ func (n *Network) Dump() (string, error) {
 
 // dumpKillSwitch returns a line for each rule of the kill switch.
 func (n *Network) dumpKillSwitch() (lines []string, err error) {
-	c, err := nftables.New()
-	if err != nil {
-		return nil, fmt.Errorf("open nftables: %w", err)
+	l, err := n.Line()
+	for _, r := range l.Rules {
+		lines = append(lines, fmt.Sprintf("killswitch %s: %s\n", r.Chain, r.Text))
 	}
-	for _, t := range []*nftables.Table{n.inetTable(), n.netdevTable()} {
-		chains, err := c.ListChainsOfTableFamily(t.Family)
-		if err != nil {
-			return nil, fmt.Errorf("list nftables chains: %w", err)
-		}
-		for _, chain := range chains {
-			if chain.Table.Name != t.Name {
-				continue
-			}
-			rules, err := c.GetRules(chain.Table, chain)
-			if err != nil {
-				return nil, fmt.Errorf("list rules of nftables chain %s: %w", chain.Name, err)
-			}
-			for _, r := range rules {
-				text, _ := userdata.GetString(r.UserData, userdata.TypeComment)
-				lines = append(lines, fmt.Sprintf("killswitch %s: %s\n", chain.Name, text))
-			}
-		}
-	}
-	return lines, nil
+	return lines, err
 }

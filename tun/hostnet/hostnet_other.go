@@ -45,3 +45,8 @@ func (*Network) Forbid(int) error {
 func (*Network) Dump() (string, error) {
 	return "", fmt.Errorf("hostnet: read settings on %s: %w", runtime.GOOS, ErrUnsupported)
 }
+
+// Line fails with ErrUnsupported.
+func (*Network) Line() (Line, error) {
+	return Line{}, fmt.Errorf("hostnet: read the kill switch on %s: %w", runtime.GOOS, ErrUnsupported)
+}
