@@ -149,7 +149,7 @@ func (a *ForeignAgent) enter(now time.Duration, v *foreignagent.Visitor, p *pack
 		a.answer(now, v, tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, uint16(mtu), ip)
 		return packet.DropTooBig
 	}
-	p.Peer = netip.AddrPortFrom(v.HomeAgent, 0)
+	p.Peer, p.DontFragment = netip.AddrPortFrom(v.HomeAgent, 0), ip.DontFragment() // RFC 2003 §3.1
 	if r := (tunnel.Encapsulator{Encapsulation: tunnel.IPIP, Forwarding: true}).Encapsulate(p); r != packet.NotDropped {
 		return r
 	}
@@ -191,8 +191,8 @@ func (a *ForeignAgent) receiveIPIP(b *packet.Batch) {
 	}
 }
 
-// toVisitor forwards one decapsulated packet, or returns why not. No ICMP error is sent about those that cannot be
-// (RFC 5944 §4.2.2).
+// toVisitor forwards one decapsulated packet, or returns why not. No ICMP error is sent about those that nobody waits for
+// (RFC 5944 §4.2.2), but about those that are too large for the visited link (RFC 1812 §5.2.7.1).
 func (a *ForeignAgent) toVisitor(p *packet.Buf, out *packet.Batch) packet.DropReason {
 	if r := tunnel.Open(p, tunnel.IPIP); r != packet.NotDropped {
 		return r
@@ -206,7 +206,16 @@ func (a *ForeignAgent) toVisitor(p *packet.Buf, out *packet.Batch) packet.DropRe
 		return packet.DropTTL
 	}
 	p.Hardware = v.Hardware
-	return tunnel.Fragment(p, a.visitedMTU, out)
+	r := tunnel.Fragment(p, a.visitedMTU, out)
+	if r == packet.DropTooBig && a.errors.allow(a.clock.Now().Boot) {
+		if e := tunnel.ICMPError(a.cfg.CareOfAddress, tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, uint16(a.visitedMTU), ip); e != nil {
+			if err := a.icmp.Send(netip.AddrPortFrom(ip.Src(), 0), packet.IPv4(e.Bytes()).Payload()); err != nil {
+				a.drops.Count(packet.DropSendFailed, 1)
+			}
+			e.Release()
+		}
+	}
+	return r
 }
 
 // receiveUDP takes registration replies of home agents. Requests that come here, where the care-of address is that of the

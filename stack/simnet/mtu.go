@@ -30,3 +30,15 @@ func (h *Host) SetNoFragments(on bool) {
 	defer h.net.mu.Unlock()
 	h.noFragments = on
 }
+
+// NIC returns the host's interface of that name, nil for none.
+func (h *Host) NIC(name string) *NIC {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	for _, c := range h.nics {
+		if c.name == name {
+			return c
+		}
+	}
+	return nil
+}
