@@ -59,6 +59,8 @@ func (c *Client) Detect(ctx context.Context, again bool) (control.Detection, err
 		for _, i := range c.sorted() {
 			id := control.InterfaceDetection{Interface: c.interfaceStatus(i)}
 			id.Internal.Agent, id.External.Agent = c.cfg.Internal.Address, c.cfg.External.Address
+			id.Internal.ClockOffset = milliseconds(c.associations.internal.ClockOffset())
+			id.External.ClockOffset = milliseconds(c.associations.external.ClockOffset())
 			if a := i.attempt; a != nil {
 				r := a.det.Report()
 				c.exchange(&id.Internal, r.Internal)
@@ -113,6 +115,7 @@ func (c *Client) status() control.Status {
 		Layers: []control.Layer{}, Interfaces: []control.Interface{}, Problems: slices.Clone(c.story.problems),
 		Handoffs: slices.Clone(c.story.handoffs), Exposure: exposure.Milliseconds(),
 	}
+	s.Monitor, s.TNCWaived = c.cfg.Detection.Monitor.Seconds(), c.cfg.Detection.WaiveTNC
 	if s.Problems == nil {
 		s.Problems = []control.Problem{}
 	}

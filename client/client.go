@@ -57,11 +57,12 @@ type Client struct {
 	retry    vpnRetry
 	ticket   *ike.Ticket // resumes the IKE SA that was suspended inside, nil without one
 	copies   func()      // takes back the end of dropping second copies that has been put off, nil without one
-	mtu      pathMTU
 	resume   resumeWatch
 	sleep    sleepState
+	asking   []*question
 	activity activity
 	hints    hints
+	mtu      pathMTU
 	names    names
 	dns      hostDNS
 }
@@ -362,6 +363,7 @@ func (c *Client) end(reason string) {
 	c.ticket = nil
 	c.closeVPN(true) // its goodbye goes through x-MIP, so it comes first
 	c.closeTunnel()
+	c.endQuestions()
 	c.leaveHomeAgents()
 	c.roam.Stop(reason)
 	if c.copies != nil {

@@ -26,6 +26,10 @@ type Backend interface {
 	// Detect returns what detection knows. With again set it first starts detection anew on every interface, without
 	// waiting for the outcome.
 	Detect(ctx context.Context, again bool) (Detection, error)
+	// Probe asks the i-HA straight through every interface that can send, whatever suppresses that otherwise, and returns
+	// what came back within a few seconds (DET-14). An answer proves nothing and opens nothing; a binding that it has made is
+	// replaced. While the client is down the error wraps ErrRefused.
+	Probe(ctx context.Context) (Probe, error)
 	// Subscribe returns a channel of all events from now on, in order, until cancel is called, after which the channel is
 	// closed. A reader that is too slow loses events, which shows in the sequence numbers; the sender never waits. The
 	// channel is also closed when the client ends.

@@ -34,10 +34,12 @@ const (
 	OpEvents Op = "events"
 	// OpWait asks for the Status once Request.For has come true, for up to Request.Timeout milliseconds.
 	OpWait Op = "wait"
+	// OpProbe asks the i-HA straight through every interface, which takes a few seconds, and answers with the Probe.
+	OpProbe Op = "probe"
 )
 
 // Ops returns all operations.
-func Ops() []Op { return []Op{OpUp, OpDown, OpStatus, OpMode, OpDetect, OpEvents, OpWait} }
+func Ops() []Op { return []Op{OpUp, OpDown, OpStatus, OpMode, OpDetect, OpEvents, OpWait, OpProbe} }
 
 // Condition is what a wait request waits for.
 type Condition string
@@ -171,6 +173,8 @@ type Response struct {
 	Status *Status `json:"status,omitempty"`
 	// Detection answers OpDetect.
 	Detection *Detection `json:"detection,omitempty"`
+	// Probe answers OpProbe.
+	Probe *Probe `json:"probe,omitempty"`
 	// Event is one event of OpEvents.
 	Event *Event `json:"event,omitempty"`
 }

@@ -199,6 +199,8 @@ func (s *Server) ask(ctx context.Context, r Request) Response {
 		answer.Status, err = pointer(s.backend.Status(ctx))
 	case OpDetect:
 		answer.Detection, err = pointer(s.backend.Detect(ctx, r.Again))
+	case OpProbe:
+		answer.Probe, err = pointer(s.backend.Probe(ctx))
 	}
 	if err != nil {
 		return failure(KindFailed, err.Error())

@@ -70,6 +70,11 @@ type Status struct {
 	Handoffs []Handoff `json:"handoffs"`
 	// Exposure is the greatest age of a proof, in milliseconds, at which a plaintext packet passed; 0 when none has.
 	Exposure int64 `json:"exposure"`
+	// Monitor is T_MONITOR in seconds, which Exposure never reaches: the greatest age of a proof.
+	Monitor float64 `json:"t_monitor_s"`
+	// TNCWaived says that the configuration accepts an i-HA without Trusted Networks Configured extension (DET-3): then only
+	// the firewall keeps a laptop outside from taking itself for inside.
+	TNCWaived bool `json:"tnc_waived"`
 	// Problems are what keeps the client from working as configured, or will; empty when all is well.
 	Problems []Problem `json:"problems"`
 	// DNS says how names are resolved; missing where the client leaves that alone.
@@ -184,6 +189,9 @@ type Registration struct {
 	TrustedNetwork bool `json:"tnc"`
 	// Outcome says in plain words what the answer was worth.
 	Outcome string `json:"outcome"`
+	// ClockOffset is how far the agent's clock was found to be ahead of the laptop's, in milliseconds: 0 while they agree well
+	// enough for registrations (RFC 5944 §5.7.1).
+	ClockOffset float64 `json:"clock_offset_ms"`
 }
 
 // Event is one thing that happened, a line of `events --json`.

@@ -9,7 +9,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], terminal{out: os.Stdout, err: os.Stderr, start: startClient, lift: liftBlock, line: openFirewall})
+	code := run(ctx, os.Args[1:], terminal{out: os.Stdout, err: os.Stderr, start: startClient, lift: liftBlock, examine: examineHost, line: openFirewall})
 	stop()
 	os.Exit(code)
 }

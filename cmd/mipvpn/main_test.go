@@ -131,7 +131,7 @@ func statuses() map[string]control.Status {
 	used := eth
 	used.InUse = true
 	inside.Interfaces = []control.Interface{used, wlan}
-	inside.Exposure = 31250
+	inside.Exposure, inside.Monitor = 31250, 60
 	inside.Counters = control.Counters{TxPackets: 1200, TxBytes: 1_500_000, RxPackets: 900, RxBytes: 999, Drops: map[string]uint64{"gate_closed": 3, "no_path": 1}}
 
 	outside := inside
@@ -151,6 +151,10 @@ func statuses() map[string]control.Status {
 		{Time: noon, From: "c eth0", To: "cvc wlan0", Reason: "eth0 lost its carrier", Outage: 38.4},
 	}
 
+	waiving := inside
+	waiving.TNCWaived = true
+	waiving.Proof.Reason = "the i-HA's reply straight through this interface; the Trusted Networks Configured extension is WAIVED by configuration"
+
 	blocked := base
 	blocked.State, blocked.Interface, blocked.Proof, blocked.ModePolicy = control.StateBlocked, "wlan0", hotspot.Proof, "f"
 	blocked.Interfaces = []control.Interface{hotspot}
@@ -162,7 +166,7 @@ func statuses() map[string]control.Status {
 		{Message: "mode f is pinned and no proof of inside is there", Advice: "Run `mipvpn mode auto`", Since: noon},
 		{Peer: "gateway 192.0.2.10", Code: "24 AUTHENTICATION_FAILED", Message: "refuses", Since: noon}, {Message: "another"}, {Message: "and another"},
 	}
-	return map[string]control.Status{"down": down, "inside": inside, "outside": outside, "blocked": blocked}
+	return map[string]control.Status{"down": down, "inside": inside, "outside": outside, "blocked": blocked, "waived": waiving}
 }
 
 func detection() control.Detection {

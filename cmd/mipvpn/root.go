@@ -30,6 +30,8 @@ type terminal struct {
 	start func(*config.Config, *zap.Logger) (backend, error)
 	// lift gives back what a daemon that has ended has left blocked.
 	lift func() error
+	// examine checks this machine, for the doctor; nil where there is nothing to check.
+	examine func() []finding
 	// line works on the kill switch without a daemon.
 	line func() firewall
 }
@@ -72,7 +74,7 @@ func (a *app) root() *cobra.Command {
 		socket = s
 	}
 	root.PersistentFlags().StringVar(&a.socket, "socket", socket, "unix socket of the daemon (or $"+socketVariable+")")
-	root.AddCommand(a.daemon(), a.up(), a.down(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.config(), a.firewall(), a.version())
+	root.AddCommand(a.daemon(), a.up(), a.down(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.doctor(), a.config(), a.firewall(), a.version())
 	return root
 }
 

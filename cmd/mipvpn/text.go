@@ -26,9 +26,11 @@ const (
 func writeStatus(w io.Writer, s control.Status) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s, mode %s (policy %s)\n", strings.ToUpper(string(s.State)), orNone(s.Mode), s.ModePolicy)
+	if s.TNCWaived {
+		fmt.Fprintf(&b, "  WARNING   %s\n", waived)
+	}
 	fmt.Fprintf(&b, "  where     %s\n", whereabouts(s))
 	fmt.Fprintf(&b, "  known by  %s\n", s.Proof.Reason)
-	fmt.Fprintf(&b, "  until     %s\n", until(s))
 	if s.HomeAddress.IsValid() {
 		fmt.Fprintf(&b, "  address   %v%s\n", s.HomeAddress, on(s.Device))
 	}
@@ -55,7 +57,7 @@ func writeStatus(w io.Writer, s control.Status) error {
 			fmt.Fprintf(t, "  and %d more (--json shows all)\n", len(s.Interfaces)-i)
 			break
 		}
-		fmt.Fprintf(t, "%s %s\t%s\t%s\t%s\n", star(f.InUse), f.Name, ifaceAddress(f), f.Proof.Verdict, f.State)
+		fmt.Fprintf(t, "%s %s\t%s\t%s\n", star(f.InUse), f.Name, ifaceAddress(f), standing(f))
 	}
 	if len(s.Handoffs) > 0 {
 		fmt.Fprintln(t, "last changes")
@@ -66,26 +68,23 @@ func writeStatus(w io.Writer, s control.Status) error {
 	t.Flush()
 	fmt.Fprintf(&b, "carried: %d packets (%s) out, %d (%s) in; dropped: %s\n", s.Counters.TxPackets, octets(s.Counters.TxBytes),
 		s.Counters.RxPackets, octets(s.Counters.RxBytes), drops(s.Counters.Drops))
-	if s.Exposure > 0 {
-		fmt.Fprintf(&b, "plaintext has passed on proofs up to %.1f s old\n", float64(s.Exposure)/1000)
-	}
+	fmt.Fprintln(&b, exposed(s))
 	return plain(w, b.String())
 }
 
+// waived is said loudly wherever the administrator has waived the TNC extension (DET-3).
+const waived = "the Trusted Networks Configured extension is WAIVED (detection.waive_tnc): only the firewall keeps a laptop outside from sending plaintext"
+
+// whereabouts says in one line where the laptop is and for how long that holds.
 func whereabouts(s control.Status) string {
-	where := map[control.Verdict]string{
-		control.VerdictInside:  "inside the company's network",
-		control.VerdictOutside: "outside",
-	}[s.Proof.Verdict]
-	switch {
-	case s.State == control.StateDown:
-		return "not looked for: the client is down"
-	case where == "":
-		where = "not known"
+	if s.State == control.StateDown {
+		return "not looked for: the client is down (`mipvpn up`)"
 	}
-	if s.Interface != "" {
-		where += ", on " + s.Interface
+	where := proven(s.Proof)
+	if s.Interface == "" {
+		return where
 	}
+	where += "; on " + s.Interface
 	for _, i := range s.Interfaces {
 		if i.Name == s.Interface {
 			where += " (" + ifaceAddress(i) + ")"
@@ -94,18 +93,44 @@ func whereabouts(s control.Status) string {
 	return where
 }
 
-func until(s control.Status) string {
-	p := s.Proof
-	if s.State == control.StateDown {
-		return "`mipvpn up`"
+// proven says what a proof, or its absence, means for plaintext.
+func proven(p control.Proof) string {
+	switch {
+	case p.Age != nil && p.ExpiresIn != nil:
+		return fmt.Sprintf("inside, proven %.0f s ago, plaintext allowed for %.0f s more", *p.Age, *p.ExpiresIn)
+	case p.Verdict == control.VerdictInside:
+		return "inside, but the proof has run out: nothing leaves in the clear"
+	case p.Verdict == control.VerdictOutside:
+		return "outside: nothing leaves without ESP"
 	}
-	if p.Age != nil && p.ExpiresIn != nil {
-		return fmt.Sprintf("proof %.0f s old, plaintext stops in %.0f s unless it is renewed", *p.Age, *p.ExpiresIn)
+	return "not known yet: nothing of the enterprise's traffic leaves in the clear"
+}
+
+// standing says where one interface is and why that is thought.
+func standing(i control.Interface) string {
+	if i.Proof.Age != nil && i.Proof.ExpiresIn != nil {
+		return proven(i.Proof)
 	}
-	if p.Verdict == control.VerdictOutside {
-		return "the connection changes or the i-HA proves inside; nothing leaves without ESP"
+	what := string(i.Proof.Verdict)
+	if i.State != what {
+		what += ", " + strings.ReplaceAll(i.State, "_", " ")
 	}
-	return "a home agent answers; until then nothing of the enterprise's traffic leaves in the clear"
+	if i.Proof.Verdict == control.VerdictUnknown && i.Proof.Reason != "" {
+		what += ": " + i.Proof.Reason
+	}
+	return what
+}
+
+// exposed says how old a proof was at worst when plaintext passed.
+func exposed(s control.Status) string {
+	limit := ""
+	if s.Monitor > 0 {
+		limit = fmt.Sprintf(" (T_MONITOR is %.0f s)", s.Monitor)
+	}
+	if s.Exposure == 0 {
+		return "worst exposure: none, no plaintext has passed" + limit
+	}
+	return fmt.Sprintf("worst exposure: plaintext has passed on a proof %.1f s old%s", float64(s.Exposure)/1000, limit)
 }
 
 // writeDetection writes what detection knows for people.
@@ -115,15 +140,22 @@ func writeDetection(w io.Writer, d control.Detection) error {
 		fmt.Fprintln(&b, "no interface is being looked at")
 	}
 	for _, i := range d.Interfaces {
-		fmt.Fprintf(&b, "%s (%s): %s, %s\n", i.Name, ifaceAddress(i.Interface), i.Proof.Verdict, i.State)
-		fmt.Fprintf(&b, "  known by  %s\n", i.Proof.Reason)
-		if i.Proof.Age != nil && i.Proof.ExpiresIn != nil {
-			fmt.Fprintf(&b, "  proof     %.0f s old, ends in %.0f s\n", *i.Proof.Age, *i.Proof.ExpiresIn)
+		used := ""
+		if i.InUse {
+			used = ", in use"
 		}
+		fmt.Fprintf(&b, "%s (%s): %s%s\n", i.Name, ifaceAddress(i.Interface), verdict(i.Interface), used)
+		fmt.Fprintf(&b, "  known by  %s\n", i.Proof.Reason)
 		fmt.Fprintf(&b, "  i-HA      %s\n", registration(i.Internal, true))
 		fmt.Fprintf(&b, "  x-HA      %s\n", registration(i.External, false))
 	}
 	return plain(w, b.String())
+}
+
+// verdict is standing without the reason, which has a line of its own.
+func verdict(i control.Interface) string {
+	i.Proof.Reason = ""
+	return standing(i)
 }
 
 func registration(r control.Registration, internal bool) string {
@@ -145,20 +177,30 @@ func registration(r control.Registration, internal bool) string {
 	if r.Outcome != "" {
 		s += ": " + r.Outcome
 	}
+	if ahead := r.ClockOffset / 1000; ahead >= 1 || ahead <= -1 {
+		s += fmt.Sprintf(" (its clock is %+.0f s from ours)", ahead)
+	}
 	return s
 }
 
-// writeEvent writes one event on a line.
+// writeEvent writes one event on a line: when, which interface, what kind, and what happened with its reason. It knows no
+// kinds: each event's message says all.
 func writeEvent(w io.Writer, e control.Event) error {
-	s := fmt.Sprintf("%s %-10s %-11s", e.Time.Local().Format("15:04:05.000"), e.State, e.Kind)
-	if e.Interface != "" {
-		s += " " + e.Interface + ":"
+	message := e.Message
+	for _, said := range []string{e.Interface, e.Kind} { // in a column of its own
+		if said != "" {
+			message = strings.TrimPrefix(message, said+": ")
+		}
 	}
-	s += " " + e.Message
-	if e.Handoff != nil {
-		s += fmt.Sprintf(" (%s -> %s, %.0f ms without)", orNone(e.Handoff.From), orNone(e.Handoff.To), e.Handoff.Outage)
+	line := fmt.Sprintf("%s  %-7s  %-10s  %s", e.Time.Local().Format("15:04:05.000"), dash(e.Interface), e.Kind, message)
+	return plain(w, strings.ReplaceAll(line, "\n", " ")+"\n")
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
 	}
-	return plain(w, strings.ReplaceAll(s, "\n", " ")+"\n")
+	return s
 }
 
 // plain writes text without trailing spaces and without anything that could command a terminal: some of it comes from

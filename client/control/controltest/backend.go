@@ -14,6 +14,7 @@ type Backend struct {
 	mu          sync.Mutex
 	status      control.Status
 	detection   control.Detection
+	probe       control.Probe
 	err         error
 	calls       []string
 	subscribers []chan control.Event
@@ -38,6 +39,13 @@ func (b *Backend) SetDetection(d control.Detection) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.detection = d
+}
+
+// SetProbe sets what Probe returns.
+func (b *Backend) SetProbe(p control.Probe) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.probe = p
 }
 
 // Change changes the status and sends the event, with the next sequence number, to all subscribers.
@@ -119,6 +127,13 @@ func (b *Backend) Detect(_ context.Context, again bool) (control.Detection, erro
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.detection, b.call("detect again=%v", again)
+}
+
+// Probe implements control.Backend.
+func (b *Backend) Probe(context.Context) (control.Probe, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.probe, b.call("probe")
 }
 
 // Subscribe implements control.Backend.

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mipvpn/client/control"
+	"mipvpn/client/control/controltest"
+)
+
+// patient runs `doctor` with the arguments against a client in that state.
+func patient(t *testing.T, s control.Status, d control.Detection, p control.Probe, host []finding, args ...string) result {
+	t.Helper()
+	b := controltest.New(s)
+	b.SetDetection(d)
+	b.SetProbe(p)
+	socket := serve(t, b, everybody(t))
+	var out, errs bytes.Buffer
+	code := run(t.Context(), append([]string{"--socket", socket, "doctor", "--config", filepath.Join(t.TempDir(), "none.toml")}, args...),
+		terminal{out: &out, err: &errs, start: noClient, examine: func() []finding { return host }})
+	return result{code, out.String(), errs.String()}
+}
+
+// found returns the checks of that name that came to the result.
+func found(t *testing.T, r result, name string) []finding {
+	t.Helper()
+	var doc report
+	if err := json.Unmarshal([]byte(r.out), &doc); err != nil {
+		t.Fatalf("%v: %s", err, r.out)
+	}
+	if doc.Schema != control.Schema {
+		t.Errorf("schema %d", doc.Schema)
+	}
+	var out []finding
+	for _, k := range doc.Checks {
+		if strings.HasPrefix(k.Name, name) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// answered is a detection in which both agents have answered on eth0.
+func answered(verdict control.Verdict) control.Detection {
+	d := detection()
+	d.Interfaces = d.Interfaces[:1]
+	d.Interfaces[0].Proof.Verdict, d.Interfaces[0].State = verdict, string(verdict)
+	if verdict != control.VerdictInside {
+		d.Interfaces[0].Proof = control.Proof{Verdict: verdict, Reason: "the x-HA answered and the i-HA did not prove inside within 2s"}
+		d.Interfaces[0].Internal = control.Registration{Agent: d.Interfaces[0].Internal.Agent}
+	}
+	return d
+}
+
+func probed(r control.Registration, authentic bool) control.Probe {
+	r.Agent = ip("10.0.1.10")
+	return control.Probe{Schema: control.Schema, Interfaces: []control.InterfaceProbe{{Name: "eth0", Index: 2, Internal: r, Authentic: authentic}}}
+}
+
+// Shows: DET-14 (a firewall that lets registrations of the i-HA through is told, with TNC and without, and what to do)
+func TestDoctorExpectsOutside(t *testing.T) {
+	silent := control.Registration{Asked: true, Outcome: "no answer"}
+	lets := control.Registration{Asked: true, Answered: true, Outcome: "it accepts the registration"}
+	trusts := lets
+	trusts.TrustedNetwork = true
+	unheard := answered(control.VerdictOutside)
+	unheard.Interfaces[0].External.Answered = false
+	unheard.Interfaces[0].External.Asked = false
+	for _, c := range []struct {
+		name   string
+		probe  control.Probe
+		detect control.Detection
+		result grade
+		says   string
+	}{
+		{"silent", probed(silent, false), answered(control.VerdictOutside), checkOK, "does not answer straight from here"},
+		{"lets registrations in", probed(lets, true), answered(control.VerdictOutside), checkFailed, "close UDP 434"},
+		{"and trusts the network", probed(trusts, true), answered(control.VerdictOutside), checkFailed, "DANGER"},
+		{"a forger", probed(lets, false), answered(control.VerdictOutside), checkWarning, "pretends to be the i-HA"},
+		{"nobody answers", probed(silent, false), unheard, checkWarning, "neither does the x-HA"},
+		{"not asked", probed(control.Registration{Outcome: "not asked: the interface is down"}, false), answered(control.VerdictOutside), checkSkipped, "on no interface"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := patient(t, statuses()["outside"], c.detect, c.probe, nil, "--expect", "outside", "--json")
+			k := found(t, r, "firewall")
+			if len(k) != 1 || k[0].Result != c.result || !strings.Contains(k[0].Message+k[0].Advice, c.says) {
+				t.Errorf("%+v, want %s with %q", k, c.result, c.says)
+			}
+			if c.result != checkOK && k[0].Advice == "" {
+				t.Error("it does not say what to do")
+			}
+			if c.result == checkFailed && r.code != exitFailed {
+				t.Errorf("exit %d", r.code)
+			}
+		})
+	}
+	r := patient(t, statuses()["inside"], answered(control.VerdictInside), probed(silent, false), nil, "--expect", "outside", "--json")
+	if k := found(t, r, "expect outside"); len(k) != 1 || k[0].Result != checkFailed || r.code != exitFailed {
+		t.Errorf("found to be inside: %+v, exit %d", k, r.code)
+	}
+}
+
+// Shows: DET-14
+func TestDoctorExpectsInside(t *testing.T) {
+	r := patient(t, statuses()["inside"], answered(control.VerdictInside), control.Probe{}, nil, "--expect", "inside", "--json")
+	if k := found(t, r, "expect inside"); len(k) != 1 || k[0].Result != checkOK {
+		t.Errorf("%+v", k)
+	}
+	d := answered(control.VerdictOutside)
+	d.Interfaces[0].Internal = control.Registration{Agent: ip("10.0.1.10"), Asked: true, Answered: true, Outcome: "no proof: location: reply without Trusted Networks Configured extension"}
+	r = patient(t, statuses()["outside"], d, control.Probe{}, nil, "--expect", "inside", "--json")
+	if k := found(t, r, "expect inside"); len(k) != 1 || k[0].Result != checkFailed || !strings.Contains(k[0].Advice, "Trusted Networks") || r.code != exitFailed {
+		t.Errorf("%+v, exit %d", k, r.code)
+	}
+}
+
+// Shows: DET-3 (a waived TNC is loud), DET-4 (an exposure over T_MONITOR is a failure)
+func TestDoctorFinds(t *testing.T) {
+	s := statuses()
+	exposedTooLong := s["inside"]
+	exposedTooLong.Exposure = 60001
+	d := answered(control.VerdictInside)
+	skewed := answered(control.VerdictInside)
+	skewed.Interfaces[0].Internal.ClockOffset = 3_600_000
+	silent := answered(control.VerdictOutside)
+	silent.Interfaces[0].External = control.Registration{}
+	for _, c := range []struct {
+		name   string
+		status control.Status
+		detect control.Detection
+		host   []finding
+		check  string
+		result grade
+	}{
+		{"waived", s["waived"], d, nil, "TNC", checkWarning},
+		{"exposed", exposedTooLong, d, nil, "exposure", checkFailed},
+		{"down", s["down"], d, nil, "state", checkFailed},
+		{"blocked", s["blocked"], d, nil, "problem", checkFailed},
+		{"clock", s["inside"], skewed, nil, "clock", checkWarning},
+		{"no agent", s["inside"], silent, nil, "home agents", checkFailed},
+		{"no interface", s["inside"], control.Detection{}, nil, "interfaces", checkFailed},
+		{"host", s["inside"], d, []finding{{"kernel", checkFailed, "old", "newer"}}, "kernel", checkFailed},
+		{"configuration", s["inside"], d, nil, "configuration", checkFailed}, // there is none
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := patient(t, c.status, c.detect, control.Probe{}, c.host, "--json")
+			k := found(t, r, c.check)
+			if len(k) == 0 || k[0].Result != c.result {
+				t.Fatalf("%+v, want %s\n%s", k, c.result, r.out)
+			}
+			if k[0].Advice == "" && c.check != "problem" {
+				t.Error("it does not say what to do")
+			}
+			if c.result == checkFailed && r.code != exitFailed {
+				t.Errorf("exit %d", r.code)
+			}
+		})
+	}
+}
+
+func TestDoctorForPeople(t *testing.T) {
+	host := []finding{{"kernel", checkOK, "Linux 6.18.0", ""}, {"rp_filter", checkWarning, "strict on eth0: while the client is up it should be loose (2)", "run `mipvpn down; mipvpn up`"}}
+	trusts := control.Registration{Asked: true, Answered: true, TrustedNetwork: true, Outcome: "it accepts the registration"}
+	r := patient(t, statuses()["waived"], answered(control.VerdictInside), probed(trusts, true), host, "--expect", "outside")
+	out := strings.ReplaceAll(r.out, os.TempDir(), "/tmp")
+	var lines []string
+	for l := range strings.SplitSeq(out, "\n") {
+		if !strings.Contains(l, "none.toml") { // its directory is another each time
+			lines = append(lines, l)
+		}
+	}
+	golden(t, "doctor.txt", strings.Join(lines, "\n"))
+	if r.code != exitFailed || !strings.Contains(r.err, "not all is well") {
+		t.Errorf("exit %d, %s", r.code, r.err)
+	}
+}
+
+func TestDoctorWithoutDaemon(t *testing.T) {
+	var out, errs bytes.Buffer
+	code := run(t.Context(), []string{"--socket", filepath.Join(t.TempDir(), "none"), "doctor", "--json"}, terminal{out: &out, err: &errs, start: noClient})
+	r := result{code, out.String(), errs.String()}
+	if k := found(t, r, "daemon"); code != exitUnreachable || len(k) != 1 || k[0].Result != checkFailed || k[0].Advice == "" {
+		t.Errorf("exit %d, %+v", code, k)
+	}
+	if r := mipvpn(t.Context(), "none", "doctor", "--expect", "nowhere"); r.code != exitUsage {
+		t.Errorf("exit %d for an unknown expectation", r.code)
+	}
+}
+
+func TestDoctorFails(t *testing.T) {
+	b := controltest.New(statuses()["inside"])
+	b.Fail(errors.New("the daemon is at a loss"))
+	socket := serve(t, b, everybody(t))
+	r := mipvpn(t.Context(), socket, "doctor", "--json")
+	if r.code != exitFailed || !strings.Contains(r.err, "at a loss") {
+		t.Errorf("exit %d, %s", r.code, r.err)
+	}
+}
