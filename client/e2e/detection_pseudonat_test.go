@@ -96,35 +96,38 @@ const withinKeepalive = tunnel.DefaultKeepaliveInterval + (tunnel.KeepaliveTries
 // Shows: DET-19 (draft §7.2: the tunnel from the x-HA goes elsewhere; nothing in it can be read, and service comes back)
 func TestPseudoNATOutside(t *testing.T) {
 	for name, c := range map[string]struct {
-		once     bool // one registration alone is rewritten
-		interval time.Duration
+		first    bool          // it is there when the laptop comes, or else begins when the laptop is connected
+		lasts    time.Duration // the shortest: one registration alone is rewritten
+		interval time.Duration // of user data
+		within   time.Duration // service is there again
 	}{
-		"one registration, while user data flows": {true, 50 * time.Millisecond},
-		"for five minutes, while user data flows": {false, 50 * time.Millisecond},
-		"for five minutes, one packet an hour":    {false, time.Hour},
+		"one registration":                      {true, 100 * time.Millisecond, 50 * time.Millisecond, 20 * time.Second},
+		"for five minutes":                      {true, 5 * time.Minute, 50 * time.Millisecond, withinKeepalive},
+		"for five minutes, one packet an hour":  {true, 5 * time.Minute, time.Hour, withinKeepalive},
+		"from a renewal on, for a quarter hour": {false, 15 * time.Minute, 50 * time.Millisecond, withinKeepalive},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := world(t, Options{Seed: 120})
 				clear := watchClear(w)
 				k := talk(t, w, c.interval)
-				a := impersonate(w, w.Cafe, netip.MustParsePrefix("192.168.1.66/24"), simnet.LabExternalHA)
-				w.Plug(w.Wlan0, w.Cafe)
-				if c.once {
-					time.Sleep(100 * time.Millisecond)
-					a.stop()
-				} else {
-					time.Sleep(5 * time.Minute)
-					a.stop()
+				if !c.first {
+					connected(t, w, cafePlace)
 				}
+				a := impersonate(w, w.Cafe, netip.MustParsePrefix("192.168.1.66/24"), simnet.LabExternalHA)
+				if c.first {
+					w.Plug(w.Wlan0, w.Cafe)
+				}
+				time.Sleep(c.lasts)
+				a.stop()
 				rewritten, diverted, canaries := a.counts()
-				if rewritten == 0 {
-					t.Fatal("no registration was rewritten")
+				if rewritten == 0 || !c.first && diverted == 0 {
+					t.Fatalf("%d registrations rewritten, %d packets diverted", rewritten, diverted)
 				}
 				t.Logf("%d requests rewritten, %d tunnelled packets diverted", rewritten, diverted)
 				stopped := time.Now()
 				if c.interval < time.Minute {
-					if _, err := w.UntilMode(withinKeepalive, "cvc"); err != nil {
+					if _, err := w.UntilMode(c.within, "cvc"); err != nil {
 						t.Fatal(err)
 					}
 					for k.reset(); ; k.reset() { // until packets come back
@@ -132,14 +135,14 @@ func TestPseudoNATOutside(t *testing.T) {
 						if _, answered, _ := k.counts(); answered > 0 {
 							break
 						}
-						if time.Since(stopped) > withinKeepalive {
-							t.Fatal("no service one keepalive after the attack")
+						if time.Since(stopped) > c.within {
+							t.Fatalf("no service %v after the attack", c.within)
 						}
 					}
 					t.Logf("service %v after the attack", time.Since(stopped))
 					k.works(t, time.Minute)
 				} else {
-					time.Sleep(withinKeepalive)
+					time.Sleep(c.within)
 					m := pingThrough(t, w)
 					if m > time.Second {
 						t.Errorf("a packet took %v", m)
