@@ -173,7 +173,7 @@ func (c *Client) interfaceStatus(i *iface) control.Interface {
 	using, _ := c.roam.Using()
 	s := control.Interface{
 		Name: i.Name, Index: i.Index, Up: i.Up, Address: i.Address, Epoch: i.epoch, InUse: using == i.Index,
-		State: location.StateIdle.String(), Proof: control.Proof{Verdict: control.VerdictUnknown, Reason: "not tried"},
+		State: location.StateIdle.String(), Proof: control.Proof{Verdict: control.VerdictUnknown, Reason: c.roam.Standing(i.Index)},
 	}
 	if agent := i.choose(); agent != nil {
 		s.ForeignAgent = agent.address

@@ -55,6 +55,7 @@ type candidate struct {
 	notBefore time.Duration
 	tries     int
 	damper    damper
+	why       string // what was said last of why it is not used
 }
 
 // changed returns why b is another connection status than a (DET-2), or the empty string when it is the same. Learning

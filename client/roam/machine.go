@@ -93,6 +93,30 @@ func (m *Machine) Using() (index int, mode stack.Mode) { return m.using, m.mode 
 // Pin returns the pinned mode, ModeNone for auto.
 func (m *Machine) Pin() stack.Mode { return m.pin }
 
+// Standing says why nothing is under way on an interface: for people.
+func (m *Machine) Standing(index int) string {
+	c := m.candidates[index]
+	used := m.candidates[m.using]
+	switch {
+	case c == nil:
+		return "not used: the configuration leaves it out"
+	case !c.iface.Up:
+		return "not connected"
+	}
+	if _, usable := c.attachment(m.pin); !usable {
+		return "no address with a default route, and no foreign agent, that the mode policy could use"
+	}
+	switch {
+	case c.damper.on:
+		return "it changes all the time and is tried seldom until it has been quiet"
+	case c.why != "":
+		return c.why
+	case used != nil:
+		return fmt.Sprintf("standing by: %s carries the traffic and is preferred", used.iface.Name)
+	}
+	return "not tried yet"
+}
+
 // Start lets the machine make attempts.
 func (m *Machine) Start(now link.Instant) {
 	m.stopped = false
@@ -241,6 +265,7 @@ func (m *Machine) renewOn(c *candidate, reason string, relinked bool) {
 	m.epochs++
 	m.drop(c, reason)
 	c.epoch, c.verdict, c.likely, c.notBefore, c.tries = m.epochs, Unknown, false, 0, 0
+	c.why = ""
 	m.emit(Epoch{Interface: c.iface, Epoch: c.epoch, Relinked: relinked, Reason: reason})
 }
 
@@ -257,7 +282,7 @@ func (m *Machine) abandon(c *candidate, reason string) {
 	if c.pursuit == idle {
 		return
 	}
-	c.pursuit = idle
+	c.pursuit, c.why = idle, reason
 	m.emit(Abandon{c.iface.Index, c.epoch, reason})
 }
 

@@ -3,6 +3,7 @@ package roam
 import (
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -335,5 +336,29 @@ func TestRandomWalk(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Shows: DET-16 (why nothing is known of an interface is said too)
+func TestStanding(t *testing.T) {
+	down := wireless("")
+	down.Index, down.Name, down.Up = 4, "wlan1", false
+	bare := wired("")
+	bare.Index, bare.Name = 5, "eth1"
+	m := started(wired("10.0.2.5"), wireless("10.0.2.6"), down, bare)
+	verdict(m, 2, Inside)
+	for index, want := range map[int]string{
+		3: "standing by: eth0 carries the traffic", 4: "not connected", 5: "no address with a default route", 9: "leaves it out",
+	} {
+		if got := m.Standing(index); !strings.Contains(got, want) {
+			t.Errorf("interface %d: %q, want %q", index, got, want)
+		}
+	}
+	m = started(wired("10.0.2.5"))
+	verdict(m, 2, Outside)
+	m.HandleSnapshot(t0, []link.Interface{wired("10.0.2.5"), wireless("10.0.2.6")})
+	verdict(m, 3, Unreachable)
+	if got := m.Standing(3); !strings.Contains(got, "is not inside") {
+		t.Errorf("a probed interface: %q", got)
 	}
 }
