@@ -79,10 +79,8 @@ func (c *Client) askInternal(i *iface) *question {
 		r.Outcome = "not asked: both home agents have the same address"
 		return q
 	case !i.Address.IsValid():
-		if a.agent = i.choose(); a.agent == nil {
-			r.Outcome = "not asked: the interface has no address and no foreign agent is heard there"
-			return q
-		}
+		c.askedThroughAgent(q, i)
+		return q
 	}
 	if err := c.openQuestion(q, a); err != nil {
 		r.Outcome = "not asked: " + err.Error()
@@ -96,11 +94,27 @@ func (c *Client) askInternal(i *iface) *question {
 	return q
 }
 
+// askedThroughAgent answers a question with what detection knows, which asks anew: a foreign agent has one visitor of this home
+// address, and a second registration beside that in use would take its packets away.
+func (c *Client) askedThroughAgent(q *question, i *iface) {
+	r := &q.answer.Internal
+	a := i.attempt
+	if a == nil || a.agent == nil || a.internal == nil {
+		r.Outcome = "not asked: the interface has no address, and the i-HA is not asked through a foreign agent there"
+		return
+	}
+	a.det.Restart(c.now, "a person asked for it")
+	c.after(questionTime-time.Millisecond, func() {
+		c.exchange(r, a.det.Report().Internal)
+		q.asked, q.answer.Authentic = a.det.Report().Internal.AskedAt, r.Answered
+	})
+}
+
 // openQuestion makes the machine and the attachment of a question. No tunnel is made of what it is granted.
 func (c *Client) openQuestion(q *question, a *attempt) error {
 	cfg := a.mobileNode(mobilenode.Origin{Interface: a.iface.Index, Epoch: a.epoch, Direct: true})
 	cfg.HomeAgent, cfg.HomeAddress = c.cfg.Internal.Address, c.cfg.Internal.HomeAddress
-	cfg.Association, cfg.ReverseTunnel, cfg.Encapsulation = c.associations.internal, true, mobilenode.EncapsulationIPIP
+	cfg.Association, cfg.ReverseTunnel, cfg.Encapsulation = c.associations.internal, true, encapsulation(c.cfg.Internal.Encapsulation, true)
 	if cfg.Lifetime == 0 || cfg.Lifetime > c.cfg.Internal.Lifetime {
 		cfg.Lifetime = c.cfg.Internal.Lifetime
 	}
