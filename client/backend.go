@@ -57,7 +57,7 @@ func (c *Client) Detect(ctx context.Context, again bool) (control.Detection, err
 			}
 		}
 		for _, i := range c.sorted() {
-			id := control.InterfaceDetection{Interface: c.interfaceStatus(i)}
+			id := control.InterfaceDetection{Interface: c.interfaceStatus(i), Hint: i.hinted.String()}
 			id.Internal.Agent, id.External.Agent = c.cfg.Internal.Address, c.cfg.External.Address
 			id.Internal.ClockOffset = milliseconds(c.associations.internal.ClockOffset())
 			id.External.ClockOffset = milliseconds(c.associations.external.ClockOffset())

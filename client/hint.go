@@ -54,6 +54,14 @@ type hinted struct {
 	why    string
 }
 
+// String says so in plain words, empty without a hint.
+func (h hinted) String() string {
+	if h.hint == location.HintNone {
+		return ""
+	}
+	return "looks like " + h.hint.String() + ": " + h.why + " (which proves nothing)"
+}
+
 // begin reads what was learnt before.
 func (h *hints) begin(cfg *config.Config, log *zap.Logger) {
 	d := cfg.Detection
@@ -108,7 +116,7 @@ func (c *Client) rehint(i *iface) {
 	c.roam.HandleHint(i.Index, i.epoch, h == location.HintInside)
 	c.hintAttempt(i)
 	if h != location.HintNone {
-		c.event(control.Event{Kind: "hint", Interface: i.Name, Message: "looks like " + h.String() + ": " + why + " (which proves nothing)"})
+		c.event(control.Event{Kind: "hint", Interface: i.Name, Message: i.hinted.String()})
 	}
 }
 

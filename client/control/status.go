@@ -168,6 +168,8 @@ type Detection struct {
 // InterfaceDetection is the detection on one interface.
 type InterfaceDetection struct {
 	Interface
+	// Hint says what unauthenticated signs make likely, and which; empty without any. It proves nothing (DET-11).
+	Hint string `json:"hint,omitempty"`
 	// Internal is the registration with the i-HA straight through the interface, External that with the x-HA.
 	Internal Registration `json:"internal"`
 	External Registration `json:"external"`

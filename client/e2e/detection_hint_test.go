@@ -137,6 +137,15 @@ func TestPlacesAreLearnt(t *testing.T) {
 				e := <-events
 				hinted = hinted || e.Kind == "hint" && strings.Contains(e.Message, "was outside before")
 			}
+			d, err := w.Client.Detect(t.Context(), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range d.Interfaces { // what was learnt in this epoch is a hint of the next one
+				if shown := strings.Contains(i.Hint, "looks like outside"); i.Name == "wlan0" && shown != hinted {
+					t.Errorf("visit %d: the hint %q is shown", visit, i.Hint)
+				}
+			}
 			if hinted != (visit == 1) {
 				t.Errorf("visit %d: a hint was told of: %v", visit, hinted)
 			}

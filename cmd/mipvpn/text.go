@@ -148,6 +148,9 @@ func writeDetection(w io.Writer, d control.Detection) error {
 		fmt.Fprintf(&b, "  known by  %s\n", i.Proof.Reason)
 		fmt.Fprintf(&b, "  i-HA      %s\n", registration(i.Internal, true))
 		fmt.Fprintf(&b, "  x-HA      %s\n", registration(i.External, false))
+		if i.Hint != "" {
+			fmt.Fprintf(&b, "  hint      %s\n", i.Hint)
+		}
 	}
 	return plain(w, b.String())
 }
