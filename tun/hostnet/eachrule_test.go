@@ -3,6 +3,7 @@
 package hostnet
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -40,6 +41,14 @@ func vlanProbe(src, dst netip.Addr, sport uint16, mark uint32) sendFunc {
 	}
 }
 
+// later makes an IPv4 packet one that is not the first fragment (RFC 791): octets 800 and on of a datagram.
+func later(p []byte) []byte {
+	p[7] = 100
+	p[10], p[11] = 0, 0
+	binary.BigEndian.PutUint16(p[10:], packet.Checksum(p[:20], 0))
+	return p
+}
+
 // text4 are octets that are no packet of any protocol.
 func text4(payload string) []byte { return append(make([]byte, 46), payload...) }
 
@@ -52,6 +61,9 @@ var inetProbes = []probe{
 	},
 	{name: "a raw socket from the i-HoA", rule: "output: from 10.0.8.100: drop", send: rawProbe(home, lan)},
 	{name: "a raw socket from the x-HoA", rule: "output: from 198.51.100.100: drop", send: rawProbe(ethHome, lan)},
+	{name: "a later fragment that looks like DHCP", rule: "output: to 10.0.0.0/16: drop", send: func(h *hostile, payload string) error {
+		return h.inside(func() error { return sendRaw(later(ipv4(eth0.Addr(), enterprise, 68, 67, payload))) })
+	}},
 	{name: "a renewal of a DHCP lease", rule: "output: DHCP to a server: accept", passes: true, send: udpProbe(gate, 68, 0)},
 	{name: "signalling to the enterprise", rule: "output: marked as the client's own: accept", passes: true, send: udpProbe(enterprise, 0, protectedMark)},
 	{name: "IPv6 that looks like the i-HoA", rule: "output: IPv6: six", passes: true, send: udpFromProbe("", tunnel6.Addr(), lan6, 0, 0)},
@@ -70,7 +82,7 @@ var inetProbes = []probe{
 		send: udpProbe(enterprise, 0, portalMark),
 	},
 	{
-		name: "a portal's browser by IPv6", rule: "portal: IPv6: drop", also: "output: marked as a portal's: portal",
+		name: "a portal's browser by IPv6", rule: "portal: anything else: drop", also: "output: marked as a portal's: portal",
 		send: udpFromProbe("", portal6.Addr(), outside6, 0, portalMark),
 	},
 	{
@@ -105,6 +117,10 @@ var netdevProbes = []probe{
 		send: udpProbe(netip.MustParseAddr("10.0.1.77"), 0, 0), where: onTun9,
 		benign: []sendFunc{udpProbe(netip.MustParseAddr("192.0.2.77"), 0, 0)},
 	},
+	{
+		name: "a frame with a later fragment that looks like DHCP", rule: "judge: to 10.0.0.0/16: drop",
+		send: typedProbe(0, func(payload string) []byte { return later(ipv4(eth0.Addr(), enterprise, 68, 67, payload)) }, unix.ETH_P_IP),
+	},
 	{name: "DHCP in a frame", rule: "judge: DHCP to a server: accept", passes: true, send: frameProbe(eth0.Addr(), gate, 68, unix.ETH_P_IP, 0)},
 	{name: "a protected frame", rule: "judge: marked as protected: accept", passes: true, send: frameProbe(home, enterprise, 9, unix.ETH_P_IP, protectedMark)},
 	{name: "a protected frame elsewhere", rule: "", passes: true, send: frameProbe(eth0.Addr(), outside, 9, unix.ETH_P_IP, protectedMark)},
@@ -129,6 +145,10 @@ var netdevProbes = []probe{
 	{name: "a portal's browser to the portal", rule: "judge: marked as a portal's, named by the set: accept", passes: true, send: udpProbe(portal, 0, portalMark)},
 	{name: "a portal's browser elsewhere", rule: "judge: marked as a portal's: drop", send: udpProbe(lan, 0, portalMark)},
 	{name: "a portal's browser to the enterprise", rule: "judge: to 10.0.0.0/16: drop", send: udpProbe(enterprise, 0, portalMark)},
+	{
+		name: "a portal's later fragment", rule: "judge: marked as a portal's: drop",
+		send: typedProbe(portalMark, func(payload string) []byte { return later(ipv4(lan, portal, 68, 67, payload)) }, unix.ETH_P_IP),
+	},
 	{
 		name: "a tagged frame to the enterprise", rule: "tagged: to 10.0.0.0/16: drop", also: "frame: tagged for a VLAN: tagged",
 		send: typedProbe(0, ipv4Packet(eth0.Addr(), enterprise), unix.ETH_P_8021Q, unix.ETH_P_IP),
@@ -177,18 +197,21 @@ var attachments = []struct {
 	name, rule string
 	passes     bool
 	kind       kind6
+	dst        string // empty for outside6
 }{
-	{"a router solicitation", "router solicitation: accept", true, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 255, icmp: 133}},
-	{"a neighbour solicitation", "neighbour discovery: accept", true, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 255, icmp: 135}},
-	{"a neighbour advertisement", "neighbour discovery: accept", true, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 255, icmp: 136}},
-	{"a group's report, version 1", "multicast listener report, version 1: accept", true, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 1, icmp: 131}},
-	{"a group's report", "multicast listener report: accept", true, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 1, icmp: 143}},
-	{"DHCPv6", "DHCPv6 to a server: accept", true, kind6{protocol: packet.ProtocolUDP, hops: 64, sport: 546, dport: 547}},
-	{"a neighbour solicitation from afar", "anything else", false, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 64, icmp: 135}},
-	{"a router advertisement", "anything else", false, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 255, icmp: 134}},
-	{"a redirect", "anything else", false, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 255, icmp: 137}},
-	{"an echo request", "anything else", false, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 255, icmp: 128}},
-	{"IPv6", "anything else", false, datagram6},
+	{"a router solicitation", "router solicitation: accept", true, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 255, icmp: 133}, ""},
+	{"a neighbour solicitation", "neighbour discovery: accept", true, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 255, icmp: 135}, ""},
+	{"a neighbour advertisement", "neighbour discovery: accept", true, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 255, icmp: 136}, ""},
+	{"a group's report, version 1", "multicast listener report, version 1: accept", true, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 1, icmp: 131}, "ff05::9"},
+	{"a group's report", "multicast listener report: accept", true, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 1, icmp: 143}, "ff05::9"},
+	{"DHCPv6", "DHCPv6 to a server: accept", true, kind6{protocol: packet.ProtocolUDP, hops: 64, sport: 546, dport: 547}, ""},
+	{"a neighbour solicitation from afar", "anything else", false, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 64, icmp: 135}, ""},
+	{"a group's report to one", "anything else", false, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 1, icmp: 143}, ""},
+	{"a group's report to afar", "anything else", false, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 9, icmp: 143}, "ff05::9"},
+	{"a router advertisement", "anything else", false, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 255, icmp: 134}, ""},
+	{"a redirect", "anything else", false, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 255, icmp: 137}, ""},
+	{"an echo request", "anything else", false, kind6{protocol: unix.IPPROTO_ICMPV6, hops: 255, icmp: 128}, ""},
+	{"IPv6", "anything else", false, datagram6, ""},
 }
 
 // neighbours4 are addresses of the local network, one for each prefix of local4.
@@ -211,7 +234,7 @@ var localInet, localNetdev = func() (inet, netdev []probe) {
 			name: "a portal's browser to the enterprise", rule: "portal: to 10.0.0.0/16: drop", also: "output: marked as a portal's: portal",
 			send: udpProbe(enterprise, 0, portalMark),
 		},
-		{name: "a portal's browser by IPv6", rule: "portal: IPv6: drop", send: udpFromProbe("", portal6.Addr(), outside6, 0, portalMark)},
+		{name: "a portal's browser by IPv6", rule: "portal: anything else: drop", send: udpFromProbe("", portal6.Addr(), outside6, 0, portalMark)},
 		{name: "IPv6 to the enterprise, which the network claims", rule: "six: to fd00:e::/32: drop", send: udpFromProbe("", plain6.Addr(), enterprise6, 0, 0)},
 		{name: "forwarded to the enterprise", rule: "forward: to 10.0.0.0/16: drop", send: forwardProbe(guestAddr, enterprise, 9), benign: benignForwards},
 		{name: "forwarded elsewhere", rule: "forward: anything else: drop", send: forwardProbe(guestAddr, outside, 9), benign: benignForwards},
@@ -234,6 +257,10 @@ var localInet, localNetdev = func() (inet, netdev []probe) {
 			send: frame6Probe(enterprise6, unix.ETH_P_IPV6, 0, datagram6),
 		},
 		{name: "a frame with IPv6 to a neighbour that is called ARP", rule: "frame: IPv6 by Ethernet type: judge6", also: "judge6: to the local network, fc00::/7: accept", passes: true, send: frame6Probe(lan6, unix.ETH_P_ARP, 0, datagram6)},
+		{
+			name: "a frame with a later fragment that looks like DHCP", rule: "judge: anything else: drop",
+			send: typedProbe(0, func(payload string) []byte { return later(ipv4(eth0.Addr(), outside, 68, 67, payload)) }, unix.ETH_P_IP),
+		},
 		{name: "a tagged frame that lies, to the enterprise", rule: "tagged: to 10.0.0.0/16: drop", also: "frame: tagged for a VLAN: tagged", send: lyingProbe(lan, enterprise)},
 		{name: "a frame to a neighbour in a VLAN", rule: "tagged: IPv4, tagged by the interface: judge", passes: true, vlan: true, send: vlanProbe(eth0.Addr(), netip.MustParseAddr("192.168.9.9"), 9, 0)},
 		{name: "DHCP in a VLAN", rule: "judge: DHCP to a server: accept", also: "tagged: IPv4, tagged by the interface: judge", passes: true, vlan: true, send: vlanProbe(eth0.Addr(), outside, 68, 0)},
@@ -275,7 +302,11 @@ var localInet, localNetdev = func() (inet, netdev []probe) {
 		} else {
 			in.rule, out.rule = in.rule+": drop", out.rule+": drop"
 		}
-		in.send, out.send = socket6Probe(outside6, a.kind), frame6Probe(outside6, unix.ETH_P_IPV6, 0, a.kind)
+		dst := outside6
+		if a.dst != "" {
+			dst = netip.MustParseAddr(a.dst)
+		}
+		in.send, out.send = socket6Probe(dst, a.kind), frame6Probe(dst, unix.ETH_P_IPV6, 0, a.kind)
 		inet, netdev = append(inet, in), append(netdev, out)
 	}
 	for _, a := range attachmentTypes {

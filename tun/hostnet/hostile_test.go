@@ -114,6 +114,7 @@ func (h *hostile) sendFrame(guest bool, name string, hw net.HardwareAddr, protoc
 func newHostile(t *testing.T) *hostile {
 	h := &hostile{t: t, ns: netnstest.New(t), guest: netnstest.New(t), network: New(Options{}), sockets: make(map[socketKey]int)}
 	other := netnstest.New(t)
+	withoutTests6(t, h.ns)
 	netnstest.Wire(t, h.ns, "eth0", eth0, other, "eth0", netip.PrefixFrom(gate, 24))
 	netnstest.Wire(t, h.ns, "eth1", guestNet, h.guest, "eth0", netip.PrefixFrom(guestAddr, 24))
 	openDevice(t, h.ns, "tun9")
@@ -155,6 +156,12 @@ func newHostile(t *testing.T) *hostile {
 	})
 	h.eth0 = netnstest.Index(t, h.ns, "eth0")
 	return h
+}
+
+// withoutTests6 has interfaces to come use their IPv6 addresses at once, untested (RFC 4862 §5.4).
+func withoutTests6(t *testing.T, ns *os.File) {
+	t.Helper()
+	netnstest.Inside(t, ns, sysctlChanges{"net/ipv6/conf/all/accept_dad": "0", "net/ipv6/conf/default/accept_dad": "0"}.write)
 }
 
 // foreignRules has another program's policy rules send everything by the main table.

@@ -101,12 +101,10 @@ func (l *line) forward() []lineRule {
 	return append(rules, l.rest()...)
 }
 
-// portal judges what a captive portal's browser sends. Its source is judged on the way out of the interface, where it may
+// portal judges what a captive portal's browser sends; no set names anything of IPv6. Its source is judged on the way out of the interface, where it may
 // have been translated.
 func (l *line) portal() []lineRule {
-	rules := []lineRule{rule("IPv6", drop, meta(expr.MetaKeyNFPROTO, []byte{unix.NFPROTO_IPV6}))}
-	rules = append(rules, l.toEnterprise()...)
-	return append(rules,
+	return append(l.toEnterprise(),
 		rule("named by the set", accept, inPortal()),
 		rule("anything else", drop, nil),
 	)
@@ -177,9 +175,9 @@ func (l *line) six() (rules []lineRule) {
 	rules = append(rules,
 		rule("router solicitation", accept, neighbourDiscovery(133, 133)),
 		rule("neighbour discovery", accept, neighbourDiscovery(135, 136)),
-		rule("multicast listener report, version 1", accept, icmp6(131, 132)),
-		rule("multicast listener report", accept, icmp6(143, 143)),
-		rule("DHCPv6 to a server", accept, ports(packet.ProtocolUDP, dhcp6Client, dhcp6Server)),
+		rule("multicast listener report, version 1", accept, listenerReport(131, 132)),
+		rule("multicast listener report", accept, listenerReport(143, 143)),
+		rule("DHCPv6 to a server", accept, dhcp6()),
 	)
 	if l.local {
 		for _, p := range local6 {
@@ -261,6 +259,9 @@ var (
 	local6 = parsePrefixes("fe80::/10", "fc00::/7", "ff02::/16")
 )
 
+// groups6 are all IPv6 groups.
+var groups6 = netip.MustParsePrefix("ff00::/8")
+
 func parsePrefixes(list ...string) (p []netip.Prefix) {
 	for _, s := range list {
 		p = append(p, netip.MustParsePrefix(s))
@@ -341,32 +342,58 @@ func ports(protocol uint8, from, to uint16) []expr.Any {
 	return append(meta(expr.MetaKeyL4PROTO, []byte{protocol}), field(transport, 0, append(be16(from), be16(to)...))...)
 }
 
-// dhcp fits what a DHCP client sends to a server (RFC 2131 §4.1), which may stand inside a prefix of the enterprise.
-func dhcp() []expr.Any { return ports(packet.ProtocolUDP, dhcpClient, dhcpServer) }
+// first fits IPv4 packets that are whole or a first fragment (RFC 791: fragment offset): later ones have no ports, and the
+// kernel would take their data for them.
+func first() []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: network, Offset: 6, Len: 2},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 2, Mask: be16(0x1fff), Xor: be16(0)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: be16(0)},
+	}
+}
 
-// icmp6 fits ICMPv6 messages of the types from first to last.
-func icmp6(first, last byte) []expr.Any {
+// next fits IPv6 packets with this header behind the first one (RFC 8200 §3), so no fragments.
+func next(protocol uint8) []expr.Any { return field(network, 6, []byte{protocol}) }
+
+// hops fits IPv6 packets with the hop limit.
+func hops(n byte) []expr.Any { return field(network, 7, []byte{n}) }
+
+// dhcp fits what a DHCP client sends to a server (RFC 2131 §4.1), which may stand inside a prefix of the enterprise.
+func dhcp() []expr.Any { return append(first(), ports(packet.ProtocolUDP, dhcpClient, dhcpServer)...) }
+
+// dhcp6 fits what a DHCPv6 client sends (RFC 8415 §7.2).
+func dhcp6() []expr.Any {
+	return append(next(packet.ProtocolUDP), ports(packet.ProtocolUDP, dhcp6Client, dhcp6Server)...)
+}
+
+// icmp6 fits ICMPv6 messages of the types from one to another.
+func icmp6(from, to byte) []expr.Any {
 	return append(meta(expr.MetaKeyL4PROTO, []byte{unix.IPPROTO_ICMPV6}),
 		&expr.Payload{DestRegister: 1, Base: transport, Offset: 0, Len: 1},
-		&expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: []byte{first}, ToData: []byte{last}},
+		&expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: []byte{from}, ToData: []byte{to}},
 	)
 }
 
-// neighbourDiscovery fits such messages that no router has forwarded (RFC 4861 §4: hop limit 255).
-func neighbourDiscovery(first, last byte) []expr.Any {
-	return append(field(network, 7, []byte{255}), icmp6(first, last)...)
+// neighbourDiscovery fits such messages that no router has forwarded (RFC 4861 §4: hop limit 255; RFC 6980: no fragments).
+func neighbourDiscovery(from, to byte) []expr.Any {
+	return slices.Concat(next(unix.IPPROTO_ICMPV6), hops(255), icmp6(from, to))
+}
+
+// listenerReport fits such messages to groups on the link (RFC 3810 §5: hop limit 1).
+func listenerReport(from, to byte) []expr.Any {
+	return slices.Concat(hops(1), destination6(groups6), icmp6(from, to))
 }
 
 // inPortal fits packets whose interface, destination, protocol and destination port the set of portals names.
 func inPortal() []expr.Any {
 	// Registers 8 to 11 are the four words of register 1.
-	return []expr.Any{
+	return append(first(),
 		&expr.Meta{Key: expr.MetaKeyOIF, Register: 8},
 		&expr.Payload{DestRegister: 9, Base: network, Offset: 16, Len: 4},
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 10},
 		&expr.Payload{DestRegister: 11, Base: transport, Offset: 2, Len: 2},
 		&expr.Lookup{SourceRegister: 8, SetName: portalSet},
-	}
+	)
 }
 
 // portalKey is the type of the sets' elements: index of the interface (in the kernel's byte order), destination, protocol,

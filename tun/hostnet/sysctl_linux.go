@@ -28,6 +28,7 @@ type sysctlChanges map[string]string
 //     ARP for a home address away from home). arp_announce 2: do not name the device's address in ARP requests either.
 //   - rp_filter 1, the strict check of the source's route, becomes 2, the loose one: answers from inside a prefix that is
 //     routed into the device arrive on physical interfaces.
+//   - under a kill switch accept_redirects 0, IPv6's too: a neighbour says nothing about where packets go.
 //   - no IPv6 on the device itself.
 func planSysctls(s link.Settings, saved map[string]string) (sysctlChanges, map[string]string, error) {
 	write, keep := make(sysctlChanges), make(map[string]string)
@@ -74,6 +75,15 @@ func planSysctls(s link.Settings, saved map[string]string) (sysctlChanges, map[s
 		path := "net/ipv6/conf/" + s.Device + "/disable_ipv6"
 		if now, err := readSysctl(path); err == nil && now != "1" {
 			write[path] = "1"
+		}
+	}
+	if s.KillSwitch {
+		for _, family := range []string{"ipv4", "ipv6"} {
+			list, err := filepath.Glob(sysctlRoot + "net/" + family + "/conf/*/accept_redirects")
+			errs = append(errs, err)
+			for _, p := range list {
+				errs = append(errs, want(strings.TrimPrefix(p, sysctlRoot), "0", func(n int) bool { return n == 0 }))
+			}
 		}
 	}
 	for path, before := range saved {
