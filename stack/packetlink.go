@@ -31,6 +31,7 @@ type PacketLink struct {
 	flows   atomic.Pointer[map[flowKey]*packetFlow] // replaced whole under mu
 	rest    link.Receiver
 	ipID    atomic.Uint32
+	pieces  reassembler
 
 	mu       sync.Mutex
 	nextPort uint16
@@ -140,6 +141,14 @@ func (l *PacketLink) Deliver(b *packet.Batch) {
 		}
 	}
 	for _, p := range b.Bufs {
+		if l.mine(flows, p) {
+			whole, reason := l.pieces.add(p)
+			if whole == nil {
+				l.drops.Count(reason, 1)
+				continue
+			}
+			p = whole
+		}
 		f, reason := l.classify(flows, p)
 		if reason != packet.NotDropped {
 			l.drops.Count(reason, 1)
@@ -154,6 +163,21 @@ func (l *PacketLink) Deliver(b *packet.Batch) {
 	}
 	b.Forget()
 	flush()
+}
+
+// mine reports whether p is a fragment of a packet that may belong to a flow. Others go to rest as they are.
+func (l *PacketLink) mine(flows map[flowKey]*packetFlow, p *packet.Buf) bool {
+	ip := packet.IPv4(p.Bytes())
+	if !ip.Valid() || !ip.MoreFragments() && ip.FragmentOffset() == 0 || !ip.ChecksumOK() || ip.Dst() != l.addr {
+		return false
+	}
+	src, protocol := ip.Src(), ip.Protocol()
+	for key := range flows {
+		if key.protocol == protocol && key.remote.Addr() == src {
+			return true
+		}
+	}
+	return false
 }
 
 // classify finds the flow of p and strips the flow's headers. A packet for rest is left whole.

@@ -467,3 +467,28 @@ func TestFirstConnectionIsClamped(t *testing.T) {
 		c.end(t)
 	})
 }
+
+// Shows: HST-4, MIP-12 (a datagram as long as an Ethernet takes, from the correspondent: agents and gateway cut it, whole or
+// already in a tunnel, and the laptop puts together what was cut in its layers)
+func TestLongDatagramsArrive(t *testing.T) {
+	for _, at := range places {
+		for _, udp := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, UDP everywhere %t", at.name, udp), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := world(t, Options{Seed: 129, Client: func(c *config.Config) {
+						if udp {
+							c.Internal.Encapsulation, c.External.Encapsulation = config.EncapsulationUDP, config.EncapsulationUDP
+							c.Gateway.ForceUDPEncapsulation = true
+						}
+					}})
+					j := Watch(w.External()...)
+					connected(t, w, at)
+					for _, n := range []int{1300, 1352, 1360, 1380, 1400, 1415, 1440, 1472, 4000} {
+						echoDatagram(t, w, n)
+					}
+					judge(t, j)
+				})
+			})
+		}
+	}
+}
