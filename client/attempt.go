@@ -265,6 +265,7 @@ func (c *Client) detected(a *attempt, e location.Event) {
 			a.internal.start(c)
 		}
 	case location.Inside:
+		c.portalReachable(index, a.det.Reason())
 		c.silenceOver(c.externalName())
 		c.alarmOver()
 		a.proof = e.Proof
@@ -284,14 +285,17 @@ func (c *Client) detected(a *attempt, e location.Event) {
 			a.external.machine.Deregister(c.now)
 		}
 	case location.TentativelyOutside:
+		c.portalReachable(index, a.det.Reason())
 		verdict(roam.TentativelyOutside)
 	case location.Outside:
+		c.portalReachable(index, a.det.Reason())
 		if a.internal != nil && !e.Trying {
 			a.internal.stop(c)
 		}
 		c.learn(a, false)
 		verdict(roam.Outside)
 	case location.Unreachable:
+		c.portalUnreachable(a.iface)
 		if a.probe {
 			verdict(roam.Unreachable)
 			return

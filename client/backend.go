@@ -181,6 +181,7 @@ func (c *Client) interfaceStatus(i *iface) control.Interface {
 	if i.attempt != nil && i.attempt.det != nil {
 		s.State, s.Proof = i.attempt.det.State().String(), c.proofStatus(i.attempt)
 	}
+	s.Portal = c.portalStatus(i.Index)
 	return s
 }
 

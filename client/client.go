@@ -61,6 +61,7 @@ type Client struct {
 	sleep    sleepState
 	asking   []*question
 	activity activity
+	portals  portals
 	hints    hints
 	mtu      pathMTU
 	names    names
@@ -353,6 +354,7 @@ func (c *Client) end(reason string) {
 		return
 	}
 	c.gate.CloseAll(reason)
+	c.portalEnd(reason)
 	s.engine.Swap(nil)
 	s.stall()
 	if s.vpn != nil {

@@ -149,8 +149,10 @@ func (c *Client) epoch(e roam.Epoch) {
 	if e.Gone {
 		c.forget(i)
 		delete(c.ifaces, e.Interface.Index)
+		c.portalChanged(e.Interface.Index, e.Reason)
 		return
 	}
+	c.portalChanged(e.Interface.Index, e.Reason)
 	if e.Relinked {
 		c.closeSegment(i) // and look for foreign agents anew
 	}

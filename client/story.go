@@ -175,7 +175,7 @@ func (c *Client) refused() bool {
 
 func (c *Client) whyBlocked() string {
 	if c.story.blocked != "" {
-		return c.story.blocked
+		return c.portalBlocks(c.story.blocked)
 	}
 	if n := len(c.story.problems); n > 0 {
 		return c.story.problems[n-1].String()

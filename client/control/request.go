@@ -34,12 +34,19 @@ const (
 	OpEvents Op = "events"
 	// OpWait asks for the Status once Request.For has come true, for up to Request.Timeout milliseconds.
 	OpWait Op = "wait"
+	// OpPortal opens the way to a captive portal on Request.Interface for up to Request.Timeout milliseconds. The answer is the
+	// PortalWay, and then another once it has closed. It closes when the connection does.
+	OpPortal Op = "portal"
+	// OpPortalJoin puts the peer's process into the way that its user has open.
+	OpPortalJoin Op = "portal_join"
 	// OpProbe asks the i-HA straight through every interface, which takes a few seconds, and answers with the Probe.
 	OpProbe Op = "probe"
 )
 
 // Ops returns all operations.
-func Ops() []Op { return []Op{OpUp, OpDown, OpStatus, OpMode, OpDetect, OpEvents, OpWait, OpProbe} }
+func Ops() []Op {
+	return []Op{OpUp, OpDown, OpStatus, OpMode, OpDetect, OpEvents, OpWait, OpProbe, OpPortal, OpPortalJoin}
+}
 
 // Condition is what a wait request waits for.
 type Condition string
@@ -81,6 +88,8 @@ type Request struct {
 	For Condition `json:"for,omitempty"`
 	// Timeout is for OpWait, in milliseconds; 0 waits as long as MaxWait.
 	Timeout int64 `json:"timeout_ms,omitempty"`
+	// Interface is for OpPortal.
+	Interface string `json:"interface,omitempty"`
 }
 
 // ErrRequest is wrapped by the errors of ParseRequest.
@@ -118,12 +127,12 @@ func (r Request) check() error {
 		return fmt.Errorf("%w: operation %q does not take \"again\"", ErrRequest, r.Op)
 	case r.Op == OpWait && !contains(Conditions(), r.For):
 		return fmt.Errorf("%w: condition %.20q, expected one of %q", ErrRequest, r.For, Conditions())
-	case r.Op != OpWait && (r.For != "" || r.Timeout != 0):
+	case r.Op != OpWait && r.Op != OpPortal && (r.For != "" || r.Timeout != 0):
 		return fmt.Errorf("%w: operation %q takes neither \"for\" nor \"timeout_ms\"", ErrRequest, r.Op)
 	case r.Timeout < 0 || r.Timeout > MaxWait.Milliseconds():
 		return fmt.Errorf("%w: timeout of %d ms, expected 0 to %d", ErrRequest, r.Timeout, MaxWait.Milliseconds())
 	}
-	return nil
+	return r.checkPortal()
 }
 
 func contains[T comparable](all []T, v T) bool {
@@ -177,4 +186,6 @@ type Response struct {
 	Probe *Probe `json:"probe,omitempty"`
 	// Event is one event of OpEvents.
 	Event *Event `json:"event,omitempty"`
+	// Portal answers OpPortal.
+	Portal *PortalWay `json:"portal,omitempty"`
 }

@@ -95,7 +95,7 @@ func (s *Server) ServeConn(ctx context.Context, c net.Conn, peer Peer) {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	k := &conn{Conn: c, in: bufio.NewReaderSize(c, MaxRequest)}
+	k := &conn{Conn: c, in: bufio.NewReaderSize(c, MaxRequest), peer: peer}
 	if !s.authority.Allows(peer) {
 		s.log.Warn("control connection refused: not allowed", zap.Stringer("peer", peer))
 		k.answer(failure(KindPermission, fmt.Sprintf("user %d may not control mipvpn: root may, and whom control.users and control.groups of the configuration name", peer.UID)))
@@ -123,7 +123,8 @@ func (s *Server) ServeConn(ctx context.Context, c net.Conn, peer Peer) {
 // conn is one connection.
 type conn struct {
 	net.Conn
-	in *bufio.Reader
+	in   *bufio.Reader
+	peer Peer
 }
 
 // request reads one line, valid until the next. The error is bufio.ErrBufferFull, with no line, for one that is too long.
@@ -180,6 +181,11 @@ func (s *Server) serve(ctx context.Context, k *conn, r Request) bool {
 		return false
 	case OpWait:
 		return s.wait(ctx, k, r)
+	case OpPortal:
+		s.portal(ctx, k, r)
+		return false
+	case OpPortalJoin:
+		return k.answer(s.joinPortal(ctx, k))
 	}
 	return k.answer(s.ask(ctx, r))
 }

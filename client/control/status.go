@@ -132,6 +132,8 @@ type Interface struct {
 	Proof Proof `json:"proof"`
 	// InUse says that user data goes through it.
 	InUse bool `json:"in_use"`
+	// Portal is the captive portal that is suspected on it, left out without one.
+	Portal *Portal `json:"portal,omitempty"`
 }
 
 // Handoff is one change of mode or interface.

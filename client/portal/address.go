@@ -46,3 +46,18 @@ func validHost(host string) bool {
 	last := labels[len(labels)-1]
 	return last[0] < '0' || last[0] > '9'
 }
+
+// Networks returns what is forbidden as prefixes, those of IPv4.
+func (f Forbidden) Networks() (list []netip.Prefix) {
+	for _, p := range f.Prefixes {
+		if p.Addr().Is4() {
+			list = append(list, p)
+		}
+	}
+	for _, a := range f.Addresses {
+		if a.Is4() {
+			list = append(list, netip.PrefixFrom(a, 32))
+		}
+	}
+	return list
+}

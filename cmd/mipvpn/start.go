@@ -32,7 +32,7 @@ func startClient(cfg *config.Config, log *zap.Logger) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.Start(host, cfg, log, client.WithDrops(drops), client.WithSuspend(suspend.Logind{}),
+	c, err := client.Start(host, cfg, log, client.WithDrops(drops), client.WithPortals(host), client.WithSuspend(suspend.Logind{}),
 		client.WithLeases(&hint.SystemLeases{Bus: resolve.SystemBus, Inform: true}), client.WithGateways(hint.File{Path: gatewaysPath}),
 		client.WithNames(systemNames(cfg.DNS)))
 	if err != nil {
