@@ -16,6 +16,7 @@ type Stamp struct {
 	// Identification for the request's field.
 	Identification wire.Identification
 	generation     uint64
+	lifted         bool // above the clock, to be greater than what the home agent has accepted
 }
 
 // source issues strictly increasing timestamps. offset is what resynchronisation has found the wall clock to lack;
@@ -25,6 +26,8 @@ type source struct {
 	last       wire.Identification
 	offset     time.Duration
 	generation uint64
+	// accepted is the greatest value that the home agent has accepted: it takes none that is not greater.
+	accepted wire.Identification
 }
 
 // randomBits is the number of low bits of an Identification that are random. It leaves 2^-8 s of resolution: a timestamp
@@ -49,12 +52,13 @@ func (s *SecurityAssociation) NextIdentification(now link.Instant, random io.Rea
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	next := wire.IdentificationAt(now.Wall.Add(src.offset))&^(1<<randomBits-1) | noise
-	if next <= src.last {
+	lifted := next <= src.accepted
+	if least := max(src.last, src.accepted); next <= least {
 		// The same slot again, or a wall clock that was set back: go on from the last one by a random step.
-		next = src.last + 1 + noise>>8
+		next = least + 1 + noise>>8
 	}
 	src.last = next
-	return Stamp{Identification: next, generation: src.generation}, nil
+	return Stamp{Identification: next, generation: src.generation, lifted: lifted}, nil
 }
 
 // Resynchronize sets the source by the reply to the request that sent was issued for: a reply that has been
@@ -75,7 +79,21 @@ func (s *SecurityAssociation) Resynchronize(now link.Instant, sent Stamp, reply 
 	if src.last > peer+keepAhead {
 		src.last = 0
 	}
+	// What the home agent has accepted was in time for it, and so is what is a little greater; unless it is the home agent whose
+	// clock was set back since, which then refuses a value for being above that.
+	if sent.lifted && sent.Identification > peer+keepAhead {
+		src.accepted = 0
+	}
 	return true
+}
+
+// Accepted notes that the home agent has accepted the request that sent was issued for, by a reply that has been
+// authenticated: what is issued after a resynchronisation stays above it, as the home agent wants (RFC 5944 §5.7.1).
+func (s *SecurityAssociation) Accepted(sent Stamp) {
+	src := &s.identification
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	src.accepted = max(src.accepted, sent.Identification)
 }
 
 // ClockOffset returns what Resynchronize has found the home agent's clock to be ahead of the wall clock, 0 before.

@@ -27,6 +27,7 @@ func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply,
 		return fmt.Errorf("%w: its lifetime of %v has passed since it was asked for", ErrNotOutstanding, v.lifetime)
 	}
 	m.answered(i)
+	m.cfg.Association.Accepted(r.stamp)
 	if r.series == m.series.number {
 		m.endSeries()
 	}
