@@ -19,7 +19,7 @@ var (
 	seed        = flag.Uint64("seed", 1, "seed of the first walk; the others have the numbers that follow")
 	story       = flag.Bool("story", false, "write every transition and every event of the client to standard error")
 	debug       = flag.Bool("debug", false, "write the client's log")
-	only        = flag.String("kinds", "", "kinds of transitions to take, separated by commas; all without it")
+	only        = flag.String("kinds", "", "kinds of transitions to take, separated by semicolons; all without it")
 )
 
 // walkLength is how many transitions one walk has, unless flags say otherwise.
@@ -37,7 +37,7 @@ func take(t *testing.T, cfg Config) *Report {
 			cfg.Log = zaptest.NewLogger(t, zaptest.Level(zap.DebugLevel))
 		}
 		if *only != "" {
-			cfg.Kinds = strings.Split(*only, ",")
+			cfg.Kinds = strings.Split(*only, ";")
 		}
 		var err error
 		if r, err = Run(cfg); err != nil {

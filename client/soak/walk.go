@@ -158,7 +158,7 @@ func (k *walk) start() error {
 		return err
 	}
 	k.enemy = e2e.NewAdversary(k.w, k.cfg.Seed)
-	k.login.present = k.cfg.Seed%2 == 1
+	k.login.present = k.cfg.Seed/4%2 == 1
 	if err := k.boot(0); err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (k *walk) start() error {
 
 // weak reports whether the walk is one of those in which the i-HA's association is too weak for proofs (DET-17): then nothing
 // may leave in the clear at all.
-func (k *walk) weak() bool { return k.cfg.Seed%8 == 4 }
+func (k *walk) weak() bool { return k.cfg.Seed%8 == 7 }
 
 // internalHA makes the i-HA what the walk wants it to be.
 func (k *walk) internalHA(c *agent.HomeAgentConfig) {
@@ -367,6 +367,8 @@ func (k *walk) dwell(t *kind) (settled bool, err error) {
 	}
 	k.traffic.hasten(false)
 	switch {
+	case t.long && n < 70: // beyond T_MONITOR
+		time.Sleep(random(61*time.Second, 3*time.Minute))
 	case n < 90:
 		time.Sleep(random(100*time.Millisecond, 3*time.Second))
 	case n < 98:

@@ -1,166 +1,137 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
+	"time"
 )
 
-// patch replaces a string that stands in a file exactly once.
-type patch struct{ file, old, new string }
-
-// cut takes out what the actor does by itself when a connection goes: the pipeline in use and the link layer under it stay
-// until the next ones are there.
-var cut = []patch{
-	{"stack/engine.go", "func (e *Engine) Hold() {\n", "func (e *Engine) Hold() {\n\tif e.current.Load() != nil {\n\t\treturn\n\t}\n"},
-	{"stack/engine.go", "func (e *Engine) Swap(p *Pipeline) {\n", "func (e *Engine) Swap(p *Pipeline) {\n\tif p == nil {\n\t\treturn\n\t}\n"},
-	{"client/interfaces.go", "wanted := i.Up && (", "wanted := (i.Up || i.segment != nil) && ("},
-	{"client/interfaces.go", "if e.Relinked {\n", "if e.Gone {\n"},
-}
-
-// gate takes out the gate: everything passes.
-var gate = []patch{
-	{"stack/gate/gate.go", "func (g *Gate) age(iface int, epoch uint64) (time.Duration, bool) {\n",
-		"func (g *Gate) age(iface int, epoch uint64) (time.Duration, bool) {\n\tif iface >= 0 {\n\t\treturn 0, true\n\t}\n"},
-}
-
-// line takes out the kernel's half of the gate, on the simulated network and in nftables: plaintext needs no permit.
-var line = []patch{
-	{"stack/simnet/line.go", "if !plaintext || h.line == nil {\n", "if c.index >= 0 {\n"},
-	{"tun/hostnet/line_linux.go", `rule("marked as plaintext", drop`, `rule("marked as plaintext", accept`},
-}
-
-// mutant is one build and what the judge must say of it.
-type mutant struct {
-	name    string
-	patches []patch
-	leaks   bool
-}
-
-var mutants = []mutant{
-	{"as it is", nil, false},
-	{"without the actor's cut", cut, false},
-	{"without the actor's cut and the kernel's line", slices.Concat(cut, line), false},
-	{"without the actor's cut and the gate", slices.Concat(cut, gate), false},
-	{"without the actor's cut, the gate and the line", slices.Concat(cut, gate, line), true},
-}
-
 func main() {
-	if err := run(); err != nil {
+	simulated := flag.Bool("simulated", false, "play the tour on the simulated network, and nothing that needs namespaces")
+	quick := flag.Bool("quick", false, "play the few mutants that `make test` does")
+	list := flag.Bool("list", false, "list the mutants and play none")
+	only := flag.String("only", "", "play those whose name contains this")
+	verbose := flag.Bool("v", false, "show what each play has said")
+	flag.Parse()
+	chosen := choose(*quick, *only)
+	if *list {
+		for _, m := range chosen {
+			fmt.Println(m.describe())
+		}
+		return
+	}
+	p := player{able: !*simulated && able(), verbose: *verbose}
+	if *simulated {
+		p.demo = append(p.demo, "--simulated")
+	}
+	if err := p.playAll(chosen); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	dir, err := os.MkdirTemp("", "mutants")
+// choose picks mutants of the table.
+func choose(quick bool, only string) []mutant {
+	var chosen []mutant
+	for _, m := range table {
+		if (m.quick || !quick) && strings.Contains(m.name, only) {
+			chosen = append(chosen, m)
+		}
+	}
+	return chosen
+}
+
+// able reports whether network namespaces and TUN devices can be made.
+func able() bool {
+	tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
 	if err != nil {
+		return false
+	}
+	return errors.Join(tun.Close(), exec.Command("unshare", "--net", "true").Run()) == nil
+}
+
+// player plays mutants and keeps what bases came to.
+type player struct {
+	able, verbose bool
+	demo          []string
+	dir           string
+	bases         map[string]error
+	plays         int
+}
+
+func (p *player) playAll(all []mutant) error {
+	var err error
+	if p.dir, err = os.MkdirTemp("", "mutants"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(p.dir)
+	p.bases = map[string]error{}
 	var errs []error
-	for i, m := range mutants {
-		r, err := play(filepath.Join(dir, fmt.Sprint(i)), m.patches)
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
-		}
-		fmt.Printf("%-46s %d plaintext frames outside, %d ESP\n", m.name, r.PlaintextFrames, r.esp())
-		switch {
-		case m.leaks && r.PlaintextFrames == 0:
-			errs = append(errs, fmt.Errorf("%s: the judge saw nothing: it cannot tell whether the gate works (%s)", m.name, strings.Join(r.Failures, "; ")))
-		case !m.leaks && r.PlaintextFrames > 0:
-			errs = append(errs, fmt.Errorf("%s: %d frames leaked", m.name, r.PlaintextFrames))
-		case r.esp() == 0:
-			errs = append(errs, fmt.Errorf("%s: the laptop never got outside: %v", m.name, r.Failures))
+	caught, skipped := 0, 0
+	began := time.Now()
+	for _, m := range all {
+		switch figure, err := p.one(m); {
+		case errors.Is(err, errSkipped):
+			skipped++
+			fmt.Printf("skipped %s\n        needs network namespaces\n", m.describe())
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", m.name, err))
+			fmt.Printf("MISSED  %s\n        %v\n", m.describe(), err)
+		default:
+			caught++
+			fmt.Printf("caught  %s\n        by %v: %s\n", m.describe(), m.by, figure)
 		}
 	}
+	fmt.Printf("%d of %d mutants caught, %d skipped, %d bases pass, %v\n", caught, len(all), skipped, len(p.bases), time.Since(began).Round(time.Second))
 	return errors.Join(errs...)
 }
 
-// report is what is read of the demo's report.
-type report struct {
-	PlaintextFrames int `json:"plaintext_frames"`
-	External        map[string]struct {
-		ESP int `json:"esp"`
-	} `json:"external_wires"`
-	Failures []string `json:"failures"`
-}
-
-func (r report) esp() int {
-	n := 0
-	for _, w := range r.External {
-		n += w.ESP
-	}
-	return n
-}
-
-// play builds the programs with the patches into the directory and plays the move.
-func play(dir string, patches []patch) (r report, err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return r, err
-	}
-	overlay, err := replace(dir, patches)
-	if err != nil {
-		return r, err
-	}
-	build := exec.Command("go", "build", "-overlay", overlay, "-o", dir+"/", "./cmd/...")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return r, fmt.Errorf("building: %w\n%s", err, out)
-	}
-	// The tour exits with 1 when the judge sees plaintext: the report is what counts.
-	demo := exec.Command(filepath.Join(dir, "miplab"), append([]string{"demo", "--json", "--dwell", "1s", "--modes", "f,fvc"}, os.Args[1:]...)...)
-	var said strings.Builder
-	demo.Stderr = &said
-	out, err := demo.Output()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return r, err
-	}
-	if err := json.Unmarshal(out, &r); err != nil {
-		return r, fmt.Errorf("the report: %w\n%s", err, said.String())
-	}
-	return r, nil
-}
-
-// replace writes patched copies and the file that tells the go command of them.
-func replace(dir string, patches []patch) (overlay string, err error) {
-	text := map[string]string{}
-	for _, p := range patches {
-		s, ok := text[p.file]
-		if !ok {
-			b, err := os.ReadFile(p.file)
-			if err != nil {
-				return "", err
-			}
-			s = string(b)
+// one plays a mutant, and its base before it unless that has been played already.
+func (p *player) one(m mutant) (figure string, err error) {
+	base := fmt.Sprint(m.by, m.base)
+	if err, ok := p.bases[base]; !ok {
+		o, err := p.play(m.by, m.base)
+		if err == nil && o.caught {
+			err = fmt.Errorf("its base, which has the rule, fails as well (%s):\n%s", o.figure, tail(o.said))
 		}
-		if n := strings.Count(s, p.old); n != 1 {
-			return "", fmt.Errorf("%s has %q %d times, once was expected: has the code changed? The patch must follow", p.file, p.old, n)
+		if errors.Is(err, errSkipped) {
+			return "", err
 		}
-		text[p.file] = strings.Replace(s, p.old, p.new, 1)
-	}
-	files := map[string]string{}
-	for name, s := range text {
-		real, err := filepath.Abs(name)
+		p.bases[base] = err
 		if err != nil {
 			return "", err
 		}
-		patched := filepath.Join(dir, strings.ReplaceAll(name, "/", "_"))
-		if err := os.WriteFile(patched, []byte(s), 0o644); err != nil {
-			return "", err
-		}
-		files[real] = patched
-	}
-	b, err := json.Marshal(map[string]any{"Replace": files})
-	if err != nil {
+	} else if err != nil {
 		return "", err
 	}
-	overlay = filepath.Join(dir, "overlay.json")
-	return overlay, os.WriteFile(overlay, b, 0o644)
+	o, err := p.play(m.by, append(append([]patch{}, m.base...), m.patches...))
+	switch {
+	case err != nil:
+		return "", err
+	case !o.caught:
+		return "", fmt.Errorf("%v has seen nothing (%s): it cannot tell whether the rule holds\n%s", m.by, o.figure, tail(o.said))
+	}
+	return o.figure, nil
+}
+
+func (p *player) play(r run, patches []patch) (outcome, error) {
+	p.plays++
+	dir := filepath.Join(p.dir, fmt.Sprint(p.plays))
+	defer os.RemoveAll(dir)
+	o, err := r.play(dir, patches, p.able, p.demo)
+	if p.verbose {
+		fmt.Println(o.said)
+	}
+	return o, err
+}
+
+// tail returns the last lines of what a play has said.
+func tail(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-12):], "\n")
 }

@@ -23,6 +23,7 @@ var agentBoxes = []string{topology.InternalHA, topology.ExternalHA, topology.Int
 type Company struct {
 	lab      *topology.Lab
 	dir      string
+	binaries string
 	programs []*program.Program
 	// strongSwan is the VPN gateway where it is not mipagent.
 	strongSwan *charon.Daemon
@@ -48,7 +49,7 @@ func Start(ctx context.Context, lab *topology.Lab, dir, binaries string, o Optio
 	if err := WriteFiles(dir, o); err != nil {
 		return nil, err
 	}
-	c := &Company{lab: lab, dir: dir}
+	c := &Company{lab: lab, dir: dir, binaries: binaries}
 	if err := c.start(ctx, binaries, o); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
@@ -69,10 +70,7 @@ func (c *Company) start(ctx context.Context, binaries string, o Options) error {
 			return err
 		}
 	}
-	if err := c.run(topology.Laptop, filepath.Join(binaries, "mipvpn"), "daemon", "--config", filepath.Join(c.dir, ClientConfig)); err != nil {
-		return err
-	}
-	return c.awaitDaemon(ctx)
+	return c.StartClient(ctx)
 }
 
 func (c *Company) run(box, path string, args ...string) error {

@@ -29,6 +29,7 @@ type World struct {
 	captures        map[string]string
 	listener        *net.TCPListener
 	echo            *net.UDPConn
+	names           *net.UDPConn // nil unless OpenApplications was called
 }
 
 // NewWorld opens the services and the captures. With a directory for pcap files each wire's frames are kept there.
@@ -86,8 +87,10 @@ func (w *World) Close() error {
 	if w.listener != nil {
 		err = errors.Join(err, w.listener.Close())
 	}
-	if w.echo != nil {
-		err = errors.Join(err, w.echo.Close())
+	for _, c := range []*net.UDPConn{w.echo, w.names} {
+		if c != nil {
+			err = errors.Join(err, c.Close())
+		}
 	}
 	return err
 }

@@ -37,6 +37,8 @@ const (
 
 // Addresses of the plan that others need: the tunnels' ends, and the home addresses.
 var (
+	EnterprisePrefix6    = netip.MustParsePrefix("fd00:5f1d::/32") // which nothing carries
+	Correspondent6       = netip.MustParseAddr("fd00:5f1d::20")
 	EnterprisePrefix     = netip.MustParsePrefix("10.0.0.0/16")
 	InternalHomeNetwork  = netip.MustParsePrefix("10.0.8.0/24")
 	ExternalHomeNetwork  = netip.MustParsePrefix("198.51.100.0/24")
