@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"mipvpn/client/control"
+	"mipvpn/client/roam"
 	"mipvpn/detect/location"
 	"mipvpn/stack"
 )
@@ -33,6 +34,7 @@ func (c *Client) rest(a *attempt, e location.Paused) {
 	a.internal.stopKeepalive() // it would tell the home address wherever the network is now
 	c.event(control.Event{Kind: "idle", Interface: a.iface.Name, Message: e.Reason})
 	if c.inUse() != a || c.session == nil {
+		c.roam.HandleVerdict(c.now, a.iface.Index, a.epoch, roam.Unknown, e.Reason) // nothing would wake it
 		return
 	}
 	s := c.session

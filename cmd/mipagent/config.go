@@ -88,6 +88,7 @@ type foreignAgentTable struct {
 	RegistrationRequired  bool           `toml:"registration_required"`
 	EncapsulatingDelivery *bool          `toml:"encapsulating_delivery"`
 	Advertise             *bool          `toml:"advertise"`
+	NAI                   string         `toml:"nai"`
 	Interval              duration       `toml:"interval"`
 	AdvertisementLifetime duration       `toml:"advertisement_lifetime"`
 	PermittedHomeAgents   []netip.Prefix `toml:"permitted_home_agents"`

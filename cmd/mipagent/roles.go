@@ -137,7 +137,7 @@ func (c *configuration) foreignAgent() (func(link.Host, *zap.Logger) (running, e
 			Address: t.Address, CareOfAddress: t.CareOfAddress, PermittedHomeAgents: t.PermittedHomeAgents,
 			MaxLifetime: time.Duration(t.MaxLifetime), MaxVisitors: t.MaxVisitors,
 			NoEncapsulatingDelivery: isFalse(t.EncapsulatingDelivery), RegistrationRequired: t.RegistrationRequired,
-			Interval: time.Duration(t.Interval), AdvertisementLifetime: time.Duration(t.AdvertisementLifetime),
+			Interval: time.Duration(t.Interval), AdvertisementLifetime: time.Duration(t.AdvertisementLifetime), NAI: t.NAI,
 		},
 	}
 	if t.Interface == "" {
