@@ -129,6 +129,10 @@ func (c *Client) attachBoth(a *attempt, externalOnly bool) error {
 		}
 		a.internal.lenient = a.agent != nil
 	}
+	if !c.cfg.External.Address.IsValid() { // its name has led to none yet: there is no x-HA
+		a.external = &registration{name: nameExternal}
+		return nil
+	}
 	a.external, err = c.register(nameExternal, c.cfg.External, a.mobileNode(origin),
 		c.attachment(a, c.cfg.External.HomeAddress, c.cfg.External.Address, c.session.external.link.Deliver),
 		func(e mobilenode.Event) { c.externalEvent(a, e) })
@@ -304,6 +308,7 @@ func (c *Client) detected(a *attempt, e location.Event) {
 			Message: fmt.Sprintf("neither it nor the %s answers through %s: %s", c.internalName(), name, outcomes(a.det.Report())),
 			Advice:  "check that this network lets UDP 434 through, and that the addresses of the home agents are right"})
 		verdict(roam.Unreachable)
+		c.nextExternal(a)
 	case location.ProofLost:
 		c.gate.Close(index, e.Reason)
 		a.internal.stopKeepalive() // it would name the home address in the clear, wherever this is now
@@ -356,6 +361,7 @@ func (r *registration) stop(c *Client) {
 // abandon ends the attempt on an interface. Its flows still receive for drainTime what was on its way; the gate decides
 // about what comes in the clear.
 func (c *Client) abandon(i *iface, reason string) {
+	delete(c.ends.waiting, i.Index)
 	a := i.attempt
 	if a == nil {
 		return

@@ -66,6 +66,7 @@ type Client struct {
 	mtu      pathMTU
 	names    names
 	dns      hostDNS
+	ends     endpoints
 }
 
 // associations are the mobility security associations, each shared by all registrations under it (MIP-3).
@@ -88,6 +89,8 @@ type session struct {
 // Start starts a mobile node on the host. It comes up at once if the configuration says so. Errors: the host cannot give
 // a device, interfaces or a watch on them, or a key of the configuration cannot be used.
 func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Option) (*Client, error) {
+	own := *cfg
+	cfg = &own // in which addresses follow names
 	c := &Client{
 		host: host, cfg: cfg, log: log, rand: rand.Reader, drops: new(packet.Drops),
 		tasks: make(chan func(), taskQueue), stop: make(chan struct{}), done: make(chan struct{}),
@@ -116,6 +119,7 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 	}
 	c.hints.begin(cfg, log)
 	c.names.begin(host)
+	c.ends.waiting = make(map[int]*roam.Attempt)
 	c.resume.begin(c.now)
 	c.gate.WatchSleep(lived())
 	c.story.begin(c.now)

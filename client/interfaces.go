@@ -103,7 +103,7 @@ func (c *Client) drainRoam() bool {
 			c.epoch(e)
 		case roam.Attempt:
 			c.story.unblock()
-			c.begin(e)
+			c.beginNamed(e)
 		case roam.Abandon:
 			if i := c.ifaces[e.Index]; i != nil {
 				c.abandon(i, e.Reason)

@@ -67,6 +67,9 @@ type vpnRetry struct {
 
 // openVPN starts IKE from the x-HoA, as the session's VPN.
 func (c *Client) openVPN() {
+	if !c.pointGateway() {
+		return
+	}
 	v, err := c.startIKE(true)
 	if v == nil {
 		c.problem(control.Problem{Peer: c.gatewayName(), Message: "IKE cannot start: " + err.Error(), Advice: "check [gateway] with `mipvpn config check`"})

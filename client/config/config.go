@@ -100,8 +100,10 @@ const (
 
 // HomeAgent is one registration, tables [internal_home_agent] and [external_home_agent].
 type HomeAgent struct {
-	// Address is the home agent's.
+	// Address is the home agent's, the zero Addr where it has a Name.
 	Address netip.Addr
+	// Name is the x-HA's, to be resolved through each interface; empty where it has an Address. The i-HA has an Address.
+	Name string
 	// HomeAddress is the laptop's home address there.
 	HomeAddress netip.Addr
 	// SPI is the security parameter index of the mobility security association, over 255, in host order.
@@ -120,8 +122,10 @@ type HomeAgent struct {
 
 // Gateway is the VPN gateway, table [gateway].
 type Gateway struct {
-	// Address is the gateway's outer address.
+	// Address is the gateway's outer address, the zero Addr where it has a Name.
 	Address netip.Addr
+	// Name is the gateway's, to be resolved through each interface; empty where it has an Address.
+	Name string
 	// LocalIdentity and RemoteIdentity are the IKE identities (RFC 7296 §3.5): an IPv4 address, a mail address (with an @),
 	// or else a fully qualified domain name.
 	LocalIdentity, RemoteIdentity string

@@ -239,7 +239,7 @@ level = "debug"
 	same := map[string]bool{".Internal.Address": true, ".Internal.HomeAddress": true, ".Internal.KeyFile": true, ".Internal.Key": true,
 		".External.Address": true, ".External.HomeAddress": true, ".External.SPI": true, ".External.KeyFile": true, ".External.Key": true,
 		".Gateway.Address": true, ".Gateway.LocalIdentity": true, ".Gateway.RemoteIdentity": true, ".Gateway.PSKFile": true,
-		".Gateway.PSK": true, ".Detection.WaiveTNC": true, ".Detection.RefuseNAT": true, ".Detection.RetransmitMax": true, ".Warnings": true}
+		".Gateway.PSK": true, ".Detection.WaiveTNC": true, ".Detection.RefuseNAT": true, ".Internal.Name": true, ".External.Name": true, ".Gateway.Name": true, ".Detection.RetransmitMax": true, ".Warnings": true}
 	var equal []string
 	leaves(t, "", toJSON(t, c), toJSON(t, d), func(path string) { equal = append(equal, path) })
 	for _, path := range equal {
@@ -320,12 +320,12 @@ func TestErrors(t *testing.T) {
 
 		{"NAT refused and not seen", with("internal_home_agent", `encapsulation = "udp"`) + "[detection]\nrefuse_nat = true\n",
 			`mipvpn.toml:25: detection.refuse_nat: found true with internal_home_agent.encapsulation = "udp", which does not show a NAT; valid is false, or encapsulation = "auto"`},
-		{"no address", replaced(t, `"192.0.2.10"`, `"gateway.example.com"`),
-			`mipvpn.toml:19: gateway.address: found the text "gateway.example.com"; valid is an IPv4 address in quotes, such as "192.0.2.10"`},
+		{"no address", replaced(t, `"10.0.1.10"`, `"gateway.example.com"`),
+			`mipvpn.toml:7: internal_home_agent.address: found the text "gateway.example.com"; valid is an IPv4 address in quotes, such as "192.0.2.10"`},
 		{"IPv6 address", replaced(t, `"192.0.2.10"`, `"2001:db8::1"`),
-			`mipvpn.toml:19: gateway.address: found the text "2001:db8::1"; valid is an IPv4 address in quotes, such as "192.0.2.10"`},
+			`mipvpn.toml:19: gateway.address: found the text "2001:db8::1"; valid is an IPv4 address or a domain name in quotes, such as "192.0.2.10" or "gw.corp.example"`},
 		{"address that no host has", replaced(t, `"192.0.2.10"`, `"224.0.0.1"`),
-			`mipvpn.toml:19: gateway.address: found 224.0.0.1, which no host has; valid is an IPv4 address in quotes, such as "192.0.2.10"`},
+			`mipvpn.toml:19: gateway.address: found 224.0.0.1, which no host has; valid is an IPv4 address or a domain name in quotes, such as "192.0.2.10" or "gw.corp.example"`},
 		{"prefix with host bits", replaced(t, `"10.0.0.0/16"`, `"10.0.1.0/16"`),
 			`mipvpn.toml:4: enterprise.prefixes: found "10.0.1.0/16" in the list, which has bits behind its length; its network is "10.0.0.0/16"; valid is a list of IPv4 prefixes such as ["10.0.0.0/8"], at least one`},
 		{"no prefix", replaced(t, `["10.0.0.0/16"]`, `[]`),
@@ -360,7 +360,7 @@ func TestErrors(t *testing.T) {
 		{"missing key", replaced(t, "spi = 257\n", ""),
 			`mipvpn.toml:12: external_home_agent.spi: missing; valid is a whole number from 256 to 4294967295`},
 		{"missing table", strings.Replace(minimal, minimal[strings.Index(minimal, "[gateway]"):], "", 1),
-			`mipvpn.toml: gateway.address: missing; valid is an IPv4 address in quotes, such as "192.0.2.10"
+			`mipvpn.toml: gateway.address: missing; valid is an IPv4 address or a domain name in quotes, such as "192.0.2.10" or "gw.corp.example"
 mipvpn.toml: gateway.local_identity: missing; valid is an IPv4 address, a mail address or a domain name in quotes, such as "laptop1@example.com"
 mipvpn.toml: gateway.remote_identity: missing; valid is an IPv4 address, a mail address or a domain name in quotes, such as "laptop1@example.com"
 mipvpn.toml: gateway.psk_file: missing; valid is a path in quotes`},

@@ -53,8 +53,8 @@ var fields = slices.Concat(
 	homeAgentFields("internal_home_agent", "i-HA", "i-HoA", func(c *Config) *HomeAgent { return &c.Internal }),
 	homeAgentFields("external_home_agent", "x-HA", "x-HoA", func(c *Config) *HomeAgent { return &c.External }),
 	[]field{
-		{key: "gateway.address", valid: vAddress, required: true, about: "outer address of the VPN gateway",
-			set: address(func(c *Config) *netip.Addr { return &c.Gateway.Address })},
+		{key: "gateway.address", valid: vEndpoint, required: true, about: "outer address of the VPN gateway, or its name, which is resolved through each interface with its own name servers",
+			set: endpoint(func(c *Config) (*netip.Addr, *string) { return &c.Gateway.Address, &c.Gateway.Name })},
 		{key: "gateway.local_identity", valid: vIdentity, required: true, about: "IKE identity of the laptop",
 			set: text(255, nil, func(c *Config) *string { return &c.Gateway.LocalIdentity })},
 		{key: "gateway.remote_identity", valid: vIdentity, required: true, about: "IKE identity that the gateway must prove",
@@ -132,8 +132,7 @@ var fields = slices.Concat(
 // homeAgentFields are the keys of one registration.
 func homeAgentFields(table, agent, home string, of func(*Config) *HomeAgent) []field {
 	return []field{
-		{key: table + ".address", valid: vAddress, required: true, about: "address of the " + agent,
-			set: address(func(c *Config) *netip.Addr { return &of(c).Address })},
+		homeAgentAddress(table, agent, of),
 		{key: table + ".home_address", valid: vAddress, required: true, about: "the " + home + ": the laptop's home address there",
 			set: address(func(c *Config) *netip.Addr { return &of(c).HomeAddress })},
 		{key: table + ".spi", valid: vInteger(256, 1<<32-1), required: true, about: "security parameter index of the mobility security association (RFC 5944 section 3.5.1: over 255)",

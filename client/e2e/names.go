@@ -181,15 +181,15 @@ func (r *Resolver) ask(server netip.AddrPort, name string) (netip.Addr, error) {
 	return netip.AddrFrom4([4]byte(buf[n-4 : n])), nil // the last octets of the only record
 }
 
-// NameServer is a name server of the lab: it answers every question with one address, and "no such name" to those of names
-// that it hides.
+// NameServer is a name server of the lab.
 type NameServer struct {
 	mu    sync.Mutex
 	asked []string
 }
 
-// StartNameServer starts a name server on one of a host's addresses, until the network ends. hidden may be nil.
-func StartNameServer(h *simnet.Host, at, answer netip.Addr, hidden func(name string) bool) (*NameServer, error) {
+// StartNameServer starts a name server on one of a host's addresses, until the network ends. answers returns the addresses
+// that it answers with, whatever the type that it is asked for; none for a name that there is not.
+func StartNameServer(h *simnet.Host, at netip.Addr, answers func(name string) []netip.Addr) (*NameServer, error) {
 	u, err := h.ListenUDP(netip.AddrPortFrom(at, resolve.Port))
 	if err != nil {
 		return nil, err
@@ -202,7 +202,7 @@ func StartNameServer(h *simnet.Host, at, answer netip.Addr, hidden func(name str
 			if err != nil {
 				return
 			}
-			if p := s.answer(buf[:n], answer, hidden); p != nil {
+			if p := s.answer(buf[:n], answers); p != nil {
 				_, _ = u.WriteToAddrPort(p, from)
 			}
 		}
@@ -210,7 +210,7 @@ func StartNameServer(h *simnet.Host, at, answer netip.Addr, hidden func(name str
 	return s, nil
 }
 
-func (s *NameServer) answer(message []byte, answer netip.Addr, hidden func(string) bool) []byte {
+func (s *NameServer) answer(message []byte, answers func(string) []netip.Addr) []byte {
 	q, err := query.ParseQuestion(message)
 	if err != nil {
 		return nil
@@ -218,7 +218,8 @@ func (s *NameServer) answer(message []byte, answer netip.Addr, hidden func(strin
 	s.mu.Lock()
 	s.asked = append(s.asked, q.Name)
 	s.mu.Unlock()
-	if hidden != nil && hidden(q.Name) {
+	list := answers(q.Name)
+	if len(list) == 0 {
 		p, err := query.Failure(message, query.RcodeNameError)
 		if err != nil {
 			return nil
@@ -228,9 +229,12 @@ func (s *NameServer) answer(message []byte, answer netip.Addr, hidden func(strin
 	p := bytes.Clone(message)
 	p[2] |= 0x80
 	p[3] |= 0x80
-	binary.BigEndian.PutUint16(p[6:], 1)
-	p = append(p, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4) // the question's name, A, IN, a minute, four octets
-	return append(p, answer.AsSlice()...)
+	binary.BigEndian.PutUint16(p[6:], uint16(len(list)))
+	for _, a := range list {
+		p = append(p, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4) // the question's name, A, IN, a minute, four octets
+		p = append(p, a.AsSlice()...)
+	}
+	return p
 }
 
 // Asked returns the names that the server was asked about.

@@ -60,18 +60,22 @@ func newNamesWorld(t *testing.T, seed uint64, change func(*config.Config)) *name
 			c.DNS = []netip.Addr{netip.MustParseAddr("192.0.2.53"), simnet.LabCorrespondent}
 		},
 	})
-	start := func(h *simnet.Host, at string, answer netip.Addr, hidden func(string) bool) *NameServer {
-		s, err := StartNameServer(h, netip.MustParseAddr(at), answer, hidden)
+	start := func(h *simnet.Host, at string, answers func(string) []netip.Addr) *NameServer {
+		s, err := StartNameServer(h, netip.MustParseAddr(at), answers)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
 	}
-	n.inside = start(n.Correspondent, simnet.LabCorrespondent.String(), insideAnswer, func(name string) bool {
-		return strings.Contains(name, "missing.corp.example.") || strings.HasSuffix(name, ".com.corp.example.")
+	n.inside = start(n.Correspondent, simnet.LabCorrespondent.String(), func(name string) []netip.Addr {
+		if strings.Contains(name, "missing.corp.example.") || strings.HasSuffix(name, ".com.corp.example.") {
+			return nil
+		}
+		return []netip.Addr{insideAnswer}
 	})
-	n.cafe = start(n.CafeNAT, "192.168.1.1", cafeAnswer, nil)
-	n.office = start(n.Firewall, "10.0.2.1", cafeAnswer, nil)
+	everything := func(string) []netip.Addr { return []netip.Addr{cafeAnswer} }
+	n.cafe = start(n.CafeNAT, "192.168.1.1", everything)
+	n.office = start(n.Firewall, "10.0.2.1", everything)
 	n.judge = WatchNames(n.External()...)
 	t.Cleanup(n.judge.Stop)
 	return n

@@ -75,7 +75,7 @@ func configTable(t *testing.T) string {
 		{"missing key", "spi = 256\n", ""},
 		{"value of the wrong type", "spi = 256", `spi = "256"`},
 		{"value out of range", "spi = 256", "spi = 255"},
-		{"not an address", `"192.0.2.10"`, `"vpn.example.com"`},
+		{"not an address", `"10.0.1.10"`, `"i-ha.example.com"`},
 		{"bits behind the prefix", `"10.0.0.0/16"`, `"10.0.1.0/16"`},
 		{"duration without unit", "[gateway]", "[detection]\nt_monitor = 60\n[gateway]"},
 		{"T_MONITOR too short", "[gateway]", "[detection]\nt_monitor = \"4s\"\n[gateway]"},

@@ -1,0 +1,39 @@
+package config
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// vEndpoint is what is valid for a peer that may have a name.
+const vEndpoint = `an IPv4 address or a domain name in quotes, such as "192.0.2.10" or "gw.corp.example"`
+
+// endpoint takes an IPv4 address, or a domain name of two labels or more.
+func endpoint(of func(*Config) (*netip.Addr, *string)) func(*Config, any) error {
+	return func(c *Config, v any) error {
+		addr, name := of(c)
+		if s, ok := v.(string); ok && domainName(s) && hostName(s) {
+			*name = strings.ToLower(s)
+			return nil
+		}
+		return address(func(*Config) *netip.Addr { return addr })(c, v)
+	}
+}
+
+// hostName reports whether a domain name has two labels or more, and a last one that is no number, so that a mistyped address
+// is none.
+func hostName(s string) bool {
+	i := strings.LastIndexByte(s, '.')
+	return i > 0 && strings.Trim(s[i+1:], "0123456789") != ""
+}
+
+// homeAgentAddress is the key of a home agent's address. The i-HA has no name: it would have to be asked for in every network
+// that the laptop comes to, and its address is not to depend on the answer.
+func homeAgentAddress(table, agent string, of func(*Config) *HomeAgent) field {
+	if table == "internal_home_agent" {
+		return field{key: table + ".address", valid: vAddress, required: true, about: "address of the " + agent + "; a name is not possible: it would be asked for in every network",
+			set: address(func(c *Config) *netip.Addr { return &of(c).Address })}
+	}
+	return field{key: table + ".address", valid: vEndpoint, required: true, about: "address of the " + agent + ", or its name, which is resolved through each interface with its own name servers",
+		set: endpoint(func(c *Config) (*netip.Addr, *string) { return &of(c).Address, &of(c).Name })}
+}

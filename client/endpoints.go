@@ -1,0 +1,179 @@
+package client
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"mipvpn/client/control"
+	"mipvpn/client/roam"
+)
+
+const (
+	// nameWait is how long an attempt waits for the address of the x-HA. Then it begins without one: where the laptop is
+	// inside, the i-HA's answer is enough.
+	nameWait = 3 * time.Second
+	// nameRetry is how long after a name could not be resolved, with no address of it known, it is asked for again.
+	nameRetry = 10 * time.Second
+)
+
+// endpoint is a peer that has a name: the addresses that the name led to when it was last resolved, through whatever
+// interface, and the one in use. They are tried in order.
+type endpoint struct {
+	addresses []netip.Addr
+	at        int
+}
+
+// set takes what a name leads to now. The address in use stays in use while it is among them.
+func (p *endpoint) set(addresses []netip.Addr) {
+	in := p.current()
+	p.addresses = addresses
+	p.at = max(0, slices.Index(addresses, in))
+}
+
+// current returns the address in use, the zero Addr while none is known.
+func (p *endpoint) current() netip.Addr {
+	if len(p.addresses) == 0 {
+		return netip.Addr{}
+	}
+	return p.addresses[p.at%len(p.addresses)]
+}
+
+// next goes on to the next address and reports whether there is another one.
+func (p *endpoint) next() bool {
+	if len(p.addresses) > 1 {
+		p.at = (p.at + 1) % len(p.addresses)
+	}
+	return len(p.addresses) > 1
+}
+
+// endpoints are the peers outside that may have names. The i-HA has none: its name would have to be asked for in every network.
+type endpoints struct {
+	external, gateway endpoint
+	waiting           map[int]*roam.Attempt // attempts that wait for a name, by interface
+	failed            bool                  // the last IKE exchange with the gateway's address in use led to nothing
+}
+
+// named reports whether a peer is to be found by its name.
+func (c *Client) named() bool { return c.cfg.External.Name != "" || c.cfg.Gateway.Name != "" }
+
+// beginNamed begins an attempt once the names of the peers have been resolved through its interface, or nameWait has passed.
+func (c *Client) beginNamed(e roam.Attempt) {
+	i := c.ifaces[e.Interface.Index]
+	if i == nil || !c.named() || !i.Address.IsValid() { // through a foreign agent there is nobody to ask: what is known is used
+		c.begin(e)
+		return
+	}
+	c.abandon(i, e.Reason)
+	wait := &e
+	c.ends.waiting[i.Index] = wait
+	goOn := func() {
+		if c.ends.waiting[i.Index] == wait && c.session != nil && c.ifaces[i.Index] == i {
+			delete(c.ends.waiting, i.Index)
+			c.begin(e)
+		}
+	}
+	left := 0
+	answered := func() {
+		if left--; left == 0 {
+			goOn()
+		}
+	}
+	if c.cfg.External.Name != "" {
+		left++
+	}
+	if c.cfg.Gateway.Name != "" {
+		left++
+	}
+	c.after(nameWait, goOn)
+	if c.cfg.External.Name != "" {
+		c.findExternal(i, e, answered)
+	}
+	if c.cfg.Gateway.Name != "" {
+		c.resolve(i.Interface, c.cfg.Gateway.Name, func(addresses []netip.Addr, err error) {
+			c.foundGateway(addresses, err)
+			answered()
+		})
+	}
+}
+
+// findExternal resolves the name of the x-HA for an attempt, again and again while no address is known.
+func (c *Client) findExternal(i *iface, e roam.Attempt, answered func()) {
+	c.resolve(i.Interface, c.cfg.External.Name, func(addresses []netip.Addr, err error) {
+		if c.session == nil || c.ifaces[i.Index] != i || i.epoch != e.Epoch {
+			return
+		}
+		unknown := !c.ends.external.current().IsValid()
+		if err == nil {
+			c.ends.external.set(addresses)
+			c.cfg.External.Address = c.ends.external.current()
+			c.solved(nameExternal + " " + c.cfg.External.Name)
+		} else {
+			c.unnamed(nameExternal+" "+c.cfg.External.Name, err, unknown)
+		}
+		answered()
+		switch a := i.attempt; {
+		case err != nil && unknown:
+			c.after(nameRetry, func() { c.findExternal(i, e, func() {}) })
+		case err == nil && unknown && a != nil && !a.external.agent.IsValid() && !a.proof.Live(c.now.Boot):
+			c.begin(e) // it began without the x-HA
+		}
+	})
+}
+
+// unnamed tells people that a name is not resolved.
+func (c *Client) unnamed(peer string, err error, unknown bool) {
+	p := control.Problem{Peer: peer, Message: "its name is not resolved: " + err.Error(),
+		Advice: "check the name, and that this network has a name server that answers; an IPv4 address in the configuration needs none"}
+	if !unknown {
+		p.Message += "; the address that was found before is used"
+	}
+	c.problem(p)
+}
+
+// nextExternal goes on to the next address of the x-HA's name after one that did not answer, and has the interface tried again.
+func (c *Client) nextExternal(a *attempt) {
+	if c.cfg.External.Name == "" || a.external.agent != c.ends.external.current() || !c.ends.external.next() {
+		return
+	}
+	c.cfg.External.Address = c.ends.external.current()
+	c.event(control.Event{Kind: "names", Interface: a.iface.Name, Message: fmt.Sprintf("trying %v, the next address of %s", c.cfg.External.Address, c.cfg.External.Name)})
+	c.after(time.Second, func() { c.roam.HandleRetry(c.now, a.iface.Index, a.epoch) })
+}
+
+// foundGateway takes the addresses of the gateway's name.
+func (c *Client) foundGateway(addresses []netip.Addr, err error) {
+	peer := "VPN gateway " + c.cfg.Gateway.Name
+	if err != nil {
+		c.unnamed(peer, err, !c.ends.gateway.current().IsValid())
+		return
+	}
+	c.solved(peer)
+	c.ends.gateway.set(addresses)
+}
+
+// pointGateway has the next IKE exchange go to an address of the gateway's name: to the next one, if the last exchange led to
+// nothing. It returns false while no address is known; the name is then asked for, and the VPN tried again later.
+func (c *Client) pointGateway() bool {
+	p := &c.ends.gateway
+	if c.cfg.Gateway.Name == "" {
+		return true
+	}
+	if !p.current().IsValid() {
+		if a := c.inUse(); a != nil {
+			c.resolve(a.iface, c.cfg.Gateway.Name, c.foundGateway)
+		}
+		c.retryVPN()
+		return false
+	}
+	if c.ends.failed {
+		p.next()
+	}
+	c.ends.failed = true
+	if c.cfg.Gateway.Address != p.current() {
+		c.closeTunnel()
+		c.cfg.Gateway.Address = p.current()
+	}
+	return true
+}
