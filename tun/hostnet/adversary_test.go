@@ -79,7 +79,7 @@ func (c *cafe) by(dst netip.Addr) string {
 	benign := []sendFunc{frameProbe(cafeNet.Addr(), outside, 9, unix.ETH_P_IP, protectedMark)}
 	p := probe{name: fmt.Sprintf("an application to %v", dst), send: func(h *hostile, payload string) error {
 		err := udpProbe(dst, 0, 0)(h, payload)
-		if errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) {
+		if errors.Is(err, unix.ENETUNREACH) {
 			return nil
 		}
 		return err

@@ -74,6 +74,7 @@ type hostile struct {
 	eth0      int  // its index
 	vlan      bool // there is vlan5 on it
 
+	closeMip0       func()
 	inside, inGuest func(func() error) error
 	sockets         map[socketKey]int
 }
@@ -186,6 +187,17 @@ func addVLAN(below netlink.Link) error {
 	return netlink.LinkSetUp(vlan)
 }
 
+// removeForeignRules takes the other program's policy rules away.
+func removeForeignRules() error {
+	var errs []error
+	for _, family := range families {
+		rule := netlink.NewRule()
+		rule.Family, rule.Priority, rule.Table = family, 10, unix.RT_TABLE_MAIN
+		errs = append(errs, netlink.RuleDel(rule))
+	}
+	return errors.Join(errs...)
+}
+
 func addAddress6(l netlink.Link, p netip.Prefix) error {
 	return netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 128)}, Flags: unix.IFA_F_NODAD})
 }
@@ -193,7 +205,12 @@ func addAddress6(l netlink.Link, p netip.Prefix) error {
 // openMip0 makes the client's device, with a tap.
 func (h *hostile) openMip0() {
 	h.t.Helper()
-	openDevice(h.t, h.ns, "mip0")
+	d := openDevice(h.t, h.ns, "mip0")
+	h.closeMip0 = func() {
+		if err := d.Close(); err != nil {
+			h.t.Error(err)
+		}
+	}
 	h.mip0 = newTap(h.t, h.ns, "mip0")
 }
 
@@ -307,9 +324,9 @@ var benignFrames = []sendFunc{
 
 var benignForwards = []sendFunc{forwardProbe(guestAddr, lan, 9), forwardProbe(guestAddr, netip.MustParseAddr("192.168.9.8"), 9)}
 
-// dropped reports whether an error of a send is how inet and egress hooks, and refusals, tell of a drop.
+// dropped reports whether an error of a send is how inet and egress hooks, and unreachable routes, tell of a drop.
 func dropped(err error) bool {
-	return err == nil || errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EACCES)
+	return err == nil || errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EHOSTUNREACH)
 }
 
 // passed sends the probe and reports whether it got through.

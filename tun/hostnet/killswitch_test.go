@@ -4,6 +4,7 @@ package hostnet
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -243,6 +244,14 @@ const holderVariable = "MIPVPN_TEST_HOLDER"
 
 // TestMain makes the test program the holder that TestKillSwitchOutlivesKill kills, when it is started as one.
 func TestMain(m *testing.M) {
+	if text := os.Getenv(crashVariable); text != "" {
+		var c crash
+		if err := errors.Join(json.Unmarshal([]byte(text), &c), netnstest.Do(os.NewFile(3, "namespace"), c.run)); err != nil {
+			fmt.Fprintln(os.Stderr, "crash:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv(holderVariable) == "" {
 		os.Exit(m.Run())
 	}

@@ -20,7 +20,9 @@ const (
 
 // setRules makes sure that the policy rules of s are there and no others. The first of a family leaves DHCP's messages on
 // the interface that they are about: the server may stand inside a prefix that is routed into the device. The second sends
-// what does not carry one of the marks to the table; IPv6, which nothing carries, whatever its mark.
+// what does not carry one of the marks to the table; of IPv6, which nothing carries, what this host itself sends, whatever its
+// mark. What it forwards is left to the kill switch: the answer to an unreachable route would quote it to whatever source it
+// seems to have.
 func (n *Network) setRules(s link.Settings) error {
 	mask := n.opts.MarkMask
 	dhcp := netlink.NewRule()
@@ -34,6 +36,7 @@ func (n *Network) setRules(s link.Settings) error {
 	dhcp6.Priority, dhcp6.Table, dhcp6.IPProto = dhcp.Priority, dhcp.Table, dhcp.IPProto
 	dhcp6.Sport, dhcp6.Dport = netlink.NewRulePortRange(dhcp6Client, dhcp6Client), netlink.NewRulePortRange(dhcp6Server, dhcp6Server)
 	all6.Priority, all6.Table = unmarked.Priority, unmarked.Table
+	all6.IifName = "lo" // sent by this host
 	dhcp.Family, unmarked.Family, dhcp6.Family, all6.Family = netlink.FAMILY_V4, netlink.FAMILY_V4, netlink.FAMILY_V6, netlink.FAMILY_V6
 	want := make(map[string]*netlink.Rule)
 	order := []*netlink.Rule{dhcp, unmarked, dhcp6, all6}
@@ -95,6 +98,9 @@ func ruleKey(r netlink.Rule) string {
 	}
 	if r.Invert {
 		key += " not"
+	}
+	if r.IifName != "" {
+		key += " iif " + r.IifName
 	}
 	if r.Mark != 0 || r.Mask != nil {
 		mask := ^uint32(0)
