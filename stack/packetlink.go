@@ -102,7 +102,7 @@ func (l *PacketLink) Open(spec link.FlowSpec, recv link.Receiver) (link.Flow, er
 	if _, taken := flows[key]; taken {
 		return nil, fmt.Errorf("stack: flow of protocol %d, port %d to %v is open already", key.protocol, key.port, key.remote)
 	}
-	f := &packetFlow{link: l, key: key, ttl: spec.TTL, recv: recv}
+	f := &packetFlow{link: l, key: key, ttl: spec.TTL, unsummed: udp && spec.Unsummed, recv: recv}
 	if f.ttl == 0 {
 		f.ttl = DefaultTTL
 	}
@@ -222,11 +222,12 @@ func (l *PacketLink) classify(flows map[flowKey]*packetFlow, p *packet.Buf) (*pa
 
 // packetFlow is a flow of a PacketLink. It is a link.Step too: the one that writes the flow's headers.
 type packetFlow struct {
-	link   *PacketLink
-	key    flowKey
-	ttl    uint8
-	recv   link.Receiver
-	closed atomic.Bool
+	link     *PacketLink
+	key      flowKey
+	ttl      uint8
+	unsummed bool // of data: link.FlowSpec
+	recv     link.Receiver
+	closed   atomic.Bool
 }
 
 // Local implements link.Flow.
@@ -249,11 +250,19 @@ func (f *packetFlow) Send(to netip.AddrPort, payload []byte) error {
 	if _, up := f.link.Path(link.Protected); !up {
 		return ErrLinkDown
 	}
-	return f.Path(link.Protected).Send(packet.One(packet.From(payload)))
+	return f.path(link.Protected, f).Send(packet.One(packet.From(payload)))
 }
 
 // Path implements link.Flow. On a link that is down the path drops everything.
 func (f *packetFlow) Path(c link.Class) link.Path {
+	if f.unsummed {
+		return f.path(c, unsummed{f})
+	}
+	return f.path(c, f)
+}
+
+// path returns the path that begins with headers, the step that writes the flow's.
+func (f *packetFlow) path(c link.Class, headers link.Step) link.Path {
 	below, up := f.link.Path(c)
 	if !up {
 		below = link.Path{Out: discard{f.link.drops}}
@@ -262,7 +271,7 @@ func (f *packetFlow) Path(c link.Class) link.Path {
 	if f.key.protocol == packet.ProtocolUDP {
 		overhead += packet.UDPLen
 	}
-	return below.Over(f, overhead, false)
+	return below.Over(headers, overhead, false)
 }
 
 // Close implements link.Flow.
@@ -287,11 +296,20 @@ func (f *packetFlow) deliver(b *packet.Batch) {
 }
 
 // Apply implements link.Step: it writes the flow's UDP header, if it has one, and IPv4 header.
-func (f *packetFlow) Apply(b *packet.Batch) {
+func (f *packetFlow) Apply(b *packet.Batch) { f.headers(b, packet.PushUDP) }
+
+// unsummed is the step that writes a flow's headers without a UDP checksum.
+type unsummed struct{ flow *packetFlow }
+
+// Apply implements link.Step.
+func (u unsummed) Apply(b *packet.Batch) { u.flow.headers(b, packet.PushUDPUnsummed) }
+
+// headers writes the flow's headers, that of UDP by push.
+func (f *packetFlow) headers(b *packet.Batch, push func(b *packet.Buf, src, dst netip.AddrPort)) {
 	local := f.Local()
 	for _, p := range b.Bufs {
 		if f.key.protocol == packet.ProtocolUDP {
-			packet.PushUDP(p, local, f.key.remote)
+			push(p, local, f.key.remote)
 		}
 		packet.PushIPv4(p, packet.IPv4Fields{
 			TOS: p.TOS, ID: uint16(f.link.ipID.Add(1)), DontFragment: p.Whole(), TTL: f.ttl,

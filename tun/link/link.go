@@ -40,6 +40,10 @@ type FlowSpec struct {
 	// TTL is the time to live of the IPv4 headers that the flow sends, 0 for the usual one. Requests to a foreign agent with
 	// the T bit need 255 (RFC 3024 §3.2).
 	TTL uint8
+	// Unsummed has the data of a UDP flow (Path, not Send) leave with a checksum of zero, as ESP in UDP should (RFC 3948 §2.1).
+	// It binds links that write the header themselves. The kernel's sockets compute one all the same: without it they refuse
+	// to segment (UDP_SEGMENT), and a receiver must take either.
+	Unsummed bool
 }
 
 // Flow is an open UDP or IP-protocol conversation of a link.

@@ -138,6 +138,12 @@ func TestUDPRoundTrip(t *testing.T) {
 	if !u.ChecksumOK(src.Addr(), dst.Addr()) {
 		t.Error("an absent checksum is refused")
 	}
+	n := From([]byte("payload"))
+	defer n.Release()
+	PushUDPUnsummed(n, src, dst)
+	if u := UDP(n.Bytes()); !u.Valid() || u.SrcPort() != 434 || u.DstPort() != 49152 || u.Checksum() != 0 || string(u.Payload()) != "payload" {
+		t.Errorf("without a checksum: %x", []byte(u))
+	}
 }
 
 func TestBufRooms(t *testing.T) {

@@ -50,6 +50,17 @@ func (p UDP) ChecksumOK(src, dst netip.Addr) bool {
 
 // PushUDP puts a UDP header in front of b, with a checksum over the pseudo header of src and dst.
 func PushUDP(b *Buf, src, dst netip.AddrPort) {
+	PushUDPUnsummed(b, src, dst)
+	p := b.Bytes()
+	sum := Checksum(p, pseudoHeader(src.Addr(), dst.Addr(), ProtocolUDP, len(p)))
+	if sum == 0 {
+		sum = 0xffff // RFC 768: an all-zero checksum is sent as all ones
+	}
+	binary.BigEndian.PutUint16(p[6:], sum)
+}
+
+// PushUDPUnsummed puts a UDP header in front of b whose checksum is zero, which means that none was computed (RFC 768).
+func PushUDPUnsummed(b *Buf, src, dst netip.AddrPort) {
 	n := b.Len() + UDPLen
 	b.Push(UDPLen)
 	p := b.Bytes()
@@ -57,9 +68,4 @@ func PushUDP(b *Buf, src, dst netip.AddrPort) {
 	binary.BigEndian.PutUint16(p[2:], dst.Port())
 	binary.BigEndian.PutUint16(p[4:], uint16(n))
 	p[6], p[7] = 0, 0
-	sum := Checksum(p, pseudoHeader(src.Addr(), dst.Addr(), ProtocolUDP, n))
-	if sum == 0 {
-		sum = 0xffff // RFC 768: an all-zero checksum is sent as all ones
-	}
-	binary.BigEndian.PutUint16(p[6:], sum)
 }
