@@ -2,8 +2,9 @@
 //
 // Purpose: one command from a fresh checkout to a verdict. Debian packages that tests need are installed where that is
 // allowed; formatting, vet for linux, darwin and windows, staticcheck, all tests under the race detector, a short fuzz
-// of every decoder, the tests in network namespaces and those against third-party programs follow. The last lines say
-// what passed, what failed and what was skipped, and why. It exits with 1 when something failed; a skip is no failure.
+// of every decoder, the tests in network namespaces, a short soak with its counts, a few mutants, and the tests against
+// third-party programs follow. The last lines say what passed, what failed and what was skipped, and why. It exits with 1
+// when something failed; a skip is no failure.
 //
 // Specification: none; the budget of each stage is in stages.go.
 //

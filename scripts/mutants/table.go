@@ -77,7 +77,7 @@ var table = slices.Concat(layers, gateRules, proofRules, hostRules, kernelRules)
 var layers = []mutant{
 	{name: "actor's cut, gate and kernel's line removed", rules: "DET-2, DET-4, HST-2", base: join(actor, line), patches: gate, by: demo, quick: true},
 	{name: "actor's cut, gate and kernel's line removed, the line last", rules: "HST-2", base: join(actor, gate), patches: line, by: demo, quick: true},
-	{name: "gate removed, with the kernel's line", rules: "DET-2, DET-4", base: actor, patches: join(gate, line), by: soak(50, 1, "")},
+	{name: "gate removed, with the kernel's line", rules: "DET-2, DET-4", base: actor, patches: join(gate, line), by: soak(50, 1, ""), quick: true},
 }
 
 // asleep are the kinds of transitions for what has to do with sleep.
@@ -95,7 +95,7 @@ var gateRules = []mutant{
 	{name: "interface ignored by the gate", rules: "DET-1", by: tests("stack/gate", "."), patches: []patch{
 		{"stack/gate/gate.go", "if e.iface == iface && e.epoch == epoch && !e.proof.IsZero() {", "if (e.iface != iface || e.epoch == epoch) && e.proof.Live(g.clock.Now().Boot) {"},
 	}},
-	{name: "T_MONITOR ignored", rules: "DET-4", base: line, by: soak(50, 1, "to the office;to the office FA;silent re-route;silent move;silent way back"), patches: []patch{
+	{name: "T_MONITOR ignored", rules: "DET-4", base: line, by: soak(50, 1, "to the office;to the office FA;silent re-route;silent move;silent way back"), quick: true, patches: []patch{
 		{"detect/location/proof.go", "p.sentAt <= now && now < p.expires", "p.sentAt <= now"},
 		{"detect/location/machine.go", "if m.due(timerExpiry, now) {", "if m.due(timerExpiry, now) && m.epoch == 0 {"},
 	}},
@@ -125,7 +125,7 @@ var proofRules = []mutant{
 	{name: "weak key ignored", rules: "DET-17", by: soak(50, 7, "to the office;to the office FA;to the café"), patches: []patch{
 		{"detect/location/judge.go", "case !e.strongKey:", "case !e.strongKey && !e.direct:"},
 	}},
-	{name: "direct flag ignored, and replies through the VPN shown to the detector", rules: "DET-3", by: soak(50, 1, ""), base: fed, patches: []patch{
+	{name: "replies through the VPN taken for direct ones", rules: "DET-3", by: tests("detect/location", "."), patches: []patch{
 		{"detect/location/judge.go", "if !e.direct {", "if !e.direct && e.code > 1 {"},
 	}},
 	{name: "interface of a reply ignored", rules: "DET-1", by: tests("detect/location", "."), patches: []patch{
@@ -137,12 +137,6 @@ var proofRules = []mutant{
 	{name: "carrier flap between two snapshots not noticed", rules: "DET-2", by: soak(100, 1, ""), patches: []patch{
 		{"client/roam/candidate.go", "case b.Up && a.CarrierChanges != b.CarrierChanges:", "case b.Up && !a.Up:"},
 	}},
-}
-
-// fed shows the replies that come through the VPN to the detector of the interface in use, as if they were of its epoch.
-var fed = []patch{
-	{"client/outside.go", "\tcase mobilenode.Accepted:\n\t\tif outside {\n", "\tcase mobilenode.Accepted:\n\t\tif a := c.inUse(); a != nil {\n\t\t\t_ = a.det.HandleInternalReply(c.now, e.Reply)\n\t\t}\n\t\tif outside {\n"},
-	{"detect/location/judge.go", "if err := m.present(e.epoch); err != nil {", "if err := m.present(m.epoch); err != nil {"},
 }
 
 // hostRules are what holds when the daemon is not there.
