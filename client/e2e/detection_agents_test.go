@@ -66,7 +66,7 @@ func TestBothRequestsThroughOneForeignAgent(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := world(t, Options{Seed: 100})
 				r := watchRegistrations(w)
-				k := talk(t, w, 100*time.Millisecond)
+				k := talk(t, w, 500*time.Millisecond)
 				connected(t, w, at)
 				k.works(t, 30*time.Second)
 				internal, external := r.straight(simnet.LabInternalHA, at.wire(w), 0), r.straight(simnet.LabExternalHA, at.wire(w), 0)
@@ -140,12 +140,12 @@ func TestForeignAgentThatCrossesReplies(t *testing.T) {
 						}
 						return append([]simnet.Relay{crossed}, own...) // the wrong one first
 					})
-					k := talk(t, w, 100*time.Millisecond)
+					k := talk(t, w, 500*time.Millisecond)
 					w.Plug(w.Wlan0, at.wire(w))
 					if _, err := w.UntilMode(30*time.Second, at.mode); err != nil {
 						t.Fatal(err)
 					}
-					k.works(t, 2*time.Minute)
+					k.works(t, time.Minute)
 					if n := clear.on(w.External()...); n != 0 {
 						t.Errorf("%d frames in the clear outside", n)
 					}
@@ -205,7 +205,7 @@ func TestForeignAgentThatAnswersForBoth(t *testing.T) {
 					}
 					return []simnet.Relay{f.Relay(), forged}
 				})
-				k := talk(t, w, 100*time.Millisecond)
+				k := talk(t, w, 500*time.Millisecond)
 				w.Plug(w.Wlan0, c.at.wire(w))
 				if c.connects {
 					if _, err := w.UntilMode(time.Minute, c.at.mode); err != nil {

@@ -33,7 +33,7 @@ func TestNetworkWithoutMobileIP(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := world(t, Options{Seed: 110})
 				clear, r := watchClear(w), watchRegistrations(w)
-				k := talk(t, w, 100*time.Millisecond)
+				k := talk(t, w, time.Second)
 				stop := withoutMobileIP(at.wire(w))
 				w.Plug(w.Wlan0, at.wire(w))
 				began := w.Elapsed()
@@ -77,7 +77,7 @@ func TestMobileIPVanishes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := world(t, Options{Seed: 111})
 				clear := watchClear(w)
-				k := talk(t, w, 100*time.Millisecond)
+				k := talk(t, w, time.Second)
 				connected(t, w, at)
 				k.works(t, 10*time.Second)
 				stop := withoutMobileIP(at.wire(w))
@@ -106,7 +106,7 @@ func TestNetworkWithoutIPv4(t *testing.T) {
 		var v6 *simnet.Wire
 		w := world(t, Options{Seed: 112, Lab: func(l *simnet.Lab) { v6 = l.NewWire(simnet.WireConfig{Name: "ipv6-only"}) }})
 		clear := watchClear(w)
-		k := talk(t, w, 100*time.Millisecond)
+		k := talk(t, w, time.Second)
 		w.Plug(w.Wlan0, v6)
 		s, err := w.Until(time.Minute, func(s control.Status) bool {
 			return s.State == control.StateBlocked && len(s.Problems) > 0 && strings.Contains(s.Problems[len(s.Problems)-1].Message, "wlan0 is up but has no IPv4 address")

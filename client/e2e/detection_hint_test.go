@@ -194,7 +194,7 @@ func TestLyingHintsOfInside(t *testing.T) {
 						}
 					}
 					clear := watchClear(w)
-					k := talk(t, w, 100*time.Millisecond)
+					k := talk(t, w, time.Second)
 					events, stop := w.Client.Subscribe()
 					defer stop()
 					w.Plug(w.Wlan0, at.wire(w))
@@ -203,7 +203,7 @@ func TestLyingHintsOfInside(t *testing.T) {
 						t.Fatal(err)
 					}
 					connected[run] = time.Since(began)
-					k.works(t, 10*time.Minute)
+					k.works(t, 11*time.Minute)
 					clear.none(t)
 					if s, err := w.Client.Status(context.Background()); err != nil || s.Proof.Verdict != control.VerdictOutside {
 						t.Errorf("verdict %s, %v", s.Proof.Verdict, err)
@@ -248,7 +248,7 @@ func TestLyingHintOfOutside(t *testing.T) {
 		s := &shelf{}
 		w := hintWorld(t, 132, s, leases{}, nil)
 		stop := withoutInternalHA(w)
-		k := talk(t, w, 100*time.Millisecond)
+		k := talk(t, w, time.Second)
 		w.Plug(w.Eth0, w.Office)
 		if _, err := w.UntilMode(20*time.Second, "cvc"); err != nil {
 			t.Fatal(err)

@@ -101,10 +101,10 @@ func TestPseudoNATOutside(t *testing.T) {
 		interval time.Duration // of user data
 		within   time.Duration // service is there again
 	}{
-		"one registration":                      {true, 100 * time.Millisecond, 50 * time.Millisecond, 20 * time.Second},
-		"for five minutes":                      {true, 5 * time.Minute, 50 * time.Millisecond, withinKeepalive},
+		"one registration":                      {true, 100 * time.Millisecond, 200 * time.Millisecond, 20 * time.Second},
+		"for five minutes":                      {true, 5 * time.Minute, 200 * time.Millisecond, withinKeepalive},
 		"for five minutes, one packet an hour":  {true, 5 * time.Minute, time.Hour, withinKeepalive},
-		"from a renewal on, for a quarter hour": {false, 15 * time.Minute, 50 * time.Millisecond, withinKeepalive},
+		"from a renewal on, for a quarter hour": {false, 15 * time.Minute, 200 * time.Millisecond, withinKeepalive},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -181,7 +181,7 @@ func TestPseudoNATInside(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := world(t, Options{Seed: 121})
 			clear := watchClear(w)
-			k := talk(t, w, 50*time.Millisecond)
+			k := talk(t, w, 500*time.Millisecond)
 			a := impersonate(w, w.Office, netip.MustParsePrefix("203.0.113.66/32"), simnet.LabInternalHA)
 			w.Plug(w.Eth0, w.Office)
 			for range 120 {
@@ -204,7 +204,7 @@ func TestPseudoNATInside(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := world(t, Options{Seed: 122})
 			clear := watchClear(w)
-			k := talk(t, w, 50*time.Millisecond)
+			k := talk(t, w, 500*time.Millisecond)
 			w.Plug(w.Eth0, w.Office)
 			if _, err := w.UntilMode(10*time.Second, "c"); err != nil {
 				t.Fatal(err)
