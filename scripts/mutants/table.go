@@ -71,7 +71,7 @@ var line = []patch{
 func join(sets ...[]patch) []patch { return slices.Concat(sets...) }
 
 // table is every mutant.
-var table = slices.Concat(layers, gateRules, proofRules, hostRules, kernelRules)
+var table = slices.Concat(layers, gateRules, proofRules, detectionRules, hostRules, kernelRules)
 
 // layers are the three layers that hold the line: any one of them is enough in this move.
 var layers = []mutant{
@@ -119,7 +119,7 @@ var proofRules = []mutant{
 	{name: "position of TNC ignored", rules: "DET-3", by: soak(100, 1, trust), patches: []patch{
 		{"mipv4/mobilenode/accept.go", "trustedNetwork: trusted(covered)", "trustedNetwork: trusted(reply.Extensions)"},
 	}},
-	{name: "5 s limit ignored", rules: "DET-4", by: soak(100, 1, "to the office;to the office FA;bad wires;good wires"), patches: []patch{
+	{name: "5 s limit ignored", rules: "DET-4", by: tests("client/e2e", "^TestReplyAfterFiveSecondsIsNoProof$"), patches: []patch{
 		{"detect/location/judge.go", "case age < 0 || age > ReplyLimit:", "case age < 0:"},
 	}},
 	{name: "weak key ignored", rules: "DET-17", by: soak(50, 7, "to the office;to the office FA;to the café"), patches: []patch{
@@ -134,7 +134,7 @@ var proofRules = []mutant{
 	{name: "epoch of a reply ignored", rules: "DET-2", by: tests("detect/location", "."), patches: []patch{
 		{"detect/location/judge.go", "if err := m.present(e.epoch); err != nil {", "if err := m.present(m.epoch); err != nil {"},
 	}},
-	{name: "carrier flap between two snapshots not noticed", rules: "DET-2", by: soak(100, 1, ""), patches: []patch{
+	{name: "carrier flap between two snapshots not noticed", rules: "DET-2", by: soak(100, 1, "to the office FA;to the hotspot"), patches: []patch{
 		{"client/roam/candidate.go", "case b.Up && a.CarrierChanges != b.CarrierChanges:", "case b.Up && !a.Up:"},
 	}},
 }
@@ -177,5 +177,8 @@ var kernelRules = []mutant{
 	}},
 	{name: "unreachable routes missing after a crash", rules: "HST-2", by: inNamespaces("tun/hostnet", "^(TestAfterCrash|TestKillSwitchOutlivesKill)$"), patches: []patch{
 		{"tun/hostnet/routes_linux.go", `want = append(want, special(p, unix.RTN_UNREACHABLE, lastMetric))`, `_ = p`},
+	}},
+	{name: "routes of DHCP's option 121 followed", rules: "HST-1", by: inNamespaces("tun/hostnet", "^TestAdversaries$"), patches: []patch{
+		{"tun/hostnet/policy_linux.go", "unmarked.Priority, unmarked.Table = n.opts.Priority, n.opts.Table", "unmarked.Priority, unmarked.Table = n.opts.Priority+10000, n.opts.Table"},
 	}},
 }
