@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"mipvpn/client/control"
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/stack"
 	"mipvpn/stack/pathmtu"
 	"mipvpn/tun/link"
@@ -26,6 +27,8 @@ type pathMTU struct {
 	of       measuredPath
 	pipeline *stack.Pipeline
 	icmp     link.Flow // "fragmentation needed" to the interface's address, nil without one
+	said     int       // the MTU that people have been told of, 0 for none since the path began
+	again    func()    // takes back telling the i-HA again, nil when that is not planned
 }
 
 // measuredPath is what a measurement holds for: another one begins when any of it changes.
@@ -47,6 +50,9 @@ func (c *Client) measure(p *stack.Pipeline, a *attempt) {
 	if m.session == c.session && m.of == of && m.machine.State() != pathmtu.Idle {
 		m.pipeline = p
 		p.Limit(m.machine.MTU())
+		if m.machine.State() == pathmtu.Complete { // a binding that is new knows nothing of it
+			c.tellHomeAgent(m.machine.MTU())
+		}
 		return
 	}
 	if err := c.beginMeasuring(m, p, a, of); err != nil {
@@ -70,7 +76,8 @@ func (c *Client) beginMeasuring(m *pathMTU, p *stack.Pipeline, a *attempt, of me
 	if m.of.iface != of.iface || m.of.epoch != of.epoch {
 		c.listenForHints(m, a)
 	}
-	m.of, m.pipeline = of, p
+	c.tellHomeAgent(0) // of the path before
+	m.of, m.pipeline, m.said = of, p, 0
 	path := pathmtu.Path{Home: c.cfg.Internal.HomeAddress, Agent: c.cfg.Internal.Address,
 		Max: min(p.LinkMTU(), c.cfg.Device.MTU), Overhead: of.overhead}
 	if err := m.machine.Start(c.now, path); err != nil {
@@ -142,13 +149,51 @@ func (c *Client) drainMTU() bool {
 			return busy
 		}
 		busy = true
-		narrower := e.MTU < m.pipeline.MTU()
 		m.pipeline.Limit(e.MTU)
-		if narrower || e.State == pathmtu.Complete && e.MTU < min(m.of.link, c.cfg.Device.MTU) {
+		if e.MTU != m.said && (m.said != 0 || e.MTU < c.cfg.Device.MTU) {
+			m.said = e.MTU
 			c.event(control.Event{Kind: "mtu", Message: fmt.Sprintf("packets of up to %d octets are sent (%s)", e.MTU, e.Reason)})
+		}
+		if e.State == pathmtu.Complete {
+			c.tellHomeAgent(e.MTU)
 		}
 		c.log.Debug("path MTU", zap.Int("mtu", e.MTU), zap.Stringer("state", e.State), zap.String("reason", e.Reason))
 	}
+}
+
+// tellAgain is how often the i-HA is told of a narrow path: before its soft state runs out.
+const tellAgain = tunnel.PathMTUAge / 2
+
+// tellHomeAgent tells the i-HA what the tunnel to the laptop carries, when that is less than what the device takes: what the
+// correspondents send then fits too, also on connections that began on a wider path (RFC 2003 §5.1). Behind a foreign agent
+// in the clear the tunnel is not the laptop's. An MTU of 0 stops that.
+func (c *Client) tellHomeAgent(mtu int) {
+	m := &c.mtu
+	if m.again != nil {
+		m.again()
+		m.again = nil
+	}
+	r := c.inner()
+	if a := c.inUse(); m.of.mode.Plaintext() && a != nil {
+		r = a.internal
+	}
+	if mtu == 0 || mtu >= c.cfg.Device.MTU || r == nil || !r.bound {
+		return
+	}
+	a, coLocated := r.attachment.(*stack.CoLocated)
+	if !coLocated {
+		return
+	}
+	if err := a.TellMTU(r.granted, mtu); err != nil {
+		c.log.Debug("the i-HA is not told of the path MTU", zap.Error(err))
+	}
+	s := c.session
+	m.again = c.after(tellAgain, func() {
+		m.again = nil
+		if c.session == s && c.measuring() && m.machine.MTU() == mtu {
+			c.tellHomeAgent(mtu)
+		}
+	})
 }
 
 // listenForHints has the actor told of ICMP "fragmentation needed" to the interface's address. Anybody can forge it.

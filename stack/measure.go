@@ -1,10 +1,14 @@
 package stack
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
+	"mipvpn/mipv4/mobilenode"
 	"mipvpn/mipv4/tunnel"
+	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
 
@@ -30,6 +34,20 @@ type Measurement struct {
 
 // Measure replaces the measurement that is told; nil for none.
 func (e *Engine) Measure(m *Measurement) { e.measurement.Store(m) }
+
+// TellMTU tells the home agent that the tunnel that it granted carries packets of mtu octets at most (tunnel.AppendTooBig).
+func (a *CoLocated) TellMTU(granted mobilenode.Tunnel, mtu int) error {
+	form, entry, exit := tunnel.UDP, a.agent, a.udp.Local()
+	if !granted.UDP {
+		form, entry, exit = tunnel.IPIP, netip.AddrPortFrom(a.agent.Addr(), 0), netip.AddrPortFrom(a.below.Addr(), 0)
+	}
+	f, err := a.below.Open(link.FlowSpec{Protocol: packet.ProtocolICMP, Remote: netip.AddrPortFrom(a.agent.Addr(), 0)}, (*packet.Batch).Release)
+	if err != nil {
+		return fmt.Errorf("stack: tell home agent %v of an MTU of %d: %w", a.agent.Addr(), mtu, err)
+	}
+	err = f.Send(netip.AddrPort{}, tunnel.AppendTooBig(nil, form, entry, exit, mtu))
+	return errors.Join(err, f.Close())
+}
 
 // Probe sends an IPv4 packet of the home address through p as it is, whatever p's MTU, so that every header bears DF: a path
 // MTU probe (RFC 8899 §4.1). In a plaintext mode the gate stands before it as before all else. An error that wraps

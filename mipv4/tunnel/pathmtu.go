@@ -22,10 +22,13 @@ type PathMTU struct {
 
 // Learn records, at the boot time now, that inner packets of more than mtu octets did not get through the tunnel. An mtu
 // of 0 (a router before RFC 1191 did not say) counts as MinPathMTU, as does anything under that. It reports whether the
-// tunnel's MTU became smaller.
+// tunnel's MTU became smaller. The same again counts from now on.
 func (m *PathMTU) Learn(now time.Duration, mtu int) bool {
 	mtu = max(mtu, MinPathMTU)
 	if old := m.mtu.Load(); old != 0 && int(old) <= mtu && now < time.Duration(m.until.Load()) {
+		if int(old) == mtu { // still so
+			m.until.Store(int64(now + PathMTUAge))
+		}
 		return false
 	}
 	m.until.Store(int64(now + PathMTUAge))
