@@ -22,6 +22,8 @@ import (
 const (
 	// dnsLook is how often it is looked whether others have changed the host's resolver.
 	dnsLook = 10 * time.Second
+	// dnsPause is how long what another program has changed is left alone after it has been set again.
+	dnsPause = 100 * time.Millisecond
 	// ifaceKept is how long the interface that a question goes out of is remembered, so that not each question reads all.
 	ifaceKept = time.Second
 	// peerDNS is what problems with names are said to be of.
@@ -47,6 +49,7 @@ type hostDNS struct {
 	domains   query.Domains
 	told      []netip.Addr // by the gateway
 	look      func()       // ends looking
+	unwatch   func()       // ends watching
 	way       *way
 	work      chan struct{} // has room for one; has the worker set the plan again
 	worker    sync.WaitGroup
@@ -88,7 +91,14 @@ func (c *Client) dnsUp() {
 		Device: c.cfg.Device.Name, Server: c.cfg.DNS.Listen, Domains: d.domains, Reverse: dns.Reverse(nil, c.cfg.Enterprise.Prefixes),
 		Search: c.cfg.DNS.Search, Full: c.cfg.DNS.Full,
 	}
-	d.work = make(chan struct{}, 1)
+	d.work, d.unwatch = make(chan struct{}, 1), func() {}
+	if w, ok := settings.(dns.Watcher); ok {
+		if stop, err := w.Watch(giveWork(d.work)); err == nil {
+			d.unwatch = stop
+		} else {
+			c.log.Warn("changes of the host's resolver are noticed late", zap.Duration("interval", dnsLook), zap.Error(err))
+		}
+	}
 	c.dnsRoute()
 	c.solved(peerDNS)
 	c.dnsWorker(d)
@@ -192,6 +202,9 @@ func (c *Client) dnsWorker(d *hostDNS) {
 			if !changed && !mended && err == nil {
 				continue
 			}
+			if changed && again { // it may be a program that always writes last
+				time.Sleep(dnsPause)
+			}
 			c.post(func() {
 				switch {
 				case err != nil:
@@ -228,12 +241,18 @@ func (c *Client) dnsNames() string {
 
 // dnsAgain has the plan set again, if something has changed it.
 func (c *Client) dnsAgain() {
-	if c.dns.forwarder == nil {
-		return
+	if c.dns.forwarder != nil {
+		giveWork(c.dns.work)()
 	}
-	select {
-	case c.dns.work <- struct{}{}:
-	default: // it will be
+}
+
+// giveWork returns what gives the worker work, unless it has some.
+func giveWork(work chan<- struct{}) func() {
+	return func() {
+		select {
+		case work <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -252,6 +271,7 @@ func (c *Client) dnsClose() {
 		return
 	}
 	d.look()
+	d.unwatch()
 	close(d.work)
 	d.worker.Wait()
 	if err := d.forwarder.Close(); err != nil {

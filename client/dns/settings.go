@@ -35,6 +35,13 @@ type Settings interface {
 	Clear() error
 }
 
+// Watcher is implemented by Settings that notice when others change the host's resolver.
+type Watcher interface {
+	// Watch calls changed, from any goroutine, whenever something may have been changed, by this program too, until stop is
+	// called; it is not called once stop has returned. A call is a hint: Set finds out.
+	Watch(changed func()) (stop func(), err error)
+}
+
 // ErrManaged means that the resolver's configuration belongs to another program, which would not notice or would write it
 // anew.
 var ErrManaged = errors.New("dns: managed by another program")

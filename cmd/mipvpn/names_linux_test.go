@@ -194,6 +194,8 @@ func killedDaemonAndNames(t *testing.T) {
 	if code := lookup(t, "wiki.corp.example."); code != query.RcodeServerFailure {
 		t.Errorf("an enterprise name without a tunnel: code %d", code)
 	}
+	check(t, os.WriteFile(conf, []byte(originalConf), 0o644)) // as a DHCP client does
+	until("set again", ours)
 	kill(first)
 	if !ours() {
 		t.Errorf("killed: resolv.conf is\n%s", content())

@@ -78,11 +78,13 @@ func StartResolved(t *testing.T, b *Bus, links map[int]Link) *Resolved {
 	return r
 }
 
-// SetLink has the service know a link as another program has set it.
+// SetLink has the service know a link as another program has set it, and say so in a signal.
 func (r *Resolved) SetLink(index int, l Link) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.links[int32(index)] = l
+	r.mu.Unlock()
+	// What the properties' new values are nobody needs to be told who asks for them.
+	_ = r.conn.Emit("/org/freedesktop/resolve1", propertiesName+".PropertiesChanged", resolvedName+".Manager", map[string]dbus.Variant{}, []string{"Domains"})
 }
 
 // managerProperty returns the manager's domains.
