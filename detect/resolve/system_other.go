@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"runtime"
 
+	"github.com/godbus/dbus/v5"
+
 	"mipvpn/tun/link"
 )
 
@@ -31,4 +33,9 @@ func (*SystemServers) Servers(context.Context, link.Interface) ([]netip.Addr, er
 // NewSystemServers returns a source that fails.
 func NewSystemServers(own netip.Addr, original func() ([]byte, error)) *SystemServers {
 	return &SystemServers{ResolvConf: original, Own: []netip.Addr{own}}
+}
+
+// SystemBus fails with ErrUnsupported.
+func SystemBus(context.Context) (*dbus.Conn, error) {
+	return nil, fmt.Errorf("resolve: system bus on %s: %w", runtime.GOOS, ErrUnsupported)
 }
