@@ -20,6 +20,7 @@ func indoors(w *World) []*simnet.Wire { return []*simnet.Wire{w.Office, w.Office
 // Shows: DET-1, DET-3, DET-4, MOD-keep (each attack, while the laptop goes from place to place: nothing in the clear outside, and
 // the session goes on after it)
 func TestEachAttack(t *testing.T) {
+	t.Parallel()
 	for _, k := range Attacks() {
 		t.Run(string(k), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -74,6 +75,7 @@ func attackMinutes(t *testing.T) (minutes, seeds int) {
 
 // Shows: DET-1, DET-2, DET-3, DET-4, MOD-keep (several attacks at once, by chance, while the laptop roams by chance)
 func TestAttacksMixed(t *testing.T) {
+	t.Parallel()
 	minutes, seeds := attackMinutes(t)
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

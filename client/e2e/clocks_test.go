@@ -39,6 +39,7 @@ var steps = map[string]time.Duration{
 // Shows: HST-6, MIP-3, DET-4 (the laptop's clock is set while it is in use: one resynchronisation with each home agent, and neither
 // the gate nor the sessions go by that clock)
 func TestClockSetInUse(t *testing.T) {
+	t.Parallel()
 	for name, step := range steps {
 		for _, at := range places {
 			t.Run(name+" at the "+at.name, func(t *testing.T) {
@@ -76,6 +77,7 @@ func TestClockSetInUse(t *testing.T) {
 // Shows: HST-6, MIP-3 (home agents whose clocks differ from the laptop's and from each other's: one resynchronisation each, also
 // after changes of network)
 func TestHomeAgentsWithOtherClocks(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ internal, external time.Duration }{
 		{3 * time.Hour, 0}, {-26 * time.Hour, 2 * time.Minute}, {20 * 365 * 24 * time.Hour, -5 * 365 * 24 * time.Hour},
 	} {
@@ -106,6 +108,7 @@ func TestHomeAgentsWithOtherClocks(t *testing.T) {
 
 // Shows: HST-6, DET-2 (asleep at any moment of a set-up, shortly or for hours, and awake in another network)
 func TestSuspendAtEveryMoment(t *testing.T) {
+	t.Parallel()
 	for i, from := range places {
 		to := places[(i+2)%len(places)]
 		t.Run(from.name+" to "+to.name, func(t *testing.T) {

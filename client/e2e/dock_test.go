@@ -14,6 +14,7 @@ import (
 // Shows: MOD-prefer, MOD-keep, HST-6, DET-1 (a laptop is docked and undocked 50 times under load, Ethernet inside and Wi-Fi outside, or
 // both inside: docking loses nothing, undocking what was on its way and little more, and nothing leaves in the clear outside)
 func TestDockedFiftyTimes(t *testing.T) {
+	t.Parallel()
 	for _, wireless := range []place{cafePlace, hotspotPlace, officePlace} {
 		t.Run("Wi-Fi at the "+wireless.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

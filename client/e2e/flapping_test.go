@@ -25,6 +25,7 @@ const (
 // Shows: HST-6, DET-2, MOD-keep (100 changes a minute: nothing leaks, the agents are not flooded, and the session goes on soon
 // after; where another interface is steady, it does not even notice)
 func TestFlapping(t *testing.T) {
+	t.Parallel()
 	wires := func(w *World, ps ...place) []*simnet.Wire {
 		var all []*simnet.Wire
 		for _, p := range ps {

@@ -87,6 +87,7 @@ func roamUnderKill(t *testing.T, from, to place, fuse int) (before, after int) {
 // Shows: HST-2, DET-2, MOD-keep (an attacker or the OOM killer ends the daemon at any step of its start and of a roam: nothing leaks,
 // on that network and on the next ones; the next daemon takes over, and TCP connections go on)
 func TestKillAtEveryStep(t *testing.T) {
+	t.Parallel()
 	for _, roam := range [][2]place{{officePlace, cafePlace}, {cafePlace, officePlace}, {places[1], hotspotPlace}, {hotspotPlace, places[1]}} {
 		from, to := roam[0], roam[1]
 		t.Run(from.name+" to "+to.name, func(t *testing.T) {

@@ -51,6 +51,7 @@ const probed = 70 * time.Second
 
 // Shows: DET-4 (a reply counts until five seconds after its request, and not later)
 func TestReplyDelayedAroundTheLimit(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		delay time.Duration
 		proof bool
@@ -91,6 +92,7 @@ func TestReplyDelayedAroundTheLimit(t *testing.T) {
 
 // Shows: DET-3 (each bit of a reply counts, and the place of each extension; what is changed proves nothing and is no alarm)
 func TestChangedReplyIsNoProof(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{officePlace, {"office FA", func(w *World) *simnet.Wire { return w.OfficeFA }, "f"}} {
 		for name, change := range map[string]func([]byte) [][]byte{
 			"every bit": func(p []byte) [][]byte {
@@ -147,6 +149,7 @@ func TestChangedReplyIsNoProof(t *testing.T) {
 
 // Shows: DET-1, DET-3 (a reply that one interface has asked for proves nothing when it comes to the other)
 func TestReplyOfOneInterfaceDeliveredToTheOther(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 103, Log: zap.NewNop(), Client: probeSoon})
 		clear, j := watchClear(w), Watch(w.External()...)
@@ -181,6 +184,7 @@ func TestReplyOfOneInterfaceDeliveredToTheOther(t *testing.T) {
 
 // Shows: DET-3 (forged replies, and true ones of inside with the present Identification, on a network with a foreign agent)
 func TestForgedAndReplayedRepliesAtAForeignAgent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 104, Log: zap.NewNop(), Client: probeSoon})
 		a := NewAdversary(w, 104)
@@ -203,6 +207,7 @@ func TestForgedAndReplayedRepliesAtAForeignAgent(t *testing.T) {
 // Shows: DET-12, DET-4, MOD-keep (an i-HA that an attacker silences inside: plaintext ends by T_MONITOR, the VPN takes over, and
 // with the attack's end the direct way comes back; the session never breaks)
 func TestSilencedInside(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{officePlace, {"office FA", func(w *World) *simnet.Wire { return w.OfficeFA }, "f"}} {
 		for _, external := range []bool{true, false} {
 			name := at.name + ", x-HA answers"

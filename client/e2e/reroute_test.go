@@ -77,6 +77,7 @@ func (x *exposure) take() (packets int, last time.Duration) {
 // Shows: DET-4, DET-9, DET-12, MOD-keep (the office's network becomes outside without a sign, and inside again, over and over, with
 // sessions that are busy, idle, and silent for long: what leaves in the clear ends within T_MONITOR each time; counted apart)
 func TestSilentReroutes(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name     string
 		interval time.Duration // between packets of an application

@@ -37,6 +37,7 @@ func settles(t *testing.T, w *World, s *conversation, mode string, within time.D
 // with impostors of the i-HA and of the correspondent on the link (TunnelCrack's LocalNet), the home addresses themselves, the gateway's and the
 // x-HA's networks (ServerIP), another one each second)
 func TestRogueDHCP(t *testing.T) {
+	t.Parallel()
 	pool := func(first, router string) *simnet.AddressPool {
 		return &simnet.AddressPool{First: netip.MustParsePrefix(first), Gateway: netip.MustParseAddr(router)}
 	}
@@ -124,6 +125,7 @@ func TestRogueDHCP(t *testing.T) {
 // Shows: HST-1, MOD-keep (routes that DHCP's option 121, or an ICMP redirect, puts on the laptop (TunnelVision): to the enterprise, to
 // its hosts one by one, to half of the Internet, to the agents, by a router of the attacker's that swallows what it gets)
 func TestPushedRoutes(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{cafePlace, officePlace} {
 		t.Run("at the "+at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -164,6 +166,7 @@ func TestPushedRoutes(t *testing.T) {
 
 // Shows: DET-2, MOD-keep (somebody answers ARP for the router by turns: each time another epoch, and nothing in the clear outside)
 func TestRogueARP(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{cafePlace, officePlace} {
 		t.Run("at the "+at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -220,6 +223,7 @@ func TestRogueARP(t *testing.T) {
 // Shows: MOD-fvc, DET-15, MOD-keep (a foreign agent of an attacker's that swallows registrations, and advertisements of agents that do not
 // exist; where the true one is heard, too, service comes back when they are gone at the latest)
 func TestRogueForeignAgents(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 193, Log: zap.NewNop(), Client: probeSoon})
 		j := Watch(w.External()...)
@@ -274,6 +278,7 @@ func TestRogueForeignAgents(t *testing.T) {
 //
 // Shows: HST-3, IKE-8 (what is pointed elsewhere is found out: nothing is proven, nothing is set up, nothing leaks)
 func TestAgentsElsewhere(t *testing.T) {
+	t.Parallel()
 	elsewhere := netip.MustParseAddr("192.0.2.66")
 	for name, change := range map[string]func(*config.Config){
 		"gateway": func(c *config.Config) { c.Gateway.Address = elsewhere },

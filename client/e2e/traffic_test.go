@@ -214,6 +214,7 @@ func (m *mixture) works(t *testing.T, d time.Duration) {
 // Shows: HST-2, DET-2, MOD-keep, MOD-c, MOD-f, MOD-cvc, MOD-fvc (TCP, UDP, DNS, ICMP and fragments pass in every mode and after each
 // transition; IPv6, broadcast, multicast, false sources and packet sockets never; nothing in the clear outside at any time)
 func TestEveryKindOfTraffic(t *testing.T) {
+	t.Parallel()
 	for _, from := range places {
 		for _, to := range places {
 			if from.name == to.name {
@@ -263,6 +264,7 @@ func TestEveryKindOfTraffic(t *testing.T) {
 
 // Shows: HST-2 (the same kinds with no daemon running, while the laptop goes through all networks)
 func TestEveryKindOfTrafficWithoutADaemon(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 161, Log: zap.NewNop()})
 		j := Watch(w.External()...)

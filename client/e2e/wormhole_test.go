@@ -118,6 +118,7 @@ func digForeignAgent(t *testing.T, w *World) (*simnet.Wire, func()) {
 //
 // Shows: DET-4 (bounded by T_MONITOR from the last relayed proof on), MOD-switch (a pinned VPN mode stops plaintext at once)
 func TestWormholeIsBounded(t *testing.T) {
+	t.Parallel()
 	for _, hole := range wormholes {
 		t.Run(hole.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -201,6 +202,7 @@ const discardPort = 9
 // Shows: DET-3, DET-14 (with detection.refuse_nat a relay that the i-HA can see proves nothing and raises an alarm), DET-17 (on a network
 // that is listed as outside, with suppress_outside, no request can be relayed at all)
 func TestWormholeThatIsRefused(t *testing.T) {
+	t.Parallel()
 	listed := func(c *config.Config) {
 		c.Detection.SuppressOutside = true
 		c.Detection.OutsideNetworks = []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}
@@ -262,6 +264,7 @@ func TestWormholeThatIsRefused(t *testing.T) {
 
 // Shows: DET-3, GDL-7 (a NAT inside, between laptop and i-HA, is no hindrance by default; where it is refused the VPN is used)
 func TestNATInside(t *testing.T) {
+	t.Parallel()
 	for _, refuse := range []bool{false, true} {
 		name, mode := "by default", "c"
 		if refuse {
