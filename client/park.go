@@ -78,8 +78,10 @@ func (c *Client) restVPN() {
 		c.log.Debug("parking the IKE SA", zap.Error(err))
 		return
 	}
-	v.check.end()
-	v.check = nil
+	if v.check != nil {
+		v.check.end()
+		v.check, v.doubt = nil, "it had not answered before"
+	}
 	v.resting, v.restedAt = true, c.now.Boot
 }
 
@@ -225,6 +227,7 @@ func (c *Client) confirmed(v *vpnLayer) {
 		c.closeRival(false)
 	}
 	if !k.gaveUp {
+		c.silenceOver(c.gatewayName()) // from before a change of network
 		return
 	}
 	c.solved(c.gatewayName())

@@ -410,6 +410,48 @@ func TestDeadGatewayIsNoticedEarly(t *testing.T) {
 	}
 }
 
+// Shows: MOD-cvc (what is known of a gateway that does not answer outlives a change of network, and ends with its answer)
+func TestDeadGatewayAndAnotherNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := world(t, Options{Seed: 431, Gateway: patientGateway})
+		k := talk(t, w, 100*time.Millisecond)
+		connected(t, w, cafePlace)
+		k.works(t, 2*time.Second)
+		before, err := w.Client.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.GatewayOuter.Detach()
+		down := func(s control.Status) bool { return s.State != control.StateConnected }
+		if _, err := w.Until(30*time.Second, down); err != nil {
+			t.Fatal(err)
+		}
+		w.Plug(w.Wlan0, w.Hotspot)
+		time.Sleep(12 * time.Second)
+		s, err := w.Client.Status(t.Context())
+		if _, said := problem(s, "VPN gateway"); err != nil || !said || !down(s) {
+			t.Errorf("12 s later, at the hotspot: state %s, problems %v, %v", s.State, s.Problems, err)
+		}
+		w.GatewayOuter.Attach(w.Internet)
+		mended(t, w, k, 40*time.Second, "fvc")
+		after, err := w.Client.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("SPIs %s before, %s after", spis(before), spis(after))
+		// And once more with a gateway that comes back on the way.
+		w.GatewayOuter.Detach()
+		if _, err := w.Until(30*time.Second, down); err != nil {
+			t.Fatal(err)
+		}
+		w.Unplug(w.Wlan0)
+		w.GatewayOuter.Attach(w.Internet)
+		time.Sleep(5 * time.Second)
+		w.Plug(w.Wlan0, w.Cafe)
+		mended(t, w, k, 20*time.Second, "cvc")
+	})
+}
+
 // Shows: MOD-cvc (an application that gets no answers has the gateway asked, which answers: nothing else happens)
 func TestSilentCorrespondent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
