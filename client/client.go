@@ -361,6 +361,7 @@ func (c *Client) end(reason string) {
 	c.portalEnd(reason)
 	s.engine.Swap(nil)
 	s.stall()
+	c.endMeasuring()
 	if s.vpn != nil {
 		c.leave(s.vpn.inner)
 	}
