@@ -496,6 +496,6 @@ func (c *Client) JoinPortal(ctx context.Context, peer control.Peer) error {
 		case peer.PID <= 1:
 			return fmt.Errorf("%w: the system does not tell which process asks", control.ErrRefused)
 		}
-		return w.way.Join(int(peer.PID))
+		return w.way.Join(int(peer.PID), peer.UID)
 	})
 }
