@@ -335,6 +335,7 @@ func (c *Client) up() error {
 	c.event(control.Event{Kind: "up", Message: "taking charge of the enterprise's traffic"})
 	c.dnsUp()
 	c.readInterfaces()
+	c.drainRoam() // so that what hints at an interface is known when the first attempt is chosen (DET-11)
 	if !c.sleep.asleep {
 		c.roam.Start(c.now)
 	}
