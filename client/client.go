@@ -335,6 +335,7 @@ func (c *Client) up() error {
 	c.event(control.Event{Kind: "up", Message: "taking charge of the enterprise's traffic"})
 	c.dnsUp()
 	c.readInterfaces()
+	c.drainRoam() // so that what hints at an interface is known when the first attempt is chosen (DET-11)
 	if !c.sleep.asleep {
 		c.roam.Start(c.now)
 	}
@@ -361,6 +362,7 @@ func (c *Client) end(reason string) {
 	c.portalEnd(reason)
 	s.engine.Swap(nil)
 	s.stall()
+	c.endMeasuring()
 	if s.vpn != nil {
 		c.leave(s.vpn.inner)
 	}

@@ -62,9 +62,6 @@ func (c *Client) measure(p *stack.Pipeline, a *attempt) {
 
 func (c *Client) beginMeasuring(m *pathMTU, p *stack.Pipeline, a *attempt, of measuredPath) error {
 	if m.session != c.session {
-		if m.remove != nil {
-			m.remove()
-		}
 		machine, err := pathmtu.NewMachine(c.cfg.MTU.Measurement(), c.rand)
 		if err != nil {
 			return err
@@ -91,6 +88,22 @@ func (c *Client) beginMeasuring(m *pathMTU, p *stack.Pipeline, a *attempt, of me
 		Refused: func() { c.post(func() { c.hinted(s, p, 0) }) },
 	})
 	return nil
+}
+
+// endMeasuring ends what measure has begun.
+func (c *Client) endMeasuring() {
+	m := &c.mtu
+	for _, stop := range []func(){m.remove, m.again} {
+		if stop != nil {
+			stop()
+		}
+	}
+	if m.icmp != nil {
+		if err := m.icmp.Close(); err != nil {
+			c.log.Debug("closing the flow of ICMP messages", zap.Error(err))
+		}
+	}
+	*m = pathMTU{}
 }
 
 // measuring reports whether the pipeline that is being measured carries the traffic.

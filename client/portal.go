@@ -154,7 +154,7 @@ func (c *Client) portalEnd(reason string) {
 		w.cancel()
 		w.remove()
 		delete(p.watches, index)
-		c.solved(w.name)
+		c.solved(portalPeer(w.name))
 	}
 	p.running.Wait()
 }
@@ -172,10 +172,10 @@ func (c *Client) drainPortal(w *portalWatch) bool {
 		case portal.Ask:
 			c.askPortal(w, e)
 		case portal.Suspected:
-			c.problem(control.Problem{Peer: w.name, Code: codePortal, Message: portalText(e.Finding), Advice: "run `mipvpn portal`"})
+			c.problem(control.Problem{Peer: portalPeer(w.name), Code: codePortal, Message: portalText(e.Finding), Advice: "run `mipvpn portal`"})
 			c.event(control.Event{Kind: "portal", Interface: w.name, Message: portalText(e.Finding) + ", run `mipvpn portal`: " + e.Finding.Reason})
 		case portal.Cleared:
-			c.solved(w.name)
+			c.solved(portalPeer(w.name))
 			message := "no captive portal any more: " + e.Reason
 			if e.Passed {
 				message = "the captive portal is passed: " + e.Reason
@@ -186,6 +186,9 @@ func (c *Client) drainPortal(w *portalWatch) bool {
 		}
 	}
 }
+
+// portalPeer is what the problem that a portal is is said to be of.
+func portalPeer(name string) string { return "network on " + name }
 
 // portalText names a portal for people.
 func portalText(f portal.Finding) string {
@@ -496,6 +499,6 @@ func (c *Client) JoinPortal(ctx context.Context, peer control.Peer) error {
 		case peer.PID <= 1:
 			return fmt.Errorf("%w: the system does not tell which process asks", control.ErrRefused)
 		}
-		return w.way.Join(int(peer.PID))
+		return w.way.Join(int(peer.PID), peer.UID)
 	})
 }

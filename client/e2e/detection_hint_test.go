@@ -355,3 +355,63 @@ func TestHangingSourceOfHints(t *testing.T) {
 		})
 	}
 }
+
+// Both interfaces are there when the client comes up: the one whose network proofs came from before is tried first, although
+// the other is preferred; what carries the traffic in the end is as it would be without a hint.
+//
+// Shows: DET-11 (which interface is tried first)
+func TestHintOrdersWhatIsTriedFirst(t *testing.T) {
+	for _, learnt := range []bool{false, true} {
+		t.Run(map[bool]string{false: "nothing learnt", true: "learnt"}[learnt], func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &shelf{}
+				if learnt {
+					g := &hint.Gateways{}
+					g.Learn(officeGateway(t), true, time.Unix(1.7e9, 0))
+					s.state = g.Append(nil)
+				}
+				w := hintWorld(t, 131, s, leases{}, func(c *config.Config) { c.UpAtStart = false })
+				events, stop := w.Client.Subscribe()
+				defer stop()
+				w.Plug(w.Eth0, w.Cafe)
+				w.Plug(w.Wlan0, w.Office)
+				time.Sleep(time.Second)
+				if err := w.Client.Up(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := w.UntilMode(20*time.Second, "c"); err != nil {
+					t.Fatal(err)
+				}
+				var tried []string
+				for len(events) > 0 {
+					if e := <-events; e.Kind == "detecting" {
+						tried = append(tried, e.Interface)
+					}
+				}
+				want := "eth0"
+				if learnt {
+					want = "wlan0"
+				}
+				if len(tried) == 0 || tried[0] != want {
+					t.Errorf("tried %v, want %s first", tried, want)
+				}
+				if s, err := w.Client.Status(t.Context()); err != nil || s.Interface != "wlan0" {
+					t.Errorf("interface %s, %v", s.Interface, err)
+				}
+			})
+		})
+	}
+}
+
+// officeGateway returns the hardware address of the office's router, which depends on the lab alone.
+func officeGateway(t *testing.T) packet.HardwareAddr {
+	t.Helper()
+	l := simnet.NewLab(131)
+	l.Plug(l.Eth0, l.Office)
+	time.Sleep(time.Second)
+	hardware := gatewayOf(t, &World{Lab: l}, "eth0")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return hardware
+}

@@ -17,6 +17,9 @@ const (
 	DefaultRetry = 2 * time.Second
 )
 
+// lost is how long the observation of a question is waited for; asking takes much less.
+const lost = time.Minute
+
 // silences is how many questions without any answer take back the suspicion of a portal.
 const silences = 3
 
@@ -117,7 +120,7 @@ func (m *Machine) HandleUnreachable(now link.Instant) {
 		return
 	}
 	m.unreachable, m.back = true, m.config.Initial
-	m.ask()
+	m.ask(now)
 }
 
 // HandleReachable says that a home agent has answered: whatever stood in the way has been passed.
@@ -187,8 +190,8 @@ func (m *Machine) HandleObservation(now link.Instant, number uint64, o Observati
 func (m *Machine) HandleTimeout(now link.Instant) {
 	if at := m.timers[timerAsk]; at != never && at <= now.Boot {
 		m.timers[timerAsk] = never
-		if m.unreachable && !m.waiting {
-			m.ask()
+		if m.unreachable {
+			m.ask(now)
 		}
 	}
 	if at := m.timers[timerRetry]; at != never && at <= now.Boot {
@@ -200,9 +203,9 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 	}
 }
 
-func (m *Machine) ask() {
+func (m *Machine) ask(now link.Instant) {
 	m.number++
-	m.waiting = true
+	m.waiting, m.timers[timerAsk] = true, now.Boot+lost
 	m.events = append(m.events, Ask{Number: m.number, Question: m.config.Question})
 }
 

@@ -157,6 +157,21 @@ func TestMachineTakesSuspicionBack(t *testing.T) {
 	r.says()
 }
 
+// A question whose observation never comes is asked again.
+func TestMachineOutlivesALostObservation(t *testing.T) {
+	r := newRun(t)
+	r.m.HandleUnreachable(r.now)
+	r.says("ask 1")
+	if d := r.next(); d != lost {
+		t.Errorf("waited for %v", d)
+	}
+	r.says("ask 2")
+	r.m.HandleObservation(r.now, 1, redirect("http://portal.example/"))
+	r.says()
+	r.m.HandleObservation(r.now, 2, redirect("http://portal.example/"))
+	r.says("suspected portal.example")
+}
+
 func TestMachineKnowsTheRealServer(t *testing.T) {
 	q, err := AskServer("http://probe.example/", 204, "")
 	if err != nil {

@@ -154,6 +154,7 @@ func (k *walk) asleep(f func()) error {
 		d = time.Duration(k.rng.Int64N(int64(9 * time.Hour)))
 	}
 	d = max(d, 3*time.Second)
+	k.traffic.hasten(true)
 	k.oracle.slept(d)
 	k.oracle.allObservable(k.w.Elapsed())
 	k.w.Laptop.AdvanceBoot(d)
@@ -351,6 +352,7 @@ func (k *walk) kill(moved bool) error {
 func (k *walk) died() error {
 	k.oracle.allObservable(k.w.Elapsed())
 	k.pin = "auto" // the next one's configuration says so
+	k.traffic.hasten(true)
 	return k.w.Client.Close()
 }
 

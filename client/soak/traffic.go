@@ -23,10 +23,14 @@ const (
 	dnsPort  = 53
 	// record is how many octets of the TCP session are written at once.
 	record = 400
-	// calm and hurry are the pauses between two beats of the traffic, when nothing happens and around a transition. They are
+	// calm, brisk and hurry are the pauses between two beats of the traffic: when nothing happens, while something is waited
+	// for, and around whatever is done to the laptop. They are
 	// odd, so that applications never send at the very instant of a timer of the client.
 	calm  = 250*time.Millisecond + 137*time.Microsecond
+	brisk = 25*time.Millisecond + 137*time.Microsecond
 	hurry = 4*time.Millisecond + 137*time.Microsecond
+	// rush is how long a hurry lasts, until it becomes brisk.
+	rush = 500 * time.Millisecond
 )
 
 // traffic is what applications of the laptop and the correspondent say to each other: a TCP session busy both ways, every
@@ -40,7 +44,6 @@ type traffic struct {
 	query     *simnet.UDPConn
 	push      *simnet.UDPConn
 
-	pause   atomic.Int64
 	changed chan struct{}
 	stop    chan struct{}
 	once    sync.Once
@@ -50,6 +53,8 @@ type traffic struct {
 	sides   [2]side
 
 	mu       sync.Mutex
+	busy     bool      // hurry or brisk
+	hurried  time.Time // when that began
 	answered time.Time // when the last echo or octet came
 	waiting  time.Time // zero, or: outage is to be told of the first answer after this
 	back     time.Time // that answer
@@ -70,7 +75,6 @@ func startTraffic(w *e2e.World) (*traffic, error) {
 	k := &traffic{
 		w: w, changed: make(chan struct{}, 1), stop: make(chan struct{}), up: make(chan struct{}, 1), down: make(chan struct{}, 1), answered: time.Now(),
 	}
-	k.pause.Store(int64(calm))
 	for i := range k.sides {
 		k.sides[i] = side{written: sha256.New(), read: sha256.New(), last: time.Now()}
 	}
@@ -161,7 +165,7 @@ func (k *traffic) beat() {
 	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for n := 0; ; n++ {
-		tick.Reset(time.Duration(k.pause.Load()))
+		tick.Reset(k.pace())
 		select {
 		case <-tick.C:
 		case <-k.changed:
@@ -195,13 +199,28 @@ func (k *traffic) beat() {
 	}
 }
 
-// hasten sets the pace.
-func (k *traffic) hasten(fast bool) {
-	pause := calm
-	if fast {
-		pause = hurry
+// pace returns the pause until the next beat.
+func (k *traffic) pace() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case !k.busy:
+		return calm
+	case time.Since(k.hurried) < rush:
+		return hurry
 	}
-	if k.pause.Swap(int64(pause)) != int64(pause) && fast {
+	return brisk
+}
+
+// hasten has the applications hurry, from now on for a while, and be brisk then; or be calm again.
+func (k *traffic) hasten(fast bool) {
+	k.mu.Lock()
+	was := k.busy
+	if k.busy = fast; fast {
+		k.hurried = time.Now()
+	}
+	k.mu.Unlock()
+	if fast && !was {
 		select {
 		case k.changed <- struct{}{}:
 		default:

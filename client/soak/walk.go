@@ -420,7 +420,6 @@ func (k *walk) settle() (bool, error) {
 		}
 		return false, fmt.Errorf("%w within %v: %w", errStuck, patience, err)
 	}
-	k.traffic.hasten(true)
 	for from := time.Now(); k.traffic.silence() > time.Since(from); time.Sleep(20 * time.Millisecond) {
 		if time.Since(began) > patience {
 			s, err := k.w.Client.Status(context.Background())
@@ -447,6 +446,9 @@ func (k *walk) flows() error {
 func (k *walk) plug(c *cable, p *place) {
 	w := p.wire(k.w)
 	c.at, c.carried = p, false
+	if k.traffic != nil {
+		k.traffic.hasten(true)
+	}
 	// From this instant on: between here and the next line nothing can be sent, since time stands still for the applications.
 	k.oracle.observable(c.full, k.w.Elapsed(), w, p.external || p == office && k.officeCut || p == officeFA && k.faCut)
 	c.nic.Attach(w)

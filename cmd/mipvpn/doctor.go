@@ -155,6 +155,7 @@ func (r *report) daemon(ctx context.Context, c *control.Client) error {
 	} else {
 		r.add("state", checkFailed, fmt.Sprintf("user data does not flow: the client is %s (%s)", s.State, s.Proof.Reason), "see the problems below; `mipvpn events` shows how it goes on")
 	}
+	r.names(s.DNS)
 	for _, p := range s.Problems {
 		r.add("problem", checkFailed, strings.TrimSuffix(p.String(), "; "+p.Advice), p.Advice)
 	}

@@ -47,6 +47,18 @@ func namesLine(d *control.DNS) string {
 	return line + "\n"
 }
 
+// names checks who is asked about the enterprise's names.
+func (r *report) names(d *control.DNS) {
+	switch {
+	case d == nil:
+	case len(d.Servers) == 0:
+		r.add("names", checkWarning, "no name server inside is known: the enterprise's names are not resolved",
+			"set dns.servers, or have the gateway tell of name servers within the enterprise's prefixes")
+	default:
+		r.add("names", checkOK, strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(namesLine(d)), "names")), "")
+	}
+}
+
 func join(list []netip.Addr) string {
 	text := make([]string, len(list))
 	for i, a := range list {

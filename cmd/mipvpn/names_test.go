@@ -47,3 +47,19 @@ func TestNamesLine(t *testing.T) {
 		}
 	}
 }
+
+func TestDoctorNames(t *testing.T) {
+	for want, d := range map[grade]*control.DNS{
+		"": nil, checkWarning: {Domains: []string{"corp.example"}}, checkOK: {Domains: []string{"corp.example"}, Servers: []netip.Addr{netip.MustParseAddr("10.0.1.53")}},
+	} {
+		r := new(report)
+		r.names(d)
+		var got grade
+		for _, f := range r.Checks {
+			got += f.Result
+		}
+		if got != want {
+			t.Errorf("%+v: %q, expected %q", d, got, want)
+		}
+	}
+}

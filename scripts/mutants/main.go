@@ -96,6 +96,10 @@ func (p *player) one(m mutant) (figure string, err error) {
 	base := fmt.Sprint(m.by, m.base)
 	if err, ok := p.bases[base]; !ok {
 		o, err := p.play(m.by, m.base)
+		if err == nil && o.caught { // a machine that is too busy may fail a test in namespaces
+			fmt.Printf("        the base of %s failed and is played again (%s)\n", m.name, o.figure)
+			o, err = p.play(m.by, m.base)
+		}
 		if err == nil && o.caught {
 			err = fmt.Errorf("its base, which has the rule, fails as well (%s):\n%s", o.figure, tail(o.said))
 		}

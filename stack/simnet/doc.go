@@ -6,7 +6,9 @@
 // link.Host, so that the drivers that run on a kernel run on it unchanged. A host can be a NAT (RFC 4787's three mappings
 // by three filterings) and a stateful firewall. Applications use UDPConn (a net.PacketConn) and Stream (a net.Conn with
 // real TCP segments), which go through the host's routes and so into its TUN device where it has one. Taps see every frame
-// of a wire. NewLab wires the topology of the demo.
+// of a wire. For attackers, Wire.Intercept puts somebody in the middle of a wire who loses, delays, changes and moves frames,
+// Wire.Spoof answers ARP, Wire.SetPool is another DHCP server, and Host.SendPacket and Host.SendFrame send anything. NewLab
+// wires the topology of the demo.
 //
 // Specification: RFC 791 (fragments, reassembly), RFC 792 and RFC 1812 §4.3 (echo, unreachable, fragmentation needed, time
 // exceeded), RFC 1122 §3.3.4 (the weak host model, as Linux has it), RFC 4787 (UDP NAT), RFC 5382 and RFC 5508 as far as

@@ -178,7 +178,7 @@ func (w *PortalWay) Admit(addresses []netip.Addr, remaining time.Duration) error
 }
 
 // Join implements link.PortalWay; Joined tells which processes have.
-func (w *PortalWay) Join(pid int) error {
+func (w *PortalWay) Join(pid int, _ uint32) error {
 	w.host.net.mu.Lock()
 	defer w.host.net.mu.Unlock()
 	if w.closed {

@@ -40,7 +40,9 @@ func (w *portalWay) Admit(addresses []netip.Addr, remaining time.Duration) error
 	return w.host.in(func() error { return w.way.Admit(addresses, remaining) })
 }
 
-func (w *portalWay) Join(pid int) error { return w.host.in(func() error { return w.way.Join(pid) }) }
+func (w *portalWay) Join(pid int, user uint32) error {
+	return w.host.in(func() error { return w.way.Join(pid, user) })
+}
 
 func (w *portalWay) Confinement() string { return w.way.Confinement() }
 

@@ -122,7 +122,7 @@ func TestAdversaries(t *testing.T) {
 			"TunnelCrack, LocalNet: the network claims the enterprise's addresses", func(c *cafe) { c.address("10.0.1.7/24"); c.address("10.0.200.7/8") },
 			map[netip.Addr]string{ldap: tunnel, mail: tunnel, netip.MustParseAddr("10.1.1.1"): wire},
 			map[netip.Addr]string{netip.MustParseAddr("10.1.1.1"): tunnel},
-			map[netip.Addr]string{netip.MustParseAddr("10.1.1.1"): wire, outside: tunnel}, // a private neighbour, and not the enterprise's
+			map[netip.Addr]string{netip.MustParseAddr("10.1.1.1"): wire, ldap: tunnel, mail: tunnel, outside: tunnel}, // a private neighbour, and not the enterprise's
 		},
 		{
 			"TunnelCrack, LocalNet: the network claims the Internet's addresses", func(c *cafe) { c.address("192.0.2.7/24"); c.address("203.0.113.7/2") },

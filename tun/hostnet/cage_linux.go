@@ -59,6 +59,47 @@ func knownCage(text string) (cage, bool) {
 	return nil, false
 }
 
+// joinCage puts the process into the cage if it is the user's, all of its identities being theirs. A number of a process that
+// has ended may become somebody else's: the process is held by a descriptor, and lives before and after.
+func joinCage(g cage, pid int, user uint32) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return err
+	}
+	if !ownedBy(status, user) {
+		return fmt.Errorf("%w: it is not the user's %d", unix.EPERM, user)
+	}
+	if err := unix.PidfdSendSignal(fd, 0, nil, 0); err != nil {
+		return err
+	}
+	if err := g.join(pid); err != nil {
+		return err
+	}
+	return unix.PidfdSendSignal(fd, 0, nil, 0)
+}
+
+// ownedBy reports whether a status file (proc_pid_status(5)) names the user as the real, effective, saved and file system user.
+func ownedBy(status []byte, user uint32) bool {
+	for line := range bytes.Lines(status) {
+		f := strings.Fields(string(line))
+		if len(f) != 5 || f[0] != "Uid:" {
+			continue
+		}
+		for _, id := range f[1:] {
+			if id != strconv.FormatUint(uint64(user), 10) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
 // group is the directory of a control group.
 type group struct{ dir string }
 
@@ -197,7 +238,7 @@ func hierarchy(kind, controller string) (string, error) {
 	if dir, ok := findHierarchy(list, kind, controller); ok {
 		return dir, nil
 	}
-	dir := filepath.Join(cageMounts, kind+controller)
+	dir := filepath.Join(cageMounts, kind, controller)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}

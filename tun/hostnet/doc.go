@@ -8,22 +8,39 @@
 //
 // Routes are held twice: into the device, and with the greatest metric as unreachable. When the device goes with a
 // crashed process, its routes go too and the second ones keep traffic for the prefixes blocked until the next run, or
-// until the zero Settings take everything back.
+// until the zero Settings take everything back. IPv6 has the second ones only.
 //
 // The kill switch (link.Settings.KillSwitch, HST-2) is two more nftables tables, written together in one transaction
 // (line_linux.go has the rules). An inet table drops, in the output and forward hooks and on whatever interface but the
-// device, IPv4 packets to the routed prefixes and from the home addresses, and refuses IPv6 to the blocked ones. A netdev
-// table has an egress chain on each interface but loopback and the device, because packet sockets pass the inet hooks: it
-// drops the same, and what is marked as plaintext unless the interface's index is in a set, whose elements Permit adds with
-// a time to live. With a full tunnel both drop everything else too. Exempt are this process's own marks, DHCP from port 68
-// to port 67, and in a full tunnel what an interface takes to be attached to a network (ARP, IEEE 802.1X, PPPoE, neighbour
-// discovery, DHCPv6) and, where Settings.Local says so, the local network; never IPv6 or IPv4 of the enterprise.
+// device, packets to the routed and blocked prefixes and from the home addresses. A netdev table has an egress chain on each
+// interface but loopback and the device, because packet sockets pass the inet hooks: it drops the same, and what is marked
+// as plaintext unless the interface's index is in a set, whose elements Permit adds with a time to live. With a full tunnel
+// both drop everything else too. Exempt are this process's own marks, DHCP from port 68 to port 67, and in a full tunnel
+// what an interface takes to be attached to a network (ARP, IEEE 802.1X, PPPoE, neighbour discovery, DHCPv6) and, where
+// Settings.Local says so, the local network; never IPv6 or IPv4 of the enterprise.
+//
+// From Linux 6.16 on one egress chain stands on every interface, those to come included, whether a process runs or not;
+// which it is, is found out by writing it. Before that each interface has a chain of its own, a new one when Cover hears of
+// it: until then, and while no process runs, only the inet table holds it.
+//
+// Load writes what outlives a process before there is one, at the system's start.
+//
+// What passes: IPv6 to other than blocked prefixes in split tunnels, addresses embedded in it (6to4, NAT64) included; what
+// another tunnel carries inside packets of its own; what a process with CAP_NET_ADMIN marks itself or takes away; in split
+// tunnels, frames with two VLAN tags that a packet socket has made up. In the output hook the interface is the one from
+// before a chain that routes anew (a portal's); the egress chain knows the true one.
 //
 // A captive portal's browser is the third exception, in split and full tunnels alike: packets with Options.PortalMark leave
 // only to what the sets "portal" name, one in each of the two tables with the same elements: index of the interface,
 // destination address, IP protocol and destination port (portalKey), each element with a time to live. They are empty until
 // portal_linux.go fills them. In both tables the rules for them stand behind the one that drops what goes to the enterprise;
 // in the netdev table, where addresses may have been translated, also behind those for the home addresses.
+//
+// OpenPortal opens the way to a captive portal for the processes of one control group (portal_linux.go): a third nftables
+// table marks what they send with that mark, or rejects it, and leads it to the portal's interface by a routing table and a
+// policy rule of their own. What may be reached are elements with a time to live there and in the kill switch's sets, so that
+// the way closes when nobody renews them. A way that a crashed run has left is taken away, and its processes are killed, by the
+// next Apply.
 //
 // Specification: none of its own. RFC 5944 §5.7 and RFC 4093 §4.2 want no ARP for a home address away from home.
 //

@@ -325,13 +325,13 @@ func (n *Network) unroutePortal() error {
 func (w *PortalWay) Confinement() string { return w.cage.name() }
 
 // Join implements link.PortalWay.
-func (w *PortalWay) Join(pid int) error {
+func (w *PortalWay) Join(pid int, user uint32) error {
 	w.network.mu.Lock()
 	defer w.network.mu.Unlock()
 	if w.network.way != w {
 		return ErrPortalClosed
 	}
-	if err := w.cage.join(pid); err != nil {
+	if err := joinCage(w.cage, pid, user); err != nil {
 		return fmt.Errorf("hostnet: put process %d on the way to a portal: %w", pid, err)
 	}
 	return nil

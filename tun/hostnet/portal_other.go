@@ -27,7 +27,7 @@ func (*Network) OpenPortal(link.Portal) (*PortalWay, error) {
 func (*PortalWay) Confinement() string { return "none" }
 
 // Join fails with ErrPortalClosed.
-func (*PortalWay) Join(int) error { return ErrPortalClosed }
+func (*PortalWay) Join(int, uint32) error { return ErrPortalClosed }
 
 // Admit fails with ErrPortalClosed.
 func (*PortalWay) Admit([]netip.Addr, time.Duration) error { return ErrPortalClosed }

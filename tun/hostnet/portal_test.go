@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"mipvpn/tun/hostnet/netnstest"
 	"mipvpn/tun/link"
@@ -292,7 +293,7 @@ func (h *hotel) admit(w *PortalWay, d time.Duration, addresses ...netip.Addr) {
 
 func (h *hotel) join(w *PortalWay, b *browser) {
 	h.t.Helper()
-	netnstest.Inside(h.t, h.ns, func() error { return w.Join(b.cmd.Process.Pid) })
+	netnstest.Inside(h.t, h.ns, func() error { return w.Join(b.cmd.Process.Pid, nobody) })
 }
 
 // hotelLine is the kill switch of the laptop in the hotel.
@@ -312,6 +313,13 @@ func TestPortalConfines(t *testing.T) {
 				w := h.open()
 				b := startBrowser(t, h.ns)
 				free := startBrowser(t, h.ns)
+				// Nobody puts somebody else's process there, which would be killed at the end.
+				if err := netnstest.Do(h.ns, func() error { return w.Join(free.cmd.Process.Pid, nobody-1) }); err == nil {
+					t.Error("another user's process has joined")
+				}
+				if err := netnstest.Do(h.ns, func() error { return w.Join(os.Getpid(), nobody) }); err == nil {
+					t.Error("root's process has joined")
+				}
 				h.join(w, b)
 
 				b.fails("nothing is admitted yet", "tcp 203.0.113.5:80")
@@ -370,6 +378,13 @@ func TestPortalConfines(t *testing.T) {
 // only has the kind of cage used and no other.
 func only(t *testing.T, newCage func(Options) (cage, error)) {
 	before := cages
+	list, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, mounted := findHierarchy(list, "cgroup", "net_cls"); !mounted { // or it is mounted now, and stays for nobody
+		t.Cleanup(func() { _ = unix.Unmount(filepath.Join(cageMounts, "cgroup", "net_cls"), unix.MNT_DETACH) })
+	}
 	cages = []func(Options) (cage, error){func(o Options) (g cage, err error) {
 		if g, err = newCage(o); err != nil {
 			t.Skipf("this kernel: %v", err)
@@ -499,6 +514,18 @@ func FuzzFindHierarchy(f *testing.F) {
 			t.Errorf("found %q of kind %q", dir, kind)
 		}
 	})
+}
+
+func TestOwnedBy(t *testing.T) {
+	for status, want := range map[string]bool{
+		"Name:\tx\nUid:\t1000\t1000\t1000\t1000\nGid:\t0\t0\t0\t0\n": true,
+		"Uid:\t1000\t0\t0\t0\n": false, "Uid:\t0\t1000\t1000\t1000\n": false, "Uid:\t1000\n": false, "": false,
+		"Name:\tUid:\t1000\t1000\t1000\t1000\nUid:\t0\t0\t0\t0\n": false,
+	} {
+		if got := ownedBy([]byte(status), 1000); got != want {
+			t.Errorf("%q: %v", status, got)
+		}
+	}
 }
 
 func TestKnownCage(t *testing.T) {

@@ -75,9 +75,9 @@ type Settings struct {
 	// Blocked are IPv6 prefixes of the enterprise. Nothing carries IPv6, so packets to them are refused, and with Full all
 	// of IPv6 but what Local lets pass and what the attachment to a network takes. It needs KillSwitch.
 	Blocked []netip.Prefix
-	// Local is the exception for the local network under Full: private addresses (RFC 1918, RFC 3927, RFC 4193, link-local)
-	// of networks that an interface is connected to, and multicast that no router forwards. Never what is in Routes or
-	// Blocked.
+	// Local is the exception for the local network under Full: packets to private addresses (RFC 1918, RFC 3927, RFC 4193,
+	// link-local) of networks that an interface is connected to are left to the host's own routes, and those to any private
+	// address, or to a group that no router forwards, may leave. Never what is in Routes or Blocked.
 	Local bool
 	// Shielded are home addresses that the kernel must neither answer ARP for nor accept from a physical interface nor
 	// forward: packets for them reach only Frames and flows, so that nothing passes by the gate.

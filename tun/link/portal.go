@@ -26,8 +26,8 @@ type PortalWay interface {
 	// Admit lets the way lead to the addresses for the time that remains, whatever becomes of this process, in the place of
 	// what was admitted of them before. Addresses that are forbidden or not IPv4 are an error, and none is admitted then.
 	Admit(addresses []netip.Addr, remaining time.Duration) error
-	// Join puts the process into the way. What it opens and starts from then on is confined.
-	Join(pid int) error
+	// Join puts the process into the way, which must be the user's own. What it opens and starts from then on is confined.
+	Join(pid int, user uint32) error
 	// Confinement says by what means the kernel knows the way's processes, for people.
 	Confinement() string
 	// Close closes the way: nothing is admitted any more, and its processes are killed.
