@@ -42,6 +42,7 @@ func wentInside(t *testing.T, w *World) (before control.Status) {
 func leave(t *testing.T, w *World, k *talker, patience time.Duration) (after control.Status, outage time.Duration) {
 	t.Helper()
 	left := w.Elapsed()
+	w.Unplug(w.Eth0)
 	w.Plug(w.Wlan0, w.Cafe)
 	if _, err := w.UntilMode(patience, "cvc"); err != nil {
 		t.Fatal(err)
@@ -57,8 +58,11 @@ func leave(t *testing.T, w *World, k *talker, patience time.Duration) (after con
 		time.Sleep(20 * time.Millisecond)
 	}
 	outage = w.Elapsed() - left
-	time.Sleep(5 * time.Second) // whatever was begun beside comes to its end
-	k.works(t, 2*time.Second)
+	k.reset()
+	time.Sleep(7 * time.Second) // whatever was begun beside comes to its end
+	if sent, answered, _ := k.counts(); answered < sent/2 {
+		t.Errorf("of %d packets sent in 7s %d were answered", sent, answered)
+	}
 	after, err := w.Client.Status(t.Context())
 	if err != nil || after.State != control.StateConnected || len(after.Problems) != 0 {
 		t.Errorf("state %s, problems %v, %v", after.State, after.Problems, err)
@@ -104,43 +108,65 @@ func (m *ikeMessages) of(e message.ExchangeType) int {
 // Shows: MOD-park (half an hour inside: nothing is sent towards the gateway, the SA is not taken for dead, and it carries
 // user data again on leaving, with the x-HoA registered anew and no IKE but the question whether it is there), DET-8
 func TestKeptInside(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := world(t, Options{Seed: 420, Gateway: patientGateway})
-		before := wentInside(t, w)
-		time.Sleep(10 * time.Second) // deregistrations
-		var mu sync.Mutex
-		nowhere := 0
-		w.TapAll(func(f simnet.Frame) {
-			ip := packet.IPv4(f.Packet)
-			if !strings.HasPrefix(f.Sender, "laptop/") || !ip.Valid() {
-				return
+	for _, c := range []struct {
+		name   string
+		inside func(*testing.T, *World) control.Status
+	}{
+		{"the cable is moved", wentInside},
+		{"another interface takes over", func(t *testing.T, w *World) control.Status {
+			connected(t, w, cafePlace)
+			before, err := w.Client.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
 			}
-			if ip.Dst() == simnet.LabGateway || ip.Dst() == simnet.LabExternalHA || ip.Src() == simnet.LabExternalHomeAddress {
+			w.Plug(w.Eth0, w.Office)
+			if _, err := w.UntilMode(20*time.Second, "c"); err != nil {
+				t.Fatal(err)
+			}
+			w.Unplug(w.Wlan0)
+			return before
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := world(t, Options{Seed: 420, Gateway: patientGateway})
+				before := c.inside(t, w)
+				time.Sleep(10 * time.Second) // deregistrations
+				var mu sync.Mutex
+				nowhere := 0
+				w.TapAll(func(f simnet.Frame) {
+					ip := packet.IPv4(f.Packet)
+					if !strings.HasPrefix(f.Sender, "laptop/") || !ip.Valid() {
+						return
+					}
+					if ip.Dst() == simnet.LabGateway || ip.Dst() == simnet.LabExternalHA || ip.Src() == simnet.LabExternalHomeAddress {
+						mu.Lock()
+						nowhere++
+						mu.Unlock()
+					}
+				})
+				time.Sleep(30 * time.Minute)
 				mu.Lock()
-				nowhere++
+				if nowhere != 0 {
+					t.Errorf("%d packets towards the gateway or the x-HA from inside", nowhere)
+				}
 				mu.Unlock()
-			}
+				k := talk(t, w, 50*time.Millisecond)
+				time.Sleep(time.Second)
+				ikes := watchIKE(w)
+				after, outage := leave(t, w, k, 20*time.Second)
+				if spis(before) != spis(after) {
+					t.Errorf("SPIs %s before and %s after", spis(before), spis(after))
+				}
+				if a, b, c := ikes.of(message.IKESAInit), ikes.of(message.CreateChildSA), ikes.of(message.Informational); a != 0 || b != 0 || c != 1 {
+					t.Errorf("%d IKE_SA_INIT, %d CREATE_CHILD_SA and %d INFORMATIONAL messages, want one INFORMATIONAL alone", a, b, c)
+				}
+				if outage > time.Second {
+					t.Errorf("%v without user data", outage)
+				}
+			})
 		})
-		time.Sleep(30 * time.Minute)
-		mu.Lock()
-		if nowhere != 0 {
-			t.Errorf("%d packets towards the gateway or the x-HA from inside", nowhere)
-		}
-		mu.Unlock()
-		k := talk(t, w, 50*time.Millisecond)
-		time.Sleep(time.Second)
-		ikes := watchIKE(w)
-		after, outage := leave(t, w, k, 20*time.Second)
-		if spis(before) != spis(after) {
-			t.Errorf("SPIs %s before and %s after", spis(before), spis(after))
-		}
-		if a, b, c := ikes.of(message.IKESAInit), ikes.of(message.CreateChildSA), ikes.of(message.Informational); a != 0 || b != 0 || c != 1 {
-			t.Errorf("%d IKE_SA_INIT, %d CREATE_CHILD_SA and %d INFORMATIONAL messages, want one INFORMATIONAL alone", a, b, c)
-		}
-		if outage > time.Second {
-			t.Errorf("%v without user data", outage)
-		}
-	})
+	}
 }
 
 // Shows: MOD-park (what has ended inside is made anew outside: a gateway that was restarted, one that gave the client up, a
@@ -234,10 +260,18 @@ func TestRivals(t *testing.T) {
 					}
 					return []simnet.Relay{f.Relay()}
 				})
-				if after, _ := leave(t, w, k, 40*time.Second); spis(before) == spis(after) {
+				// A second until the rival begins, its two exchanges, a registration and the first answer: nothing is begun anew.
+				after, outage := leave(t, w, k, 40*time.Second)
+				if most := 1500*time.Millisecond + 4*late; outage > most {
+					t.Errorf("deaf for %v and %v late: %v without user data, want %v at most", deaf, late, outage, most)
+				}
+				if spis(before) == spis(after) {
 					kept++
 				} else {
 					renewed++
+				}
+				if _, _, gap := k.counts(); gap > 2*late+500*time.Millisecond {
+					t.Errorf("deaf for %v and %v late: %v without user data behind the first answer", deaf, late, gap)
 				}
 			})
 		}
