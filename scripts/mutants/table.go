@@ -71,7 +71,7 @@ var line = []patch{
 func join(sets ...[]patch) []patch { return slices.Concat(sets...) }
 
 // table is every mutant.
-var table = slices.Concat(layers, gateRules, proofRules, detectionRules, hostRules, nameRules, kernelRules)
+var table = slices.Concat(layers, gateRules, proofRules, detectionRules, hostRules, nameRules, mtuRules, kernelRules)
 
 // layers are the three layers that hold the line: any one of them is enough in this move.
 var layers = []mutant{
