@@ -245,7 +245,7 @@ func TestRivals(t *testing.T) {
 	kept, renewed := 0, 0
 	// The question is repeated half a second after the first, and again 0.9 s later: once before the rival begins, once behind.
 	for _, deaf := range []time.Duration{400 * time.Millisecond, 1200 * time.Millisecond} {
-		for late := 50 * time.Millisecond; late <= 1200*time.Millisecond; late += 50 * time.Millisecond {
+		for late := 100 * time.Millisecond; late <= 1200*time.Millisecond; late += 50 * time.Millisecond {
 			synctest.Test(t, func(t *testing.T) {
 				w := world(t, Options{Seed: 430, Gateway: patientGateway})
 				k := talk(t, w, 50*time.Millisecond)
