@@ -167,6 +167,7 @@ func sendSocket6(name string, dst netip.Addr, kind kind6, payload string) error 
 	if err := errors.Join(
 		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, int(kind.hops)),
 		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, int(kind.hops)),
+		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, l.Index),
 	); err != nil {
 		return err
 	}
