@@ -12,7 +12,7 @@ import (
 )
 
 // followClock calls set whenever the kernel says that the wall clock was set or that the system resumed, and once a day
-// besides, until ctx ends (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET).
+// besides, until ctx ends, whose error it returns then (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET).
 func followClock(ctx context.Context, set func()) error {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
@@ -25,7 +25,10 @@ func followClock(ctx context.Context, set func()) error {
 			timer.Close()
 		}
 	}()
-	return cancellations(timer, func() error { return armTimer(timer) }, set)
+	if err = cancellations(timer, func() error { return armTimer(timer) }, set); ctx.Err() != nil {
+		return ctx.Err() // it was closed for that
+	}
+	return err
 }
 
 // armTimer arms the timer so that it is cancelled when the clock is set. It expires in a day, which only costs a wake-up.

@@ -46,7 +46,7 @@ func TestClockTimerOfTheKernel(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- followClock(ctx, func() {}) }()
 	cancel()
-	if err := <-ended; !errors.Is(err, os.ErrClosed) {
-		t.Errorf("ended with %v, want %v", err, os.ErrClosed)
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v, want %v", err, context.Canceled)
 	}
 }
