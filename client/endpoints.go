@@ -16,6 +16,8 @@ const (
 	nameWait = 3 * time.Second
 	// nameRetry is how long after a name could not be resolved, with no address of it known, it is asked for again.
 	nameRetry = 10 * time.Second
+	// nameSilence is how long none of several addresses is tried after all of them did not answer.
+	nameSilence = 30 * time.Second
 )
 
 // endpoint is a peer that has a name: the addresses that the name led to when it was last resolved, through whatever
@@ -52,6 +54,7 @@ func (p *endpoint) next() bool {
 type endpoints struct {
 	external, gateway endpoint
 	waiting           map[int]*roam.Attempt // attempts that wait for a name, by interface
+	seeking           *attempt              // whose only address of the x-HA does not answer
 	failed            bool                  // the last IKE exchange with the gateway's address in use led to nothing
 }
 
@@ -133,13 +136,58 @@ func (c *Client) unnamed(peer string, err error, unknown bool) {
 }
 
 // nextExternal goes on to the next address of the x-HA's name after one that did not answer, and has the interface tried again.
+// Without another one the name is asked for anew: a captive portal may have answered with its own address.
 func (c *Client) nextExternal(a *attempt) {
-	if c.cfg.External.Name == "" || a.external.agent != c.ends.external.current() || !c.ends.external.next() {
+	p := &c.ends.external
+	if c.cfg.External.Name == "" || a.external.agent != p.current() {
+		return
+	}
+	if !p.next() {
+		c.seekExternal(a)
+		return
+	}
+	pause := time.Second
+	if p.at == 0 { // none of them answers
+		pause = nameSilence
+	}
+	c.after(pause, func() { c.tryExternal(a) })
+}
+
+// tryExternal has the interface tried again with the address that is now the x-HA's, unless something else has begun there.
+func (c *Client) tryExternal(a *attempt) {
+	if i := c.ifaces[a.iface.Index]; c.session == nil || i == nil || i.attempt != a {
 		return
 	}
 	c.cfg.External.Address = c.ends.external.current()
-	c.event(control.Event{Kind: "names", Interface: a.iface.Name, Message: fmt.Sprintf("trying %v, the next address of %s", c.cfg.External.Address, c.cfg.External.Name)})
-	c.after(time.Second, func() { c.roam.HandleRetry(c.now, a.iface.Index, a.epoch) })
+	c.event(control.Event{Kind: "names", Interface: a.iface.Name, Message: fmt.Sprintf("trying %v, another address of %s", c.cfg.External.Address, c.cfg.External.Name)})
+	c.roam.HandleRetry(c.now, a.iface.Index, a.epoch)
+}
+
+// seekExternal asks for the x-HA's name again and again while its only address does not answer, until there is another one.
+func (c *Client) seekExternal(a *attempt) {
+	if c.ends.seeking == a {
+		return
+	}
+	c.ends.seeking = a
+	c.after(nameRetry, func() {
+		if c.ends.seeking == a {
+			c.ends.seeking = nil
+		}
+		if i := c.ifaces[a.iface.Index]; c.session == nil || i == nil || i.attempt != a || a.external.bound || a.proof.Live(c.now.Boot) {
+			return
+		}
+		c.names.forget(a.iface.Index)
+		c.resolve(a.iface, c.cfg.External.Name, func(addresses []netip.Addr, err error) {
+			if err == nil {
+				c.ends.external.set(addresses)
+			}
+			if err == nil && c.ends.external.current() != a.external.agent {
+				c.tryExternal(a)
+			} else {
+				c.seekExternal(a)
+			}
+		})
+	})
 }
 
 // foundGateway takes the addresses of the gateway's name.
@@ -167,8 +215,12 @@ func (c *Client) pointGateway() bool {
 		c.retryVPN()
 		return false
 	}
-	if c.ends.failed {
+	if a := c.inUse(); c.ends.failed {
 		p.next()
+		if a != nil { // for the attempt after this one
+			c.names.forget(a.iface.Index)
+			c.resolve(a.iface, c.cfg.Gateway.Name, c.foundGateway)
+		}
 	}
 	c.ends.failed = true
 	if c.cfg.Gateway.Address != p.current() {

@@ -120,6 +120,31 @@ func TestAddressesInOrder(t *testing.T) {
 	})
 }
 
+// Shows: HST-3 (names that were answered with a captive portal's address are asked for again, without any change of the
+// connection)
+func TestNamesCorrected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, z, _ := endpointsWorld(t, 74)
+		portal := netip.MustParseAddr("192.168.1.1")
+		z.set(only(portal), only(portal))
+		w.Plug(w.Eth0, w.Cafe)
+		time.Sleep(3 * time.Minute)
+		z.set(only(simnet.LabExternalHA), only(portal))
+		s, err := w.Until(10*time.Minute, func(s control.Status) bool { return s.Mode == "cvc" })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.State == control.StateConnected {
+			t.Error("connected with the gateway's name pointed at the portal")
+		}
+		time.Sleep(time.Minute)
+		z.set(only(simnet.LabExternalHA), only(simnet.LabGateway))
+		if _, err := w.UntilMode(20*time.Minute, "cvc"); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // Shows: HST-3, HST-2 (DNS answers that point the home agent and the gateway elsewhere gain nothing: no connection, no traffic of
 // the enterprise's outside ESP, not to the address that the gateway's name was pointed at either; in an honest network all
 // is well again. TunnelCrack's ServerIP attack)
