@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -156,10 +157,10 @@ func TestGateIsClosedBeforeSleep(t *testing.T) {
 		}
 		// A renewal of the proof is on its way when sleep is announced.
 		time.Sleep(time.Second + 7*time.Millisecond - w.Elapsed()%(20*time.Millisecond)) // between two packets of the application
-		asked := 0
+		var asked atomic.Int64
 		w.Office.Tap(func(f simnet.Frame) {
 			if ip := packet.IPv4(f.Packet); strings.HasPrefix(f.Sender, "laptop/") && isRegistration(ip) && ip.Dst() == simnet.LabInternalHA {
-				asked++
+				asked.Add(1)
 			}
 		})
 		if _, err := w.Client.Detect(t.Context(), true); err != nil { // asks the i-HA for a fresh proof
@@ -175,7 +176,7 @@ func TestGateIsClosedBeforeSleep(t *testing.T) {
 		if n := clear.on() - before; n != 0 {
 			t.Errorf("%d frames in the clear after sleep was announced", n)
 		}
-		if asked == 0 {
+		if asked.Load() == 0 {
 			t.Error("no request to the i-HA was on its way")
 		}
 		if n := host.permits(); n != 0 {

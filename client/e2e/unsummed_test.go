@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +16,7 @@ import (
 func TestESPInUDPHasNoChecksum(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 460, Client: func(c *config.Config) { c.Gateway.ForceUDPEncapsulation = true }})
-		data, messages, wrong := 0, 0, 0
+		var data, messages, wrong atomic.Int64
 		stop := w.Internet.Tap(func(f simnet.Frame) { // between the x-HA, where the x-MIP tunnel ends, and the gateway
 			ip := packet.IPv4(f.Packet)
 			if !ip.Valid() || ip.Protocol() != packet.ProtocolUDP || ip.Src() != simnet.LabExternalHomeAddress || ip.Dst() != simnet.LabGateway {
@@ -28,14 +29,14 @@ func TestESPInUDPHasNoChecksum(t *testing.T) {
 			unsummed := u.Checksum() == 0
 			switch esp.Classify(u.Payload()) {
 			case esp.KindESP:
-				data++
+				data.Add(1)
 				if !unsummed {
-					wrong++
+					wrong.Add(1)
 				}
 			case esp.KindIKE:
-				messages++
+				messages.Add(1)
 				if unsummed {
-					wrong++
+					wrong.Add(1)
 				}
 			}
 		})
@@ -44,8 +45,8 @@ func TestESPInUDPHasNoChecksum(t *testing.T) {
 		k.works(t, 5*time.Second)
 		time.Sleep(40 * time.Second)
 		stop() // nobody counts any more
-		if data < 50 || messages == 0 || wrong != 0 {
-			t.Errorf("%d ESP packets and %d IKE messages in UDP, %d with the wrong kind of checksum", data, messages, wrong)
+		if data.Load() < 50 || messages.Load() == 0 || wrong.Load() != 0 {
+			t.Errorf("%d ESP packets and %d IKE messages in UDP, %d with the wrong kind of checksum", data.Load(), messages.Load(), wrong.Load())
 		}
 	})
 }
