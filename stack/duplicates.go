@@ -17,10 +17,12 @@ const (
 // route names where a packet came in: each care-of address that a home agent sends copies to has its own.
 type route uint8
 
-const (
-	routeVPN  route = 0 // through an ESP SA
-	numRoutes       = 8 // the others are given in turn to what receives in the clear; few live at once
-)
+// routeVPN is the route of what came through an ESP SA.
+const routeVPN route = 0
+
+// numRoutes is how many routes are told apart: the others are given in turn to what receives in the clear, of which few live
+// at once.
+const numRoutes = 8
 
 // duplicates drops the second copies that a home agent with simultaneous bindings makes (RFC 5944 §4.2.3: one for each care-of
 // address). A copy is known by what no router on the way changes. What an application sends twice comes twice by each

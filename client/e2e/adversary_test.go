@@ -14,9 +14,6 @@ import (
 	"mipvpn/stack/simnet"
 )
 
-// indoors returns the wires on which user data may be in the clear.
-func indoors(w *World) []*simnet.Wire { return []*simnet.Wire{w.Office, w.OfficeFA} }
-
 // Shows: DET-1, DET-3, DET-4, MOD-keep (each attack, while the laptop goes from place to place: nothing in the clear outside, and
 // the session goes on after it)
 func TestEachAttack(t *testing.T) {

@@ -77,19 +77,6 @@ func (h *happenings) of(kind string) []control.Event {
 	return out
 }
 
-// saying returns how many events bear the text in their message.
-func (h *happenings) saying(text string) int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	n := 0
-	for _, e := range h.events {
-		if strings.Contains(e.Message, text) {
-			n++
-		}
-	}
-	return n
-}
-
 // permitHost is the laptop, which knows what plaintext it was told to let out.
 type permitHost struct {
 	*simnet.Host

@@ -61,19 +61,18 @@ func (a *arrivals) Pop() any {
 
 // road is a path with an i-HA at its end, and the machine that measures it, in virtual time.
 type road struct {
-	t       testing.TB
-	m       *Machine
-	now     link.Instant
-	mtu     int           // of the network below, outermost header included
-	rtt     time.Duration // there and back
-	honest  bool          // routers send ICMP messages
-	deaf    bool          // nothing is answered
-	lose    func(size int) bool
-	back    arrivals
-	events  []Event
-	sizes   []int
-	longest time.Duration // without an answer
-	force   []change
+	t      testing.TB
+	m      *Machine
+	now    link.Instant
+	mtu    int           // of the network below, outermost header included
+	rtt    time.Duration // there and back
+	honest bool          // routers send ICMP messages
+	deaf   bool          // nothing is answered
+	lose   func(size int) bool
+	back   arrivals
+	events []Event
+	sizes  []int
+	force  []change
 }
 
 // change is a change of the size in force.
