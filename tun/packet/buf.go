@@ -38,7 +38,9 @@ type Buf struct {
 	slot  []byte
 	off   int
 	end   int
-	large bool
+	class class
+	slab  *Slab // that the slot is a part of; nil for a slot of its own
+	super super
 	debugState
 
 	// Peer is the other end of the outermost header that has been stripped (on receipt) or that an unconnected flow sends
@@ -63,16 +65,27 @@ type Buf struct {
 // Whole reports whether the header that is to be written must bear DF.
 func (b *Buf) Whole() bool { return b.DontFragment || b.Probe }
 
-var (
-	smallPool = sync.Pool{New: func() any { return &Buf{slot: make([]byte, Headroom+SmallSize+Tailroom)} }}
-	largePool = sync.Pool{New: func() any { return &Buf{slot: make([]byte, Headroom+LargeSize+Tailroom), large: true} }}
+// class is what a Buf has its slot from, and so the pool that it goes back to.
+type class uint8
+
+const (
+	classSmall class = iota
+	classLarge
+	classView // a part of a Slab
+	numClasses
 )
 
+var pools = [numClasses]sync.Pool{
+	classSmall: {New: func() any { return &Buf{slot: make([]byte, Headroom+SmallSize+Tailroom), class: classSmall} }},
+	classLarge: {New: func() any { return &Buf{slot: make([]byte, Headroom+LargeSize+Tailroom), class: classLarge} }},
+	classView:  {New: func() any { return &Buf{class: classView} }},
+}
+
 // GetSmall returns an empty Buf whose packet may grow to SmallSize octets.
-func GetSmall() *Buf { return smallPool.Get().(*Buf).fresh() }
+func GetSmall() *Buf { return pools[classSmall].Get().(*Buf).fresh() }
 
 // GetLarge returns an empty Buf whose packet may grow to LargeSize octets.
-func GetLarge() *Buf { return largePool.Get().(*Buf).fresh() }
+func GetLarge() *Buf { return pools[classLarge].Get().(*Buf).fresh() }
 
 // Get returns an empty Buf whose packet may grow to at least n octets. It panics for n over LargeSize.
 func Get(n int) *Buf {
@@ -94,19 +107,23 @@ func From(p []byte) *Buf {
 
 func (b *Buf) fresh() *Buf {
 	b.debugGet(b.slot)
-	slot, large, state := b.slot, b.large, b.debugState
-	*b = Buf{slot: slot, large: large, debugState: state, off: Headroom, end: Headroom}
+	slot, from, state := b.slot, b.class, b.debugState
+	*b = Buf{slot: slot, class: from, debugState: state, off: Headroom, end: Headroom}
 	return b
 }
 
 // Release gives the slot back. The caller must not touch the Buf or any slice of it afterwards.
 func (b *Buf) Release() {
 	b.debugRelease(b.slot)
-	if b.large {
-		largePool.Put(b)
-	} else {
-		smallPool.Put(b)
+	from := b.class
+	if from == classView {
+		slab := b.slab
+		b.slot, b.slab = nil, nil
+		pools[from].Put(b)
+		slab.Release()
+		return
 	}
+	pools[from].Put(b)
 }
 
 // Bytes returns the packet. The slice is valid until the next Push, Extend or Release and its capacity ends with it.
@@ -121,9 +138,13 @@ func (b *Buf) Free() []byte { return b.slot[b.end:len(b.slot):len(b.slot)] }
 // Room returns the octets left in front of the packet.
 func (b *Buf) Room() int { return b.off }
 
-// Push grows the packet by n octets in front and returns them, not cleared. It panics when the headroom is exhausted,
-// which is an error of the program: the compiled pipeline knows its overhead.
+// Push grows the packet by n octets in front and returns them, not cleared. A view of a Slab without the room gets a slot of
+// its own. It panics when the headroom is exhausted, which is an error of the program: the compiled pipeline knows its
+// overhead.
 func (b *Buf) Push(n int) []byte {
+	if n > b.off && b.slab != nil {
+		b.own(b.Len())
+	}
 	if n < 0 || n > b.off {
 		panic(fmt.Sprintf("packet: push of %d octets with %d octets of headroom", n, b.off))
 	}
@@ -141,8 +162,12 @@ func (b *Buf) Pull(n int) ([]byte, bool) {
 	return p, true
 }
 
-// Extend grows the packet by n octets at its end and returns them, not cleared. It panics when the slot is too small.
+// Extend grows the packet by n octets at its end and returns them, not cleared. A view of a Slab without the room gets a
+// slot of its own. It panics when the slot is too small.
 func (b *Buf) Extend(n int) []byte {
+	if n > len(b.slot)-b.end && b.slab != nil {
+		b.own(b.Len() + n - Tailroom)
+	}
 	if n < 0 || n > len(b.slot)-b.end {
 		panic(fmt.Sprintf("packet: extension by %d octets with %d octets left", n, len(b.slot)-b.end))
 	}

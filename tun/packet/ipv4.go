@@ -129,8 +129,12 @@ func (p IPv4) Encode(f IPv4Fields, totalLen int) {
 	binary.BigEndian.PutUint16(p[10:], Checksum(p[:IPv4Len], 0))
 }
 
-// PushIPv4 puts an IPv4 header with the fields f in front of b.
+// PushIPv4 puts an IPv4 header with the fields f in front of b. In front of a superpacket it is the first segment's; those
+// after it count the identification up.
 func PushIPv4(b *Buf, f IPv4Fields) {
-	n := b.Len() + IPv4Len
+	n := b.SegmentLen() + IPv4Len
 	IPv4(b.Push(IPv4Len)).Encode(f, n)
+	if b.Super() {
+		b.super.pushed(b.off)
+	}
 }

@@ -48,9 +48,14 @@ func (p UDP) ChecksumOK(src, dst netip.Addr) bool {
 	return Checksum(p[:n], pseudoHeader(src, dst, ProtocolUDP, n)) == 0
 }
 
-// PushUDP puts a UDP header in front of b, with a checksum over the pseudo header of src and dst.
+// PushUDP puts a UDP header in front of b, with a checksum over the pseudo header of src and dst. In front of a superpacket
+// the checksum is left to its Cutter, and PushIPv4 must follow.
 func PushUDP(b *Buf, src, dst netip.AddrPort) {
 	PushUDPUnsummed(b, src, dst)
+	if b.Super() {
+		b.super.summed = true
+		return
+	}
 	p := b.Bytes()
 	sum := Checksum(p, pseudoHeader(src.Addr(), dst.Addr(), ProtocolUDP, len(p)))
 	if sum == 0 {
@@ -61,8 +66,11 @@ func PushUDP(b *Buf, src, dst netip.AddrPort) {
 
 // PushUDPUnsummed puts a UDP header in front of b whose checksum is zero, which means that none was computed (RFC 768).
 func PushUDPUnsummed(b *Buf, src, dst netip.AddrPort) {
-	n := b.Len() + UDPLen
+	n := b.SegmentLen() + UDPLen
 	b.Push(UDPLen)
+	if b.Super() {
+		b.super.udp = b.off
+	}
 	p := b.Bytes()
 	binary.BigEndian.PutUint16(p[0:], src.Port())
 	binary.BigEndian.PutUint16(p[2:], dst.Port())
