@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Cipher encrypts and authenticates in place. The octets it works on, called body, have the layout that the SK payload of
+// Cipher encrypts and authenticates. The octets it works on, called body, have the layout that the SK payload of
 // IKE (RFC 7296 §3.14) and the ESP packet (RFC 4303 §2) share:
 //
 //	IV (IVLen) | plaintext, padding included | ICV (ICVLen)
@@ -26,9 +26,22 @@ type Cipher interface {
 	// used twice under one key. It panics when body is shorter than IVLen + ICVLen. aad may lie before body in the same
 	// octets but must not overlap it.
 	Seal(aad, body []byte, counter uint64)
+	// SealTo is Seal from one place into another: it writes the body with the IV made from counter, the encrypted text
+	// and the ICV into dst, which has IVLen + len(text) + ICVLen octets; it panics when it has not. text, padding included,
+	// lies apart from dst or exactly at its IVLen, and is changed only there; aad must not overlap what is written behind
+	// the IV.
+	SealTo(s *Scratch, dst, aad, text []byte, counter uint64)
 	// Open checks the ICV, decrypts and returns the plaintext, which is a part of body. When the ICV is wrong or body too
 	// short it returns an error that wraps ErrAuthentication, and body's content is undefined.
 	Open(aad, body []byte) ([]byte, error)
+	// OpenWith is Open with the caller's scratch memory.
+	OpenWith(s *Scratch, aad, body []byte) ([]byte, error)
+}
+
+// Scratch is memory that a Cipher needs for a call beside the arguments. Who seals or opens a run of packets keeps one for
+// all of them; it may go from cipher to cipher but belongs to one goroutine at a time. The zero value is ready.
+type Scratch struct {
+	nonce [saltLen + ivLen]byte
 }
 
 const (
@@ -42,9 +55,9 @@ type combined struct {
 	salt [saltLen]byte
 }
 
-// nonces holds nonces in memory of the heap: a nonce on the stack would move there with each call, since the standard
+// scratches holds scratch memory on the heap: a nonce on the stack would move there with each call, since the standard
 // library's ciphers stand behind an interface.
-var nonces = sync.Pool{New: func() any { return new([saltLen + ivLen]byte) }}
+var scratches = sync.Pool{New: func() any { return new(Scratch) }}
 
 func (c *combined) IVLen() int { return ivLen }
 
@@ -56,25 +69,36 @@ func (c *combined) Seal(aad, body []byte, counter uint64) {
 	if len(body) < ivLen+icvLen {
 		panic(fmt.Sprintf("suite: seal of a body of %d octets, at least %d are needed", len(body), ivLen+icvLen))
 	}
-	nonce := nonces.Get().(*[saltLen + ivLen]byte)
-	copy(nonce[:], c.salt[:])
-	binary.BigEndian.PutUint64(nonce[saltLen:], counter)
-	copy(body, nonce[saltLen:])
-	text := body[ivLen : len(body)-icvLen]
-	c.aead.Seal(text[:0:len(text)+icvLen], nonce[:], text, aad)
-	nonces.Put(nonce)
+	s := scratches.Get().(*Scratch)
+	c.SealTo(s, body, aad, body[ivLen:len(body)-icvLen], counter)
+	scratches.Put(s)
+}
+
+func (c *combined) SealTo(s *Scratch, dst, aad, text []byte, counter uint64) {
+	if len(dst) != ivLen+len(text)+icvLen {
+		panic(fmt.Sprintf("suite: seal of %d octets into %d, exactly %d are needed", len(text), len(dst), ivLen+len(text)+icvLen))
+	}
+	copy(s.nonce[:], c.salt[:])
+	binary.BigEndian.PutUint64(s.nonce[saltLen:], counter)
+	copy(dst, s.nonce[saltLen:])
+	c.aead.Seal(dst[ivLen:ivLen:len(dst)], s.nonce[:], text, aad)
 }
 
 func (c *combined) Open(aad, body []byte) ([]byte, error) {
+	s := scratches.Get().(*Scratch)
+	text, err := c.OpenWith(s, aad, body)
+	scratches.Put(s)
+	return text, err
+}
+
+func (c *combined) OpenWith(s *Scratch, aad, body []byte) ([]byte, error) {
 	if len(body) < ivLen+icvLen {
 		return nil, fmt.Errorf("%w: %d octets, at least %d expected", ErrAuthentication, len(body), ivLen+icvLen)
 	}
-	nonce := nonces.Get().(*[saltLen + ivLen]byte)
-	copy(nonce[:], c.salt[:])
-	copy(nonce[saltLen:], body)
+	copy(s.nonce[:], c.salt[:])
+	copy(s.nonce[saltLen:], body)
 	text := body[ivLen:]
-	text, err := c.aead.Open(text[:0], nonce[:], text, aad)
-	nonces.Put(nonce)
+	text, err := c.aead.Open(text[:0], s.nonce[:], text, aad)
 	if err != nil {
 		return nil, ErrAuthentication
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -92,6 +93,92 @@ func TestCipherVectors(t *testing.T) {
 	}
 }
 
+// Shows: IKE-3. Sealing from one place into another gives the octets of the published vectors as sealing in place does,
+// with one scratch memory for all ciphers, and leaves the text as it was.
+func TestSealToVectors(t *testing.T) {
+	var s Scratch
+	for _, v := range cipherVectors {
+		c, err := v.encryption.NewCipher(unhex(t, v.key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		aad, text, want := unhex(t, v.aad), unhex(t, v.text), unhex(t, v.iv+v.body+v.ic)
+		counter := binary.BigEndian.Uint64(unhex(t, v.iv))
+		from := bytes.Clone(text)
+		slab := bytes.Repeat([]byte{0x5a}, 10+len(want)+10)
+		c.SealTo(&s, slab[10:10+len(want)], aad, from, counter)
+		if got := slab[10 : 10+len(want)]; !bytes.Equal(got, want) {
+			t.Errorf("%s: sealed %x, want %x", v.name, got, want)
+		}
+		if !bytes.Equal(from, text) {
+			t.Errorf("%s: the text was changed to %x", v.name, from)
+		}
+		if edges := slices.Concat(slab[:10], slab[10+len(want):]); !bytes.Equal(edges, bytes.Repeat([]byte{0x5a}, 20)) {
+			t.Errorf("%s: wrote outside: %x", v.name, slab)
+		}
+		body := make([]byte, len(want))
+		copy(body[c.IVLen():], text)
+		c.SealTo(&s, body, aad, body[c.IVLen():c.IVLen()+len(text)], counter)
+		if !bytes.Equal(body, want) {
+			t.Errorf("%s: sealed in place %x, want %x", v.name, body, want)
+		}
+		for i := range want {
+			b := bytes.Clone(want)
+			b[i] ^= 1
+			if _, err := c.OpenWith(&s, aad, b); !errors.Is(err, ErrAuthentication) {
+				t.Fatalf("%s: with octet %d changed it opens: %v", v.name, i, err)
+			}
+		}
+		got, err := c.OpenWith(&s, aad, body)
+		if err != nil || !bytes.Equal(got, text) || &got[0] != &body[c.IVLen()] {
+			t.Errorf("%s: opened %x, %v", v.name, got, err)
+		}
+	}
+}
+
+// A destination of another length, or a body too short, is an error of the program.
+func TestSealPanicsOnWrongLengths(t *testing.T) {
+	panics := func(f func()) (did bool) {
+		defer func() { did = recover() != nil }()
+		f()
+		return false
+	}
+	for _, e := range Encryptions() {
+		c, err := e.NewCipher(make([]byte, e.KeyLen()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := c.IVLen() + 5 + c.ICVLen()
+		for _, m := range []int{0, n - 1, n + 1} {
+			if !panics(func() { c.SealTo(new(Scratch), make([]byte, m), nil, make([]byte, 5), 1) }) {
+				t.Errorf("%v: %d octets are sealed into %d", e, 5, m)
+			}
+		}
+		if !panics(func() { c.Seal(nil, make([]byte, c.IVLen()+c.ICVLen()-1), 1) }) {
+			t.Errorf("%v: a body without room for IV and ICV is sealed", e)
+		}
+	}
+}
+
+func TestCiphersDoNotAllocate(t *testing.T) {
+	for _, e := range Encryptions() {
+		c, err := e.NewCipher(make([]byte, e.KeyLen()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, aad, text := new(Scratch), make([]byte, 8), make([]byte, 1400)
+		body := make([]byte, c.IVLen()+len(text)+c.ICVLen())
+		if n := testing.AllocsPerRun(100, func() {
+			c.SealTo(s, body, aad, text, 7)
+			if _, err := c.OpenWith(s, aad, body); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("%v: %v allocations for sealing and opening", e, n)
+		}
+	}
+}
+
 func TestCipherRefusesWrongKeys(t *testing.T) {
 	for _, e := range Encryptions() {
 		for _, n := range []int{0, e.KeyLen() - 1, e.KeyLen() + 1} {
@@ -142,6 +229,11 @@ func FuzzCipherOpen(f *testing.F) {
 			body := make([]byte, c.IVLen()+len(p)+c.ICVLen())
 			copy(body[c.IVLen():], p)
 			c.Seal(aad, body, 3)
+			apart := make([]byte, len(body))
+			c.SealTo(new(Scratch), apart, aad, p, 3)
+			if !bytes.Equal(apart, body) {
+				t.Fatalf("%x sealed in place is %x, into another place %x", p, body, apart)
+			}
 			text, err := c.Open(aad, body)
 			if err != nil || !bytes.Equal(text, p) {
 				t.Fatalf("%x comes back as %x, %v", p, text, err)
@@ -150,21 +242,28 @@ func FuzzCipherOpen(f *testing.F) {
 	})
 }
 
+// BenchmarkSeal seals 1400 octets: in place, which takes scratch memory from a pool, and into another place with the
+// caller's.
 func BenchmarkSeal(b *testing.B) {
 	for _, e := range Encryptions() {
 		c, err := e.NewCipher(make([]byte, e.KeyLen()))
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.Run(e.String(), func(b *testing.B) {
-			aad, body := make([]byte, 8), make([]byte, 8+1400+16)
-			b.SetBytes(1400)
-			b.ReportAllocs()
-			var n uint64
-			for b.Loop() {
-				c.Seal(aad, body, n)
-				n++
-			}
-		})
+		aad, body, text := make([]byte, 8), make([]byte, 8+1400+16), make([]byte, 1400)
+		run := func(name string, seal func(counter uint64)) {
+			b.Run(e.String()+"/"+name, func(b *testing.B) {
+				b.SetBytes(int64(len(text)))
+				b.ReportAllocs()
+				var n uint64
+				for b.Loop() {
+					seal(n)
+					n++
+				}
+			})
+		}
+		s := new(Scratch)
+		run("in place", func(n uint64) { c.Seal(aad, body, n) })
+		run("apart", func(n uint64) { c.SealTo(s, body, aad, text, n) })
 	}
 }

@@ -12,9 +12,10 @@
 // below SHOULD.
 //
 // Concurrency: PRF, Group, Encryption are values. A Cipher may be used by several goroutines at once. A KeyExchange
-// belongs to one goroutine.
+// and a Scratch belong to one goroutine.
 //
-// Ownership: inputs are borrowed for the call, outputs belong to the caller. Cipher works in place in the caller's octets.
+// Ownership: inputs are borrowed for the call, outputs belong to the caller. Cipher works in the caller's octets, in place or
+// from one place into another.
 // Secrets are wiped by KeyExchange.Wipe and by their owners with clear; key schedules inside the standard library's
 // ciphers cannot be.
 package suite
