@@ -38,12 +38,12 @@ func (b *Batch) Bytes() int {
 }
 
 // Keep calls f for each packet in order. A packet for which f returns a reason other than NotDropped is released, and
-// counted in drops unless the reason is Delivered; the others stay, in order.
+// counted in drops (Segments) unless the reason is Delivered; the others stay, in order.
 func (b *Batch) Keep(drops *Drops, f func(*Buf) DropReason) {
 	kept := b.Bufs[:0]
 	for _, p := range b.Bufs {
 		if r := f(p); r != NotDropped {
-			drops.Count(r, 1)
+			drops.Count(r, p.Segments())
 			p.Release()
 			continue
 		}
@@ -53,9 +53,9 @@ func (b *Batch) Keep(drops *Drops, f func(*Buf) DropReason) {
 	b.Bufs = kept
 }
 
-// Drop releases the batch and all its packets and counts them under r.
+// Drop releases the batch and all its packets and counts their Segments under r.
 func (b *Batch) Drop(drops *Drops, r DropReason) {
-	drops.Count(r, len(b.Bufs))
+	drops.Count(r, b.Segments())
 	b.Release()
 }
 
