@@ -42,7 +42,8 @@ func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply,
 		m.start(now, deregister)
 		return nil
 	}
-	m.remember(r, covered)
+	m.remember(now, r)
+	v.tunnelReason = m.whyTunnel(r, covered)
 	m.bound, m.binding = true, v
 	m.disarm(timerRenew)
 	m.disarm(timerExpire)
@@ -91,19 +92,4 @@ func tunnelReply(covered wire.Extensions) (wire.UDPTunnelReply, bool) {
 	}
 	reply, err := wire.ParseUDPTunnelReply(covered[i])
 	return reply, err == nil
-}
-
-// remember keeps what the home agent's answer to an offer says for the next one: without any answer it does not know UDP
-// tunnelling; a refusal of a forced tunnel leaves the plain question, since a NAT may appear.
-func (m *Machine) remember(r request, covered wire.Extensions) {
-	if r.offer == offerIPIP || m.offer != r.offer {
-		return
-	}
-	reply, ok := tunnelReply(covered)
-	switch {
-	case !ok:
-		m.offer = offerIPIP
-	case !reply.Assents():
-		m.offer = offerUDP
-	}
 }

@@ -19,7 +19,7 @@ type Encapsulation uint8
 
 const (
 	// EncapsulationAuto asks for UDP tunnelling with the F bit, then without, then for none, as far as the home agent
-	// refuses; what it refuses is remembered.
+	// refuses; what it refuses is remembered (Refusals).
 	EncapsulationAuto Encapsulation = iota
 	// EncapsulationIPIP asks for IP-in-IP (RFC 2003) alone.
 	EncapsulationIPIP
@@ -147,6 +147,9 @@ type Config struct {
 	Simultaneous bool
 	// Encapsulation to ask for.
 	Encapsulation Encapsulation
+	// Refusals is what the home agent is known to refuse of UDP tunnelling, shared by all machines that register with it; nil
+	// has the machine learn for itself.
+	Refusals *Refusals
 	// Retransmission of unanswered requests.
 	Retransmission Retransmission
 	// Origin is passed on to replies.

@@ -91,6 +91,10 @@ type series struct {
 	since         time.Duration
 	mends         int
 	resyncs       int
+	refused       struct { // the last UDP tunnel that was asked for in vain; code is 0 for none
+		offer offer
+		code  wire.Code
+	}
 }
 
 // Machine is the registration machine for one home agent, home address, care-of address and path.
@@ -98,8 +102,9 @@ type Machine struct {
 	cfg    Config
 	random io.Reader
 
-	// What requests ask for as things stand, after what has been refused.
-	offer         offer
+	// What requests ask for: most is the most of UDP tunnelling that the configuration wants, the others are as things stand,
+	// after what has been refused.
+	most, offer   offer
 	lifetime      uint16
 	homeAgent     netip.Addr
 	reverseTunnel bool
@@ -139,6 +144,9 @@ func NewMachine(cfg Config, random io.Reader) (*Machine, error) {
 		cfg.Lifetime = DefaultLifetime
 	}
 	cfg.Retransmission = cfg.Retransmission.withDefaults()
+	if cfg.Refusals == nil {
+		cfg.Refusals = new(Refusals)
+	}
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -150,10 +158,11 @@ func NewMachine(cfg Config, random io.Reader) (*Machine, error) {
 	}
 	switch {
 	case cfg.Encapsulation == EncapsulationIPIP || cfg.ForeignAgent.IsValid():
-		m.offer = offerIPIP
+		m.most = offerIPIP
 	case cfg.Encapsulation == EncapsulationNAT:
-		m.offer = offerUDP
+		m.most = offerUDP
 	}
+	m.offer = m.most
 	return m, nil
 }
 
@@ -270,8 +279,14 @@ func (m *Machine) start(now link.Instant, p purpose) {
 	if m.series.purpose != p {
 		m.outstanding = nil
 	}
-	m.series = series{number: m.series.number + 1, active: true, purpose: p, since: now.Boot}
-	if p != register {
+	before := m.series
+	m.series = series{number: before.number + 1, active: true, purpose: p, since: now.Boot}
+	switch {
+	case p == register && before.active && before.purpose == register:
+		m.series.refused = before.refused
+	case p == register:
+		m.open(now)
+	default:
 		m.disarm(timerRenew)
 		m.disarm(timerExpire)
 	}

@@ -79,11 +79,8 @@ func (m *Machine) homeDenial(now link.Instant, i int, reply *wire.RegistrationRe
 			why = "reverse tunnelling is asked for now"
 		}
 	case wire.CodeReasonUnspecified, wire.CodeProhibited, wire.CodePoorlyFormedRequest, wire.CodeUDPEncapsulationUnavailable:
-		if mended = m.offerLess(r, code); mended {
-			why = "UDP tunnelling is not forced any more"
-			if m.offer == offerIPIP {
-				why = "UDP tunnelling is not asked for any more"
-			}
+		if other, ok := m.offerOther(r, code); ok {
+			mended, why = true, other
 		}
 	case wire.CodeInsufficientResources:
 		wait = true
@@ -98,21 +95,6 @@ func (m *Machine) denier(reply *wire.RegistrationReply, r request) netip.Addr {
 		return reply.HomeAgent
 	}
 	return r.homeAgent
-}
-
-// offerLess steps down from the tunnel that request r asked for and reports whether there was a step left. A home agent
-// that does not allow forced UDP tunnelling, or none at all, says 129 (RFC 3519 §3.1.1, §4.6.1); one that reads the
-// extension differently 134, one without the encapsulation 142.
-func (m *Machine) offerLess(r request, code wire.Code) bool {
-	if m.cfg.Encapsulation == EncapsulationUDP || r.offer == offerIPIP || m.offer != r.offer {
-		return false
-	}
-	if r.offer == offerForcedUDP && (code == wire.CodeProhibited || code == wire.CodeReasonUnspecified) {
-		m.offer = offerUDP
-	} else {
-		m.offer = offerIPIP
-	}
-	return true
 }
 
 // foreignDenial takes a denial by the foreign agent of request i. It need not be authenticated, so the request stays

@@ -45,7 +45,7 @@ func TestRegister(t *testing.T) {
 	want := VerifiedReply{
 		origin: origin, homeAgent: homeAgent, homeAddress: homeAddress, careOfAddress: careOf,
 		sentAt: boot(0), receivedAt: boot(30 * time.Millisecond), trustedNetwork: true, strongKey: true,
-		lifetime: 300 * time.Second,
+		lifetime: 300 * time.Second, tunnelReason: "asked for by the configuration",
 	}
 	if v != want {
 		t.Errorf("reply\n%+v, want\n%+v", v, want)

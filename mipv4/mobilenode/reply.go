@@ -32,6 +32,7 @@ type VerifiedReply struct {
 	lifetime       time.Duration
 	tunnel         Tunnel
 	nat            bool
+	tunnelReason   string
 }
 
 // Origin returns the interface and epoch that the request left from, and whether it left directly.
@@ -69,6 +70,10 @@ func (r VerifiedReply) Lifetime() time.Duration { return r.lifetime }
 
 // Tunnel returns what was granted for data.
 func (r VerifiedReply) Tunnel() Tunnel { return r.tunnel }
+
+// TunnelReason returns in plain words, for people, why the tunnel is what Tunnel says: what was asked for and what the home
+// agent made of it. It is empty for a deregistration.
+func (r VerifiedReply) TunnelReason() string { return r.tunnelReason }
 
 // NAT reports whether the home agent vouches for a NAT, or whatever else changes source addresses, between it and the
 // care-of address: it assented to a UDP tunnel that it was not forced to (RFC 3519 §3.2, §4.6). False says something only

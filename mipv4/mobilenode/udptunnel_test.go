@@ -48,8 +48,8 @@ func TestUDPTunnel(t *testing.T) {
 		{"assent", EncapsulationAuto, &wire.UDPTunnelReply{Forced: true, KeepAlive: 25 * time.Second}, Tunnel{true, 25 * time.Second}, "forced"},
 		{"assent with a code of its own", EncapsulationAuto, &wire.UDPTunnelReply{Code: 63}, Tunnel{true, 110 * time.Second}, "forced"},
 		{"keepalive left to us", EncapsulationUDP, &wire.UDPTunnelReply{}, Tunnel{true, 110 * time.Second}, "forced"},
-		{"declined", EncapsulationAuto, &wire.UDPTunnelReply{Code: wire.UDPTunnelDeclined, KeepAlive: time.Second}, Tunnel{}, "asked"},
-		{"not understood", EncapsulationAuto, nil, Tunnel{}, "none"},
+		{"declined", EncapsulationAuto, &wire.UDPTunnelReply{Code: wire.UDPTunnelDeclined, KeepAlive: time.Second}, Tunnel{}, "forced"},
+		{"not understood", EncapsulationAuto, nil, Tunnel{}, "forced"},
 		{"never asked, still assented", EncapsulationIPIP, &wire.UDPTunnelReply{KeepAlive: time.Second}, Tunnel{}, "none"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -93,9 +93,10 @@ func TestUDPTunnelReplyNotCovered(t *testing.T) {
 	}
 }
 
-// Refusals of UDP tunnelling are stepped down from, at once, and remembered.
+// Refusals of UDP tunnelling are stepped down from, at once. A home agent that then refuses altogether has another reason:
+// nothing is remembered.
 //
-// Shows: MIP-7 (refusals remembered), MIP-4 (encapsulation adapted)
+// Shows: MIP-7, MIP-4 (encapsulation adapted)
 func TestUDPTunnelRefused(t *testing.T) {
 	for _, c := range []struct {
 		code  wire.Code
@@ -127,7 +128,7 @@ func TestUDPTunnelRefused(t *testing.T) {
 			t.Errorf("code %v: state %v", c.code, n.State())
 		}
 		n.Register(at(time.Minute))
-		if got := offered(t, n.request()); got != "none" {
+		if got := offered(t, n.request()); got != "forced" {
 			t.Errorf("code %v: UDP tunnelling is %s the next time", c.code, got)
 		}
 	}
