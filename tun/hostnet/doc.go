@@ -4,7 +4,9 @@
 // forwarding are to be. Apply compares that with what the kernel has and changes only the difference, so that applying
 // twice changes nothing and the first Apply of a new run takes back what a crashed one left. Everything made here can be
 // told by its marks: one routing table, rules of one routing protocol number, one nftables table. Values of sysctls that
-// were changed are kept as comments in that nftables table, so that they live exactly as long as the changes do.
+// were changed are kept as comments in that nftables table, so that they live exactly as long as the changes do. Of several
+// Networks in one namespace, such as an agent's roles, each keeps the value from before all of them, and the last one to go
+// restores it.
 //
 // Routes are held twice: into the device, and with the greatest metric as unreachable. When the device goes with a
 // crashed process, its routes go too and the second ones keep traffic for the prefixes blocked until the next run, or

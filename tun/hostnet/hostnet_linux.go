@@ -95,7 +95,7 @@ func (n *Network) apply(s link.Settings, load bool) error {
 // setHost makes the shield, the sysctls and the device as the settings want them.
 func (n *Network) setHost(s link.Settings, found shield) error {
 	want := shield{device: s.Device, shielded: sorted(s.Shielded)}
-	sysctls, saved, err := planSysctls(s, found.saved)
+	sysctls, saved, err := planSysctls(s, found.saved, found.others)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (n *Network) takeBack(found shield) error {
 		errs = append(errs, clearDevice(n.device))
 	}
 	n.step("restore sysctls")
-	restored := restoreSysctls(found.saved)
+	restored := restoreSysctls(found.saved, found.others)
 	errs = append(errs, restored)
 	if restored == nil && found.exists {
 		n.step("delete the shield")

@@ -26,6 +26,7 @@ type shield struct {
 	device   string
 	shielded []netip.Addr // sorted
 	saved    map[string]string
+	others   map[string]string // what other Networks' tables have saved: whoever goes last restores it
 }
 
 // empty reports whether no table is needed.
@@ -46,7 +47,7 @@ func (n *Network) table() *nftables.Table {
 
 // readTable reads the nftables table back. Rules are known by their comments.
 func (n *Network) readTable() (s shield, err error) {
-	s.saved = make(map[string]string)
+	s.saved, s.others = make(map[string]string), make(map[string]string)
 	c, err := nftables.New()
 	if err != nil {
 		return s, fmt.Errorf("open nftables: %w", err)
@@ -56,15 +57,13 @@ func (n *Network) readTable() (s shield, err error) {
 		return s, fmt.Errorf("list nftables tables: %w", err)
 	}
 	s.exists = slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == n.opts.Name })
-	if !s.exists {
-		return s, nil
-	}
 	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
 	if err != nil {
 		return s, fmt.Errorf("list nftables chains: %w", err)
 	}
 	for _, chain := range chains {
-		if chain.Table.Name != n.opts.Name {
+		own := chain.Table.Name == n.opts.Name
+		if !own && (chain.Name != savedChain || chain.Hooknum != nil) {
 			continue
 		}
 		rules, err := c.GetRules(chain.Table, chain)
@@ -73,7 +72,11 @@ func (n *Network) readTable() (s shield, err error) {
 		}
 		for _, r := range rules {
 			comment, _ := userdata.GetString(r.UserData, userdata.TypeComment)
-			if !s.understand(chain, comment, r) {
+			if !own {
+				if path, value, ok := strings.Cut(comment, "="); ok {
+					s.others[path] = value
+				}
+			} else if !s.understand(chain, comment, r) {
 				s.foreign = true
 			}
 		}

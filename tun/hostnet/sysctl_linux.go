@@ -21,7 +21,9 @@ const sysctlRoot = "/proc/sys/"
 type sysctlChanges map[string]string
 
 // planSysctls returns what is to be written for the settings, and the values from before, to be kept until they are
-// restored: of what saved has those still in use, and those of the variables that change now.
+// restored: of what saved has those still in use, and those of the variables that change now. others is what other Networks
+// of the namespace have changed: those of it that are wanted here as well are kept as they were before all of them, and none
+// is restored.
 //
 //   - ip_forward as asked.
 //   - arp_ignore 1: answer ARP for addresses of the interface itself only, so not for the device's (RFC 5944 §5.7: no
@@ -30,7 +32,7 @@ type sysctlChanges map[string]string
 //     routed into the device arrive on physical interfaces.
 //   - under a kill switch accept_redirects 0, IPv6's too: a neighbour says nothing about where packets go.
 //   - no IPv6 on the device itself.
-func planSysctls(s link.Settings, saved map[string]string) (sysctlChanges, map[string]string, error) {
+func planSysctls(s link.Settings, saved, others map[string]string) (sysctlChanges, map[string]string, error) {
 	write, keep := make(sysctlChanges), make(map[string]string)
 	// want notes that a variable is to have a value unless ok says that the present one will do.
 	want := func(path, value string, ok func(int) bool) error {
@@ -42,6 +44,9 @@ func planSysctls(s link.Settings, saved map[string]string) (sysctlChanges, map[s
 			return err
 		}
 		before, changed := saved[path]
+		if !changed {
+			before, changed = others[path]
+		}
 		if changed {
 			keep[path] = before
 		}
@@ -87,7 +92,7 @@ func planSysctls(s link.Settings, saved map[string]string) (sysctlChanges, map[s
 		}
 	}
 	for path, before := range saved {
-		if _, kept := keep[path]; !kept {
+		if _, kept := keep[path]; !kept && !has(others, path) {
 			write[path] = before
 		}
 	}
@@ -106,8 +111,21 @@ func (c sysctlChanges) write() error {
 	return errors.Join(errs...)
 }
 
-// restoreSysctls writes the values from before.
-func restoreSysctls(saved map[string]string) error { return sysctlChanges(saved).write() }
+// restoreSysctls writes the values from before, but for the variables that others have changed as well.
+func restoreSysctls(saved, others map[string]string) error {
+	write := make(sysctlChanges)
+	for path, before := range saved {
+		if !has(others, path) {
+			write[path] = before
+		}
+	}
+	return write.write()
+}
+
+func has(m map[string]string, key string) bool {
+	_, ok := m[key]
+	return ok
+}
 
 func readSysctl(path string) (string, error) {
 	p, err := os.ReadFile(sysctlRoot + path)
