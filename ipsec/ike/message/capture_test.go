@@ -72,6 +72,13 @@ func (c *hmacCipher) Seal(aad, body []byte, counter uint64) {
 	copy(body[len(body)-16:], c.icv(aad, body))
 }
 
+func (c *hmacCipher) SealTo(_ *suite.Scratch, dst, aad, text []byte, counter uint64) {
+	copy(dst[c.IVLen():], text)
+	c.Seal(aad, dst, counter)
+}
+
+func (c *hmacCipher) OpenWith(_ *suite.Scratch, aad, body []byte) ([]byte, error) { return c.Open(aad, body) }
+
 func (c *hmacCipher) Open(aad, body []byte) ([]byte, error) {
 	n := c.IVLen()
 	if len(body) < n+16 || (len(body)-n-16)%c.Align() != 0 || !hmac.Equal(c.icv(aad, body), body[len(body)-16:]) {
