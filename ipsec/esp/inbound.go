@@ -43,54 +43,107 @@ func (in *Inbound) Usage() Usage { return in.usage.read() }
 // order is that of RFC 4303 §3.4: replay, integrity, then the window is moved; then padding, next header, and the
 // selectors (RFC 4301 §5.2, step 4). The outer TOS octet is taken from Buf.TOS for its ECN field.
 func (in *Inbound) Open(p *packet.Buf) packet.DropReason {
-	whole := p.Bytes()
-	overhead := headerLen + in.cipher.IVLen() + trailerLen + in.cipher.ICVLen()
-	if len(whole) < overhead {
-		return packet.DropMalformed
-	}
-	if binary.BigEndian.Uint32(whole) != in.spi {
-		return packet.DropUnknownSPI
-	}
-	if in.usage.bytes.Load() >= in.maxBytes {
-		return packet.DropSAExhausted
-	}
-	seq, ok := in.sequence(binary.BigEndian.Uint32(whole[4:]))
-	if !ok {
-		return packet.DropReplayed
-	}
-	text, err := in.decrypt(whole, seq)
-	if err != nil {
-		return packet.DropAuthFailed
-	}
-	in.mu.Lock()
-	ok = in.window.mark(seq)
-	in.mu.Unlock()
-	if !ok {
-		return packet.DropReplayed // another goroutine was faster with the same packet
-	}
-	in.usage.add(1, len(text)-trailerLen)
-	return in.unwrap(p, text)
+	s := scratches.Get().(*scratch)
+	defer s.release()
+	run := [1]*packet.Buf{p}
+	in.open(s, run[:])
+	return s.reasons[0]
 }
 
-// sequence returns the 64-bit sequence number that the packet's 32 bits stand for, and whether it may be accepted.
-func (in *Inbound) sequence(low uint32) (uint64, bool) {
+// maxRun is the number of packets of one SA that are opened together at most.
+const maxRun = packet.BatchSize
+
+// open does what Open does with the first packets of the run, which has maxRun at most, and leaves in s.reasons what becomes
+// of each. It returns how many packets that were, at least one.
+func (in *Inbound) open(s *scratch, run []*packet.Buf) int {
+	run = run[:in.check(s, run)]
+	head, tail := headerLen+in.cipher.IVLen(), in.cipher.ICVLen()
+	for i, p := range run {
+		if s.reasons[i] != packet.NotDropped {
+			continue
+		}
+		whole := p.Bytes()
+		if _, err := in.cipher.OpenWith(&s.cipher, s.aadOf(whole, in.esn, in.spi, s.seqs[i]), whole[headerLen:]); err != nil {
+			s.reasons[i] = packet.DropAuthFailed
+		}
+	}
+	in.mark(s, run)
+	for i, p := range run {
+		if s.reasons[i] == packet.NotDropped {
+			whole := p.Bytes()
+			s.reasons[i] = in.unwrap(p, whole[head:len(whole)-tail])
+		}
+	}
+	return len(run)
+}
+
+// overhead returns the octets of an ESP packet with nothing in it.
+func (in *Inbound) overhead() int {
+	return headerLen + in.cipher.IVLen() + trailerLen + in.cipher.ICVLen()
+}
+
+// check is the preliminary check of RFC 4303 §3.4.3 for the packets of the run. It returns for how many of them it could be
+// made now, at least one.
+func (in *Inbound) check(s *scratch, run []*packet.Buf) int {
+	overhead, spent := in.overhead(), in.usage.bytes.Load() >= in.maxBytes
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	seq := uint64(low)
-	if in.esn {
-		seq = in.window.extend(low)
+	top, highest := in.window.top, in.window.top
+	for i, p := range run {
+		whole := p.Bytes()
+		if len(whole) < overhead {
+			s.reasons[i] = packet.DropMalformed
+			continue
+		}
+		if binary.BigEndian.Uint32(whole) != in.spi {
+			s.reasons[i] = packet.DropUnknownSPI
+			continue
+		}
+		if spent {
+			s.reasons[i] = packet.DropSAExhausted
+			continue
+		}
+		low := binary.BigEndian.Uint32(whole[4:])
+		seq := uint64(low)
+		if in.esn {
+			// What the 32 bits stand for depends on which packets before this one turn out authentic. It grows with the window's
+			// top, so when it is the same for the lowest and for the highest top that there can be, it is certain.
+			seq = extend(top, low)
+			if seq != extend(highest, low) {
+				return i
+			}
+		}
+		s.seqs[i] = seq
+		if !in.window.fresh(seq) {
+			s.reasons[i] = packet.DropReplayed
+			continue
+		}
+		s.reasons[i] = packet.NotDropped
+		highest = max(highest, seq)
 	}
-	return seq, in.window.fresh(seq)
+	return len(run)
 }
 
-func (in *Inbound) decrypt(whole []byte, seq uint64) ([]byte, error) {
-	if !in.esn {
-		return in.cipher.Open(whole[:headerLen], whole[headerLen:])
+// mark moves the window for the packets of the run that are authentic, in their order, and counts them. A packet that is in
+// the run twice, or that another goroutine has opened meanwhile, is found here.
+func (in *Inbound) mark(s *scratch, run []*packet.Buf) {
+	overhead, used := in.overhead(), in.usage.bytes.Load()
+	packets, octets := 0, 0
+	in.mu.Lock()
+	for i, p := range run {
+		switch {
+		case s.reasons[i] != packet.NotDropped:
+		case used+uint64(octets) >= in.maxBytes:
+			s.reasons[i] = packet.DropSAExhausted
+		case !in.window.mark(s.seqs[i]):
+			s.reasons[i] = packet.DropReplayed
+		default:
+			packets++
+			octets += p.Len() - overhead
+		}
 	}
-	aad := aads.Get().(*[12]byte)
-	defer aads.Put(aad)
-	putAAD(aad, in.spi, seq)
-	return in.cipher.Open(aad[:], whole[headerLen:])
+	in.mu.Unlock()
+	in.usage.add(packets, octets)
 }
 
 // unwrap takes ESP off the packet whose decrypted part is text.

@@ -3,7 +3,6 @@ package esp
 import (
 	"encoding/binary"
 	"math"
-	"sync"
 	"sync/atomic"
 
 	"mipvpn/ipsec/suite"
@@ -15,7 +14,7 @@ type Outbound struct {
 	spi           uint32
 	cipher        suite.Cipher
 	esn           bool
-	tail          int // most octets that are added behind a packet
+	tail          int // most octets that are added behind a packet, Tailroom at most
 	local, remote []compiled
 	limit         uint64 // highest sequence number that may be used
 	maxBytes      uint64
@@ -24,9 +23,6 @@ type Outbound struct {
 	sequence atomic.Uint64 // last one reserved
 	usage    counters
 }
-
-// aads holds additional authenticated data of SAs with extended sequence numbers, whose upper half is not in the packet.
-var aads = sync.Pool{New: func() any { return new([12]byte) }}
 
 // NewOutbound returns the sending half made from p. Packets that it drops are counted in drops. Errors: ErrSPI, and those
 // of suite.Encryption.NewCipher.
@@ -72,13 +68,15 @@ func (o *Outbound) Matches(p packet.IPv4) bool {
 }
 
 // Apply implements link.Step. Each packet must be a whole IPv4 packet; it becomes an ESP packet, and its Buf.TOS becomes
-// the TOS octet for the outer header: that of the inner one (RFC 4301 §5.1.2.1, RFC 6040 §4.1). Packets that are
-// malformed, do not match the selectors, or come when the sequence numbers or octets are used up (they never wrap,
-// RFC 4303 §3.3.3) are dropped.
+// the TOS octet for the outer header: that of the inner one (RFC 4301 §5.1.2.1, RFC 6040 §4.1). Ordinary packets are sealed
+// in place. In place of a superpacket come its segments, sealed, as ordinary packets that are views of a slab with Headroom
+// octets in front and all else as the superpacket had it. Packets that are malformed, do not match the selectors, or come
+// when the sequence numbers or octets are used up (they never wrap, RFC 4303 §3.3.3) are dropped; of a superpacket the first
+// segments leave for which there are numbers.
 func (o *Outbound) Apply(b *packet.Batch) {
 	b.Keep(o.drops, func(p *packet.Buf) packet.DropReason {
 		ip := packet.IPv4(p.Bytes())
-		if !ip.Valid() || ip.TotalLen() != p.Len() {
+		if !ip.Valid() || ip.TotalLen() != p.Len() && (!p.Super() || ip.TotalLen() != p.SegmentLen()) {
 			return packet.DropMalformed
 		}
 		if !o.Matches(ip) {
@@ -89,35 +87,19 @@ func (o *Outbound) Apply(b *packet.Batch) {
 		}
 		return packet.NotDropped
 	})
-	n := uint64(b.Len())
-	if n == 0 {
+	if b.Len() == 0 {
 		return
 	}
-	if o.usage.bytes.Load() >= o.maxBytes {
-		o.exhausted(b)
-		return
+	s := scratches.Get().(*scratch)
+	s.sealed, s.dropped, s.octets = 0, 0, 0
+	s.seq, s.left = 0, 0
+	if o.usage.bytes.Load() < o.maxBytes {
+		s.seq, s.left = o.reserve(uint64(b.Segments()))
 	}
-	first, count := o.reserve(n)
-	if count < n {
-		if count == 0 {
-			o.exhausted(b)
-			return
-		}
-		for _, p := range b.Bufs[count:] {
-			o.drops.Count(packet.DropSAExhausted, 1)
-			p.Release()
-		}
-		clear(b.Bufs[count:])
-		b.Bufs = b.Bufs[:count]
-	}
-	o.usage.add(b.Len(), b.Bytes())
-	for i, p := range b.Bufs {
-		o.seal(p, first+uint64(i))
-	}
-}
-
-func (o *Outbound) exhausted(b *packet.Batch) {
-	b.Keep(o.drops, func(*packet.Buf) packet.DropReason { return packet.DropSAExhausted })
+	o.sealBatch(s, b)
+	o.usage.add(s.sealed, s.octets)
+	o.drops.Count(packet.DropSAExhausted, s.dropped)
+	s.release()
 }
 
 // reserve takes n sequence numbers, or as many as there are left, and returns the first and how many.
@@ -131,32 +113,68 @@ func (o *Outbound) reserve(n uint64) (first, count uint64) {
 	}
 }
 
-// seal turns the IPv4 packet in p into an ESP packet with the sequence number seq.
-func (o *Outbound) seal(p *packet.Buf, seq uint64) {
-	p.TOS = packet.IPv4(p.Bytes()).TOS()
-	align := max(maxPad+1, o.cipher.Align())
-	pad := (align - (p.Len()+trailerLen)%align) % align
-	trailer := p.Extend(pad + trailerLen + o.cipher.ICVLen())
-	for i := range pad {
-		trailer[i] = byte(i + 1) // RFC 4303 §2.4
+// sealBatch seals the packets of the batch with the sequence numbers that are reserved, and drops what comes after them.
+func (o *Outbound) sealBatch(s *scratch, b *packet.Batch) {
+	for i, p := range b.Bufs {
+		if p.Super() || s.left == 0 {
+			o.sealRest(s, b, i)
+			return
+		}
+		o.sealOne(s, p)
 	}
-	trailer[pad], trailer[pad+1] = byte(pad), nextHeaderIPv4
-	p.Push(headerLen + o.cipher.IVLen())
-	whole := p.Bytes()
-	binary.BigEndian.PutUint32(whole, o.spi)
-	binary.BigEndian.PutUint32(whole[4:], uint32(seq))
-	if !o.esn {
-		o.cipher.Seal(whole[:headerLen], whole[headerLen:], seq)
-		return
-	}
-	aad := aads.Get().(*[12]byte)
-	putAAD(aad, o.spi, seq)
-	o.cipher.Seal(aad[:], whole[headerLen:], seq)
-	aads.Put(aad)
 }
 
-// putAAD writes SPI and extended sequence number (RFC 4106 §5, Figure 4).
-func putAAD(aad *[12]byte, spi uint32, seq uint64) {
-	binary.BigEndian.PutUint32(aad[:], spi)
-	binary.BigEndian.PutUint64(aad[4:], seq)
+// sealRest seals the packets of the batch from the one at i on, of which there may come out more or fewer.
+func (o *Outbound) sealRest(s *scratch, b *packet.Batch, i int) {
+	old := packet.GetBatch()
+	old.Bufs, b.Bufs = b.Bufs, append(old.Bufs, b.Bufs[:i]...)
+	for _, p := range old.Bufs[i:] {
+		switch {
+		case s.left == 0:
+			s.dropped += p.Segments()
+			p.Release()
+		case p.Super():
+			o.sealSuper(s, p, b)
+		default:
+			o.sealOne(s, p)
+			b.Append(p)
+		}
+	}
+	old.Forget()
+}
+
+// sealOne turns the IPv4 packet in p into an ESP packet in place.
+func (o *Outbound) sealOne(s *scratch, p *packet.Buf) {
+	s.octets += p.Len()
+	p.TOS = packet.IPv4(p.Bytes()).TOS()
+	n := o.trailerLen(p.Len())
+	putTrailer(p.Extend(n + o.cipher.ICVLen())[:n])
+	p.Push(headerLen + o.cipher.IVLen())
+	whole := p.Bytes()
+	o.seal(s, whole, whole[headerLen+o.cipher.IVLen():len(whole)-o.cipher.ICVLen()])
+}
+
+// seal writes the ESP packet of text, which ends with its trailer, into whole, with the next sequence number.
+func (o *Outbound) seal(s *scratch, whole, text []byte) {
+	binary.BigEndian.PutUint32(whole, o.spi)
+	binary.BigEndian.PutUint32(whole[4:], uint32(s.seq))
+	o.cipher.SealTo(&s.cipher, whole[headerLen:], s.aadOf(whole, o.esn, o.spi, s.seq), text, s.seq)
+	s.seq++
+	s.left--
+	s.sealed++
+}
+
+// trailerLen returns the octets of padding, pad length and next header that belong behind a packet of n octets.
+func (o *Outbound) trailerLen(n int) int {
+	align := max(maxPad+1, o.cipher.Align())
+	return trailerLen + (align-(n+trailerLen)%align)%align
+}
+
+// putTrailer fills t with padding, pad length and next header.
+func putTrailer(t []byte) {
+	pad := len(t) - trailerLen
+	for i := range pad {
+		t[i] = byte(i + 1) // RFC 4303 §2.4
+	}
+	t[pad], t[pad+1] = byte(pad), nextHeaderIPv4
 }

@@ -52,16 +52,45 @@ func (t *Table) Len() int {
 }
 
 // Open opens the ESP packets of the batch, each by the SA of its SPI, and keeps those that come out, in order, with
-// Buf.SA saying through which SA. The others are released and counted in drops.
+// Buf.SA saying through which SA. The others are released and counted in drops. Runs of packets of one SA are opened
+// together; what comes out is what Inbound.Open would make of each.
 func (t *Table) Open(b *packet.Batch, drops *packet.Drops) {
-	b.Keep(drops, func(p *packet.Buf) packet.DropReason {
-		if p.Len() < headerLen {
-			return packet.DropMalformed
+	s := scratches.Get().(*scratch)
+	defer s.release()
+	kept, rest := b.Bufs[:0], b.Bufs
+	for len(rest) > 0 {
+		n := t.openRun(s, rest)
+		for i, p := range rest[:n] {
+			if r := s.reasons[i]; r != packet.NotDropped {
+				drops.Count(r, 1)
+				p.Release()
+				continue
+			}
+			kept = append(kept, p)
 		}
-		in := t.Lookup(binary.BigEndian.Uint32(p.Bytes()))
-		if in == nil {
-			return packet.DropUnknownSPI
-		}
-		return in.Open(p)
-	})
+		rest = rest[n:]
+	}
+	clear(b.Bufs[len(kept):])
+	b.Bufs = kept
+}
+
+// openRun opens packets from the front of list that have one SPI, leaves in s.reasons what becomes of each, and returns how
+// many those are.
+func (t *Table) openRun(s *scratch, list []*packet.Buf) int {
+	if list[0].Len() < headerLen {
+		s.reasons[0] = packet.DropMalformed
+		return 1
+	}
+	spi := binary.BigEndian.Uint32(list[0].Bytes())
+	n := 1
+	for n < min(len(list), maxRun) && list[n].Len() >= headerLen && binary.BigEndian.Uint32(list[n].Bytes()) == spi {
+		n++
+	}
+	if in := t.Lookup(spi); in != nil {
+		return in.open(s, list[:n])
+	}
+	for i := range n {
+		s.reasons[i] = packet.DropUnknownSPI
+	}
+	return n
 }

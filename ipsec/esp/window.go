@@ -47,10 +47,11 @@ func (w *window) mark(seq uint64) bool {
 	return true
 }
 
-// extend returns the 64-bit sequence number that the lower half low of a packet stands for (RFC 4303 appendix A2.2): the
-// one in the window or, when there is none, the next one above it.
-func (w *window) extend(low uint32) uint64 {
-	topLow, topHigh := uint32(w.top), uint32(w.top>>32)
+// extend returns the 64-bit sequence number that the lower half low of a packet stands for when top is the highest one
+// accepted (RFC 4303 appendix A2.2): the one in the window or, when there is none, the next one above it. For one low it
+// never falls when top grows.
+func extend(top uint64, low uint32) uint64 {
+	topLow, topHigh := uint32(top), uint32(top>>32)
 	high := topHigh
 	if topLow >= WindowSize-1 { // the window lies within one subspace (case A)
 		if low < topLow-(WindowSize-1) {

@@ -95,8 +95,7 @@ func TestExtendedSequenceNumbers(t *testing.T) {
 		{"fresh", 0, 1, 1},
 		{"the border of A and B", 5<<32 | w - 1, 0, 5 << 32},
 	} {
-		win := window{top: c.top}
-		if got := win.extend(c.low); got != c.want {
+		if got := extend(c.top, c.low); got != c.want {
 			t.Errorf("%s: top %#x, %#x means %#x, want %#x", c.name, c.top, c.low, got, c.want)
 		}
 	}
