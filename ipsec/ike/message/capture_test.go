@@ -77,7 +77,9 @@ func (c *hmacCipher) SealTo(_ *suite.Scratch, dst, aad, text []byte, counter uin
 	c.Seal(aad, dst, counter)
 }
 
-func (c *hmacCipher) OpenWith(_ *suite.Scratch, aad, body []byte) ([]byte, error) { return c.Open(aad, body) }
+func (c *hmacCipher) OpenWith(_ *suite.Scratch, aad, body []byte) ([]byte, error) {
+	return c.Open(aad, body)
+}
 
 func (c *hmacCipher) Open(aad, body []byte) ([]byte, error) {
 	n := c.IVLen()
