@@ -218,6 +218,7 @@ func (c *Client) mipLayer(kind string, home netip.Addr, r *registration, foreign
 	if !foreignAgent { // behind a foreign agent the tunnel is not ours
 		l.Encapsulation = tunnelName(r.granted)
 	}
+	l.Why = r.why
 	l.Lifetime = (r.expires - c.now.Boot).Seconds()
 	return l
 }

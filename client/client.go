@@ -67,6 +67,7 @@ type Client struct {
 	names    names
 	dns      hostDNS
 	ends     endpoints
+	encapsulations
 }
 
 // associations are the mobility security associations, each shared by all registrations under it (MIP-3).
@@ -118,6 +119,7 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 		return nil, fmt.Errorf("client: mode policy: %w", err)
 	}
 	c.hints.begin(cfg, log)
+	c.encapsulations.begin()
 	c.names.begin(host)
 	c.ends.waiting = make(map[int]*roam.Attempt)
 	c.resume.begin(c.now)

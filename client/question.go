@@ -114,7 +114,8 @@ func (c *Client) askedThroughAgent(q *question, i *iface) {
 func (c *Client) openQuestion(q *question, a *attempt) error {
 	cfg := a.mobileNode(mobilenode.Origin{Interface: a.iface.Index, Epoch: a.epoch, Direct: true})
 	cfg.HomeAgent, cfg.HomeAddress = c.cfg.Internal.Address, c.cfg.Internal.HomeAddress
-	cfg.Association, cfg.ReverseTunnel, cfg.Encapsulation = c.associations.internal, true, encapsulation(c.cfg.Internal.Encapsulation, true)
+	cfg.Association, cfg.ReverseTunnel = c.associations.internal, true
+	c.askFor(&cfg, nameInternal, c.cfg.Internal)
 	if cfg.Lifetime == 0 || cfg.Lifetime > c.cfg.Internal.Lifetime {
 		cfg.Lifetime = c.cfg.Internal.Lifetime
 	}

@@ -30,6 +30,7 @@ type registration struct {
 	name       string // nameInternal or nameExternal
 	agent      netip.Addr
 	careOf     netip.Addr
+	coLocated  bool // the tunnel ends here and not at a foreign agent
 	machine    *mobilenode.Machine
 	attachment stack.Attachment
 	remove     func()
@@ -42,6 +43,7 @@ type registration struct {
 	bound   bool          // the home agent has accepted and nothing has replaced it since
 	carrier stack.Carrier // set with bound
 	granted mobilenode.Tunnel
+	why     string        // the tunnel is what it is
 	expires time.Duration // boot time
 
 	keepalive       *tunnel.Keepalive // while bound in a 3519 tunnel
@@ -55,15 +57,13 @@ type attach func(replies func([]byte)) (stack.Attachment, error)
 // register makes a registration. handle is called on the actor with each of the machine's events, after the registration
 // has taken account of it.
 func (c *Client) register(name string, ha config.HomeAgent, mn mobilenode.Config, open attach, handle func(mobilenode.Event)) (*registration, error) {
-	r := &registration{name: name, agent: ha.Address, careOf: mn.CareOfAddress}
+	r := &registration{name: name, agent: ha.Address, careOf: mn.CareOfAddress, coLocated: !mn.ForeignAgent.IsValid()}
 	mn.HomeAgent, mn.HomeAddress = ha.Address, ha.HomeAddress
 	if mn.Lifetime == 0 || mn.Lifetime > ha.Lifetime { // a foreign agent may allow less
 		mn.Lifetime = ha.Lifetime
 	}
 	mn.Association, mn.ReverseTunnel = c.association(name), true
-	if !mn.ForeignAgent.IsValid() {
-		mn.Encapsulation = encapsulation(ha.Encapsulation, mn.Origin.Direct && !(name == nameInternal && c.cfg.Detection.RefuseNAT))
-	}
+	c.askFor(&mn, name, ha)
 	mn.Retransmission = mobilenode.Retransmission{
 		Initial: c.cfg.Detection.RetransmitInitial, Factor: float64(c.cfg.Detection.RetransmitFactor), Max: c.cfg.Detection.RetransmitMax, Count: c.cfg.Detection.RetransmitCount,
 	}
@@ -86,20 +86,6 @@ func (c *Client) association(name string) *auth.SecurityAssociation {
 		return c.associations.internal
 	}
 	return c.associations.external
-}
-
-// encapsulation returns what a registration asks for. By default that is UDP tunnelling straight through an interface, for
-// the offloads that UDP has; through the VPN, which has them already, only against a NAT behind the gateway (draft §3.9).
-func encapsulation(e config.Encapsulation, direct bool) mobilenode.Encapsulation {
-	switch {
-	case e == config.EncapsulationIPIP:
-		return mobilenode.EncapsulationIPIP
-	case e == config.EncapsulationUDP:
-		return mobilenode.EncapsulationUDP
-	case !direct:
-		return mobilenode.EncapsulationNAT
-	}
-	return mobilenode.EncapsulationAuto
 }
 
 // reply gives the machine a message that arrived.
@@ -156,10 +142,11 @@ func (c *Client) noteRegistration(r *registration, e mobilenode.Event) {
 				Advice: "set `encapsulation` of this home agent to \"udp\""})
 			return
 		}
-		r.bound, r.carrier, r.granted = true, carrier, e.Reply.Tunnel()
+		r.bound, r.carrier, r.granted, r.why = true, carrier, e.Reply.Tunnel(), e.Reply.TunnelReason()
 		r.expires = e.Reply.SentAt() + e.Reply.Lifetime()
 		c.keepAlive(r, e.Reply)
 		c.solved(peer)
+		c.tellTunnel(r)
 	case mobilenode.Refused:
 		if !e.Retrying {
 			r.bound = false

@@ -74,7 +74,8 @@ type Encapsulation string
 
 // The encapsulations.
 const (
-	// EncapsulationAuto asks for UDP tunnelling (RFC 3519) and falls back to IP-IP where the agent refuses it.
+	// EncapsulationAuto asks for UDP tunnelling (RFC 3519), forced straight through an interface, and falls back to IP-IP where
+	// the agent refuses it.
 	EncapsulationAuto Encapsulation = "auto"
 	// EncapsulationIPIP is IP in IP (RFC 2003).
 	EncapsulationIPIP Encapsulation = "ipip"

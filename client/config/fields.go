@@ -143,7 +143,7 @@ func homeAgentFields(table, agent, home string, of func(*Config) *HomeAgent) []f
 			set: text(4096, nil, func(c *Config) *string { return &of(c).KeyFile })},
 		{key: table + ".lifetime", valid: `a duration from "30s" to "18h"`, standard: `"30m"`, about: "registration lifetime to ask for",
 			set: lifetime(func(c *Config) *time.Duration { return &of(c).Lifetime })},
-		{key: table + ".encapsulation", valid: vOneOf(encapsulations), standard: `"auto"`, about: "encapsulation to ask for: auto is UDP (RFC 3519) where granted, else IP in IP (RFC 2003)",
+		{key: table + ".encapsulation", valid: vOneOf(encapsulations), standard: `"auto"`, about: "encapsulation to ask for: auto forces UDP (RFC 3519) where that is granted, and is IP in IP (RFC 2003) elsewhere",
 			set: oneOf(encapsulations, func(c *Config) *Encapsulation { return &of(c).Encapsulation })},
 	}
 }

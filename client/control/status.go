@@ -107,6 +107,8 @@ type Layer struct {
 	CareOf netip.Addr `json:"care_of"`
 	// Encapsulation is how packets of this layer travel: "none", "ipip", "udp" (RFC 3519), "esp", "esp-in-udp".
 	Encapsulation string `json:"encapsulation"`
+	// Why says in plain words why a Mobile IP layer has that encapsulation; empty for the others.
+	Why string `json:"encapsulation_reason,omitempty"`
 	// Lifetime is what is left of the registration in seconds; 0 for layers without one.
 	Lifetime float64 `json:"lifetime_s,omitempty"`
 	// SPIs are the child security association's inbound and outbound SPI, as 0x and eight hexadecimal digits.
@@ -206,7 +208,7 @@ type Event struct {
 	Sequence uint64 `json:"sequence"`
 	// Time is when it happened.
 	Time time.Time `json:"time"`
-	// Kind is a stable name, such as "state", "verdict", "proof_lost", "handoff", "alarm", "problem".
+	// Kind is a stable name, such as "state", "verdict", "proof_lost", "handoff", "encapsulation", "alarm", "problem".
 	Kind string `json:"kind"`
 	// State, Mode and Verdict are the client's after the event.
 	State   State   `json:"state"`

@@ -240,6 +240,9 @@ func to(l control.Layer) string {
 
 func layerDetail(l control.Layer) string {
 	var s []string
+	if l.Why != "" {
+		s = append(s, l.Why)
+	}
 	if l.Lifetime > 0 {
 		s = append(s, fmt.Sprintf("%.0f s left", l.Lifetime))
 	}

@@ -1,0 +1,86 @@
+package client
+
+import (
+	"fmt"
+	"net/netip"
+
+	"mipvpn/client/config"
+	"mipvpn/client/control"
+	"mipvpn/mipv4/mobilenode"
+)
+
+// maxRefusals bounds the home agents whose refusals are remembered: a name may lead to other addresses all the time.
+const maxRefusals = 16
+
+// encapsulations is what is known of how home agents tunnel. It outlives the session, not the daemon.
+type encapsulations struct {
+	refused map[netip.Addr]*mobilenode.Refusals
+	// told is what people have last been told of each registration, straight through an interface or through the VPN.
+	told map[tunnelled]string
+}
+
+// tunnelled names what has a tunnel of its own.
+type tunnelled struct {
+	agent  string // nameInternal or nameExternal
+	direct bool
+}
+
+func (e *encapsulations) begin() {
+	e.refused, e.told = make(map[netip.Addr]*mobilenode.Refusals), make(map[tunnelled]string)
+}
+
+// refusals returns what the home agent has refused, for all registrations with it.
+func (e *encapsulations) refusals(agent netip.Addr) *mobilenode.Refusals {
+	k := e.refused[agent]
+	if k == nil {
+		if len(e.refused) >= maxRefusals {
+			clear(e.refused)
+		}
+		k = new(mobilenode.Refusals)
+		e.refused[agent] = k
+	}
+	return k
+}
+
+// askFor fills in which tunnel a registration asks for. Through a foreign agent there is no choice.
+func (c *Client) askFor(mn *mobilenode.Config, name string, ha config.HomeAgent) {
+	if mn.ForeignAgent.IsValid() {
+		return
+	}
+	forces := mn.Origin.Direct && !(name == nameInternal && c.cfg.Detection.RefuseNAT)
+	mn.Encapsulation, mn.Refusals = encapsulation(ha.Encapsulation, forces), c.encapsulations.refusals(ha.Address)
+}
+
+// encapsulation returns what a registration asks for. By default that is UDP tunnelling straight through an interface, for
+// the offloads that UDP has; through the VPN, where they are of no use, only against a NAT behind the gateway (draft §3.9).
+func encapsulation(e config.Encapsulation, forces bool) mobilenode.Encapsulation {
+	switch {
+	case e == config.EncapsulationIPIP:
+		return mobilenode.EncapsulationIPIP
+	case e == config.EncapsulationUDP:
+		return mobilenode.EncapsulationUDP
+	case !forces:
+		return mobilenode.EncapsulationNAT
+	}
+	return mobilenode.EncapsulationAuto
+}
+
+// tellTunnel tells people how the packets of a registration travel, and why, when that is not what they have been told.
+func (c *Client) tellTunnel(r *registration) {
+	if r.coLocated && r.machine != nil {
+		of := tunnelled{agent: r.name, direct: r.machine.Config().Origin.Direct}
+		how := "as IP in IP (RFC 2003)"
+		if r.granted.UDP {
+			how = "in UDP (RFC 3519)"
+		}
+		through := ""
+		if !of.direct {
+			through = " through the VPN"
+		}
+		message := fmt.Sprintf("packets to and from the %s %v travel%s %s: %s", r.name, r.agent, through, how, r.why)
+		if c.encapsulations.told[of] != message {
+			c.encapsulations.told[of] = message
+			c.event(control.Event{Kind: "encapsulation", Message: message})
+		}
+	}
+}
