@@ -102,19 +102,29 @@ func (a *CoLocated) Close() error {
 	return err
 }
 
-// receiveUDP tells tunnelled data from registration messages (RFC 3519 §3.3).
-func (a *CoLocated) receiveUDP(b *packet.Batch) {
-	b.Keep(a.drops, func(p *packet.Buf) packet.DropReason {
-		if tunnel.IsData(p.Bytes()) {
-			return packet.NotDropped
-		}
-		a.replies(append([]byte(nil), p.Bytes()...))
-		return packet.Delivered
-	})
-	a.decapsulate(a.fromUDP, b)
-}
+func (a *CoLocated) receiveUDP(b *packet.Batch)  { a.receive(&a.fromUDP, b) }
+func (a *CoLocated) receiveIPIP(b *packet.Batch) { a.receive(&a.fromIPIP, b) }
 
-func (a *CoLocated) receiveIPIP(b *packet.Batch) { a.decapsulate(a.fromIPIP, b) }
+// receive takes packets out of a tunnel. On the port of UDP tunnelling it tells them from registration messages (RFC 3519
+// §3.3).
+func (a *CoLocated) receive(d *tunnel.Decapsulator, b *packet.Batch) {
+	to := a.answers.Load()
+	b.Keep(a.drops, func(p *packet.Buf) packet.DropReason {
+		if d.Encapsulation == tunnel.UDP && !tunnel.IsData(p.Bytes()) {
+			a.replies(append([]byte(nil), p.Bytes()...))
+			return packet.Delivered
+		}
+		if r := d.Decapsulate(p); r != packet.NotDropped {
+			return r
+		}
+		return a.answer(to, p)
+	})
+	if b.Len() == 0 {
+		b.Release()
+		return
+	}
+	a.inner(b)
+}
 
 // HandleAnswers has the home agent's ICMP echo replies with the identifier id, the answers to keepalives (RFC 3519 §4.9),
 // given to deliver, which owns them and must not block, and not to anybody else.
@@ -123,8 +133,8 @@ func (a *CoLocated) HandleAnswers(id uint16, deliver func(packet.IPv4)) {
 }
 
 // answer takes the packet if it is the answer to a keepalive.
-func (a *CoLocated) answer(p *packet.Buf) packet.DropReason {
-	to, ip := a.answers.Load(), packet.IPv4(p.Bytes())
+func (a *CoLocated) answer(to *answers, p *packet.Buf) packet.DropReason {
+	ip := packet.IPv4(p.Bytes())
 	if to == nil || ip.Protocol() != packet.ProtocolICMP || ip.Src() != a.agent.Addr() {
 		return packet.NotDropped
 	}
@@ -133,16 +143,6 @@ func (a *CoLocated) answer(p *packet.Buf) packet.DropReason {
 	}
 	to.deliver(packet.IPv4(append([]byte(nil), ip...)))
 	return packet.Delivered
-}
-
-func (a *CoLocated) decapsulate(d tunnel.Decapsulator, b *packet.Batch) {
-	d.Apply(b)
-	b.Keep(a.drops, a.answer)
-	if b.Len() == 0 {
-		b.Release()
-		return
-	}
-	a.inner(b)
 }
 
 // ViaForeignAgent attaches with a foreign agent's care-of address (RFC 5944 §1.5) and its direct delivery style (RFC 3024

@@ -74,11 +74,10 @@ func (d *duplicates) second(ip packet.IPv4, via route) bool {
 
 // sum returns a hash of the packet without its TTL, TOS and header checksum, which change on the way.
 func (d *duplicates) sum(ip packet.IPv4) uint64 {
-	var h maphash.Hash
-	h.SetSeed(d.seed)
-	n := ip.TotalLen()
-	h.Write(ip[2:8])     // total length, identification, flags and fragment offset
-	h.Write(ip[9:10])    // protocol
-	h.Write(ip[12:n:n])  // addresses, options, payload
-	return h.Sum64() | 1 // 0 is an empty slot
+	var fields [8]byte
+	copy(fields[:], ip[2:8]) // total length, identification, flags and fragment offset
+	fields[6] = ip.Protocol()
+	sum := maphash.Bytes(d.seed, fields[:])
+	sum = sum*0x9e3779b97f4a7c15 + maphash.Bytes(d.seed, ip[12:ip.TotalLen()]) // addresses, options, payload
+	return sum | 1                                                             // 0 is an empty slot
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,8 +15,10 @@ import (
 )
 
 const (
-	// holdPackets is how many packets wait, at most, while a change of mode leaves no pipeline; the oldest go first.
+	// holdPackets is how many packets wait, at most, while a change of mode leaves no pipeline, and holdOctets how much memory
+	// they may lie in; the oldest go first.
 	holdPackets = 256
+	holdOctets  = 1 << 20
 	// holdTime is how long a packet may have waited when it is sent after all.
 	holdTime = time.Second
 )
@@ -34,9 +37,10 @@ type Engine struct {
 
 	wake atomic.Pointer[func()] // set while Await waits
 
-	mu      sync.Mutex
-	holding bool
-	held    []heldPacket
+	mu         sync.Mutex
+	holding    bool
+	held       []heldPacket
+	heldOctets int
 
 	measurement atomic.Pointer[Measurement]
 	lastRefusal atomic.Int64 // boot time
@@ -50,7 +54,11 @@ type heldPacket struct {
 	since time.Duration
 }
 
-// Traffic counts what an Engine has carried: IPv4 packets of the home address, and their octets.
+// octets returns the memory that the packet lies in.
+func (h heldPacket) octets() int { return h.buf.Room() + h.buf.Len() + len(h.buf.Free()) }
+
+// Traffic counts what an Engine has carried: IPv4 packets of the home address as they are on the wire, superpackets as their
+// segments, and their octets.
 type Traffic struct {
 	TxPackets, TxBytes, RxPackets, RxBytes uint64
 	// TxLong are those of TxPackets that are longer than LongPacket.
@@ -87,12 +95,12 @@ func (e *Engine) Swap(p *Pipeline) {
 	defer e.mu.Unlock()
 	e.wake.Store(nil)
 	held := e.held
-	e.held, e.holding = nil, false
+	e.held, e.heldOctets, e.holding = nil, 0, false
 	now := e.clock.Now().Boot
 	b := packet.GetBatch()
 	for _, h := range held {
 		if p == nil || now-h.since > holdTime {
-			e.drops.Count(packet.DropNoPath, 1)
+			e.drops.Count(packet.DropNoPath, h.buf.Segments())
 			h.buf.Release()
 			continue
 		}
@@ -142,13 +150,13 @@ func (e *Engine) Traffic() Traffic {
 
 // send takes a batch from the device. The pipeline is read once for all of it.
 func (e *Engine) send(b *packet.Batch) {
+	if p := e.current.Load(); p != nil {
+		e.through(p, b)
+		return
+	}
 	b.Keep(e.drops, e.outbound)
 	if b.Len() == 0 {
 		b.Release()
-		return
-	}
-	if p := e.current.Load(); p != nil {
-		e.through(p, b)
 		return
 	}
 	e.mu.Lock()
@@ -162,17 +170,27 @@ func (e *Engine) send(b *packet.Batch) {
 		b.Drop(e.drops, packet.DropNoPath)
 		return
 	}
+	e.keep(b)
+	e.rouse()
+}
+
+// keep lets the packets wait. The caller holds mu.
+func (e *Engine) keep(b *packet.Batch) {
 	now := e.clock.Now().Boot
 	for _, p := range b.Bufs {
-		if len(e.held) == holdPackets {
-			e.drops.Count(packet.DropNoPath, 1)
-			e.held[0].buf.Release()
-			e.held = append(e.held[:0], e.held[1:]...)
-		}
-		e.held = append(e.held, heldPacket{p, now})
+		h := heldPacket{p, now}
+		e.held = append(e.held, h)
+		e.heldOctets += h.octets()
 	}
 	b.Forget()
-	e.rouse()
+	gone := 0
+	for ; len(e.held)-gone > holdPackets || e.heldOctets > holdOctets; gone++ {
+		h := e.held[gone]
+		e.heldOctets -= h.octets()
+		e.drops.Count(packet.DropNoPath, h.buf.Segments())
+		h.buf.Release()
+	}
+	e.held = slices.Delete(e.held, 0, gone)
 }
 
 // outbound judges one packet from the device: nothing but the home address's own IPv4 leaves (never fail open).
@@ -187,70 +205,129 @@ func (e *Engine) outbound(p *packet.Buf) packet.DropReason {
 	return packet.NotDropped
 }
 
+// tally counts packets as they are on the wire.
+type tally struct{ packets, octets, long int }
+
+// add counts one, with all of its segments.
+func (t *tally) add(p *packet.Buf) {
+	n := p.Segments()
+	t.packets += n
+	t.octets += p.Len()
+	if n > 1 { // each segment has the headers
+		t.octets += (n - 1) * (p.SegmentLen() - p.SegmentSize())
+	}
+	t.long += long(p)
+}
+
+// long returns how many of the packet's segments are longer than LongPacket.
+func long(p *packet.Buf) int {
+	n := p.Segments()
+	last := p.Len() - (n-1)*p.SegmentSize()
+	switch {
+	case last > LongPacket:
+		return n
+	case p.SegmentLen() > LongPacket:
+		return n - 1
+	}
+	return 0
+}
+
+// through sends a batch through the pipeline: judged, cut to its MTU and counted, in one pass where nothing has to be cut.
 func (e *Engine) through(p *Pipeline, b *packet.Batch) {
-	mtu, long, over := p.MTU(), 0, false
+	var t tally
+	mtu, over := p.MTU(), false
 	b.Keep(e.drops, func(q *packet.Buf) packet.DropReason {
+		if r := e.outbound(q); r != packet.NotDropped {
+			return r
+		}
 		ip := packet.IPv4(q.Bytes())
 		q.TOS, q.DontFragment = ip.TOS(), ip.DontFragment()
-		if len(ip) > mtu {
-			if q.DontFragment {
+		if !fits(q, mtu) {
+			if q.DontFragment && !q.Super() {
 				return e.tooBig(q, mtu)
 			}
 			over = true
-		}
-		if len(ip) > LongPacket {
-			long++
+			return packet.NotDropped
 		}
 		ClampMSS(ip, mtu)
+		t.add(q)
 		return packet.NotDropped
 	})
 	if over {
-		e.cut(b, mtu)
+		e.cut(b, mtu, &t)
 	}
 	if b.Len() == 0 {
 		b.Release()
 		return
 	}
-	n, octets := b.Len(), b.Bytes()
 	if err := p.path.Send(b); err != nil { // the sender has counted what it dropped
 		if errors.Is(err, link.ErrTooBig) {
 			e.refused()
 		}
 		return
 	}
-	e.txPackets.Add(uint64(n))
-	e.txBytes.Add(uint64(octets))
-	if long > 0 {
-		e.txLong.Add(uint64(long))
+	e.txPackets.Add(uint64(t.packets))
+	e.txBytes.Add(uint64(t.octets))
+	if t.long > 0 {
+		e.txLong.Add(uint64(t.long))
 	}
 }
 
 // Inbound returns the receiver for packets that came out of the VPN: they must bear the mark of the ESP security
-// association that authenticated them.
+// association that authenticated them. The IPv4 header has been checked by what took the packet out of its tunnel.
 func (e *Engine) Inbound() link.Receiver {
-	return func(b *packet.Batch) {
-		b.Keep(e.drops, func(p *packet.Buf) packet.DropReason {
-			if p.SA == 0 {
-				return packet.DropPolicy
-			}
-			return e.inbound(p, routeVPN)
-		})
-		e.write(b)
-	}
+	return func(b *packet.Batch) { e.receive(b, routeVPN) }
 }
 
 // PlaintextInbound returns the receiver for packets that came without ESP through the interface in that epoch: they pass
-// only while the gate allows (DET-4, both ways).
+// only while the gate allows (DET-4, both ways). The IPv4 header has been checked by what took the packet out of its tunnel,
+// or by the link.
 func (e *Engine) PlaintextInbound(g *gate.Gate, iface int, epoch uint64) link.Receiver {
 	via := 1 + route(e.routes.Add(1)%(numRoutes-1))
-	guarded := g.GuardReceiver(iface, epoch, func(b *packet.Batch) {
-		b.Keep(e.drops, func(p *packet.Buf) packet.DropReason { return e.inbound(p, via) })
-		e.write(b)
-	}, e.drops)
+	guarded := g.GuardReceiver(iface, epoch, func(b *packet.Batch) { e.receive(b, via) }, e.drops)
 	return func(b *packet.Batch) {
 		e.rouse()
 		guarded(b)
 	}
+}
+
+// receive judges what came in by the route and writes it to the device.
+func (e *Engine) receive(b *packet.Batch, via route) {
+	mtu := 0
+	if pipe := e.current.Load(); pipe != nil {
+		mtu = pipe.MTU()
+	}
+	copies, octets := e.copies.Load(), 0
+	b.Keep(e.drops, func(p *packet.Buf) packet.DropReason {
+		if via == routeVPN && p.SA == 0 {
+			return packet.DropPolicy
+		}
+		ip := packet.IPv4(p.Bytes())
+		if !ip.Valid() {
+			return packet.DropMalformed
+		}
+		if ip.Dst() != e.home {
+			return packet.DropNotHomeAddress
+		}
+		if copies != nil && copies.second(ip, via) {
+			return packet.DropDuplicate
+		}
+		n := ip.TotalLen()
+		p.Trim(n)
+		switch ip.Protocol() {
+		case packet.ProtocolICMP:
+			if e.answers(ip) {
+				return packet.Delivered
+			}
+		case packet.ProtocolTCP:
+			if mtu != 0 {
+				ClampMSS(ip[:n], mtu)
+			}
+		}
+		octets += n
+		return packet.NotDropped
+	})
+	e.write(b, octets)
 }
 
 // Deduplicate says whether a home agent may send each packet to several care-of addresses (RFC 5944 §4.2.3), so that second
@@ -264,33 +341,9 @@ func (e *Engine) Deduplicate(on bool) {
 	}
 }
 
-func (e *Engine) inbound(p *packet.Buf, via route) packet.DropReason {
-	ip := packet.IPv4(p.Bytes())
-	if !ip.Valid() || !ip.ChecksumOK() {
-		return packet.DropMalformed
-	}
-	if ip.Dst() != e.home {
-		return packet.DropNotHomeAddress
-	}
-	if d := e.copies.Load(); d != nil && d.second(ip, via) {
-		return packet.DropDuplicate
-	}
-	p.Trim(ip.TotalLen())
-	switch ip.Protocol() {
-	case packet.ProtocolICMP:
-		if e.answers(ip) {
-			return packet.Delivered
-		}
-	case packet.ProtocolTCP:
-		if pipe := e.current.Load(); pipe != nil {
-			ClampMSS(ip[:ip.TotalLen()], pipe.MTU())
-		}
-	}
-	return packet.NotDropped
-}
-
-func (e *Engine) write(b *packet.Batch) {
-	n, octets := b.Len(), b.Bytes()
+// write gives the host a batch of so many octets.
+func (e *Engine) write(b *packet.Batch, octets int) {
+	n := b.Len()
 	if n == 0 {
 		b.Release()
 		return

@@ -26,13 +26,10 @@ const (
 // never raised, and a segment without the option gets none: it stands for 536 (RFC 9293 §3.7.1). Everything that is not
 // understood is left as it is. ip must be Valid; it is changed in place.
 func ClampMSS(ip packet.IPv4, mtu int) bool {
-	if ip[9] != packet.ProtocolTCP || ip.FragmentOffset() != 0 {
+	if !opensTCP(ip) {
 		return false
 	}
 	t := ip.Payload()
-	if len(t) < tcpHeaderLen || t[13]&tcpFlagSYN == 0 {
-		return false
-	}
 	header := int(t[12]>>4) * 4
 	if header > len(t) {
 		return false
@@ -70,4 +67,13 @@ func ClampMSS(ip packet.IPv4, mtu int) bool {
 		i += n
 	}
 	return changed
+}
+
+// opensTCP reports whether ip, which must be Valid, is a TCP segment that opens a connection.
+func opensTCP(ip packet.IPv4) bool {
+	if ip[9] != packet.ProtocolTCP || ip.FragmentOffset() != 0 {
+		return false
+	}
+	t := ip.Payload()
+	return len(t) >= tcpHeaderLen && t[13]&tcpFlagSYN != 0
 }

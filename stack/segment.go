@@ -122,54 +122,63 @@ func (s *Segment) Close() error {
 	return s.frames.Close()
 }
 
-// receive sorts arriving packets by home address.
+// receive sorts arriving packets by home address. A batch that is all for one is handed on as it is.
 func (s *Segment) receive(b *packet.Batch) {
 	visits := *s.visits.Load()
-	var out *packet.Batch
-	var to *PacketLink
+	var to visit // of the packet before
+	run := b.Bufs[:0]
 	for _, p := range b.Bufs {
-		l, reason := s.classify(visits, p)
-		if l == nil {
+		v, reason := s.classify(visits, to, p)
+		if v.link == nil {
 			s.drops.Count(reason, 1)
 			p.Release()
 			continue
 		}
-		if out != nil && l != to {
-			to.Deliver(out)
-			out = nil
+		if v.link != to.link && len(run) > 0 {
+			out := packet.GetBatch()
+			out.Bufs = append(out.Bufs, run...)
+			run = run[:0]
+			to.link.Deliver(out)
 		}
-		if out == nil {
-			out, to = packet.GetBatch(), l
-		}
-		out.Append(p)
+		to, run = v, append(run, p)
 	}
-	b.Forget()
-	if out != nil {
-		to.Deliver(out)
+	clear(b.Bufs[len(run):])
+	b.Bufs = run
+	if len(run) == 0 {
+		b.Forget()
+		return
 	}
+	to.link.Deliver(b)
 }
 
-// classify returns the link that p is for, or nil and why it goes no further (NotDropped: it was an advertisement, or
-// not ours to judge).
-func (s *Segment) classify(visits map[netip.Addr]visit, p *packet.Buf) (*PacketLink, packet.DropReason) {
+// classify returns the visit that p is for, or one without a link and why p goes no further (NotDropped: it was an
+// advertisement, or not ours to judge). before is the visit of the packet before. The link looks at the header checksum.
+func (s *Segment) classify(visits map[netip.Addr]visit, before visit, p *packet.Buf) (visit, packet.DropReason) {
 	ip := packet.IPv4(p.Bytes())
-	if !ip.Valid() || !ip.ChecksumOK() {
-		return nil, packet.DropMalformed
+	if !ip.Valid() {
+		return visit{}, packet.DropMalformed
 	}
 	dst := ip.Dst()
-	if v, ok := visits[dst]; ok {
+	v, ok := before, before.link != nil && before.link.Addr() == dst
+	if !ok {
+		v, ok = visits[dst]
+	}
+	if ok {
 		if p.Hardware != v.agent {
-			return nil, packet.DropWrongTunnelPeer
+			return visit{}, packet.DropWrongTunnelPeer
 		}
 		p.Trim(ip.TotalLen())
-		return v.link, packet.NotDropped
+		return v, packet.NotDropped
+	}
+	if !ip.ChecksumOK() {
+		return visit{}, packet.DropMalformed
 	}
 	// ICMP type 9: router advertisement, to all systems, to everybody, or to a home address (RFC 1256 §5).
 	if m := ip.Payload(); ip.Protocol() == packet.ProtocolICMP && len(m) > 0 && m[0] == 9 &&
 		ip.FragmentOffset() == 0 && !ip.MoreFragments() && (dst == allSystems || dst == limitedBroadcast) {
 		s.advertised(Advertisement{Source: ip.Src(), Hardware: p.Hardware, Message: append([]byte(nil), m...)})
 	}
-	return nil, packet.NotDropped
+	return visit{}, packet.NotDropped
 }
 
 // address is the step that names the link-layer destination.

@@ -36,18 +36,56 @@ func (e *Engine) tooBig(p *packet.Buf, mtu int) packet.DropReason {
 	return packet.DropTooBig
 }
 
-// cut fragments those packets of the batch, all of them without DF, that are larger than mtu: before the first
-// encapsulation, where it costs the far end of a tunnel nothing (RFC 2003 §5.1). What cannot be cut is dropped.
-func (e *Engine) cut(b *packet.Batch, mtu int) {
+// fits reports whether the packet can go into a pipeline of the MTU as it is. A superpacket that opens a connection cannot:
+// its checksum is not one that ClampMSS could mend.
+func fits(p *packet.Buf, mtu int) bool {
+	return p.SegmentLen() <= mtu && !(p.Super() && opensTCP(packet.IPv4(p.Bytes())))
+}
+
+// cut makes those packets of the batch that do not fit smaller and counts them. Superpackets become ordinary packets.
+// Packets without DF are fragmented before the first encapsulation, where it costs the far end of a tunnel nothing
+// (RFC 2003 §5.1). Others, and what cannot be fragmented, are dropped.
+func (e *Engine) cut(b *packet.Batch, mtu int, t *tally) {
 	whole := packet.GetBatch()
 	whole.Bufs, b.Bufs = b.Bufs, whole.Bufs
 	for _, p := range whole.Bufs {
-		if r := tunnel.Fragment(p, mtu, b); r != packet.NotDropped {
-			e.drops.Count(r, 1)
-			p.Release()
+		switch {
+		case fits(p, mtu):
+			b.Append(p)
+		case p.Super():
+			segments := packet.One(p)
+			segments.Cut()
+			for _, q := range segments.Bufs {
+				e.fit(q, mtu, b, t)
+			}
+			segments.Forget()
+		default:
+			e.fit(p, mtu, b, t)
 		}
 	}
 	whole.Forget()
+}
+
+// fit appends an ordinary packet to out, in fragments if need be, and counts it, or drops it.
+func (e *Engine) fit(p *packet.Buf, mtu int, out *packet.Batch, t *tally) {
+	var r packet.DropReason
+	first, n := out.Len(), long(p)
+	if p.Len() > mtu && p.DontFragment {
+		r = e.tooBig(p, mtu)
+	} else {
+		ClampMSS(packet.IPv4(p.Bytes()), mtu)
+		r = tunnel.Fragment(p, mtu, out)
+	}
+	if r != packet.NotDropped {
+		e.drops.Count(r, 1)
+		p.Release()
+		return
+	}
+	for _, q := range out.Bufs[first:] {
+		t.packets++
+		t.octets += q.Len()
+	}
+	t.long += n
 }
 
 // limiter admits tooBigBurst at once and tooBigPerSecond in the long run. The zero value is ready.

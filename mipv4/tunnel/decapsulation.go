@@ -57,10 +57,10 @@ type Decapsulator struct {
 
 // Apply decapsulates the payloads of the tunnel's flow and drops what did not come from Peer, is not for Inner or is not
 // well formed (RFC 2003 §6.2).
-func (d Decapsulator) Apply(b *packet.Batch) { b.Keep(d.Drops, d.Decapsulate) }
+func (d *Decapsulator) Apply(b *packet.Batch) { b.Keep(d.Drops, d.Decapsulate) }
 
 // Decapsulate does what Apply does to one packet. A packet that must be dropped is left to the caller.
-func (d Decapsulator) Decapsulate(p *packet.Buf) packet.DropReason {
+func (d *Decapsulator) Decapsulate(p *packet.Buf) packet.DropReason {
 	if p.Peer != d.Peer {
 		return packet.DropWrongTunnelPeer
 	}

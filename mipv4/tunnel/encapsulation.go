@@ -66,7 +66,8 @@ type Encapsulator struct {
 func (e Encapsulator) Apply(b *packet.Batch) { b.Keep(e.Drops, e.Encapsulate) }
 
 // Encapsulate puts one packet into the tunnel, or returns why it must be dropped, leaving it to the caller. Buf.TOS
-// becomes the outer type of service: DSCP and ECN of the inner header (RFC 2003 §3.1, RFC 6040 §4.1 normal mode).
+// becomes the outer type of service: DSCP and ECN of the inner header (RFC 2003 §3.1, RFC 6040 §4.1 normal mode). A
+// superpacket stays whole: each of its segments will have the same data header.
 func (e Encapsulator) Encapsulate(p *packet.Buf) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
 	if !ip.Valid() {

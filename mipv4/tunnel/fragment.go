@@ -11,19 +11,35 @@ const minMTU = 68
 
 // Fragment cuts the IPv4 packet in p into fragments of at most mtu octets, which it appends to out, and releases p
 // (RFC 791 §3.2). A packet that fits is appended as it is. It returns a reason, p staying the caller's, when p may not
-// be fragmented (DF) or is malformed, or mtu is under 68. Fragments take over p's metadata.
+// be fragmented (DF) or is malformed, or mtu is under 68. Fragments take over p's metadata. A superpacket counts by its
+// segments: one whose segments fit stays whole, of one that must be fragmented each segment is.
 func Fragment(p *packet.Buf, mtu int, out *packet.Batch) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
 	if !ip.Valid() {
 		return packet.DropMalformed
 	}
-	if ip.TotalLen() <= mtu {
-		p.Trim(ip.TotalLen())
+	n := ip.TotalLen()
+	if p.Super() {
+		n = p.SegmentLen()
+	}
+	if n <= mtu {
+		if !p.Super() {
+			p.Trim(n)
+		}
 		out.Append(p)
 		return packet.NotDropped
 	}
 	if ip.DontFragment() || mtu < minMTU {
 		return packet.DropTooBig
+	}
+	if p.Super() {
+		segments := packet.One(p)
+		segments.Cut()
+		for _, q := range segments.Bufs {
+			_ = Fragment(q, mtu, out) // whole and without DF: nothing is in the way
+		}
+		segments.Forget()
+		return packet.NotDropped
 	}
 	payload, base, last := ip.Payload(), ip.FragmentOffset(), !ip.MoreFragments()
 	if base+len(payload) > 0xffff {

@@ -6,16 +6,16 @@ var mtuRules = []mutant{
 		{"stack/engine.go", "\t\tClampMSS(ip, mtu)\n", ""},
 	}},
 	{name: "path MTU: MSS not clamped on arriving", rules: "HST-4", by: tests("stack", "TestMSSIsClampedBothWays"), patches: []patch{
-		{"stack/engine.go", "ClampMSS(ip[:ip.TotalLen()], pipe.MTU())", "_ = pipe"},
+		{"stack/engine.go", "ClampMSS(ip[:n], mtu)", "_ = mtu"},
 	}},
 	{name: "path MTU: what was measured not kept to", rules: "HST-4", by: tests("client/e2e", "TestNoFragmentsGetThrough"), patches: []patch{
 		{"stack/pipeline.go", "p.limit.Store(int64(mtu))", "_ = mtu"},
 	}},
 	{name: "path MTU: packets without DF dropped", rules: "HST-4", by: tests("client/e2e", "TestEveryMTU"), patches: []patch{
-		{"stack/engine.go", "\t\t\tover = true\n", "\t\t\treturn e.tooBig(q, mtu)\n"},
+		{"stack/engine.go", "\t\t\tover = true\n", "\t\t\tif !q.Super() {\n\t\t\t\treturn e.tooBig(q, mtu)\n\t\t\t}\n\t\t\tover = true\n"},
 	}},
 	{name: "path MTU: probes without DF in the layers", rules: "HST-4", by: tests("client/e2e", "TestNoMoveIsABlackHole"), patches: []patch{
-		{"stack/packetlink.go", "DontFragment: p.Whole()", "DontFragment: p.DontFragment"},
+		{"stack/packetflow.go", "= p.TOS, p.Whole()", "= p.TOS, p.DontFragment"},
 	}},
 	{name: "path MTU: forged ICMP believed", rules: "HST-4", by: tests("stack/pathmtu", "TestForgedHints"), patches: []patch{
 		{"stack/pathmtu/machine.go", "m.search(now, m.MTU(), m.MTU()+1)", "m.low, m.doubted = max(size, m.floor), true"},
@@ -30,6 +30,6 @@ var mtuRules = []mutant{
 		{"client/mtu.go", "\t\t\tc.tellHomeAgent(e.MTU)\n", ""},
 	}},
 	{name: "path MTU: fragments in the layers not put together", rules: "HST-4", by: tests("client/e2e", "TestLongDatagramsArrive"), patches: []patch{
-		{"stack/packetlink.go", "if l.mine(flows, p) {", "if l.mine(flows, p) && l.addr != l.addr {"},
+		{"stack/deliver.go", "isFragment(packet.IPv4(p.Bytes())) && at.awaits", "false && at.awaits"},
 	}},
 }

@@ -41,8 +41,8 @@ type FlowSpec struct {
 	// the T bit need 255 (RFC 3024 §3.2).
 	TTL uint8
 	// Unsummed has the data of a UDP flow (Path, not Send) leave with a checksum of zero, as ESP in UDP should (RFC 3948 §2.1).
-	// It binds links that write the header themselves. The kernel's sockets compute one all the same: without it they refuse
-	// to segment (UDP_SEGMENT), and a receiver must take either.
+	// It binds links that write the header themselves; these do not sum ESP that arrives on the flow either. The kernel's
+	// sockets compute one all the same: without it they refuse to segment (UDP_SEGMENT), and a receiver must take either.
 	Unsummed bool
 }
 

@@ -138,3 +138,7 @@ func PushIPv4(b *Buf, f IPv4Fields) {
 		b.super.pushed(b.off)
 	}
 }
+
+// Templated reports whether b is a superpacket with an IPv4 header pushed in front of it: a second one cannot be (Batch.Cut
+// first).
+func (b *Buf) Templated() bool { return b.super.outer != 0 }
