@@ -24,6 +24,7 @@ func (a *HomeAgent) read() {
 			}
 			return
 		}
+		b.Cut()
 		a.forward(b)
 	}
 }

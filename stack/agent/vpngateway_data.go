@@ -149,6 +149,7 @@ func (g *Gateway) read() {
 			}
 			return
 		}
+		b.Cut()
 		g.forward(b)
 	}
 }

@@ -277,6 +277,7 @@ type flowSender struct {
 
 // Send implements link.Sender. The error is that of the first packet that could not be sent; the others are sent.
 func (s flowSender) Send(b *packet.Batch) error {
+	b.Cut()
 	n := s.f.host.net
 	n.mu.Lock()
 	var first error

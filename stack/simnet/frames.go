@@ -51,6 +51,7 @@ type frameSender struct {
 
 // Send implements link.Sender: one frame for each packet, to its Hardware.
 func (s frameSender) Send(b *packet.Batch) error {
+	b.Cut()
 	c := s.f.nic
 	n := c.host.net
 	n.mu.Lock()

@@ -109,6 +109,7 @@ type frameSender struct {
 // Send sends each packet as a frame to its Buf.Hardware. What the kernel refuses is dropped and counted, the rest still
 // sent; the first refusal is returned.
 func (s *frameSender) Send(b *packet.Batch) error {
+	b.Cut()
 	f, t := s.frames, s.frames.tx
 	drops := f.host.opts.Drops
 	t.mu.Lock()

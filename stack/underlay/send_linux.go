@@ -56,6 +56,7 @@ type flowSender struct {
 // Send sends the batch: runs of equal length to one endpoint as one UDP_SEGMENT message where that works. What the kernel
 // refuses is dropped and counted, the rest still sent; the first refusal is returned.
 func (s *flowSender) Send(b *packet.Batch) error {
+	b.Cut()
 	f, t := s.flow, s.flow.tx
 	drops := f.host.opts.Drops
 	t.mu.Lock()

@@ -29,6 +29,7 @@ type Device struct {
 	file  *os.File
 	conn  syscall.RawConn
 	drops *packet.Drops
+	udp   bool // the kernel knows UDP segmentation offload
 
 	reading sync.Mutex
 	read    readCall
@@ -62,7 +63,7 @@ func open(name string, mtu int, drops *packet.Drops) (*Device, error) {
 		return nil, fmt.Errorf("TUNSETIFF: %w", err)
 	}
 	d := &Device{name: req.Name(), drops: drops}
-	if err := configure(fd, d.name, mtu); err != nil {
+	if d.udp, err = configure(fd, d.name, mtu); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
@@ -76,34 +77,35 @@ func open(name string, mtu int, drops *packet.Drops) (*Device, error) {
 	return d, nil
 }
 
-func configure(fd int, name string, mtu int) error {
+// configure reports whether the kernel knows UDP segmentation offload.
+func configure(fd int, name string, mtu int) (udp bool, err error) {
 	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, virtio.HeaderLen); err != nil {
-		return fmt.Errorf("TUNSETVNETHDRSZ: %w", err)
+		return false, fmt.Errorf("TUNSETVNETHDRSZ: %w", err)
 	}
-	var err error
 	for _, o := range offloads {
 		// TUNSETOFFLOAD takes its argument by value.
 		if err = ioctlInt(fd, unix.TUNSETOFFLOAD, uintptr(o)); err == nil {
+			udp = o&unix.TUN_F_USO4 != 0
 			break
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("TUNSETOFFLOAD: %w", err)
+		return false, fmt.Errorf("TUNSETOFFLOAD: %w", err)
 	}
 	sock, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("make socket: %w", err)
+		return false, fmt.Errorf("make socket: %w", err)
 	}
 	defer unix.Close(sock)
 	req, err := unix.NewIfreq(name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	req.SetUint32(uint32(mtu))
 	if err := unix.IoctlIfreq(sock, unix.SIOCSIFMTU, req); err != nil {
-		return fmt.Errorf("set MTU %d: %w", mtu, err)
+		return false, fmt.Errorf("set MTU %d: %w", mtu, err)
 	}
-	return nil
+	return udp, nil
 }
 
 func ioctlInt(fd int, request uint, value uintptr) error {
@@ -119,13 +121,15 @@ func (d *Device) Name() string { return d.name }
 // Close removes the device. Read then returns an error that wraps net.ErrClosed.
 func (d *Device) Close() error { return d.file.Close() }
 
-// readCall is one read: the header, then the packet into a small Buf and past its end into spill.
+// readOctets is how many octets Read gathers at most, so that a superpacket goes on at once.
+const readOctets = 32 << 10
+
+// readCall is one read: the header, then the packet into a small Buf and what does not fit it into a large one.
 type readCall struct {
 	header [virtio.HeaderLen]byte
-	buf    *packet.Buf
-	spill  []byte
+	small  *packet.Buf
+	large  *packet.Buf
 	iov    [3]unix.Iovec
-	joined []byte // where a packet that has spilled is put together
 
 	wait  bool // wait for a packet
 	n     int
@@ -134,13 +138,37 @@ type readCall struct {
 }
 
 func (r *readCall) init() {
-	r.spill = make([]byte, packet.LargeSize)
-	r.joined = make([]byte, 2*packet.LargeSize)
 	r.iov[0].Base = &r.header[0]
 	r.iov[0].SetLen(len(r.header))
-	r.iov[2].Base = &r.spill[0]
-	r.iov[2].SetLen(len(r.spill))
 	r.call = r.try
+}
+
+// refill has Bufs ready for the next read.
+func (r *readCall) refill() {
+	if r.small != nil && r.large != nil {
+		return
+	}
+	if r.small == nil {
+		r.small = packet.GetSmall()
+		free := r.small.Free()
+		r.iov[1].Base = &free[0]
+		r.iov[1].SetLen(len(free))
+	}
+	if r.large == nil {
+		r.large = packet.GetLarge()
+		rest := r.large.Free()[len(r.small.Free()):packet.LargeSize] // behind the place of what the small Buf takes
+		r.iov[2].Base = &rest[0]
+		r.iov[2].SetLen(len(rest))
+	}
+}
+
+// release gives the Bufs back.
+func (r *readCall) release() {
+	if r.small != nil {
+		r.small.Release()
+		r.large.Release()
+		r.small, r.large = nil, nil
+	}
 }
 
 func (r *readCall) try(fd uintptr) bool {
@@ -157,40 +185,34 @@ func (r *readCall) try(fd uintptr) bool {
 	}
 }
 
-// Read blocks until at least one packet from the host is there, takes what more is there without blocking, up to some
-// packet.BatchSize, and appends it all to b. A superpacket is appended whole, so that b may grow past BatchSize.
+// Read blocks until at least one packet from the host is there, takes what more is there without blocking, up to
+// packet.BatchSize packets or some readOctets, and appends it all to b. Superpackets come whole (packet.Buf.Super).
 func (d *Device) Read(b *packet.Batch) error {
 	d.reading.Lock()
 	defer d.reading.Unlock()
 	r := &d.read
-	before := b.Len()
 	r.wait = true
-	for b.Len() < packet.BatchSize {
-		if r.buf == nil {
-			r.buf = packet.GetSmall()
-			free := r.buf.Free()
-			r.iov[1].Base = &free[0]
-			r.iov[1].SetLen(len(free))
-		}
+	for packets, octets := 0, 0; packets < packet.BatchSize && octets < readOctets; packets++ {
+		r.refill()
 		if err := d.conn.Read(r.call); err != nil {
-			if b.Len() > before {
+			if packets > 0 {
 				return nil // the next call says so
 			}
-			r.buf.Release()
-			r.buf = nil
+			r.release()
 			return fmt.Errorf("device: read %s: %w", d.name, net.ErrClosed) // the one reason why the poller refuses
 		}
 		if r.errno == unix.EAGAIN {
 			return nil
 		}
 		if r.errno != 0 {
-			if b.Len() > before {
+			if packets > 0 {
 				return nil
 			}
 			return fmt.Errorf("device: read %s: %w", d.name, r.errno)
 		}
+		octets += r.n
 		d.take(b)
-		r.wait = b.Len() == before
+		r.wait = b.Len() == 0
 	}
 	return nil
 }
@@ -204,24 +226,26 @@ func (d *Device) take(b *packet.Batch) {
 		d.drops.Count(packet.DropMalformed, 1)
 		return
 	}
-	free := r.buf.Free()
-	if h.GSOType == virtio.GSONone && n <= len(free) {
-		if err := h.Complete(free[:n]); err != nil {
-			d.drops.Count(packet.DropMalformed, 1)
+	p, from := r.small, &r.small
+	if free := r.small.Free(); n > len(free) {
+		p, from = r.large, &r.large
+		copy(p.Free(), free)
+	}
+	p.Extend(n)
+	var err error
+	if h.GSOType == virtio.GSONone {
+		err = h.Complete(p.Bytes())
+	} else if h.MakeSuper(p) != nil { // it may be in another packet
+		if err = h.Split(p.Bytes(), b); err == nil {
+			p.Trim(0)
 			return
 		}
-		r.buf.Extend(n)
-		b.Append(r.buf)
-		r.buf = nil
+	}
+	if err != nil {
+		d.drops.Count(packet.DropMalformed, 1)
+		p.Trim(0)
 		return
 	}
-	p := free[:min(n, len(free))]
-	if n > len(free) {
-		m := copy(r.joined, free)
-		copy(r.joined[m:n], r.spill)
-		p = r.joined[:n]
-	}
-	if err := h.Split(p, b); err != nil {
-		d.drops.Count(packet.DropMalformed, 1)
-	}
+	*from = nil
+	b.Append(p)
 }

@@ -81,15 +81,12 @@ func (d *Device) Write(b *packet.Batch) error {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	defer b.Release()
+	b.Cut()
 	for at := 0; at < b.Len(); {
 		d.out = d.out[:0]
 		for at < b.Len() && len(d.out) < d.tun.BatchSize() {
 			p := b.Bufs[at]
 			at++
-			if p.Room() < offset {
-				d.drops.Count(packet.DropMalformed, 1)
-				continue
-			}
 			p.Push(offset)
 			d.out = append(d.out, p.Bytes())
 		}

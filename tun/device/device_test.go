@@ -85,8 +85,8 @@ func TestOpenSetsMTU(t *testing.T) {
 	})
 }
 
-// A datagram train sent with UDP_SEGMENT comes in one superpacket and is cut into the datagrams that were meant.
-func TestReadCutsDatagrams(t *testing.T) {
+// A datagram train sent with UDP_SEGMENT comes in one superpacket, which cuts into the datagrams that were meant.
+func TestReadSuperpacket(t *testing.T) {
 	ns, d, drops := newDevice(t)
 	fd := connect(t, ns, unix.SOCK_DGRAM, 5000)
 	data := make([]byte, 30*1000+17)
@@ -100,11 +100,13 @@ func TestReadCutsDatagrams(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := packet.GetBatch()
-	for b.Len() < 31 {
-		if err := d.Read(b); err != nil {
-			t.Fatal(err)
-		}
+	if err := d.Read(b); err != nil {
+		t.Fatal(err)
 	}
+	if b.Len() != 1 || !b.Bufs[0].Super() || b.Segments() != 31 {
+		t.Fatalf("%d packets of %d segments were read, want one of 31", b.Len(), b.Segments())
+	}
+	b.Cut()
 	var got []byte
 	for i, p := range b.Bufs {
 		ip := packet.IPv4(p.Bytes())
@@ -194,6 +196,51 @@ func TestWrite(t *testing.T) {
 	}
 	if n := drops.Of(packet.DropMalformed); n != 2 {
 		t.Errorf("%d packets counted as malformed, want 2", n)
+	}
+}
+
+// TestWriteSuperpackets shows that the host takes a superpacket as its segments, one that has been read among them.
+func TestWriteSuperpackets(t *testing.T) {
+	ns, d, drops := newDevice(t)
+	var fd int
+	netnstest.Inside(t, ns, func() (err error) {
+		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		return unix.Bind(fd, &unix.SockaddrInet4{Port: 7000})
+	})
+	defer unix.Close(fd)
+	data := make([]byte, 30*1100+17)
+	for i := range data {
+		data[i] = byte(i * 13)
+	}
+	whole := packet.GetLarge()
+	copy(whole.Extend(len(data)), data)
+	packet.PushUDP(whole, netip.AddrPortFrom(remote, 6000), netip.AddrPortFrom(local, 7000))
+	packet.PushIPv4(whole, packet.IPv4Fields{TTL: 64, Protocol: packet.ProtocolUDP, Src: remote, Dst: local})
+	if err := whole.MakeSuper(1100); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Write(packet.One(whole)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Write(inbound(data, 1000)); err != nil { // joined
+		t.Fatal(err)
+	}
+	for _, size := range []int{1100, 1000} {
+		var p [2000]byte
+		for at := 0; at < len(data); at += size {
+			n, err := unix.Read(fd, p[:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(p[:n], data[at:min(at+size, len(data))]) {
+				t.Fatalf("the datagram at octet %d has %d octets, or others than were sent", at, n)
+			}
+		}
+	}
+	if m := drops.Snapshot(); len(m) != 0 {
+		t.Errorf("drops %v", m)
 	}
 }
 

@@ -50,9 +50,13 @@ func (w *writeCall) add(p []byte) {
 	w.n++
 }
 
-// prepare takes the first packets of bufs that make one write and returns how many they are.
-func (w *writeCall) prepare(bufs []*packet.Buf) int {
-	n, h := virtio.Join(bufs)
+// prepare takes the first packets of bufs that make one write and returns how many they are. udp says that datagrams may be
+// joined too.
+func (w *writeCall) prepare(bufs []*packet.Buf, udp bool) int {
+	n, h := virtio.Join(bufs, udp)
+	if bufs[0].Super() {
+		h = virtio.Super(bufs[0])
+	}
 	h.Put(w.header[:])
 	w.n = 1
 	w.add(bufs[0].Bytes())
@@ -62,15 +66,18 @@ func (w *writeCall) prepare(bufs []*packet.Buf) int {
 	return n
 }
 
-// Write gives the packets to the host; TCP segments that follow each other go as one superpacket. What the kernel refuses
-// is dropped and counted and the rest still written; an error means that the device is closed or down.
+// Write gives the packets to the host; superpackets go whole, and TCP segments and UDP datagrams that follow each other as one.
+// What the kernel refuses is dropped and counted and the rest still written; an error means that the device is closed or down.
 func (d *Device) Write(b *packet.Batch) error {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	defer b.Release()
 	w := &d.write
+	if !d.takes(b) {
+		b.Cut()
+	}
 	for i := 0; i < b.Len(); {
-		n := w.prepare(b.Bufs[i:])
+		n := w.prepare(b.Bufs[i:], d.udp)
 		if w.n == 1 { // an empty packet
 			d.drops.Count(packet.DropMalformed, 1)
 			i++
@@ -88,9 +95,23 @@ func (d *Device) Write(b *packet.Batch) error {
 			d.drops.Count(packet.DropSendFailed, b.Len()-i)
 			return fmt.Errorf("device: write to %s: %w", d.name, w.errno)
 		default:
-			d.drops.Count(packet.DropMalformed, n)
+			d.drops.Count(packet.DropMalformed, max(n, b.Bufs[i].Segments()))
 		}
 		i += n
 	}
 	return nil
+}
+
+// takes reports whether the kernel takes the superpackets of the batch whole.
+func (d *Device) takes(b *packet.Batch) bool {
+	for _, p := range b.Bufs {
+		if !p.Super() {
+			continue
+		}
+		ip := packet.IPv4(p.Bytes())
+		if !ip.Valid() || ip.TotalLen() != len(ip) || ip.Protocol() == packet.ProtocolUDP && !d.udp {
+			return false
+		}
+	}
+	return true
 }

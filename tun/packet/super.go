@@ -100,6 +100,14 @@ func (b *Buf) SegmentLen() int {
 	return b.super.payload - b.off + min(b.super.size, b.end-b.super.payload)
 }
 
+// SegmentHeaderLen returns the octets of all headers of a segment as it stands, pushed ones included, 0 for an ordinary packet.
+func (b *Buf) SegmentHeaderLen() int {
+	if b.super.size == 0 {
+		return 0
+	}
+	return b.super.payload - b.off
+}
+
 // SegmentSize returns the octets of payload of each segment but the last, 0 for an ordinary packet.
 func (b *Buf) SegmentSize() int { return b.super.size }
 

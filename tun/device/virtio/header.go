@@ -123,6 +123,44 @@ func (h Header) SegmentTCP(p []byte, limit int) Header {
 	return h
 }
 
+// MakeSuper makes the packet in b a superpacket as the header has it. It fails, leaving it as it was, when the header does not
+// fit the packet, or is for what packet.Buf.MakeSuper does not know: Split may.
+func (h Header) MakeSuper(b *packet.Buf) error {
+	want := uint8(packet.ProtocolTCP)
+	switch h.GSOType &^ GSOECN {
+	case GSOTCPv4:
+	case GSOUDPv4:
+		want = packet.ProtocolUDP
+	default:
+		return fmt.Errorf("%w: segmentation type %d", ErrMalformed, h.GSOType)
+	}
+	ip := packet.IPv4(b.Bytes())
+	if !ip.Valid() || ip.Protocol() != want || h.Flags&FlagNeedsChecksum != 0 && int(h.CsumStart) != ip.HeaderLen() {
+		return fmt.Errorf("%w: segmentation type %d", ErrMalformed, h.GSOType)
+	}
+	if err := b.MakeSuper(int(h.GSOSize)); err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return nil
+}
+
+// Super returns the header of the superpacket in b, which has nothing pushed in front of it.
+func Super(b *packet.Buf) Header {
+	ip := packet.IPv4(b.Bytes())
+	n := ip.HeaderLen()
+	h := Header{
+		Flags: FlagNeedsChecksum, GSOType: GSOUDPv4, HdrLen: uint16(b.SegmentHeaderLen()), GSOSize: uint16(b.SegmentSize()),
+		CsumStart: uint16(n), CsumOffset: udpChecksum,
+	}
+	if ip.Protocol() == packet.ProtocolTCP {
+		h.GSOType, h.CsumOffset = GSOTCPv4, tcpChecksum
+		if ip[n+13]&tcpCWR != 0 {
+			h.GSOType |= GSOECN
+		}
+	}
+	return h
+}
+
 // pseudoHeader returns the folded sum of the pseudo header for n octets of transport header and payload.
 func pseudoHeader(ip packet.IPv4, n int) uint32 {
 	return packet.PartialSum(ip[12:20], uint32(ip.Protocol())+uint32(n))

@@ -34,7 +34,7 @@ func TestJoin(t *testing.T) {
 		want := segments(t, 5*1448, size)
 		bufs := segments(t, 5*1448, size)
 		for at := 0; at < len(bufs); {
-			n, h := Join(bufs[at:])
+			n, h := Join(bufs[at:], true)
 			if n < 2 && at < len(bufs)-1 {
 				t.Fatalf("size %d: %d packets joined at %d of %d", size, n, at, len(bufs))
 			}
@@ -86,7 +86,7 @@ func TestJoinStops(t *testing.T) {
 		bufs := segments(t, 5000, 1000)
 		test.change(bufs)
 		before := bytes.Clone(bufs[0].Bytes())
-		n, h := Join(bufs)
+		n, h := Join(bufs, true)
 		if n != test.want {
 			t.Errorf("%s: %d packets joined, want %d", name, n, test.want)
 		}
@@ -95,10 +95,10 @@ func TestJoinStops(t *testing.T) {
 		}
 	}
 	shorter := append(segments(t, 1500, 1000), segments(t, 100, 1000)...)
-	if n, _ := Join(shorter); n != 2 {
+	if n, _ := Join(shorter, true); n != 2 {
 		t.Errorf("%d packets joined past a shorter one, want 2", n)
 	}
-	if n, _ := Join(segments(t, 3000, 1000)[:1]); n != 1 {
+	if n, _ := Join(segments(t, 3000, 1000)[:1], true); n != 1 {
 		t.Errorf("%d of one packet joined", n)
 	}
 	long := segments(t, 65000, 1300)
@@ -111,7 +111,7 @@ func TestJoinStops(t *testing.T) {
 	last := long[len(long)-1].Bytes()
 	last[33] &^= tcpPSH
 	mend(last)
-	n, h := Join(append(long, next...))
+	n, h := Join(append(long, next...), true)
 	if octets := int(h.HdrLen) + n*1300; octets > packet.LargeSize || octets+1300 <= packet.LargeSize {
 		t.Errorf("%d packets make a superpacket of %d octets, want as many as %d octets hold", n, octets, packet.LargeSize)
 	}
@@ -128,7 +128,7 @@ func FuzzJoin(f *testing.F) {
 			return
 		}
 		bufs := []*packet.Buf{segments(t, 2000, 1000)[0], packet.From(p), packet.From(p)}
-		n, h := Join(bufs)
+		n, h := Join(bufs, true)
 		total := bufs[0].Len()
 		for _, b := range bufs[1:n] {
 			total += b.Len() - int(h.HdrLen)
@@ -136,7 +136,7 @@ func FuzzJoin(f *testing.F) {
 		if got := packet.IPv4(bufs[0].Bytes()).TotalLen(); got != total {
 			t.Errorf("total length %d of %d packets with %d octets", got, n, total)
 		}
-		if n, _ := Join(bufs[1:]); n > 2 || n < 1 {
+		if n, _ := Join(bufs[1:], true); n > 2 || n < 1 {
 			t.Errorf("%d of 2 packets joined", n)
 		}
 	})
@@ -149,7 +149,7 @@ func BenchmarkJoin(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		copy(bufs[0].Bytes(), first)
-		if n, _ := Join(bufs); n != 40 {
+		if n, _ := Join(bufs, true); n != 40 {
 			b.Fatal(n)
 		}
 	}
