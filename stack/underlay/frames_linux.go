@@ -3,6 +3,7 @@ package underlay
 import (
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -31,6 +32,7 @@ type frames struct {
 	hardware packet.HardwareAddr
 	recv     link.Receiver
 	tx       *transmitter
+	cut      atomic.Bool // superpackets are not to go whole
 }
 
 var _ link.Frames = (*frames)(nil)
@@ -106,25 +108,53 @@ type frameSender struct {
 	class  link.Class
 }
 
-// Send sends each packet as a frame to its Buf.Hardware. What the kernel refuses is dropped and counted, the rest still
-// sent; the first refusal is returned.
+// Send sends each packet as a frame to its Buf.Hardware, superpackets whole. What the kernel refuses is dropped and counted,
+// the rest still sent; the first refusal is returned.
 func (s *frameSender) Send(b *packet.Batch) error {
-	b.Cut()
 	f, t := s.frames, s.frames.tx
-	drops := f.host.opts.Drops
+	defer b.Release()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !f.takes(b) {
+		b.Cut()
+	}
+	if err := s.send(b.Bufs); err != nil {
+		return fmt.Errorf("underlay: send frames on interface %d: %w", f.index, err)
+	}
+	return nil
+}
+
+// takes reports whether the superpackets of the batch may go whole.
+func (f *frames) takes(b *packet.Batch) bool {
 	for _, p := range b.Bufs {
+		if ip := packet.IPv4(p.Bytes()); p.Super() && (f.cut.Load() || !ip.Valid() || ip.TotalLen() != len(ip)) {
+			return false
+		}
+	}
+	return true
+}
+
+// send sends packets, which stay the caller's, and returns the first refusal.
+func (s *frameSender) send(bufs []*packet.Buf) error {
+	f, t := s.frames, s.frames.tx
+	drops := f.host.opts.Drops
+	for _, p := range bufs {
+		var h virtio.Header // nothing to be completed or cut
+		if p.Super() {
+			h = virtio.Super(p)
+			h.HdrLen += ethernetLen
+			h.CsumStart += ethernetLen
+		}
 		head := p.Push(frameHead)
-		clear(head[:virtio.HeaderLen]) // nothing to be completed or cut
+		h.Put(head)
 		e := head[virtio.HeaderLen:]
 		copy(e[0:], p.Hardware[:])
 		copy(e[6:], f.hardware[:])
 		binary.BigEndian.PutUint16(e[12:], unix.ETH_P_IP)
 	}
 	var first error
-	for i := 0; i < len(b.Bufs); {
-		for _, p := range b.Bufs[i:] {
+	for i := 0; i < len(bufs); {
+		for _, p := range bufs[i:] {
 			if t.full(1) {
 				break
 			}
@@ -139,23 +169,35 @@ func (s *frameSender) Send(b *packet.Batch) error {
 		sent, errno, err := t.flush()
 		i += sent
 		if err != nil {
-			drops.Count(packet.DropSendFailed, len(b.Bufs)-i)
+			drops.Count(packet.DropSendFailed, segments(bufs[i:]))
+			return err
+		}
+		if errno == 0 {
+			continue
+		}
+		p := bufs[i]
+		i++
+		if p.Super() && (errno == unix.EINVAL || errno == unix.EOPNOTSUPP) { // the kernel is too old for this kind
+			f.cut.Store(true)
+			err = s.sendCut(p)
+		} else {
+			drops.Count(refusalReason(errno), p.Segments())
+			err = refusal(errno)
+		}
+		if first == nil {
 			first = err
-			break
-		}
-		if errno != 0 {
-			drops.Count(refusalReason(errno), 1)
-			if first == nil {
-				first = refusal(errno)
-			}
-			i++
 		}
 	}
-	b.Release()
-	if first != nil {
-		return fmt.Errorf("underlay: send frames on interface %d: %w", f.index, first)
-	}
-	return nil
+	return first
+}
+
+// sendCut sends the segments of a superpacket that has its frame's head in front.
+func (s *frameSender) sendCut(p *packet.Buf) error {
+	p.Pull(frameHead)
+	b := packet.GetBatch()
+	defer b.Release()
+	p.CutTo(b)
+	return s.send(b.Bufs)
 }
 
 // frameReceiver is the receiving side of frames.

@@ -2,7 +2,9 @@ package underlay
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"syscall"
 
@@ -53,38 +55,150 @@ type flowSender struct {
 	class link.Class
 }
 
-// Send sends the batch: runs of equal length to one endpoint as one UDP_SEGMENT message where that works. What the kernel
-// refuses is dropped and counted, the rest still sent; the first refusal is returned.
+// Send sends the batch: superpackets whole, and runs of equal length to one endpoint, as UDP_SEGMENT messages where that
+// works. What the kernel refuses is dropped and counted, the rest still sent; the first refusal is returned.
 func (s *flowSender) Send(b *packet.Batch) error {
-	b.Cut()
 	f, t := s.flow, s.flow.tx
-	drops := f.host.opts.Drops
+	defer b.Release()
+	if !f.gso.Load() {
+		b.Cut()
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var first error
-	single := 0 // packets before this one are sent without segmentation offload
-	for i := 0; i < len(b.Bufs); {
-		if whole := b.Bufs[i].Whole(); whole != f.whole {
-			if err := f.discover(whole); err != nil {
-				drops.Count(packet.DropSendFailed, len(b.Bufs)-i)
-				first = err
+	note := func(err error) bool {
+		if first == nil {
+			first = err
+		}
+		return !errors.Is(err, net.ErrClosed)
+	}
+	for bufs := b.Bufs; len(bufs) > 0; {
+		n := 0
+		for n < len(bufs) && !bufs[n].Super() {
+			n++
+		}
+		if n > 0 && !note(s.send(bufs[:n])) {
+			f.host.opts.Drops.Count(packet.DropSendFailed, segments(bufs[n:]))
+			break
+		}
+		if n < len(bufs) {
+			if !note(s.sendSuper(bufs[n])) {
+				f.host.opts.Drops.Count(packet.DropSendFailed, segments(bufs[n+1:]))
 				break
 			}
+			n++
 		}
-		for j := i; j < len(b.Bufs) && b.Bufs[j].Whole() == f.whole; {
+		bufs = bufs[n:]
+	}
+	if first != nil {
+		return fmt.Errorf("underlay: send protocol %d from %v: %w", f.protocol, f.local, first)
+	}
+	return nil
+}
+
+// segments returns how many packets on the wire bufs stand for.
+func segments(bufs []*packet.Buf) int {
+	n := 0
+	for _, p := range bufs {
+		n += p.Segments()
+	}
+	return n
+}
+
+// bear has what is sent from now on bear DF or not.
+func (f *flow) bear(whole bool) error {
+	if whole == f.whole {
+		return nil
+	}
+	return f.discover(whole)
+}
+
+// sendSuper sends a superpacket, head and payload of each segment from where they are. Where the offload does not take it, its
+// segments go as packets of their own. The packet stays the caller's; the error is that of the first refusal and wraps
+// net.ErrClosed when the flow has ended.
+func (s *flowSender) sendSuper(p *packet.Buf) error {
+	f, t := s.flow, s.flow.tx
+	if p.SegmentLen()+f.overhead() > f.mtu || p.SegmentHeaderLen() > transmitHeads/2 {
+		return s.sendCut(p, 0)
+	}
+	if err := f.bear(p.Whole()); err != nil {
+		f.host.opts.Drops.Count(packet.DropSendFailed, p.Segments())
+		return err
+	}
+	size, total := p.SegmentLen(), p.Segments()
+	for done := 0; done < total; {
+		c := &t.cutter
+		c.Reset(p)
+		for range done {
+			c.Next()
+		}
+		for c.Left() > 0 && t.messages < transmitMessages && !t.fullOfHeads() {
+			n := min(c.Left(), maxSegments, max(1, maxDatagram/size))
+			segment := size
+			if n == 1 {
+				segment = 0
+			}
+			f.begin(f.peer(p), p.TOS, s.class, segment)
+			for i := 0; i < n && !t.fullOfHeads(); i++ {
+				payload, _ := c.Next()
+				t.addSegment(payload)
+			}
+		}
+		sent, errno, err := t.flush()
+		done += sent
+		if err != nil {
+			f.host.opts.Drops.Count(packet.DropSendFailed, total-done)
+			return err
+		}
+		if errno != 0 {
+			f.refusedOffload(errno)
+			return s.sendCut(p, done)
+		}
+	}
+	return nil
+}
+
+// sendCut sends the segments of a superpacket from number done on as packets of their own.
+func (s *flowSender) sendCut(p *packet.Buf, done int) error {
+	b := packet.GetBatch()
+	defer b.Release()
+	p.CutTo(b)
+	return s.send(b.Bufs[done:])
+}
+
+// refusedOffload notes that a run was refused: for good where the device cannot checksum.
+func (f *flow) refusedOffload(errno syscall.Errno) {
+	if errno == unix.EIO || errno == unix.EOPNOTSUPP {
+		f.gso.Store(false)
+	}
+}
+
+// send sends ordinary packets, which stay the caller's. The error is that of the first refusal and wraps net.ErrClosed when
+// the flow has ended.
+func (s *flowSender) send(bufs []*packet.Buf) error {
+	f, t := s.flow, s.flow.tx
+	drops := f.host.opts.Drops
+	var first error
+	single := 0 // packets before this one are sent without segmentation offload
+	for i := 0; i < len(bufs); {
+		if err := f.bear(bufs[i].Whole()); err != nil {
+			drops.Count(packet.DropSendFailed, len(bufs)-i)
+			return err
+		}
+		for j := i; j < len(bufs) && bufs[j].Whole() == f.whole; {
 			n := 1
 			if j >= single && f.gso.Load() {
-				n = f.run(b.Bufs[j:])
+				n = f.run(bufs[j:])
 			}
 			if t.full(n) {
 				break
 			}
-			p, segment := b.Bufs[j], 0
+			p, segment := bufs[j], 0
 			if n > 1 {
 				segment = p.Len()
 			}
 			f.begin(f.peer(p), p.TOS, s.class, segment)
-			for _, p := range b.Bufs[j : j+n] {
+			for _, p := range bufs[j : j+n] {
 				t.add(p.Bytes())
 			}
 			j += n
@@ -93,16 +207,13 @@ func (s *flowSender) Send(b *packet.Batch) error {
 		sent, errno, err := t.flush()
 		i += sent
 		if err != nil {
-			drops.Count(packet.DropSendFailed, len(b.Bufs)-i)
-			first = err
-			break
+			drops.Count(packet.DropSendFailed, len(bufs)-i)
+			return err
 		}
 		switch {
 		case errno == 0:
-		case run > 1: // try again without the offload: for good where the device cannot checksum, else for this run
-			if errno == unix.EIO || errno == unix.EOPNOTSUPP {
-				f.gso.Store(false)
-			}
+		case run > 1: // try again without the offload
+			f.refusedOffload(errno)
 			single = i + run
 		default:
 			drops.Count(refusalReason(errno), 1)
@@ -112,11 +223,7 @@ func (s *flowSender) Send(b *packet.Batch) error {
 			i++
 		}
 	}
-	b.Release()
-	if first != nil {
-		return fmt.Errorf("underlay: send protocol %d from %v: %w", f.protocol, f.local, first)
-	}
-	return nil
+	return first
 }
 
 // refusal returns the error for what the kernel said about one packet.

@@ -16,6 +16,8 @@ const (
 	transmitMessages = 64
 	// transmitPackets is the most packets in them.
 	transmitPackets = packet.BatchSize
+	// transmitHeads is the room in octets for the heads of a superpacket's segments: transmitPackets with TCP options.
+	transmitHeads = 96 * transmitPackets
 )
 
 // transmitter is the prepared memory for sending on one socket. It is used under its mutex.
@@ -26,11 +28,15 @@ type transmitter struct {
 	msgs    [transmitMessages]mmsghdr
 	names   [transmitMessages]unix.RawSockaddrInet4
 	control [transmitMessages]control
-	iovs    [transmitPackets]unix.Iovec
-	runs    [transmitMessages]int // packets in each message
+	iovs    [2 * transmitPackets]unix.Iovec // a head and a payload for each segment of a superpacket
+	runs    [transmitMessages]int           // packets in each message
+	heads   [transmitHeads]byte
+	cutter  packet.Cutter
 
 	messages int // messages filled
-	packets  int // iovs filled
+	packets  int // in them
+	vectors  int // iovs filled
+	headed   int // octets of heads filled
 	sent     int
 	errno    syscall.Errno
 	call     func(fd uintptr) bool // the method value, made once
@@ -55,32 +61,53 @@ func (t *transmitter) try(fd uintptr) bool {
 	}
 }
 
-// begin starts a message of a run of packets, of which the first follows with add.
+// begin starts a message of a run of packets, of which the first follows with add or addSegment.
 func (t *transmitter) begin() (*mmsghdr, *unix.RawSockaddrInet4, *control) {
 	i := t.messages
 	t.messages++
 	t.runs[i] = 0
 	m := &t.msgs[i]
-	m.hdr = unix.Msghdr{Iov: &t.iovs[t.packets]}
+	m.hdr = unix.Msghdr{Iov: &t.iovs[t.vectors]}
 	return m, &t.names[i], &t.control[i]
 }
 
 // add puts one packet into the message begun last.
 func (t *transmitter) add(p []byte) {
-	iov := &t.iovs[t.packets]
+	t.vector(p)
+	t.runs[t.messages-1]++
 	t.packets++
+}
+
+// addSegment puts the present segment of the cutter into the message begun last.
+func (t *transmitter) addSegment(payload []byte) {
+	n := t.cutter.HeadLen()
+	head := t.heads[t.headed : t.headed+n]
+	t.headed += n
+	t.cutter.PutHead(head)
+	t.vector(head)
+	t.add(payload)
+}
+
+// vector adds p to the message begun last.
+func (t *transmitter) vector(p []byte) {
+	iov := &t.iovs[t.vectors]
+	t.vectors++
 	if len(p) > 0 {
 		iov.Base = &p[0]
 	}
 	iov.SetLen(len(p))
-	i := t.messages - 1
-	t.runs[i]++
-	t.msgs[i].hdr.SetIovlen(t.runs[i])
+	h := &t.msgs[t.messages-1].hdr
+	h.SetIovlen(int(h.Iovlen) + 1)
 }
 
 // full reports whether no further message of n packets fits.
 func (t *transmitter) full(n int) bool {
 	return t.messages == transmitMessages || t.packets+n > transmitPackets
+}
+
+// fullOfHeads reports whether no further segment of the cutter fits.
+func (t *transmitter) fullOfHeads() bool {
+	return t.packets == transmitPackets || t.headed+t.cutter.HeadLen() > transmitHeads
 }
 
 // flush sends the messages and returns how many packets went, and the error of the first message when none did. An error
@@ -89,7 +116,7 @@ func (t *transmitter) flush() (packets int, errno syscall.Errno, fatal error) {
 	if fatal = t.socket.conn.Write(t.call); fatal != nil {
 		fatal = net.ErrClosed // the one reason why the poller refuses
 	}
-	clear(t.iovs[:t.packets]) // keep no packet alive
+	clear(t.iovs[:t.vectors]) // keep no packet alive
 	sent := t.sent
 	if fatal != nil || t.errno != 0 {
 		sent = 0
@@ -98,7 +125,7 @@ func (t *transmitter) flush() (packets int, errno syscall.Errno, fatal error) {
 		packets += t.runs[i]
 	}
 	errno = t.errno
-	t.messages, t.packets = 0, 0
+	t.messages, t.packets, t.vectors, t.headed = 0, 0, 0, 0
 	return packets, errno, fatal
 }
 

@@ -142,7 +142,7 @@ func (b *Batch) Cut() {
 	b.Bufs = append(b.Bufs, old.Bufs[:whole]...)
 	for _, p := range old.Bufs[whole:] {
 		if p.Super() {
-			p.cut(b)
+			p.CutTo(b)
 			p.Release()
 		} else {
 			b.Append(p)
@@ -151,8 +151,8 @@ func (b *Batch) Cut() {
 	old.Forget()
 }
 
-// cut appends copies of the segments to out.
-func (b *Buf) cut(out *Batch) {
+// CutTo appends copies of the superpacket's segments to out, in Bufs of their own. The superpacket stays the caller's.
+func (b *Buf) CutTo(out *Batch) {
 	c := b.Cutter()
 	for payload, ok := c.Next(); ok; payload, ok = c.Next() {
 		p := Get(c.headLen + len(payload))
