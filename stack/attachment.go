@@ -59,7 +59,7 @@ func AttachCoLocated(below link.Link, home, agent netip.Addr, drops *packet.Drop
 		fromIPIP: tunnel.Decapsulator{Encapsulation: tunnel.IPIP, Peer: netip.AddrPortFrom(agent, 0), Inner: home, Drops: drops},
 	}
 	var err error
-	if a.udp, err = below.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Remote: a.agent}, a.receiveUDP); err != nil {
+	if a.udp, err = below.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Remote: a.agent, Signalling: link.SignallingMobileIP}, a.receiveUDP); err != nil {
 		return nil, fmt.Errorf("stack: attach %v to home agent %v: %w", home, agent, err)
 	}
 	return a, nil

@@ -53,7 +53,7 @@ func OpenVPN(below link.Link, gateway netip.Addr, drops *packet.Drops, messages 
 		}
 	}
 	open(&v.ike, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE, Remote: netip.AddrPortFrom(gateway, esp.PortIKE)}, v.receiveIKE)
-	open(&v.natt, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT, Remote: netip.AddrPortFrom(gateway, esp.PortNATT), Unsummed: true}, v.receiveNATT)
+	open(&v.natt, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT, Remote: netip.AddrPortFrom(gateway, esp.PortNATT), Unsummed: true, Signalling: link.SignallingNATTraversal}, v.receiveNATT)
 	open(&v.esp, link.FlowSpec{Protocol: packet.ProtocolESP, Remote: netip.AddrPortFrom(gateway, 0)}, v.receiveESP)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("stack: open the flows to VPN gateway %v: %w", gateway, err), v.Close())

@@ -94,7 +94,7 @@ func (a *HomeAgent) open() error {
 	}{
 		{&a.icmp, link.FlowSpec{Protocol: packet.ProtocolICMP}, a.receiveICMP},
 		{&a.ipip, link.FlowSpec{Protocol: packet.ProtocolIPIP}, a.receiveIPIP},
-		{&a.udp, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: wire.Port}, a.receiveUDP},
+		{&a.udp, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: wire.Port, Signalling: link.SignallingMobileIP}, a.receiveUDP},
 	} {
 		if *f.flow, err = under.Open(f.spec, whenReady(a.ready, &a.drops, f.recv)); err != nil {
 			return err

@@ -90,7 +90,7 @@ func (g *Gateway) open() error {
 		recv link.Receiver
 	}{
 		{&g.ike, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE}, g.receiveIKE},
-		{&g.natt, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT}, g.receiveNATT},
+		{&g.natt, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT, Signalling: link.SignallingNATTraversal}, g.receiveNATT},
 		{&g.esp, link.FlowSpec{Protocol: packet.ProtocolESP}, g.receiveESP},
 	} {
 		if *f.flow, err = under.Open(f.spec, whenReady(g.ready, &g.drops, f.recv)); err != nil {
