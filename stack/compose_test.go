@@ -39,10 +39,25 @@ const (
 	batchOf         = 64 // packets of a batch here
 )
 
+// modeVC is the draft's mode without x-MIP, which cannot be composed by its name yet: its layers are the same.
+const modeVC Mode = "vc"
+
 // composition is an access mode with one choice of encapsulations.
 type composition struct {
 	mode Mode
 	nat  bool // UDP encapsulation in each layer that has one; else IP-in-IP and ESP over IP
+}
+
+// layers returns what the mode is made of.
+func (c composition) layers() Composition {
+	if c.mode == modeVC {
+		return Composition{VPN: true}
+	}
+	layers, known := c.mode.Composition()
+	if !known {
+		panic(fmt.Sprintf("mode %q", c.mode))
+	}
+	return layers
 }
 
 func (c composition) String() string {
@@ -55,10 +70,10 @@ func (c composition) String() string {
 	return fmt.Sprintf("%s/ip", c.mode)
 }
 
-// everyComposition returns each mode with and without UDP encapsulation; mode f has none.
+// everyComposition returns each mode, and vc, with and without UDP encapsulation; mode f has none.
 func everyComposition() []composition {
 	var all []composition
-	for _, m := range Modes() {
+	for _, m := range append(Modes(), modeVC) {
 		all = append(all, composition{m, false})
 		if m != ModeF {
 			all = append(all, composition{m, true})
@@ -72,20 +87,39 @@ type wire struct {
 	packets, octets int
 	room, free      int          // least room left in front of and behind a packet
 	each            func([]byte) // if not nil
+	cutter          packet.Cutter
+	segment         [packet.SmallSize]byte
 }
 
-// Send implements link.Sender.
+// Send implements link.Sender. Of superpackets it writes each segment's head, as the kernel's sockets want it.
 func (w *wire) Send(b *packet.Batch) error {
-	w.packets += b.Len()
-	w.octets += b.Bytes()
 	for _, p := range b.Bufs {
 		w.room, w.free = min(w.room, p.Room()), min(w.free, len(p.Free()))
+		if p.Super() {
+			w.cut(p)
+			continue
+		}
+		w.packets++
+		w.octets += p.Len()
 		if w.each != nil {
 			w.each(p.Bytes())
 		}
 	}
 	b.Release()
 	return nil
+}
+
+func (w *wire) cut(p *packet.Buf) {
+	w.cutter.Reset(p)
+	head := w.segment[:w.cutter.HeadLen()]
+	for payload, ok := w.cutter.Next(); ok; payload, ok = w.cutter.Next() {
+		w.cutter.PutHead(head)
+		w.packets++
+		w.octets += len(head) + len(payload)
+		if w.each != nil {
+			w.each(append(head, payload...))
+		}
+	}
 }
 
 // memory is an interface in memory: like the kernel's it writes the outermost headers itself, out of the test's sight.
@@ -150,6 +184,7 @@ func (f memoryFrames) Close() error { return nil }
 // Engine.Run returns.
 type feeder struct {
 	template []byte
+	segment  int // payload of the segments if the template is a superpacket, of which a batch has one; 0 if it is none
 	batches  int
 	written  int          // packets that the host was given
 	each     func([]byte) // if not nil, for each of them
@@ -164,6 +199,11 @@ func (d *feeder) Read(b *packet.Batch) error {
 		return net.ErrClosed
 	}
 	d.batches--
+	if d.segment != 0 {
+		p := packet.From(d.template)
+		b.Append(p)
+		return p.MakeSuper(d.segment)
+	}
 	for range batchOf {
 		p := packet.GetSmall()
 		copy(p.Extend(len(d.template)), d.template)
@@ -212,10 +252,7 @@ func compose(tb testing.TB, c composition, e suite.Encryption) *laptop {
 	now := &clock{boot: memoryStart}
 	l.engine = NewEngine(l.device, now, home, &l.drops)
 	replies := func([]byte) {}
-	layers, known := c.mode.Composition()
-	if !known {
-		tb.Fatalf("mode %q", c.mode)
-	}
+	layers := c.layers()
 	// attach is the layer next to the interface, as attempt.attachment makes it.
 	attach := func(address, agent netip.Addr, rest link.Receiver) Attachment {
 		if !layers.ForeignAgent {
@@ -243,15 +280,19 @@ func compose(tb testing.TB, c composition, e suite.Encryption) *laptop {
 		l.internal, _ = direct.(*CoLocated)
 		l.pipeline, err = CompilePlaintext(c.mode, carrier(direct)(link.Plaintext), proof, g, &l.drops)
 	} else {
-		external := NewPacketLink(near, &l.drops, nil)
-		external.SetCarrier(carrier(attach(near, externalAgent, external.Deliver)))
-		l.vpn, err = OpenVPN(external, far, &l.drops, func(Message) {})
+		below := link.Link(l.memory)
+		if layers.ExternalMIP {
+			external := NewPacketLink(near, &l.drops, nil)
+			external.SetCarrier(carrier(attach(near, externalAgent, external.Deliver)))
+			below = external
+		}
+		l.vpn, err = OpenVPN(below, far, &l.drops, func(Message) {})
 		check(tb, err)
 		sa := l.associate(tb, e)
 		l.vpn.Use(sa, esp.Overhead(e), c.nat)
 		l.internal, err = AttachCoLocated(l.vpn.Link(inner), home, internalAgent, &l.drops, replies, l.engine.Inbound())
 		check(tb, err)
-		l.pipeline, err = CompileProtected(c.mode, carrier(l.internal)(link.Protected))
+		l.pipeline, err = CompileProtected(ModeCVC, carrier(l.internal)(link.Protected)) // whichever of them it is
 	}
 	check(tb, err)
 	l.engine.Swap(l.pipeline)
@@ -299,10 +340,12 @@ func (l *laptop) sealed(p []byte, n int) [][]byte {
 	for range n {
 		b := one(p)
 		q := b.Bufs[0]
-		layers, _ := l.mode.Composition()
+		layers := l.layers()
 		if layers.VPN {
 			l.encapsulate(q, internalAgent, inner, l.internal.udp.Local().Port())
 			l.toLaptop.Apply(b)
+		}
+		if layers.ExternalMIP {
 			protocol := uint8(packet.ProtocolESP)
 			if l.nat {
 				packet.PushUDP(q, netip.AddrPortFrom(far, esp.PortNATT), netip.AddrPortFrom(near, esp.PortNATT))
@@ -310,7 +353,7 @@ func (l *laptop) sealed(p []byte, n int) [][]byte {
 			}
 			packet.PushIPv4(q, packet.IPv4Fields{TTL: 60, Protocol: protocol, Src: far, Dst: near})
 		}
-		if !layers.ForeignAgent && l.nat {
+		if !layers.ForeignAgent && l.nat && layers.ExternalMIP == layers.VPN {
 			putDataHeader(q)
 		}
 		all = append(all, bytes.Clone(q.Bytes()))
@@ -337,29 +380,50 @@ func putDataHeader(p *packet.Buf) {
 
 // arrive hands the laptop a batch of sealed packets as its underlay does.
 func (l *laptop) arrive(sealed [][]byte) {
-	layers, _ := l.mode.Composition()
-	agent := externalAgent
-	if !layers.VPN {
-		agent = internalAgent
-	}
 	b := packet.GetBatch()
 	for _, s := range sealed {
 		p := packet.GetSmall()
 		copy(p.Extend(len(s)), s)
-		p.Interface, p.Hardware = memoryInterface, agentHardware
 		b.Append(p)
+	}
+	l.receive(b)
+}
+
+// arriveTrain hands the laptop a batch of sealed packets as they are received with UDP_GRO: one after the other in a slab.
+func (l *laptop) arriveTrain(sealed [][]byte) {
+	b, slab, at := packet.GetBatch(), packet.GetSlab(), 0
+	for _, s := range sealed {
+		n := copy(slab.Bytes()[at:], s)
+		b.Append(slab.View(at, at, at+n, at+n))
+		at += n
+	}
+	slab.Release()
+	l.receive(b)
+}
+
+// receive is what the laptop's underlay received.
+func (l *laptop) receive(b *packet.Batch) {
+	layers := l.layers()
+	for _, p := range b.Bufs {
+		p.Interface, p.Hardware = memoryInterface, agentHardware
 	}
 	if layers.ForeignAgent {
 		l.memory.frames(b)
 		return
 	}
-	flow := l.memory.flows[packet.ProtocolIPIP]
-	port := uint16(0)
+	flow, peer := l.memory.flows[packet.ProtocolIPIP], netip.AddrPortFrom(externalAgent, 0)
+	switch {
+	case !layers.VPN:
+		peer = netip.AddrPortFrom(internalAgent, 0)
+	case !layers.ExternalMIP:
+		flow, peer = l.memory.flows[packet.ProtocolESP], netip.AddrPortFrom(far, 0)
+	}
 	if l.nat {
-		flow, port = l.memory.flows[packet.ProtocolUDP], RegistrationPort
+		flow = l.memory.flows[packet.ProtocolUDP]
+		peer = netip.AddrPortFrom(peer.Addr(), flow.spec.Remote.Port())
 	}
 	for _, p := range b.Bufs {
-		p.Peer = netip.AddrPortFrom(agent, port)
+		p.Peer = peer
 	}
 	flow.recv(b)
 }
@@ -376,12 +440,12 @@ func (l *laptop) send(tb testing.TB, p []byte, n int) {
 func (l *laptop) opened(s []byte) ([]byte, error) {
 	p := packet.From(s)
 	defer p.Release()
-	layers, _ := l.mode.Composition()
+	layers := l.layers()
 	form := tunnel.IPIP
 	if l.nat {
 		form = tunnel.UDP
 	}
-	if !layers.ForeignAgent {
+	if !layers.ForeignAgent && layers.ExternalMIP == layers.VPN {
 		if r := tunnel.Open(p, form); r != packet.NotDropped {
 			return nil, fmt.Errorf("outer tunnel: %v", r)
 		}
@@ -389,8 +453,10 @@ func (l *laptop) opened(s []byte) ([]byte, error) {
 	if !layers.VPN {
 		return bytes.Clone(p.Bytes()), nil
 	}
-	if err := strip(p, near, far, packet.ProtocolESP, l.nat, esp.PortNATT); err != nil {
-		return nil, fmt.Errorf("from the x-HoA: %w", err)
+	if layers.ExternalMIP {
+		if err := strip(p, near, far, packet.ProtocolESP, l.nat, esp.PortNATT); err != nil {
+			return nil, fmt.Errorf("from the x-HoA: %w", err)
+		}
 	}
 	if r := l.atFar.Open(p); r != packet.NotDropped {
 		return nil, fmt.Errorf("ESP: %v", r)
@@ -466,7 +532,7 @@ func TestEveryCompositionCarriesPackets(t *testing.T) {
 					t.Errorf("traffic %+v, want %+v", got, sent)
 				}
 			})
-			if !c.mode.Plaintext() {
+			if c.layers().VPN {
 				continue
 			}
 			break // a mode without a VPN has no cipher

@@ -150,7 +150,7 @@ func TestDontFragmentInEveryComposition(t *testing.T) {
 		if err := l.engine.Probe(l.pipeline, patterned(1000, true)); err != nil {
 			t.Fatal(err)
 		}
-		want := fmt.Sprint([]bool{c.mode.Plaintext(), false, true})
+		want := fmt.Sprint([]bool{!c.layers().VPN, false, true})
 		if got := fmt.Sprint(out.all); got != want {
 			t.Errorf("%v: DF of a packet with it, one without, and a probe: %s, want %s", c, got, want)
 		}

@@ -31,6 +31,8 @@ var overheads = map[composition]int{
 	{ModeC, false}:   overheadIPIP,
 	{ModeC, true}:    overheadIPIP + natMIP,
 	{ModeF, false}:   0,
+	{modeVC, false}:  overheadIPIP + overheadESP,
+	{modeVC, true}:   overheadIPIP + natMIP + overheadESP + natESP,
 	{ModeCVC, false}: overheadIPIP + overheadESP + overheadIPIP,
 	{ModeCVC, true}:  overheadIPIP + natMIP + overheadESP + natESP + overheadIPIP + natMIP,
 	{ModeFVC, false}: overheadIPIP + overheadESP,
@@ -58,7 +60,7 @@ func TestOverheadOfEveryComposition(t *testing.T) {
 				if c.nat {
 					kernel += packet.UDPLen
 				}
-				if layers, _ := c.mode.Composition(); layers.ForeignAgent {
+				if c.layers().ForeignAgent {
 					kernel = 0
 				}
 				most := 0
@@ -109,7 +111,7 @@ func TestRoomsFitEveryMode(t *testing.T) {
 				l.wire.free = math.MaxInt
 			}
 			used := packet.Headroom - l.wire.room
-			if layers, _ := c.mode.Composition(); layers.ForeignAgent {
+			if c.layers().ForeignAgent {
 				used += frameOctets
 			} else {
 				used += kernelOctets
