@@ -210,7 +210,7 @@ type frameReceiver struct {
 
 func newFrameReceiver(f *frames) *frameReceiver {
 	slots := newReceiveSlots(frameHead)
-	return &frameReceiver{frames: f, slots: slots, call: newReceiveCall(f.socket, slots.msgs[:]), joined: make([]byte, 2*packet.LargeSize)}
+	return &frameReceiver{frames: f, slots: slots, call: newReceiveCall(f.socket, slots.msgs[:]), joined: make([]byte, packet.LargeSize)}
 }
 
 func (r *frameReceiver) run() {
@@ -237,6 +237,7 @@ func (r *frameReceiver) run() {
 			}
 		}
 		batch.Forget()
+		r.call.expect(n, false)
 	}
 }
 
@@ -251,7 +252,7 @@ func (r *frameReceiver) message(i int, batch *packet.Batch) {
 	}
 	n := int(m.len) - frameHead
 	head := r.slots.slots[i].head
-	if n < packet.IPv4Len || m.hdr.Flags&unix.MSG_TRUNC != 0 {
+	if n < packet.IPv4Len || n > packet.LargeSize || m.hdr.Flags&unix.MSG_TRUNC != 0 {
 		drops.Count(packet.DropMalformed, 1)
 		return
 	}

@@ -10,16 +10,21 @@ import (
 	"mipvpn/tun/packet"
 )
 
-// receiveMessages is the number of messages that one recvmmsg takes at most. Each may be a train of 64 datagrams.
-const receiveMessages = 16
+// receiveMessages is the number of messages that one recvmmsg takes at most, and receiveTrains while they are trains of up to
+// 64 datagrams each: what is received is dealt with while the processor's caches still hold it.
+const (
+	receiveMessages = 32
+	receiveTrains   = 4
+)
 
-// slot is where one message is received: into a small Buf, and past its end into spill, which holds the rest of what is
-// longer. Pages of spill that were never needed take no memory.
+// slot is where one message is received: into a small Buf, and past its end into a slab, so that a single packet has a Buf of
+// its own and the datagrams of a train are views. Pages of a slab that were never needed take no memory.
 type slot struct {
-	head  []byte // what is received before the Buf: nothing for flows, the link-layer headers for frames
-	buf   *packet.Buf
-	spill []byte
-	iov   [3]unix.Iovec
+	head []byte // what is received before the Buf: nothing for flows, the link-layer headers for frames
+	buf  *packet.Buf
+	n    int // octets that the Buf takes
+	slab *packet.Slab
+	iov  [3]unix.Iovec
 }
 
 // receiveSlots is the prepared memory for receiving on one socket, used by its receiving goroutine alone.
@@ -28,29 +33,36 @@ type receiveSlots struct {
 	slots   [receiveMessages]slot
 	names   [receiveMessages]unix.RawSockaddrLinklayer // the longer of the two kinds used
 	control [receiveMessages]control
+	// first is how much of a message goes into the Buf: all that it holds, or, while trains come, one of their datagrams, so
+	// that none lies across the Buf's end.
+	first int
 }
+
+// bufOctets is how much a small Buf takes.
+const bufOctets = packet.SmallSize + packet.Tailroom
 
 // newReceiveSlots prepares for messages with headLen octets in front of what goes into the Buf.
 func newReceiveSlots(headLen int) *receiveSlots {
-	r := new(receiveSlots)
-	spill := make([]byte, receiveMessages*packet.LargeSize)
+	r := &receiveSlots{first: bufOctets}
 	for i := range r.slots {
-		s := &r.slots[i]
-		s.head = make([]byte, headLen)
-		s.spill = spill[i*packet.LargeSize : (i+1)*packet.LargeSize]
+		r.slots[i].head = make([]byte, headLen)
 		r.refill(i)
 	}
 	return r
 }
 
-// refill makes slot i ready for the next message, with a fresh Buf if the last one has been taken.
+// refill makes slot i ready for the next message, with a fresh Buf and a fresh slab if the last ones have been taken.
 func (r *receiveSlots) refill(i int) {
 	s := &r.slots[i]
 	if s.buf == nil {
 		s.buf = packet.GetSmall()
 	}
+	if s.slab == nil {
+		s.slab = packet.GetSlab()
+	}
+	s.n = r.first
 	n := 0
-	for _, p := range [][]byte{s.head, s.buf.Free(), s.spill} {
+	for _, p := range [...][]byte{s.head, s.buf.Free()[:s.n], s.slab.Bytes()[:packet.LargeSize]} {
 		if len(p) == 0 {
 			continue
 		}
@@ -72,46 +84,80 @@ func (r *receiveSlots) refill(i int) {
 // take returns the n octets of slot i behind its head as one packet, without a copy when the Buf holds it all.
 func (r *receiveSlots) take(i, n int) *packet.Buf {
 	s := &r.slots[i]
-	if b := s.buf; n <= len(b.Free()) {
+	if b := s.buf; n <= s.n {
 		b.Extend(n)
 		s.buf = nil
 		return b
 	}
-	b := packet.GetLarge()
+	r.first = bufOctets
+	b := packet.Get(n)
 	r.copyOut(i, 0, b.Extend(n))
 	return b
+}
+
+// takeTrain appends the n octets of slot i as datagrams of size octets each, the last with what is left. The first takes the
+// Buf, the others are views of the slab; only what lies across the two is copied.
+func (r *receiveSlots) takeTrain(i, n, size int, batch *packet.Batch) {
+	s := &r.slots[i]
+	for off := 0; off < n; off += size {
+		l := min(size, n-off)
+		switch at := off - s.n; {
+		case off == 0 && l <= s.n:
+			batch.Append(s.buf) // extended below: copyOut reads what is behind it
+		case at >= 0:
+			batch.Append(s.slab.View(at, at, at+l, at+l))
+		default:
+			b := packet.Get(l)
+			r.copyOut(i, off, b.Extend(l))
+			batch.Append(b)
+		}
+	}
+	if size <= s.n {
+		s.buf.Extend(size)
+		s.buf = nil
+	}
+	if n > s.n {
+		s.slab.Release()
+		s.slab = nil
+	}
+	r.first = min(size, bufOctets)
 }
 
 // copyOut copies len(to) octets from offset off behind the head of slot i.
 func (r *receiveSlots) copyOut(i, off int, to []byte) {
 	s := &r.slots[i]
-	free := s.buf.Free()
 	n := 0
-	if off < len(free) {
-		n = copy(to, free[off:])
+	if off < s.n {
+		n = copy(to, s.buf.Free()[off:s.n])
 		off += n
 	}
 	if n < len(to) {
-		copy(to[n:], s.spill[off-len(free):])
+		copy(to[n:], s.slab.Bytes()[off-s.n:])
 	}
 }
 
-// release gives the Bufs back.
+// release gives the Bufs and slabs back.
 func (r *receiveSlots) release() {
 	for i := range r.slots {
-		if b := r.slots[i].buf; b != nil {
-			b.Release()
-			r.slots[i].buf = nil
+		s := &r.slots[i]
+		if s.buf != nil {
+			s.buf.Release()
+			s.buf = nil
+		}
+		if s.slab != nil {
+			s.slab.Release()
+			s.slab = nil
 		}
 	}
 }
 
 // flowReceiver is the receiving side of a flow.
 type flowReceiver struct {
-	flow  *flow
-	slots *receiveSlots
-	call  *receiveCall
-	batch *packet.Batch
+	flow   *flow
+	slots  *receiveSlots
+	call   *receiveCall
+	batch  *packet.Batch
+	trains bool // there was one among the last messages
 }
 
 func newFlowReceiver(f *flow) *flowReceiver {
@@ -126,7 +172,7 @@ func (r *flowReceiver) run() {
 		if err != nil {
 			return
 		}
-		r.batch = packet.GetBatch()
+		r.batch, r.trains = packet.GetBatch(), false
 		for i := range n {
 			r.message(i)
 			r.slots.refill(i)
@@ -140,6 +186,7 @@ func (r *flowReceiver) run() {
 		if !r.deliver() {
 			return
 		}
+		r.call.expect(n, r.trains)
 	}
 }
 
@@ -184,12 +231,8 @@ func (r *flowReceiver) message(i int) {
 	case a.segment <= 0 || n <= a.segment:
 		r.batch.Append(r.slots.take(i, n))
 	default:
-		for off := 0; off < n; off += a.segment {
-			l := min(a.segment, n-off)
-			b := packet.Get(l)
-			r.slots.copyOut(i, off, b.Extend(l))
-			r.batch.Append(b)
-		}
+		r.slots.takeTrain(i, n, a.segment, r.batch)
+		r.trains = true
 	}
 	udp := f.protocol == packet.ProtocolUDP
 	if !udp {

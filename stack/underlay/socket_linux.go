@@ -99,20 +99,21 @@ func (s *socket) discard() {
 type receiveCall struct {
 	socket *socket
 	msgs   []mmsghdr
+	most   int // how many of msgs are received into
 	n      int
 	errno  syscall.Errno
 	call   func(fd uintptr) bool // the method value, made once
 }
 
 func newReceiveCall(s *socket, msgs []mmsghdr) *receiveCall {
-	r := &receiveCall{socket: s, msgs: msgs}
+	r := &receiveCall{socket: s, msgs: msgs, most: receiveTrains}
 	r.call = r.try
 	return r
 }
 
 func (r *receiveCall) try(fd uintptr) bool {
 	for {
-		r.n, r.errno = recvmmsg(fd, r.msgs)
+		r.n, r.errno = recvmmsg(fd, r.msgs[:r.most])
 		switch r.errno {
 		case unix.EINTR:
 			continue
@@ -120,6 +121,16 @@ func (r *receiveCall) try(fd uintptr) bool {
 			return false
 		}
 		return true
+	}
+}
+
+// expect fits the number of messages of the next calls to what the last one, of n messages, has brought.
+func (r *receiveCall) expect(n int, trains bool) {
+	switch {
+	case trains:
+		r.most = receiveTrains
+	case n == r.most:
+		r.most = min(2*r.most, len(r.msgs))
 	}
 }
 
