@@ -51,13 +51,13 @@ func installFirewall(s *space.Space) error {
 	return nil
 }
 
-// installMasquerade makes the café's router a NAPT: what leaves for the Internet takes its address.
+// installMasquerade makes a router a NAPT: what leaves for the Internet takes its address.
 func installMasquerade(s *space.Space) error {
 	c, err := s.Nftables()
 	if err != nil {
 		return err
 	}
-	table := c.AddTable(&nftables.Table{Name: "cafe", Family: nftables.TableFamilyIPv4})
+	table := c.AddTable(&nftables.Table{Name: "masquerade", Family: nftables.TableFamilyIPv4})
 	chain := c.AddChain(&nftables.Chain{Name: "postrouting", Table: table, Type: nftables.ChainTypeNAT,
 		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource})
 	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
@@ -66,7 +66,7 @@ func installMasquerade(s *space.Space) error {
 		&expr.Masq{},
 	}})
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("topology: the café's NAPT: %w (does the kernel have nf_tables and nft_masq?)", err)
+		return fmt.Errorf("topology: %s: the NAPT: %w (does the kernel have nf_tables and nft_masq?)", s.Name, err)
 	}
 	return nil
 }

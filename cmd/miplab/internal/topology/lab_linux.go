@@ -111,8 +111,10 @@ func (l *Lab) build(o Options) error {
 	if err := installFirewall(l.boxes[Firewall]); err != nil {
 		return err
 	}
-	if err := installMasquerade(l.boxes[CafeRouter]); err != nil {
-		return err
+	for _, b := range translators {
+		if err := installMasquerade(l.boxes[b]); err != nil {
+			return err
+		}
 	}
 	return l.startDHCP()
 }
@@ -263,6 +265,25 @@ func (l *Lab) Plug(iface string, w Wire) error {
 	l.noteOffer(iface)
 	if err := l.connect(end, w); err != nil {
 		return fmt.Errorf("topology: plugging the laptop's %s into %s: %w", iface, w, err)
+	}
+	l.mu.Lock()
+	l.plugged[iface] = w
+	l.mu.Unlock()
+	return nil
+}
+
+// Carry puts the cable of the laptop's interface from one wire into another at once: the laptop's carrier stays, as it does
+// with a radio that finds itself in another network. Addresses are the caller's affair.
+func (l *Lab) Carry(iface string, w Wire) error {
+	if !slices.Contains(Wires, w) {
+		return fmt.Errorf("topology: there is no wire %q; there are %v", w, Wires)
+	}
+	end, err := l.wires.LinkByName(cable(Laptop, iface))
+	if err != nil {
+		return fmt.Errorf("topology: the laptop's %s: %w", iface, err)
+	}
+	if err := l.connect(end, w); err != nil {
+		return fmt.Errorf("topology: carrying the laptop's %s into %s: %w", iface, w, err)
 	}
 	l.mu.Lock()
 	l.plugged[iface] = w

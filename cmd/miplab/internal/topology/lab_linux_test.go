@@ -143,3 +143,39 @@ func TestMove(t *testing.T) {
 		t.Error("a cable was plugged into a wire that there is none of")
 	}
 }
+
+// TestCarry shows that an interface is in another network from one instant to the next, without losing its carrier, and that
+// the cellular network translates addresses as the café does.
+func TestCarry(t *testing.T) {
+	l := newLab(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := l.Plug("eth0", Cellular); err != nil {
+		t.Fatal(err)
+	}
+	addr, err := l.AwaitAddress(ctx, "eth0", Served[Cellular])
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := listenUDP(t, l, Laptop, "0.0.0.0:5000")
+	xha := listenUDP(t, l, ExternalHA, "192.0.2.20:6000")
+	src, ok := heard(t, mine, "192.0.2.20:6000", xha, 10*time.Second)
+	if want := netip.MustParseAddr("192.0.2.50"); !ok || src.Addr() != want {
+		t.Fatalf("the x-HA heard the laptop from %v (%v), want the carrier's %v", src, ok, want)
+	}
+	if err := l.Carry("eth0", Cafe); err != nil {
+		t.Fatal(err)
+	}
+	if now, err := l.Address("eth0"); err != nil || now != addr {
+		t.Errorf("the interface has %v (%v) in the other network, want %v still: nobody has told it", now, err, addr)
+	}
+	if w := l.Plugged("eth0"); w != Cafe {
+		t.Errorf("the interface is said to be in %q", w)
+	}
+	if _, ok := heard(t, mine, "192.0.2.20:6000", xha, 300*time.Millisecond); ok {
+		t.Error("the old address still works in the other network")
+	}
+	if err := l.Carry("eth0", "moon"); err == nil {
+		t.Error("a cable was carried into a wire that there is none of")
+	}
+}

@@ -13,12 +13,13 @@ const (
 	Internet Wire = "internet"  // 192.0.2.0/24: demilitarised zone and Internet in one
 	Cafe     Wire = "cafe"      // 192.168.1.0/24: DHCP behind a NAPT (mode cvc)
 	Hotspot  Wire = "hotspot"   // 172.16.5.0/24: a foreign agent, no DHCP (mode fvc)
+	Cellular Wire = "cellular"  // 100.64.7.0/24: another network with DHCP behind a NAPT, a carrier's (mode cvc)
 )
 
 // Wires are all wires, External those outside the company.
 var (
-	Wires    = []Wire{Core, Office, OfficeFA, Internet, Cafe, Hotspot}
-	External = []Wire{Internet, Cafe, Hotspot}
+	Wires    = []Wire{Core, Office, OfficeFA, Internet, Cafe, Hotspot, Cellular}
+	External = []Wire{Internet, Cafe, Hotspot, Cellular}
 )
 
 // The boxes.
@@ -33,6 +34,7 @@ const (
 	Correspondent = "correspondent" // correspondent node inside
 	Router        = "router"        // the Internet
 	CafeRouter    = "cafe-router"   // DHCP and NAPT of the café
+	Carrier       = "carrier"       // DHCP and NAPT of the cellular network
 )
 
 // Addresses of the plan that others need: the tunnels' ends, and the home addresses.
@@ -46,6 +48,7 @@ var (
 	InternalHomeAddress  = netip.MustParseAddr("10.0.8.100")
 	ExternalHomeAddress  = netip.MustParseAddr("198.51.100.100")
 	FirewallAddress      = netip.MustParseAddr("10.0.1.1")
+	FirewallOuterAddress = netip.MustParseAddr("192.0.2.2")
 	InternalHAAddress    = netip.MustParseAddr("10.0.1.10")
 	CorrespondentAddress = netip.MustParseAddr("10.0.1.20")
 	GatewayInnerAddress  = netip.MustParseAddr("10.0.1.30")
@@ -79,6 +82,8 @@ var ports = []port{
 	{ExternalHA, "internet", Internet, "192.0.2.20/24"},
 	{CafeRouter, "internet", Internet, "192.0.2.30/24"},
 	{CafeRouter, "cafe", Cafe, "192.168.1.1/24"},
+	{Carrier, "internet", Internet, "192.0.2.50/24"},
+	{Carrier, "cellular", Cellular, "100.64.7.1/24"},
 	{ExternalFA, "internet", Internet, "192.0.2.40/24"},
 	{ExternalFA, "visited", Hotspot, "172.16.5.1/24"},
 }
@@ -101,14 +106,19 @@ var routes = []route{
 	{Router, "10.0.0.0/16", "192.0.2.2"}, // so that it is the firewall that hides the inside
 	{Router, "172.16.0.0/12", ""},
 	{Router, "192.168.0.0/16", ""},
+	{Router, "100.64.0.0/10", ""},
 	{ExternalHA, "0.0.0.0/0", "192.0.2.1"},
 	{ExternalHA, "10.0.0.0/16", "192.0.2.2"},
 	{CafeRouter, "0.0.0.0/0", "192.0.2.1"},
+	{Carrier, "0.0.0.0/0", "192.0.2.1"},
 	{ExternalFA, "0.0.0.0/0", "192.0.2.1"},
 }
 
 // forwarders are the boxes that are routers without any program of ours.
-var forwarders = []string{Firewall, Router, CafeRouter}
+var forwarders = []string{Firewall, Router, CafeRouter, Carrier}
+
+// translators are the forwarders that are NAPTs: what leaves for the Internet takes their address.
+var translators = []string{CafeRouter, Carrier}
 
 // scope is what one DHCP server gives out.
 type scope struct {
@@ -122,12 +132,14 @@ type scope struct {
 var scopes = []scope{
 	{Firewall, "office", netip.MustParsePrefix("10.0.2.0/24"), netip.MustParseAddr("10.0.2.1"), netip.MustParseAddr("10.0.2.100"), netip.MustParseAddr("10.0.2.199"), "corp.example"},
 	{CafeRouter, "cafe", netip.MustParsePrefix("192.168.1.0/24"), netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("192.168.1.100"), netip.MustParseAddr("192.168.1.199"), "cafe.example"},
+	{Carrier, "cellular", netip.MustParsePrefix("100.64.7.0/24"), netip.MustParseAddr("100.64.7.1"), netip.MustParseAddr("100.64.7.100"), netip.MustParseAddr("100.64.7.199"), "carrier.example"},
 }
 
 // Served are the networks with DHCP, each with its prefix.
 var Served = map[Wire]netip.Prefix{
-	Office: netip.MustParsePrefix("10.0.2.0/24"),
-	Cafe:   netip.MustParsePrefix("192.168.1.0/24"),
+	Office:   netip.MustParsePrefix("10.0.2.0/24"),
+	Cafe:     netip.MustParsePrefix("192.168.1.0/24"),
+	Cellular: netip.MustParsePrefix("100.64.7.0/24"),
 }
 
 // laptopPorts are the laptop's interfaces.
