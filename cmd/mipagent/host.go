@@ -8,8 +8,9 @@ import (
 	"mipvpn/tun/link"
 )
 
-// Numbers under which roles put their state into the kernel; each role adds its place. They differ from those of the
-// client and from one another, and so do the socket marks: what one role sends may have to go into another one's device.
+// Numbers under which roles put their state into the kernel; each role adds its place, times the numbers that it takes of a
+// kind (hostnet.Options). They differ from those of the client and from one another, and so do the socket marks: what one role
+// sends may have to go into another one's device.
 const (
 	firstTable    = 28100
 	firstProtocol = 110
@@ -17,13 +18,18 @@ const (
 	marksMask     = 0xffff0000
 )
 
+// numbers returns those of the role with that place.
+func numbers(place int) hostnet.Options {
+	mark := firstMark + uint32(place)<<16
+	return hostnet.Options{
+		Name: fmt.Sprintf("mipagent%d", place), Table: firstTable + 2*place, Priority: firstTable + 3*place,
+		Protocol: uint8(firstProtocol + place), ProtectedMark: mark | 1, PlaintextMark: mark | 2, PortalMark: mark | 3, MarkMask: marksMask,
+	}
+}
+
 // kernelHost returns this machine as the host for the role with that place.
 func kernelHost(place int) (link.Host, func() error, error) {
-	mark := firstMark + uint32(place)<<16
-	h, err := underlay.NewHost(underlay.Options{Settings: hostnet.Options{
-		Name: fmt.Sprintf("mipagent%d", place), Table: firstTable + place, Priority: firstTable + 2*place,
-		Protocol: uint8(firstProtocol + place), ProtectedMark: mark | 1, PlaintextMark: mark | 2, MarkMask: marksMask,
-	}})
+	h, err := underlay.NewHost(underlay.Options{Settings: numbers(place)})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -414,19 +414,19 @@ func TestSeveralNetworks(t *testing.T) {
 			var settings [2]link.Settings
 			for i, name := range []string{"mip0", "mip1"} {
 				openDevice(t, ns, name)
-				networks[i] = New(Options{Name: name, Table: 28100 + i, Priority: 28100 + 2*i, Protocol: uint8(110 + i),
+				networks[i] = New(Options{Name: name, Table: 28100 + 2*i, Priority: 28100 + 3*i, Protocol: uint8(110 + i),
 					ProtectedMark: 0x6d6a0001 + uint32(i)<<16, PlaintextMark: 0x6d6a0002 + uint32(i)<<16})
 				settings[i] = link.Settings{Device: name, MTU: 1400, Routes: prefixes(fmt.Sprintf("10.0.%d.0/24", 8+i)), Forward: true}
 				apply(t, ns, networks[i], settings[i])
 			}
-			apply(t, ns, networks[0], settings[0]) // changes nothing, though another has come since
 			first, last := networks[order[0]], networks[order[1]]
 			left := state(t, ns, last)
+			apply(t, ns, networks[0], settings[0]) // changes nothing, though another has come since
 			apply(t, ns, first, link.Settings{})
 			if got := state(t, ns, first); strings.Contains(got, "rule") || strings.Contains(got, "route") {
 				t.Errorf("the first one has left\n%s", got)
 			}
-			if got := state(t, ns, last); got != left || !strings.Contains(got, "sysctl net/ipv4/ip_forward was 0 is 1\n") ||
+			if got := state(t, ns, last); got != left || !strings.Contains(got, "metric 0 table") || !strings.Contains(got, "sysctl net/ipv4/ip_forward was 0 is 1\n") ||
 				!strings.Contains(got, "sysctl net/ipv4/conf/eth0/rp_filter was 1 is 2\n") {
 				t.Errorf("the other one has\n%s, before\n%s", got, left)
 			}

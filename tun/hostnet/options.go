@@ -10,10 +10,10 @@ var ErrUnsupported = errors.New("not supported on this operating system")
 type Options struct {
 	// Name is the name of the nftables table. Default mipvpn.
 	Name string
-	// Table is the routing table that holds the routes into the device. Default 28009.
+	// Table is the routing table that holds the routes into the device; the one after it is used too. Default 28009.
 	Table int
-	// Priority is the priority of the policy rule that sends unmarked packets to Table; the one before it is used too.
-	// Default 28009, which comes before the main table's 32766.
+	// Priority is the priority of the policy rule that sends unmarked packets to Table; the ones before and after it
+	// are used too. Default 28009, which comes before the main table's 32766.
 	Priority int
 	// Protocol is the routing protocol number (rtm_protocol) that marks routes and rules as made here. Default 109.
 	Protocol uint8

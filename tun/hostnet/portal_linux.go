@@ -314,6 +314,9 @@ func (n *Network) unroutePortal() error {
 		return fmt.Errorf("list routes of table %d: %w", n.portalRoutes(), err)
 	}
 	for _, r := range routes {
+		if r.Protocol != netlink.RouteProtocol(n.opts.Protocol) {
+			continue // somebody else's table
+		}
 		if err := netlink.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("remove route %s: %w", routeKey(r), err)
 		}
