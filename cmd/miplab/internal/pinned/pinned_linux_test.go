@@ -273,7 +273,7 @@ func TestEveryDatagramLength(t *testing.T) {
 func TestDatagramTrains(t *testing.T) {
 	each(t, func(t *testing.T, b *bench) {
 		near, far := b.sockets(t)
-		if err := control(near, func(fd int) error { // far sends first only once it knows near
+		if err := control(near, func(fd int) error {
 			_, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
 			return err
 		}); err != nil {

@@ -26,13 +26,6 @@ type Options struct {
 	Ready func()
 }
 
-// composition is an end that has been put together.
-type composition interface {
-	// run carries packets from the device until that is closed.
-	run() error
-	close() error
-}
-
 // Run runs the end until the context is done, and takes away what it made. It needs CAP_NET_ADMIN and CAP_NET_RAW.
 func (e End) Run(ctx context.Context, o Options) error {
 	if err := e.run(ctx, o); err != nil {
@@ -92,17 +85,6 @@ func (o Options) ready() {
 	if o.Ready != nil {
 		o.Ready()
 	}
-}
-
-// compose puts the end together on the link below.
-func (e End) compose(below link.Link, dev link.Device, clock link.Clock, drops *packet.Drops) (composition, error) {
-	switch e.Kind {
-	case VCNear:
-		return newNear(e, below, dev, clock, drops)
-	case VCFar:
-		return newFar(e, below, dev, drops)
-	}
-	return newNull(e, below, dev, drops)
 }
 
 func openNetwork(namespace *os.File) (*netlink.Handle, error) {
