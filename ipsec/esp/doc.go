@@ -1,8 +1,9 @@
 // Package esp carries IPv4 packets in ESP tunnel mode security associations.
 //
 // Purpose: Outbound seals batches of whole IPv4 packets: ordinary ones in place, the segments of superpackets from where
-// they lie into slabs. Table opens batches in place, each run of packets with one SPI together by its Inbound. Both directions check the traffic selectors of the SA (RFC 4301 §5.1, §5.2): nothing leaves through
-// or comes out of an SA that it was not negotiated for. Classify tells apart what arrives on UDP port 4500.
+// they lie into slabs. Table opens batches in place, each run of packets with one SPI together by its Inbound. Both
+// directions check the traffic selectors of the SA (RFC 4301 §5.1, §5.2): nothing leaves through or comes out of an SA that
+// it was not negotiated for. Classify tells apart what arrives on UDP port 4500.
 //
 //	 0                   1                   2                   3
 //	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -23,7 +24,7 @@
 //
 // Concurrency: all types are safe for concurrent use. Packets of one Outbound.Apply get consecutive sequence numbers.
 //
-// Ownership: packets stay with the caller, who sees them changed in place, and superpackets replaced by their segments, which
-// hold the slab that they share; packets that are dropped by Outbound and Table are released and counted. Parameters hold keys and belong to whoever received them, who calls Wipe; an Outbound or
-// Inbound keeps no reference to them.
+// Ownership: packets stay with the caller, who sees them changed in place, and superpackets replaced by their segments,
+// which hold the slab that they share; packets that are dropped by Outbound and Table are released and counted. Parameters
+// hold keys and belong to whoever received them, who calls Wipe; an Outbound or Inbound keeps no reference to them.
 package esp
