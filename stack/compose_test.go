@@ -186,8 +186,9 @@ type feeder struct {
 	template []byte
 	segment  int // payload of the segments if the template is a superpacket, of which a batch has one; 0 if it is none
 	batches  int
-	written  int          // packets that the host was given
-	each     func([]byte) // if not nil, for each of them
+	written  int               // packets that the host was given
+	each     func([]byte)      // if not nil, for each of them
+	look     func(*packet.Buf) // likewise
 }
 
 // Name implements link.Device.
@@ -215,9 +216,12 @@ func (d *feeder) Read(b *packet.Batch) error {
 // Write implements link.Device.
 func (d *feeder) Write(b *packet.Batch) error {
 	d.written += b.Len()
-	if d.each != nil {
-		for _, p := range b.Bufs {
+	for _, p := range b.Bufs {
+		if d.each != nil {
 			d.each(p.Bytes())
+		}
+		if d.look != nil {
+			d.look(p)
 		}
 	}
 	b.Release()

@@ -102,6 +102,7 @@ func (l *PacketLink) classify(at *lookup, p *packet.Buf) (*packetFlow, packet.Dr
 	ip := packet.IPv4(p.Bytes())
 	headers, n := ip.HeaderLen(), ip.TotalLen()
 	var f *packetFlow
+	var datagram packet.UDP // that has been summed
 	switch {
 	case isFragment(ip):
 	case ip.Protocol() == packet.ProtocolUDP:
@@ -110,13 +111,17 @@ func (l *PacketLink) classify(at *lookup, p *packet.Buf) (*packetFlow, packet.Dr
 			return nil, packet.DropMalformed
 		}
 		f = at.find(flowKey{binary.BigEndian.Uint32(ip[12:]), binary.BigEndian.Uint32(udp), packet.ProtocolUDP})
-		if f != nil {
-			if !f.intact(ip, udp) {
+		if f == nil {
+			break
+		}
+		if f.sums(udp) {
+			if !udp.ChecksumOK(ip.Src(), ip.Dst()) {
 				return nil, packet.DropMalformed
 			}
-			n = headers + udp.Length()
-			headers += packet.UDPLen
+			datagram = udp
 		}
+		n = headers + udp.Length()
+		headers += packet.UDPLen
 	default:
 		f = at.find(flowKey{remote: binary.BigEndian.Uint32(ip[12:]), protocol: ip.Protocol()})
 	}
@@ -129,10 +134,13 @@ func (l *PacketLink) classify(at *lookup, p *packet.Buf) (*packetFlow, packet.Dr
 	}
 	p.TOS, p.Peer = ip.TOS(), f.remote
 	p.Pull(headers)
+	if datagram != nil {
+		p.SetSum(sumOfPayload(ip, datagram))
+	}
 	return f, packet.NotDropped
 }
 
-// intact reports whether a datagram for the flow is as it was sent, or has no checksum.
+// sums reports whether the checksum of a datagram for the flow is to be verified: it has one, and nothing better is there.
 //
 // ESP in UDP is not summed, though RFC 1122 §4.1.3.4 has a datagram with a wrong checksum discarded: that keeps what was
 // damaged on the way from the application, and here the ICV does so, for the same octets and better (RFC 4303 §3.4.4). What
@@ -141,10 +149,15 @@ func (l *PacketLink) classify(at *lookup, p *packet.Buf) (*packetFlow, packet.Dr
 // NAT has not mended it well. IKE messages and keepalives on the same port are summed.
 //
 // What came out of ESP is summed like everything else: the ICV tells of the way from the gateway alone, the checksum of an
-// i-MIP tunnel of the whole way from the home agent.
-func (f *packetFlow) intact(ip packet.IPv4, udp packet.UDP) bool {
-	if f.unsummed && esp.Classify(udp.Payload()) == esp.KindESP {
-		return true
-	}
-	return udp.ChecksumOK(ip.Src(), ip.Dst())
+// i-MIP tunnel of the whole way from the home agent. The sum goes with the packet (Buf.Sum), so that the TCP checksum within is
+// verified without another.
+func (f *packetFlow) sums(udp packet.UDP) bool {
+	return udp.Checksum() != 0 && !(f.unsummed && esp.Classify(udp.Payload()) == esp.KindESP)
+}
+
+// sumOfPayload returns the sum of a datagram's payload: together with its header and the pseudo header, whose sums are quickly
+// had, a datagram with a right checksum sums to 0xffff (RFC 1071 §1).
+func sumOfPayload(ip packet.IPv4, udp packet.UDP) uint16 {
+	pseudo := packet.PartialSum(ip[12:20], packet.ProtocolUDP+uint32(udp.Length()))
+	return ^uint16(packet.PartialSum(udp[:packet.UDPLen], pseudo))
 }

@@ -212,24 +212,21 @@ type tally struct{ packets, octets, long int }
 func (t *tally) add(p *packet.Buf) {
 	n := p.Segments()
 	t.packets += n
-	t.octets += p.Len()
-	if n > 1 { // each segment has the headers
-		t.octets += (n - 1) * (p.SegmentLen() - p.SegmentSize())
-	}
+	t.octets += p.Len() + (n-1)*p.SegmentHeaderLen()
 	t.long += long(p)
 }
 
 // long returns how many of the packet's segments are longer than LongPacket.
 func long(p *packet.Buf) int {
+	if p.SegmentLen() <= LongPacket {
+		return 0
+	}
 	n := p.Segments()
 	last := p.Len() - (n-1)*p.SegmentSize()
-	switch {
-	case last > LongPacket:
+	if last > LongPacket {
 		return n
-	case p.SegmentLen() > LongPacket:
-		return n - 1
 	}
-	return 0
+	return n - 1
 }
 
 // through sends a batch through the pipeline: judged, cut to its MTU and counted, in one pass where nothing has to be cut.
@@ -297,7 +294,8 @@ func (e *Engine) receive(b *packet.Batch, via route) {
 	if pipe := e.current.Load(); pipe != nil {
 		mtu = pipe.MTU()
 	}
-	copies, octets := e.copies.Load(), 0
+	var t tally
+	copies := e.copies.Load()
 	b.Keep(e.drops, func(p *packet.Buf) packet.DropReason {
 		if via == routeVPN && p.SA == 0 {
 			return packet.DropPolicy
@@ -324,10 +322,18 @@ func (e *Engine) receive(b *packet.Batch, via route) {
 				ClampMSS(ip[:n], mtu)
 			}
 		}
-		octets += n
+		t.add(p)
 		return packet.NotDropped
 	})
-	e.write(b, octets)
+	if b.Len() == 0 {
+		b.Release()
+		return
+	}
+	if e.dev.Write(b) != nil {
+		return // the device has counted what it dropped
+	}
+	e.rxPackets.Add(uint64(t.packets))
+	e.rxBytes.Add(uint64(t.octets))
 }
 
 // Deduplicate says whether a home agent may send each packet to several care-of addresses (RFC 5944 §4.2.3), so that second
@@ -339,18 +345,4 @@ func (e *Engine) Deduplicate(on bool) {
 	case e.copies.Load() == nil:
 		e.copies.Store(newDuplicates())
 	}
-}
-
-// write gives the host a batch of so many octets.
-func (e *Engine) write(b *packet.Batch, octets int) {
-	n := b.Len()
-	if n == 0 {
-		b.Release()
-		return
-	}
-	if e.dev.Write(b) != nil {
-		return // the device has counted what it dropped
-	}
-	e.rxPackets.Add(uint64(n))
-	e.rxBytes.Add(uint64(octets))
 }

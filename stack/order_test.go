@@ -183,6 +183,45 @@ func TestTrainsArriveInOrder(t *testing.T) {
 	}
 }
 
+// Where a layer has verified a UDP checksum around a packet, the sum goes with it to the device, whatever ECN and MSS have
+// changed of it, so that nothing is summed twice.
+func TestTheSumGoesWithThePacket(t *testing.T) {
+	for _, c := range everyComposition() {
+		l := compose(t, c, suite.AESGCM128)
+		l.pipeline.Limit(1200)
+		known := 0
+		l.device.look = func(p *packet.Buf) {
+			sum, ok := p.Sum()
+			if !ok {
+				return
+			}
+			known++
+			ip := packet.IPv4(p.Bytes())
+			if got := uint16(packet.PartialSum(ip, 0)); got != sum {
+				t.Errorf("%v: the sum is %#04x, %#04x is said", c, got, sum)
+			}
+			if !intact(ip) {
+				t.Errorf("%v: %x arrived", c, []byte(ip))
+			}
+		}
+		syn, data := tcp(2, nil, []byte{2, 4, 0x05, 0xb4}, nil), tcp(0x10, nil, timestamps, stream(5, 1001))
+		for _, p := range []packet.IPv4{syn, data} {
+			copy(p[12:], correspondent.AsSlice())
+			copy(p[16:], home.AsSlice()) // the sum stays
+			p[1] = 2                     // ECT(0)
+			mendHeader(p)
+			l.arrive(l.sealed(p, batchOf))
+		}
+		want := 0
+		if c.nat && c.layers().VPN {
+			want = 2 * batchOf
+		}
+		if known != want || l.device.written != 2*batchOf {
+			t.Errorf("%v: the sum of %d packets is known, want %d; %d arrived", c, known, want, l.device.written)
+		}
+	}
+}
+
 // crowd is a link with several flows, what comes for them, and the order in which it came.
 type crowd struct {
 	link    *PacketLink

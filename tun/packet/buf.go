@@ -41,6 +41,7 @@ type Buf struct {
 	class class
 	slab  *Slab // that the slot is a part of; nil for a slot of its own
 	super super
+	sum   uint32 // of Bytes, with knownSum set; 0 while it is not known
 	debugState
 
 	// Peer is the other end of the outermost header that has been stripped (on receipt) or that an unconnected flow sends
@@ -138,6 +139,21 @@ func (b *Buf) Free() []byte { return b.slot[b.end:len(b.slot):len(b.slot)] }
 // Room returns the octets left in front of the packet.
 func (b *Buf) Room() int { return b.off }
 
+// knownSum is set in Buf.sum beside the 16 bits of the sum.
+const knownSum = 1 << 16
+
+// SetSum notes the ones' complement sum of the packet's octets, not complemented, in host order (PartialSum): whoever has
+// verified a checksum over them knows it, and whoever is to verify one within them need not sum them again. It holds until the
+// packet grows or shrinks, but for Pull; who changes octets mends a checksum that is among them, which leaves the sum as it is,
+// or calls ForgetSum.
+func (b *Buf) SetSum(sum uint16) { b.sum = knownSum | uint32(sum) }
+
+// Sum returns what SetSum noted, and false when the sum is not known.
+func (b *Buf) Sum() (uint16, bool) { return uint16(b.sum), b.sum != 0 }
+
+// ForgetSum makes the sum unknown.
+func (b *Buf) ForgetSum() { b.sum = 0 }
+
 // Push grows the packet by n octets in front and returns them, not cleared. A view of a Slab without the room gets a slot of
 // its own. It panics when the headroom is exhausted, which is an error of the program: the compiled pipeline knows its
 // overhead.
@@ -149,6 +165,7 @@ func (b *Buf) Push(n int) []byte {
 		panic(fmt.Sprintf("packet: push of %d octets with %d octets of headroom", n, b.off))
 	}
 	b.off -= n
+	b.sum = 0
 	return b.slot[b.off : b.off+n : b.off+n]
 }
 
@@ -159,7 +176,19 @@ func (b *Buf) Pull(n int) ([]byte, bool) {
 	}
 	p := b.slot[b.off : b.off+n : b.off+n]
 	b.off += n
+	if b.sum != 0 {
+		b.pullSum(p)
+	}
 	return p, true
+}
+
+// pullSum takes the octets p out of the sum.
+func (b *Buf) pullSum(p []byte) {
+	if len(p)%2 != 0 { // the others have changed places
+		b.sum = 0
+		return
+	}
+	b.SetSum(fold(uint64(uint16(b.sum)) + uint64(^fold(sum(p, 0)))))
 }
 
 // Extend grows the packet by n octets at its end and returns them, not cleared. A view of a Slab without the room gets a
@@ -173,6 +202,7 @@ func (b *Buf) Extend(n int) []byte {
 	}
 	p := b.slot[b.end : b.end+n : b.end+n]
 	b.end += n
+	b.sum = 0
 	return p
 }
 
@@ -181,6 +211,8 @@ func (b *Buf) Trim(n int) bool {
 	if n < 0 || n > b.Len() {
 		return false
 	}
-	b.end = b.off + n
+	if b.off+n != b.end {
+		b.end, b.sum = b.off+n, 0
+	}
 	return true
 }

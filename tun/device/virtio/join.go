@@ -25,10 +25,11 @@ type segment struct {
 	udp     bool
 }
 
-// parseSegment reads p, or returns false when it may not be part of a train: IPv4 without options or fragmentation, TCP
+// parseSegment reads b, or returns false when it may not be part of a train: IPv4 without options or fragmentation, TCP
 // with ACK alone and payload or UDP with payload and checksum, and both checksums right, since what is made of it tells the
 // kernel that they are.
-func parseSegment(p []byte) (s segment, ok bool) {
+func parseSegment(b *packet.Buf) (s segment, ok bool) {
+	p := b.Bytes()
 	ip := packet.IPv4(p)
 	if !ip.Valid() || ip.HeaderLen() != packet.IPv4Len || ip.TotalLen() != len(p) || ip.MoreFragments() || ip.FragmentOffset() != 0 {
 		return s, false
@@ -53,7 +54,11 @@ func parseSegment(p []byte) (s segment, ok bool) {
 	default:
 		return s, false
 	}
-	if !ip.ChecksumOK() || packet.Checksum(t, pseudoHeader(ip, len(t))) != 0 {
+	initial := pseudoHeader(ip, len(t))
+	if sum, known := b.Sum(); known { // that of the header, whose checksum is right, adds nothing
+		t, initial = nil, initial+uint32(sum)
+	}
+	if !ip.ChecksumOK() || packet.Checksum(t, initial) != 0 {
 		return segment{}, false
 	}
 	return s, true
@@ -72,7 +77,7 @@ func Join(bufs []*packet.Buf, udp bool) (n int, h Header) {
 	if !candidate(first, bufs[1].Bytes()) {
 		return 1, Header{} // seen without summing anything
 	}
-	s, ok := parseSegment(first)
+	s, ok := parseSegment(bufs[0])
 	if !ok || s.psh || s.udp && !udp {
 		return 1, Header{}
 	}
@@ -87,7 +92,7 @@ func Join(bufs []*packet.Buf, udp bool) (n int, h Header) {
 		if b.Super() || !candidate(first, next) {
 			break
 		}
-		t, ok := parseSegment(next)
+		t, ok := parseSegment(b)
 		if !ok || t.headers != s.headers || t.payload > s.payload || s.headers+total+t.payload > packet.LargeSize {
 			break
 		}

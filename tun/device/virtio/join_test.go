@@ -154,3 +154,34 @@ func BenchmarkJoin(b *testing.B) {
 		}
 	}
 }
+
+// A sum that is known is taken for that of the packet, so that its octets are not summed again.
+func TestJoinTakesTheSumThatIsKnown(t *testing.T) {
+	join := func(sums func(i int, b *packet.Buf)) int {
+		bufs := segments(t, 5*1000, 1000)
+		for i, b := range bufs {
+			sums(i, b)
+		}
+		n, _ := Join(bufs, true)
+		return n
+	}
+	right := func(b *packet.Buf) uint16 { return uint16(packet.PartialSum(b.Bytes(), 0)) }
+	if n := join(func(_ int, b *packet.Buf) { b.SetSum(right(b)) }); n != 5 {
+		t.Errorf("%d packets joined whose sums are right", n)
+	}
+	if n := join(func(i int, b *packet.Buf) {
+		if i == 3 {
+			b.Bytes()[100] ^= 1
+		}
+		b.SetSum(right(b))
+	}); n != 3 {
+		t.Errorf("%d packets joined, the fourth of which has a wrong checksum", n)
+	}
+	if n := join(func(i int, b *packet.Buf) {
+		if i == 3 {
+			b.SetSum(right(b) ^ 1)
+		}
+	}); n != 3 {
+		t.Errorf("%d packets joined, of the fourth of which another sum is known", n)
+	}
+}
