@@ -1,268 +1,128 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"syscall"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
-	"mipvpn/client/control"
 	"mipvpn/cmd/miplab/internal/bench"
-	"mipvpn/cmd/miplab/internal/company"
-	"mipvpn/cmd/miplab/internal/space"
-	"mipvpn/cmd/miplab/internal/topology"
+	"mipvpn/cmd/miplab/internal/bench/contest"
+	"mipvpn/cmd/miplab/internal/bench/tunnel"
 )
 
-// benchPort is the correspondent's port for transfers.
-const benchPort = 7100
-
-// Addresses and port of the WireGuard tunnel: of the pool that the company routes to the gateway.
-var (
-	wireguardNear = netip.MustParsePrefix("10.0.9.200/32")
-	wireguardFar  = netip.MustParsePrefix("10.0.9.201/32")
-	wireguardPort = uint16(51820)
-)
-
-const reference = "wireguard-go"
-
+// benchOptions are the flags of `miplab bench`.
 type benchOptions struct {
-	json     bool
-	duration time.Duration
+	json          bool
+	tunnels       []string
+	wires         []string
+	measures      []string
+	pairs         int
+	duration      time.Duration
+	encapsulation string
+	profile       string
+	dir           string
 }
 
 func benchCommands() []*cobra.Command {
 	var o benchOptions
-	b := &cobra.Command{Use: "bench", Short: "Measure throughput beside wireguard-go", Args: cobra.NoArgs,
+	b := &cobra.Command{Use: "bench", Short: "Measure tunnels beside one another", Args: cobra.NoArgs,
+		Long: "Measure the data path beside wireguard-go, strongSwan's userspace ESP and a tunnel that does nothing, on wires with segmentation\n" +
+			"offload and on wires that carry only real frames. Runs that are compared follow one another; the table has the median of the\n" +
+			"pairs' ratios, the least and the most, and says of each goal whether it is met. Both ends share this machine.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runBench(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
-		}}
-	b.Flags().BoolVar(&o.json, "json", false, "write the figures as one JSON document")
-	b.Flags().DurationVar(&o.duration, "duration", 5*time.Second, "time of each transfer")
-	w := &cobra.Command{Use: "wireguard FILE", Hidden: true, Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			w, err := bench.LoadWireGuard(args[0])
-			if err != nil {
+			if err := o.check(); err != nil {
 				return err
 			}
-			return w.Run(func() { fmt.Fprintln(cmd.OutOrStdout(), standing) }, cmd.Context().Done())
+			return runBench(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		}}
-	return []*cobra.Command{b, w}
+	f := b.Flags()
+	f.BoolVar(&o.json, "json", false, "write the figures as one JSON document")
+	f.StringSliceVar(&o.tunnels, "tunnels", tunnelNames(), "tunnels to measure")
+	f.StringSliceVar(&o.wires, "wires", tunnel.Wires, "kinds of wires to measure on")
+	f.StringSliceVar(&o.measures, "measures", contest.Measures, "what to measure")
+	f.IntVar(&o.pairs, "pairs", 7, "how often each pair of runs is made")
+	f.DurationVar(&o.duration, "duration", 2*time.Second, "what counts of each TCP flow; the other measures follow it")
+	f.StringVar(&o.encapsulation, "encapsulation", "udp", "what the modes c and cvc ask home agents for: udp, auto or ipip")
+	f.StringVar(&o.profile, "profile", "", "directory for profiles of the near ends (by perf) in further runs")
+	f.StringVar(&o.dir, "dir", "", "directory to keep configuration files and logs in; a temporary one without it")
+	return []*cobra.Command{b, wireguardCommand()}
 }
 
-// benchRun is a run of the measurements.
-type benchRun struct {
-	benchOptions
-	lab      *topology.Lab
-	dir      string
-	listener net.Listener
-	report   bench.Report
-	log      io.Writer
+func tunnelNames() []string {
+	var names []string
+	for _, k := range tunnel.Kinds {
+		names = append(names, k.Name)
+	}
+	return names
 }
 
-func runBench(ctx context.Context, o benchOptions, out, errOut io.Writer) (err error) {
+// check says what of the flags cannot be.
+func (o benchOptions) check() error {
+	for _, l := range []struct {
+		flag         string
+		given, valid []string
+	}{
+		{"tunnels", o.tunnels, tunnelNames()}, {"wires", o.wires, tunnel.Wires}, {"measures", o.measures, contest.Measures},
+		{"encapsulation", []string{o.encapsulation}, []string{"udp", "auto", "ipip"}},
+	} {
+		for _, v := range l.given {
+			if !slices.Contains(l.valid, v) {
+				return fmt.Errorf("%w: --%s %q: valid is %s", errUsage, l.flag, v, strings.Join(l.valid, ", "))
+			}
+		}
+	}
+	if o.pairs < 1 || o.duration < 10*time.Millisecond {
+		return fmt.Errorf("%w: --pairs %d --duration %v: at least 1 and 10ms are needed", errUsage, o.pairs, o.duration)
+	}
+	return nil
+}
+
+// runBench measures, and writes the table or the JSON document, and the picture.
+func runBench(ctx context.Context, o benchOptions, out, errOut io.Writer) error {
 	if err := becomeAble(); err != nil {
 		return err
 	}
-	dir, remove, err := directory("")
+	dir, remove, err := directory(o.dir)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	lab, err := topology.New(topology.Options{Offload: true})
+	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, lab.Close()) }()
-	r := &benchRun{benchOptions: o, lab: lab, dir: dir, log: errOut}
-	r.report = bench.Report{Schema: bench.Schema, Reference: reference, Seconds: o.duration.Seconds(), Cores: runtime.NumCPU()}
-	err = lab.Box(topology.Correspondent).Do(func() (err error) {
-		at := netip.AddrPortFrom(topology.CorrespondentAddress, benchPort)
-		r.listener, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at))
-		return err
-	})
+	if o.profile != "" {
+		if err := os.MkdirAll(o.profile, 0o755); err != nil {
+			return err
+		}
+	}
+	r := &bench.Report{Schema: bench.Schema, Cores: runtime.NumCPU(), System: system(), Pairs: o.pairs, Seconds: o.duration.Seconds()}
+	err = contest.Run(ctx, contest.Options{Tunnels: o.tunnels, Wires: o.wires, Measures: o.measures, Pairs: o.pairs, Duration: o.duration,
+		Programs: tunnel.Programs{Self: self, Binaries: filepath.Dir(self), Encapsulation: o.encapsulation},
+		Dir:      dir, Profile: o.profile, Log: errOut}, r)
 	if err != nil {
-		return err
-	}
-	defer r.listener.Close()
-	if err := errors.Join(r.kernel(ctx), r.wireguard(ctx), r.mipvpn(ctx)); err != nil {
-		return err
-	}
-	if err := r.report.Relate(); err != nil {
 		return err
 	}
 	if o.json {
-		return r.report.WriteJSON(out)
+		return r.WriteJSON(out)
 	}
-	return r.report.WriteTable(out)
+	return r.WriteTable(out)
 }
 
-// plug puts the laptop into a network with DHCP.
-func (r *benchRun) plug(ctx context.Context, w topology.Wire) error {
-	if err := r.lab.Plug("eth0", w); err != nil {
-		return err
+// system names kernel, architecture and compiler.
+func system() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return runtime.GOOS + " " + runtime.GOARCH + " " + runtime.Version()
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	_, err := r.lab.AwaitAddress(ctx, "eth0", topology.Served[w])
-	return err
-}
-
-// measure adds a row: transfers from the laptop's address `from`, or any when it is the zero Addr.
-func (r *benchRun) measure(ctx context.Context, name string, from netip.Addr) error {
-	fmt.Fprintf(r.log, "measuring %s\n", name)
-	d := net.Dialer{Timeout: 20 * time.Second}
-	if from.IsValid() {
-		d.LocalAddr = &net.TCPAddr{IP: from.AsSlice()}
-	}
-	dial := func(ctx context.Context) (conn net.Conn, err error) {
-		err = r.lab.Box(topology.Laptop).Do(func() (err error) {
-			conn, err = d.DialContext(ctx, "tcp4", r.listener.Addr().String())
-			return err
-		})
-		return conn, err
-	}
-	rates, err := bench.Measure(ctx, bench.Link{Dial: dial, Listener: r.listener}, r.duration)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	r.report.Rows = append(r.report.Rows, bench.Row{Name: name, Rates: rates})
-	return nil
-}
-
-// kernel measures without any tunnel, in the office.
-func (r *benchRun) kernel(ctx context.Context) error {
-	if err := r.plug(ctx, topology.Office); err != nil {
-		return err
-	}
-	return r.measure(ctx, "no tunnel", netip.Addr{})
-}
-
-// wireguard measures wireguard-go from the café to the gateway's box.
-func (r *benchRun) wireguard(ctx context.Context) (err error) {
-	if err := r.plug(ctx, topology.Cafe); err != nil {
-		return err
-	}
-	gateway := r.lab.Box(topology.Gateway)
-	if err := gateway.Sysctl("net.ipv4.ip_forward", "1"); err != nil {
-		return err
-	}
-	near, far, err := bench.Pair(wireguardNear, wireguardFar, netip.AddrPortFrom(topology.GatewayAddress, wireguardPort),
-		netip.PrefixFrom(topology.CorrespondentAddress, 32))
-	if err != nil {
-		return err
-	}
-	for _, end := range []struct {
-		box *space.Space
-		bench.WireGuard
-	}{{gateway, far}, {r.lab.Box(topology.Laptop), near}} {
-		stop, err := r.startWireGuard(end.box, end.WireGuard)
-		if err != nil {
-			return err
-		}
-		defer stop()
-	}
-	return r.measure(ctx, reference, wireguardNear.Addr())
-}
-
-// startWireGuard runs one end in a process of its own and waits until it is ready.
-func (r *benchRun) startWireGuard(box *space.Space, w bench.WireGuard) (stop func(), err error) {
-	file := filepath.Join(r.dir, "wireguard-"+box.Name+".json")
-	if err := w.Save(file); err != nil {
-		return nil, err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(self, "wireguard", file)
-	cmd.Stderr = r.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	said, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := box.Start(cmd); err != nil {
-		return nil, err
-	}
-	stop = func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		cmd.Wait()
-	}
-	if line, err := bufio.NewReader(said).ReadString('\n'); err != nil || line != standing+"\n" {
-		stop()
-		return nil, fmt.Errorf("wireguard-go in %s said %q: %w", box.Name, line, err)
-	}
-	return stop, nil
-}
-
-// mipvpn measures the modes c and cvc.
-func (r *benchRun) mipvpn(ctx context.Context) (err error) {
-	binaries, err := company.Binaries()
-	if err != nil {
-		return err
-	}
-	if err := r.lab.Unplug("eth0"); err != nil {
-		return err
-	}
-	c, err := company.Start(ctx, r.lab, r.dir, binaries, company.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			fmt.Fprintln(r.log, c.Tail(20))
-		}
-		err = errors.Join(err, c.Stop())
-	}()
-	if err := c.Up(ctx); err != nil {
-		return err
-	}
-	for _, m := range []struct {
-		mode string
-		wire topology.Wire
-	}{{"c", topology.Office}, {"cvc", topology.Cafe}} {
-		if err := r.plug(ctx, m.wire); err != nil {
-			return err
-		}
-		if err := awaitMode(ctx, c, m.mode); err != nil {
-			return err
-		}
-		if err := r.measure(ctx, "mipvpn "+m.mode, topology.InternalHomeAddress); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// awaitMode waits until the client is connected in the mode.
-func awaitMode(ctx context.Context, c *company.Company, mode string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		s, err := c.Status(ctx)
-		if err == nil && s.State == control.StateConnected && s.Mode == mode {
-			return nil
-		}
-		if err := c.Err(); err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("the client did not come to mode %s, it is %s in mode %q: %s", mode, s.State, s.Mode, s.Proof.Reason)
-		}
-	}
+	return fmt.Sprintf("Linux %s %s %s", unix.ByteSliceToString(u.Release[:]), runtime.GOARCH, runtime.Version())
 }

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"testing"
 
-	"mipvpn/cmd/miplab/internal/bench"
 	"mipvpn/cmd/miplab/internal/scenario"
 	"mipvpn/cmd/miplab/internal/tshark"
 	"mipvpn/ipsec/interop/charon"
@@ -142,31 +141,6 @@ func TestColdStartOutside(t *testing.T) {
 		}
 		if n == plays {
 			t.Fatalf("%d registration and %d IKE messages, want at most 3 and 4", c.Registrations, c.IKE)
-		}
-	}
-}
-
-// TestBench shows that every tunnel carries something and is related to the reference.
-func TestBench(t *testing.T) {
-	needRoot(t)
-	cmd := miplab(t, "bench", "--json", "--duration", "300ms")
-	var errOut bytes.Buffer
-	cmd.Stderr = &errOut
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, errOut.String())
-	}
-	var r bench.Report
-	if err := json.Unmarshal(out, &r); err != nil {
-		t.Fatal(err)
-	}
-	names := map[string]bool{}
-	for _, row := range r.Rows {
-		names[row.Name] = row.Up > 0 && row.Down > 0 && row.UpRatio > 0 && row.DownRatio > 0
-	}
-	for _, want := range []string{"no tunnel", reference, "mipvpn c", "mipvpn cvc"} {
-		if !names[want] {
-			t.Errorf("there is no figure for %s in %+v", want, r.Rows)
 		}
 	}
 }

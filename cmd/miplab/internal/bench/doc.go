@@ -1,12 +1,14 @@
-// Package bench measures throughput in the lab, beside another userspace tunnel on the same machine.
+// Package bench is the arithmetic of `miplab bench`: what is measured, in which order, and what the figures say.
 //
-// Purpose: figures as ratios. The same TCP transfer between laptop and correspondent goes through the kernel alone,
-// through wireguard-go, and through mipvpn in modes c and cvc; the wires have segmentation offload on, as real network
-// cards have.
+// Purpose: figures as ratios. Tunnels are compared by runs that follow one another, so that what else the machine does
+// touches both; of the ratios of the pairs the median is told, with the least and the most. The goals stand here as data,
+// and the report says of each whether it is met. The report is a table, one JSON document, and a picture. Traffic comes
+// from package traffic below this one, tunnels from package tunnel; nothing here opens a socket, except that wireguard-go
+// is run from here in a process of its own.
 //
 // Specification: none.
 //
-// Concurrency: a measurement runs alone.
+// Concurrency: none; a Report is built by one goroutine.
 //
-// Ownership: Measure closes the connections that it opens.
+// Ownership: values; nothing is kept.
 package bench

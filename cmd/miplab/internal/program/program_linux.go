@@ -50,6 +50,9 @@ func Start(s *space.Space, name, log, path string, args ...string) (*Program, er
 // Name returns the program's name.
 func (p *Program) Name() string { return p.name }
 
+// PID returns the process's number.
+func (p *Program) PID() int { return p.cmd.Process.Pid }
+
 // Done is closed when the process has ended.
 func (p *Program) Done() <-chan struct{} { return p.done }
 

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"testing"
+
+	"mipvpn/cmd/miplab/internal/bench"
+)
+
+// TestBench goes through the whole command once with runs of a moment: every tunnel that can be started has every figure on
+// both kinds of wires, every goal that there are figures for has a verdict.
+func TestBench(t *testing.T) {
+	needRoot(t)
+	cmd := miplab(t, "bench", "--json", "--pairs", "1", "--duration", "50ms")
+	var errOut bytes.Buffer
+	cmd.Stderr = &errOut
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, errOut.String())
+	}
+	var r bench.Report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Schema != bench.Schema {
+		t.Errorf("schema %d, want %d", r.Schema, bench.Schema)
+	}
+	has := func(k bench.Key) bool {
+		return slices.ContainsFunc(r.Figures, func(f bench.Figure) bool { return f.Key == k && f.Median >= 0 })
+	}
+	for _, tunnel := range r.Tunnels {
+		if tunnel.Missing != "" {
+			t.Logf("%s: %s", tunnel.Name, tunnel.Missing)
+			continue
+		}
+		for _, wire := range []string{"offload", "frames"} {
+			for _, way := range []bench.Direction{bench.Up, bench.Down} {
+				for _, q := range []bench.Quantity{bench.Rate, bench.Large, bench.Small} {
+					if k := (bench.Key{Tunnel: tunnel.Name, Wire: wire, Direction: way, Quantity: q}); !has(k) {
+						t.Errorf("there is no figure for %+v", k)
+					}
+				}
+			}
+			if k := (bench.Key{Tunnel: tunnel.Name, Wire: wire, Quantity: bench.IdleRTT}); !has(k) {
+				t.Errorf("there is no figure for %+v", k)
+			}
+		}
+	}
+	for _, g := range bench.Goals {
+		here := func(name string) bool {
+			return name == "" || slices.ContainsFunc(r.Tunnels, func(t bench.Tunnel) bool { return t.Name == name && t.Missing == "" })
+		}
+		if here(g.Tunnel) && here(g.Reference) && !slices.ContainsFunc(r.Verdicts, func(v bench.Verdict) bool { return v.Goal == g }) {
+			t.Errorf("nothing is said of the goal %+v", g)
+		}
+	}
+}
+
+// TestBenchUsage shows that a wrong flag is an error of usage, with what would be right.
+func TestBenchUsage(t *testing.T) {
+	for _, args := range [][]string{
+		{"bench", "--tunnels", "X"}, {"bench", "--wires", "X"}, {"bench", "--measures", "X"}, {"bench", "--pairs", "0"},
+		{"bench", "--duration", "1ms"}, {"bench", "--encapsulation", "X"},
+	} {
+		var out, errOut bytes.Buffer
+		if code := run(t.Context(), args, &out, &errOut); code != exitUsage {
+			t.Errorf("%v: exit code %d and %q, want %d", args, code, errOut.String(), exitUsage)
+		}
+	}
+}
