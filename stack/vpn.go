@@ -52,7 +52,7 @@ func OpenVPN(below link.Link, gateway netip.Addr, drops *packet.Drops, messages 
 			*flow, err = below.Open(spec, recv)
 		}
 	}
-	open(&v.ike, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE, Remote: netip.AddrPortFrom(gateway, esp.PortIKE)}, v.receiveIKE)
+	open(&v.ike, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE, Remote: netip.AddrPortFrom(gateway, esp.PortIKE), Signalling: link.SignallingAll}, v.receiveIKE)
 	open(&v.natt, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT, Remote: netip.AddrPortFrom(gateway, esp.PortNATT), Unsummed: true, Signalling: link.SignallingNATTraversal}, v.receiveNATT)
 	open(&v.esp, link.FlowSpec{Protocol: packet.ProtocolESP, Remote: netip.AddrPortFrom(gateway, 0)}, v.receiveESP)
 	if err != nil {

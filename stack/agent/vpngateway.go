@@ -89,7 +89,7 @@ func (g *Gateway) open() error {
 		spec link.FlowSpec
 		recv link.Receiver
 	}{
-		{&g.ike, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE}, g.receiveIKE},
+		{&g.ike, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE, Signalling: link.SignallingAll}, g.receiveIKE},
 		{&g.natt, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT, Signalling: link.SignallingNATTraversal}, g.receiveNATT},
 		{&g.esp, link.FlowSpec{Protocol: packet.ProtocolESP}, g.receiveESP},
 	} {

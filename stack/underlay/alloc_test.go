@@ -16,7 +16,7 @@ func TestAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes pools forget at random")
 	}
-	for _, protocol := range []uint8{packet.ProtocolUDP, packet.ProtocolESP} {
+	for _, spec := range []link.FlowSpec{{Protocol: packet.ProtocolUDP}, {Protocol: packet.ProtocolUDP, Signalling: link.SignallingMobileIP}, {Protocol: packet.ProtocolESP}} {
 		p := newPair(t)
 		got := make(chan int, 1000)
 		count := func(b *packet.Batch) {
@@ -24,15 +24,19 @@ func TestAllocations(t *testing.T) {
 			b.Release()
 			got <- n
 		}
-		server := open(t, p.linkB, link.FlowSpec{Protocol: protocol}, count)
-		client := open(t, p.linkA, link.FlowSpec{Protocol: protocol, Remote: server.Local()}, count)
-		path := client.Path(link.Plaintext)
+		server := open(t, p.linkB, spec, count)
+		class := link.Plaintext
+		if spec.Signalling != link.SignallingNone {
+			class = link.Protected // in which signalling is looked for
+		}
+		spec.Remote = server.Local()
+		path := open(t, p.linkA, spec, count).Path(class)
 		const packets = 64
 		send := func() {
 			b := packet.GetBatch()
 			for range packets {
 				q := packet.GetSmall()
-				q.Extend(1400)
+				q.Extend(1400)[0] = 4
 				q.TOS = 2
 				b.Append(q)
 			}
@@ -44,7 +48,7 @@ func TestAllocations(t *testing.T) {
 		}
 		send()
 		if n := testing.AllocsPerRun(100, send); n != 0 {
-			t.Errorf("protocol %d: %v allocations for %d packets sent and received, want none", protocol, n, packets)
+			t.Errorf("protocol %d, signalling %d: %v allocations for %d packets sent and received, want none", spec.Protocol, spec.Signalling, n, packets)
 		}
 	}
 }

@@ -65,11 +65,15 @@ func TestCloseWakesSender(t *testing.T) {
 func TestCloseFromAllSides(t *testing.T) {
 	p := newPair(t)
 	source := open(t, p.linkB, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: 434}, newInbox().receive)
-	for range 50 {
+	for i := range 50 {
+		spec := link.FlowSpec{Protocol: packet.ProtocolUDP, Remote: source.Local()}
+		if i%2 == 1 { // two sockets, and a receiver for each
+			spec.Signalling = link.SignallingMobileIP
+		}
 		var f link.Flow
 		ready, received := make(chan struct{}), make(chan struct{})
 		var once sync.Once
-		f, err := p.linkA.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Remote: source.Local()}, func(b *packet.Batch) {
+		f, err := p.linkA.Open(spec, func(b *packet.Batch) {
 			<-ready
 			b.Release()
 			once.Do(func() { close(received) })
@@ -91,6 +95,7 @@ func TestCloseFromAllSides(t *testing.T) {
 					return
 				default:
 					source.Send(to, []byte("again"))
+					source.Send(to, []byte{4, 4, 0, 0})
 				}
 			}
 		})

@@ -10,7 +10,11 @@
 // the kernel. Left out on purpose: IPv6; systems other than Linux, where NewHost says so.
 //
 // Concurrency: everything may be used from several goroutines. Each flow and each Frames has one receiving goroutine, a
-// Host has one for its timers.
+// flow that carries signalling and data two, a Host has one for its timers.
+//
+// Overload: data that nobody takes in time fills the receive buffer of its own socket, and what comes then is dropped there
+// and counted (packet.DropQueueFull, a train of merged datagrams once). Registrations and IKE have sockets, buffers and
+// goroutines of their own, also where they share a port with data.
 //
 // Ownership: as in package link. A Host, flow or device that is not closed keeps its goroutine and sockets.
 package underlay

@@ -28,6 +28,8 @@ type flow struct {
 	remote   netip.AddrPort
 	recv     link.Receiver
 	tx       *transmitter
+	kind     link.Signalling
+	signals  *socket     // what is signalling goes this way; nil where there is only one socket
 	gso      atomic.Bool // UDP segmentation offload works here
 	whole    bool        // what is sent bears DF, as the socket is set now; under tx's mutex
 }
@@ -35,7 +37,7 @@ type flow struct {
 var _ link.Flow = (*flow)(nil)
 
 func openFlow(k *kernelLink, spec link.FlowSpec, recv link.Receiver) (*flow, error) {
-	f := &flow{host: k.host, protocol: spec.Protocol, index: k.index, mtu: k.mtu, remote: spec.Remote, recv: recv}
+	f := &flow{host: k.host, protocol: spec.Protocol, index: k.index, mtu: k.mtu, remote: spec.Remote, recv: recv, kind: spec.Signalling}
 	err := f.open(k, spec)
 	if err != nil {
 		return nil, fmt.Errorf("underlay: open flow of protocol %d from %v port %d: %w", spec.Protocol, k.addr, spec.Port, err)
@@ -70,14 +72,20 @@ func (f *flow) open(k *kernelLink, spec link.FlowSpec) error {
 		return err
 	}
 	f.tx = newTransmitter(s)
-	r := newFlowReceiver(f)
-	s.start(r.run)
+	if program := classify(spec.Signalling); program != nil && spec.Protocol == packet.ProtocolUDP {
+		f.openSignals(k, spec, program)
+	}
+	s.start(newFlowReceiver(f, s, receiveMessages).run)
+	if f.signals != nil {
+		f.signals.start(newFlowReceiver(f, f.signals, signalMessages).run)
+	}
 	return nil
 }
 
-func (f *flow) configure(k *kernelLink, spec link.FlowSpec) error {
+// prepare sets what both sockets of a flow have in common.
+func (s *socket) prepare(k *kernelLink, spec link.FlowSpec) error {
 	if k.index != 0 {
-		if err := f.set("SO_BINDTOIFINDEX", unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, k.index); err != nil {
+		if err := s.set("SO_BINDTOIFINDEX", unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, k.index); err != nil {
 			return err
 		}
 	}
@@ -85,9 +93,22 @@ func (f *flow) configure(k *kernelLink, spec link.FlowSpec) error {
 		name   string
 		option int
 	}{{"IP_RECVTOS", unix.IP_RECVTOS}, {"IP_PKTINFO", unix.IP_PKTINFO}} {
-		if err := f.set(o.name, unix.IPPROTO_IP, o.option, 1); err != nil {
+		if err := s.set(o.name, unix.IPPROTO_IP, o.option, 1); err != nil {
 			return err
 		}
+	}
+	if err := s.set("SO_RXQ_OVFL", unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1); err != nil {
+		return err
+	}
+	if spec.Protocol == packet.ProtocolUDP {
+		_ = s.set("UDP_GRO", unix.IPPROTO_UDP, unix.UDP_GRO, 1) // without it everything comes one by one
+	}
+	return nil
+}
+
+func (f *flow) configure(k *kernelLink, spec link.FlowSpec) error {
+	if err := f.prepare(k, spec); err != nil {
+		return err
 	}
 	if err := f.discover(false); err != nil {
 		return err
@@ -98,12 +119,16 @@ func (f *flow) configure(k *kernelLink, spec link.FlowSpec) error {
 		}
 	}
 	if spec.Protocol == packet.ProtocolUDP {
-		// Old kernels have neither; everything then goes one by one.
-		_ = f.set("UDP_GRO", unix.IPPROTO_UDP, unix.UDP_GRO, 1)
+		// Old kernels do not have it; everything then goes one by one.
 		f.gso.Store(f.control(func(fd int) error {
 			_, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
 			return err
 		}) == nil)
+	}
+	if spec.Signalling == link.SignallingAll {
+		if err := f.set("SO_PRIORITY", unix.SOL_SOCKET, unix.SO_PRIORITY, signalPriority); err != nil {
+			return err
+		}
 	}
 	return f.control(func(fd int) error {
 		if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(spec.Port), Addr: k.addr.As4()}); err != nil {
@@ -143,7 +168,19 @@ func (f *flow) Local() netip.AddrPort { return f.local }
 
 func (f *flow) Remote() netip.AddrPort { return f.remote }
 
-func (f *flow) Close() error { return f.socket.close() }
+// Close ends both sockets before it waits. A receiver that calls it waits for neither goroutine: the other one may be about to
+// call it too.
+func (f *flow) Close() error {
+	if f.signals == nil {
+		return f.socket.close()
+	}
+	err := errors.Join(f.end(), f.signals.end())
+	if !f.receiving() && !f.signals.receiving() {
+		<-f.done
+		<-f.signals.done
+	}
+	return err
+}
 
 // overhead returns the octets of the headers that the kernel writes in front of a payload.
 func (f *flow) overhead() int {

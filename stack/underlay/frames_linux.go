@@ -209,7 +209,7 @@ type frameReceiver struct {
 }
 
 func newFrameReceiver(f *frames) *frameReceiver {
-	slots := newReceiveSlots(frameHead)
+	slots := newReceiveSlots(frameHead, receiveMessages)
 	return &frameReceiver{frames: f, slots: slots, call: newReceiveCall(f.socket, slots.msgs[:]), joined: make([]byte, packet.LargeSize)}
 }
 

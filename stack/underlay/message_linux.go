@@ -60,7 +60,9 @@ func (c *control) putCmsg(off, level, typ, n int) (data []byte, next int) {
 type ancillary struct {
 	tos       uint8
 	ifindex   int
-	segment   int  // octets of each datagram but the last in a UDP_GRO train; 0 for a single one
+	segment   int    // octets of each datagram but the last in a UDP_GRO train; 0 for a single one
+	lost      uint32 // messages that have been dropped because the receive buffer was full, modulo 2^32, if counted
+	counted   bool
 	truncated bool // an item did not fit its own length
 }
 
@@ -81,6 +83,8 @@ func (c *control) parse(n int) (a ancillary) {
 			a.tos = data[0]
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
 			a.ifindex = int(int32(binary.NativeEndian.Uint32(data))) // struct in_pktinfo begins with ipi_ifindex
+		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_RXQ_OVFL && len(data) >= 4:
+			a.lost, a.counted = binary.NativeEndian.Uint32(data), true
 		case h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
 			a.segment = int(int32(binary.NativeEndian.Uint32(data)))
 		}

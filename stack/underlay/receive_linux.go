@@ -30,7 +30,7 @@ type slot struct {
 // receiveSlots is the prepared memory for receiving on one socket, used by its receiving goroutine alone.
 type receiveSlots struct {
 	msgs    [receiveMessages]mmsghdr
-	slots   [receiveMessages]slot
+	slots   []slot                                     // one for each message that is received at once, receiveMessages at most
 	names   [receiveMessages]unix.RawSockaddrLinklayer // the longer of the two kinds used
 	control [receiveMessages]control
 	// first is how much of a message goes into the Buf: all that it holds, or, while trains come, one of their datagrams, so
@@ -41,9 +41,9 @@ type receiveSlots struct {
 // bufOctets is how much a small Buf takes.
 const bufOctets = packet.SmallSize + packet.Tailroom
 
-// newReceiveSlots prepares for messages with headLen octets in front of what goes into the Buf.
-func newReceiveSlots(headLen int) *receiveSlots {
-	r := &receiveSlots{first: bufOctets}
+// newReceiveSlots prepares for n messages at once with headLen octets in front of what goes into the Buf.
+func newReceiveSlots(headLen, n int) *receiveSlots {
+	r := &receiveSlots{first: bufOctets, slots: make([]slot, n)}
 	for i := range r.slots {
 		r.slots[i].head = make([]byte, headLen)
 		r.refill(i)
@@ -151,18 +151,20 @@ func (r *receiveSlots) release() {
 	}
 }
 
-// flowReceiver is the receiving side of a flow.
+// flowReceiver is the receiving side of a flow, on one of its sockets.
 type flowReceiver struct {
 	flow   *flow
 	slots  *receiveSlots
 	call   *receiveCall
 	batch  *packet.Batch
-	trains bool // there was one among the last messages
+	trains bool   // there was one among the last messages
+	lost   uint32 // by the kernel, since its receive buffer was full
 }
 
-func newFlowReceiver(f *flow) *flowReceiver {
-	slots := newReceiveSlots(0)
-	return &flowReceiver{flow: f, slots: slots, call: newReceiveCall(f.socket, slots.msgs[:])}
+// newFlowReceiver receives up to n messages at once from s.
+func newFlowReceiver(f *flow, s *socket, n int) *flowReceiver {
+	slots := newReceiveSlots(0, n)
+	return &flowReceiver{flow: f, slots: slots, call: newReceiveCall(s, slots.msgs[:n])}
 }
 
 func (r *flowReceiver) run() {
@@ -210,6 +212,11 @@ func (r *flowReceiver) deliver() bool {
 func (r *flowReceiver) message(i int) {
 	f, m := r.flow, &r.slots.msgs[i]
 	drops := f.host.opts.Drops
+	a := r.slots.control[i].parse(int(m.hdr.Controllen))
+	if a.counted {
+		drops.Count(packet.DropQueueFull, int(a.lost-r.lost))
+		r.lost = a.lost
+	}
 	if m.hdr.Flags&unix.MSG_TRUNC != 0 {
 		drops.Count(packet.DropTooBig, 1)
 		return
@@ -219,7 +226,6 @@ func (r *flowReceiver) message(i int) {
 		drops.Count(packet.DropNoFlow, 1)
 		return
 	}
-	a := r.slots.control[i].parse(int(m.hdr.Controllen))
 	if f.index != 0 {
 		a.ifindex = f.index
 	}

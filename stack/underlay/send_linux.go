@@ -29,6 +29,12 @@ func (f *flow) Send(to netip.AddrPort, payload []byte) error {
 	if !to.Addr().Is4() {
 		return fmt.Errorf("underlay: send to %v: expected an IPv4 endpoint", to)
 	}
+	if f.signals != nil {
+		if err := f.signal(to, 0, payload); err != nil {
+			return fmt.Errorf("underlay: send %d octets of protocol %d to %v: %w", len(payload), f.protocol, to, err)
+		}
+		return nil
+	}
 	t := f.tx
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -60,6 +66,9 @@ type flowSender struct {
 func (s *flowSender) Send(b *packet.Batch) error {
 	f, t := s.flow, s.flow.tx
 	defer b.Release()
+	if f.signals != nil && s.class == link.Protected {
+		f.takeSignals(b)
+	}
 	if !f.gso.Load() {
 		b.Cut()
 	}

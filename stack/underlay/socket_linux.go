@@ -40,13 +40,18 @@ func newSocket(domain, typ, protocol int, mark uint32) (*socket, error) {
 		s.file.Close()
 		return nil, err
 	}
-	if s.set("SO_RCVBUFFORCE", unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer) != nil {
-		_ = s.set("SO_RCVBUF", unix.SOL_SOCKET, unix.SO_RCVBUF, socketBuffer) // the default is small, but works
-	}
-	if s.set("SO_SNDBUFFORCE", unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer) != nil {
-		_ = s.set("SO_SNDBUF", unix.SOL_SOCKET, unix.SO_SNDBUF, socketBuffer)
-	}
+	s.setBuffers(socketBuffer)
 	return s, nil
+}
+
+// setBuffers asks for n octets for each direction's socket buffer.
+func (s *socket) setBuffers(n int) {
+	if s.set("SO_RCVBUFFORCE", unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, n) != nil {
+		_ = s.set("SO_RCVBUF", unix.SOL_SOCKET, unix.SO_RCVBUF, n) // the default is small, but works
+	}
+	if s.set("SO_SNDBUFFORCE", unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, n) != nil {
+		_ = s.set("SO_SNDBUF", unix.SOL_SOCKET, unix.SO_SNDBUF, n)
+	}
 }
 
 // control calls f with the descriptor and returns its error.
@@ -78,15 +83,27 @@ func (s *socket) start(loop func()) {
 
 // close ends the socket and, unless called by the receiver itself, waits for the receiving goroutine's end.
 func (s *socket) close() error {
+	err := s.end()
+	if !s.receiving() {
+		<-s.done
+	}
+	return err
+}
+
+// end ends the socket without waiting for anything.
+func (s *socket) end() error {
 	var err error
 	s.closing.Do(func() {
 		s.closed.Store(true)
 		err = s.file.Close()
 	})
-	if id := goroutineID(); id == 0 || id != s.receiver.Load() {
-		<-s.done
-	}
 	return err
+}
+
+// receiving reports whether the calling goroutine is the receiving one.
+func (s *socket) receiving() bool {
+	id := goroutineID()
+	return id != 0 && id == s.receiver.Load()
 }
 
 // discard closes a socket that was never started.

@@ -44,9 +44,9 @@ type FlowSpec struct {
 	// It binds links that write the header themselves; these do not sum ESP that arrives on the flow either. The kernel's
 	// sockets compute one all the same: without it they refuse to segment (UDP_SEGMENT), and a receiver must take either.
 	Unsummed bool
-	// Signalling says which of a UDP flow's payloads are signalling, where the flow carries data too. It binds the underlay:
-	// such payloads do not wait behind data, nor are they lost with it, in what is queued on this host. The flow's Receiver is
-	// then called from two goroutines, one for signalling and one for data; payloads of one kind stay in order.
+	// Signalling says which of a UDP flow's payloads are signalling. It binds the underlay: such payloads do not wait behind
+	// data, nor are they lost with it, in what is queued on this host. Where a flow carries both, its Receiver is called from two
+	// goroutines, one for signalling and one for data; payloads of one kind stay in order.
 	Signalling Signalling
 }
 

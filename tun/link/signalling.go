@@ -10,8 +10,10 @@ import (
 type Signalling uint8
 
 const (
-	// SignallingApart is for flows that carry one of the two only.
-	SignallingApart Signalling = iota
+	// SignallingNone is for flows that carry data alone, or of which nothing is known.
+	SignallingNone Signalling = iota
+	// SignallingAll is for flows that carry signalling alone.
+	SignallingAll
 	// SignallingMobileIP is for port 434: whatever is no tunnelled data (RFC 3519 §3.3), and IKE inside tunnelled data.
 	SignallingMobileIP
 	// SignallingNATTraversal is for port 4500: what stands behind the non-ESP marker of four zero octets (RFC 3948 §2.2).
@@ -34,6 +36,8 @@ const (
 // fragment tells.
 func (s Signalling) Is(payload []byte) bool {
 	switch s {
+	case SignallingAll:
+		return true
 	case SignallingMobileIP:
 		return len(payload) > 0 && (payload[0] != typeTunnelData || tunnelsIKE(payload))
 	case SignallingNATTraversal:
