@@ -88,14 +88,11 @@ func (s *socket) prepare(k *kernelLink, spec link.FlowSpec) error {
 		if err := s.set("SO_BINDTOIFINDEX", unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, k.index); err != nil {
 			return err
 		}
+	} else if err := s.set("IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1); err != nil { // which interface it is
+		return err
 	}
-	for _, o := range []struct {
-		name   string
-		option int
-	}{{"IP_RECVTOS", unix.IP_RECVTOS}, {"IP_PKTINFO", unix.IP_PKTINFO}} {
-		if err := s.set(o.name, unix.IPPROTO_IP, o.option, 1); err != nil {
-			return err
-		}
+	if err := s.set("IP_RECVTOS", unix.IPPROTO_IP, unix.IP_RECVTOS, 1); err != nil {
+		return err
 	}
 	if err := s.set("SO_RXQ_OVFL", unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1); err != nil {
 		return err

@@ -38,7 +38,7 @@ func (f *flow) openSignals(k *kernelLink, spec link.FlowSpec, program []bpf.Inst
 	if err != nil {
 		return
 	}
-	s.setBuffers(signalBuffer)
+	s.setBuffers(signalBuffer, signalBuffer)
 	ttl := signalTTL
 	if spec.TTL != 0 {
 		ttl = int(spec.TTL)

@@ -11,8 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socketBuffer is the size in octets that is asked for each direction's socket buffer: some 40 ms at 1 Gbit/s.
-const socketBuffer = 4 << 20
+const (
+	// receiveBuffer is the size in octets that is asked for a socket's receive buffer: some 40 ms at 1 Gbit/s. It fills only
+	// where our own processing is what is slow.
+	receiveBuffer = 4 << 20
+	// sendBuffer is the size in octets that is asked for its send buffer; the kernel doubles it and counts with overhead, so that
+	// about twice as much is under way: 8 ms at 1 Gbit/s. It bounds the queue in front of a slow uplink, for whatever waits in
+	// the interface's queue is charged to it, and a queue that counts packets (pfifo_fast has room for 1000) takes a run of 64 KiB
+	// for one. When it is full the TUN device is not read, and its queue tells the applications.
+	sendBuffer = 512 << 10
+)
 
 // socket is a kernel socket in non-blocking mode and the life of its receiving goroutine.
 type socket struct {
@@ -40,17 +48,17 @@ func newSocket(domain, typ, protocol int, mark uint32) (*socket, error) {
 		s.file.Close()
 		return nil, err
 	}
-	s.setBuffers(socketBuffer)
+	s.setBuffers(receiveBuffer, sendBuffer)
 	return s, nil
 }
 
-// setBuffers asks for n octets for each direction's socket buffer.
-func (s *socket) setBuffers(n int) {
-	if s.set("SO_RCVBUFFORCE", unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, n) != nil {
-		_ = s.set("SO_RCVBUF", unix.SOL_SOCKET, unix.SO_RCVBUF, n) // the default is small, but works
+// setBuffers asks for the octets given for each direction's socket buffer.
+func (s *socket) setBuffers(receive, send int) {
+	if s.set("SO_RCVBUFFORCE", unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receive) != nil {
+		_ = s.set("SO_RCVBUF", unix.SOL_SOCKET, unix.SO_RCVBUF, receive) // the default is small, but works
 	}
-	if s.set("SO_SNDBUFFORCE", unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, n) != nil {
-		_ = s.set("SO_SNDBUF", unix.SOL_SOCKET, unix.SO_SNDBUF, n)
+	if s.set("SO_SNDBUFFORCE", unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, send) != nil {
+		_ = s.set("SO_SNDBUF", unix.SOL_SOCKET, unix.SO_SNDBUF, send)
 	}
 }
 
