@@ -59,7 +59,7 @@ func newCommand(stderr io.Writer) *cobra.Command {
 			return failure{err}
 		}
 		defer func() { _ = log.Sync() }()
-		if err := runRoles(cmd.Context(), cfg, kernelHost, log); err != nil {
+		if err := runRoles(cmd.Context(), cfg, kernelHosts(), log); err != nil {
 			return failure{err}
 		}
 		return nil

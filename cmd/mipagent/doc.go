@@ -3,7 +3,7 @@
 //
 // Purpose: read one strict TOML file with a table for each role, and run what it names until SIGTERM or SIGINT. Several
 // roles may run in one process (REQUIREMENTS AGT-7): each has a routing table, an nftables table and socket marks of its
-// own. The format is documented by the files in configs.
+// own, and what one role sends to another goes there in memory (agent.Exchange). The format is documented by the files in configs.
 //
 // Specification: none of its own; those of the roles are named in packages mipv4/homeagent, mipv4/foreignagent,
 // ipsec/gateway and stack/agent. Left out on purpose: reloading the file, metrics and stored bindings (REQUIREMENTS AGT-5,

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"mipvpn/stack/agent"
 	"mipvpn/stack/underlay"
 	"mipvpn/tun/hostnet"
 	"mipvpn/tun/link"
@@ -27,11 +28,14 @@ func numbers(place int) hostnet.Options {
 	}
 }
 
-// kernelHost returns this machine as the host for the role with that place.
-func kernelHost(place int) (link.Host, func() error, error) {
-	h, err := underlay.NewHost(underlay.Options{Settings: numbers(place)})
-	if err != nil {
-		return nil, nil, err
+// kernelHosts returns the maker of this machine as the roles' hosts, between which packets are handed over in memory.
+func kernelHosts() hostMaker {
+	exchange := agent.NewExchange()
+	return func(place int) (link.Host, func() error, error) {
+		h, err := underlay.NewHost(underlay.Options{Settings: numbers(place)})
+		if err != nil {
+			return nil, nil, err
+		}
+		return exchange.Host(h), h.Close, nil
 	}
-	return h, h.Close, nil
 }

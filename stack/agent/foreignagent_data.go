@@ -57,7 +57,7 @@ func (a *ForeignAgent) fromVisitor(now time.Duration, p *packet.Buf, out *packet
 	if slices.Contains(a.cfg.OwnAddresses, dst) || dst == a.cfg.CareOfAddress {
 		return packet.Delivered // the host has had it too
 	}
-	v := a.table.Reverse(ip.Src(), p.Hardware)
+	v := a.table.Reverse(now, ip.Src(), p.Hardware)
 	if v == nil {
 		return packet.DropNoBinding
 	}
@@ -116,7 +116,7 @@ func (a *ForeignAgent) forAgent(now time.Duration, p *packet.Buf, out *packet.Ba
 // (RFC 3024 §5.2).
 func (a *ForeignAgent) encapsulated(now time.Duration, p *packet.Buf, out *packet.Batch) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
-	v := a.table.Reverse(ip.Src(), p.Hardware)
+	v := a.table.Reverse(now, ip.Src(), p.Hardware)
 	switch {
 	case v == nil && a.cfg.Address == a.cfg.CareOfAddress:
 		return packet.Delivered // may be a home agent's, which the tunnel's flow has had too

@@ -106,6 +106,7 @@ func (a *HomeAgent) open() error {
 		return err
 	}
 	close(a.ready)
+	takeFrom(a.device, taker{forward: a.forward, head: tunnel.DataHeaderLen})
 	a.reader.Go(a.read)
 	return nil
 }

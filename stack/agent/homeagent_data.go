@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"mipvpn/mipv4/homeagent"
@@ -24,19 +25,19 @@ func (a *HomeAgent) read() {
 			}
 			return
 		}
-		b.Cut()
 		a.forward(b)
 	}
 }
 
 // forward tunnels packets for home addresses to the care-of addresses (RFC 5944 §4.2.3). The host's IP layer has taken
-// one off their time to live.
+// one off their time to live. Superpackets stay whole.
 func (a *HomeAgent) forward(b *packet.Batch) {
 	now := a.host.Now().Boot
 	out := [2]*packet.Batch{packet.GetBatch(), packet.GetBatch()}
+	at := binding{table: a.table}
 	for _, p := range b.Bufs {
-		if r := a.route(now, p, &out); r != packet.NotDropped {
-			a.drops.Count(r, 1)
+		if r := a.route(now, p, &at, &out); r != packet.NotDropped {
+			a.drops.Count(r, p.Segments())
 			p.Release()
 		}
 	}
@@ -46,13 +47,28 @@ func (a *HomeAgent) forward(b *packet.Batch) {
 	}
 }
 
+// binding looks up the bindings of the packets of one batch: those of one home address follow each other.
+type binding struct {
+	table *homeagent.Table
+	home  netip.Addr
+	route *homeagent.Route
+}
+
+// of returns the tunnels of a home address, nil when it has no binding.
+func (b *binding) of(home netip.Addr) *homeagent.Route {
+	if home != b.home {
+		b.home, b.route = home, b.table.Route(home)
+	}
+	return b.route
+}
+
 // route puts one packet into the tunnels of its destination, or returns why not; then it is still the caller's.
-func (a *HomeAgent) route(now time.Duration, p *packet.Buf, out *[2]*packet.Batch) packet.DropReason {
+func (a *HomeAgent) route(now time.Duration, p *packet.Buf, at *binding, out *[2]*packet.Batch) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
 	if !ip.Valid() {
 		return packet.DropMalformed
 	}
-	route := a.table.Route(ip.Dst())
+	route := at.of(ip.Dst())
 	if route == nil {
 		return packet.DropNoBinding
 	}
@@ -62,8 +78,11 @@ func (a *HomeAgent) route(now time.Duration, p *packet.Buf, out *[2]*packet.Batc
 	last := len(route.Tunnels) - 1
 	for _, t := range route.Tunnels[:last] { // simultaneous bindings: a copy for each (RFC 5944 §4.2.3)
 		c := packet.From(ip[:ip.TotalLen()])
+		if p.Super() {
+			_ = c.MakeSuper(p.SegmentSize()) // as p has been made one
+		}
 		if r := a.enter(now, t, c, out); r != packet.NotDropped {
-			a.drops.Count(r, 1)
+			a.drops.Count(r, c.Segments())
 			c.Release()
 		}
 	}
@@ -82,8 +101,13 @@ func (a *HomeAgent) enter(now time.Duration, t *homeagent.Tunnel, p *packet.Buf,
 	p.Peer = t.Remote
 	o := out[t.Encapsulation]
 	mtu := t.MTU.Of(now, a.out[t.Encapsulation].mtu)
-	if ip.TotalLen() <= mtu {
-		p.Trim(ip.TotalLen())
+	if p.Super() && p.SegmentLen() > mtu {
+		return a.enterCut(now, t, p, out)
+	}
+	if p.SegmentLen() <= mtu {
+		if !p.Super() {
+			p.Trim(ip.TotalLen())
+		}
 		if r := (tunnel.Encapsulator{Encapsulation: t.Encapsulation}).Encapsulate(p); r != packet.NotDropped {
 			return r
 		}
@@ -106,6 +130,25 @@ func (a *HomeAgent) enter(now time.Duration, t *homeagent.Tunnel, p *packet.Buf,
 		_ = (tunnel.Encapsulator{Encapsulation: t.Encapsulation}).Encapsulate(f)
 	}
 	return packet.NotDropped
+}
+
+// enterCut puts the segments of a superpacket that are too long for a tunnel into it one by one. Where they must not be
+// fragmented, the sender hears of the first.
+func (a *HomeAgent) enterCut(now time.Duration, t *homeagent.Tunnel, p *packet.Buf, out *[2]*packet.Batch) packet.DropReason {
+	segments := packet.GetBatch()
+	p.CutTo(segments)
+	for i, s := range segments.Bufs {
+		r := packet.DropTooBig
+		if i == 0 || !packet.IPv4(s.Bytes()).DontFragment() {
+			r = a.enter(now, t, s, out)
+		}
+		if r != packet.NotDropped {
+			a.drops.Count(r, 1)
+			s.Release()
+		}
+	}
+	segments.Forget()
+	return packet.Delivered
 }
 
 // send sends payloads of one encapsulation to their peers. It takes ownership.
@@ -137,7 +180,8 @@ func (a *HomeAgent) receiveIPIP(b *packet.Batch) { a.receiveData(b, tunnel.IPIP)
 // receiveData takes reverse-tunnelled packets out of their tunnels and gives them to the host to forward.
 func (a *HomeAgent) receiveData(b *packet.Batch, e tunnel.Encapsulation) {
 	echoes := packet.GetBatch()
-	b.Keep(&a.drops, func(p *packet.Buf) packet.DropReason { return a.leave(p, e, echoes) })
+	at := binding{table: a.table}
+	b.Keep(&a.drops, func(p *packet.Buf) packet.DropReason { return a.leave(p, e, &at, echoes) })
 	a.send(e, echoes)
 	if b.Len() == 0 {
 		b.Release()
@@ -151,12 +195,12 @@ func (a *HomeAgent) receiveData(b *packet.Batch, e tunnel.Encapsulation) {
 
 // leave takes one packet out of its tunnel. It is passed on only when its outer and inner sources and the encapsulation
 // are those of one binding (RFC 3024 §4.3.2). Keepalives go into echoes, answered.
-func (a *HomeAgent) leave(p *packet.Buf, e tunnel.Encapsulation, echoes *packet.Batch) packet.DropReason {
+func (a *HomeAgent) leave(p *packet.Buf, e tunnel.Encapsulation, at *binding, echoes *packet.Batch) packet.DropReason {
 	if r := tunnel.Open(p, e); r != packet.NotDropped {
 		return r
 	}
 	ip := packet.IPv4(p.Bytes())
-	route := a.table.Route(ip.Src())
+	route := at.of(ip.Src())
 	if route == nil {
 		return packet.DropNoBinding
 	}

@@ -18,6 +18,9 @@ import (
 	"mipvpn/tun/packet"
 )
 
+// espRoom is the most octets that ESP puts in front of a packet: SPI, sequence number and IV (RFC 4303 §2).
+const espRoom = 16
+
 // GatewayConfig is the configuration of a VPN gateway and of its place on a host.
 //
 // It speaks IKEv2 on UDP ports 500 and 4500 (RFC 7296 §2.23), carries ESP as IP protocol 50 (RFC 4303) and in UDP port
@@ -90,7 +93,7 @@ func (g *Gateway) open() error {
 		recv link.Receiver
 	}{
 		{&g.ike, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE, Signalling: link.SignallingAll}, g.receiveIKE},
-		{&g.natt, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT, Signalling: link.SignallingNATTraversal}, g.receiveNATT},
+		{&g.natt, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT, Unsummed: true, Signalling: link.SignallingNATTraversal}, g.receiveNATT},
 		{&g.esp, link.FlowSpec{Protocol: packet.ProtocolESP}, g.receiveESP},
 	} {
 		if *f.flow, err = under.Open(f.spec, whenReady(g.ready, &g.drops, f.recv)); err != nil {
@@ -105,6 +108,7 @@ func (g *Gateway) open() error {
 		return err
 	}
 	close(g.ready)
+	takeFrom(g.device, taker{forward: g.forward, head: espRoom, tail: packet.Tailroom, super: true})
 	g.reader.Go(g.read)
 	return nil
 }

@@ -149,12 +149,12 @@ func (g *Gateway) read() {
 			}
 			return
 		}
-		b.Cut()
 		g.forward(b)
 	}
 }
 
-// forward sends packets to their clients: runs of packets for one client stay together and in order.
+// forward sends packets to their clients: runs of packets for one client stay together and in order. Superpackets stay whole
+// until they are sealed.
 func (g *Gateway) forward(b *packet.Batch) {
 	var (
 		to  netip.Addr
@@ -169,7 +169,7 @@ func (g *Gateway) forward(b *packet.Batch) {
 	for _, p := range b.Bufs {
 		ip := packet.IPv4(p.Bytes())
 		if !ip.Valid() {
-			g.drops.Count(packet.DropMalformed, 1)
+			g.drops.Count(packet.DropMalformed, p.Segments())
 			p.Release()
 			continue
 		}
@@ -177,7 +177,9 @@ func (g *Gateway) forward(b *packet.Batch) {
 			flush()
 			to, run = dst, packet.GetBatch()
 		}
-		p.Trim(ip.TotalLen())
+		if !p.Super() {
+			p.Trim(ip.TotalLen())
+		}
 		run.Append(p)
 	}
 	flush()
@@ -188,7 +190,8 @@ func (g *Gateway) forward(b *packet.Batch) {
 func (g *Gateway) send(to netip.Addr, b *packet.Batch) {
 	r := g.routes.of(to)
 	if r == nil {
-		b.Drop(&g.drops, packet.DropNoBinding)
+		g.drops.Count(packet.DropNoBinding, b.Segments())
+		b.Release()
 		return
 	}
 	r.out.Apply(b)
