@@ -21,20 +21,21 @@ func ChecksumUpdate(old, before, after uint16) uint16 {
 }
 
 // sum adds the 16-bit words of p to acc. The bulk is added 64 bits at a time in the other byte order, in which the ones'
-// complement sum is the same but for the order of its own octets (RFC 1071 §2 B).
+// complement sum is the same but for the order of its own octets (RFC 1071 §2 B), in two sums that do not wait for each
+// other's carry.
 func sum(p []byte, acc uint64) uint64 {
 	acc = acc>>32 + acc&0xffffffff // so that the additions below cannot overflow
 	if len(p) >= 32 {
-		var swapped, carry uint64
-		for len(p) >= 32 {
-			swapped, carry = bits.Add64(swapped, binary.LittleEndian.Uint64(p), carry)
-			swapped, carry = bits.Add64(swapped, binary.LittleEndian.Uint64(p[8:]), carry)
-			swapped, carry = bits.Add64(swapped, binary.LittleEndian.Uint64(p[16:]), carry)
-			swapped, carry = bits.Add64(swapped, binary.LittleEndian.Uint64(p[24:]), carry)
+		var a, b uint64
+		for len(p) >= 64 {
+			a, b = add32(a, p), add32(b, p[32:])
+			p = p[64:]
+		}
+		if len(p) >= 32 {
+			a = add32(a, p)
 			p = p[32:]
 		}
-		swapped, carry = bits.Add64(swapped, 0, carry)
-		acc += uint64(bits.ReverseBytes16(fold(swapped>>32 + swapped&0xffffffff + carry)))
+		acc += uint64(bits.ReverseBytes16(fold(a>>32 + a&0xffffffff + b>>32 + b&0xffffffff)))
 	}
 	for len(p) >= 4 {
 		acc += uint64(binary.BigEndian.Uint32(p))
@@ -48,6 +49,18 @@ func sum(p []byte, acc uint64) uint64 {
 		acc += uint64(p[0]) << 8
 	}
 	return acc
+}
+
+// add32 returns the ones' complement sum of acc and the first 32 octets of p. Adding the last carry cannot carry again: for
+// that each addition before would have had to take a carry in, and the first takes none.
+func add32(acc uint64, p []byte) uint64 {
+	var carry uint64
+	_ = p[31]
+	acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(p), 0)
+	acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(p[8:]), carry)
+	acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(p[16:]), carry)
+	acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(p[24:]), carry)
+	return acc + carry
 }
 
 func fold(s uint64) uint16 {
