@@ -133,7 +133,7 @@ func TestLookupsDoNotAllocate(t *testing.T) {
 	f.register(f.request(), nil)
 	table := f.m.Table()
 	n := testing.AllocsPerRun(100, func() {
-		if table.Deliver(homeOut, external) == nil || table.Reverse(homeOut, laptop) == nil || table.Reverse(homeIn, laptop) != nil {
+		if table.Deliver(homeOut, external) == nil || table.Reverse(f.now.Boot, homeOut, laptop) == nil || table.Reverse(f.now.Boot, homeIn, laptop) != nil {
 			t.Fatal("lookup")
 		}
 	})

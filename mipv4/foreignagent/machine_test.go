@@ -186,10 +186,10 @@ func TestRelay(t *testing.T) {
 		t.Errorf("relayed\n%+v, want\n%+v", d, want)
 	}
 	v := f.m.Table().Deliver(homeOut, external)
-	if v == nil || v.Hardware != laptop || !v.Encapsulating || v != f.m.Table().Reverse(homeOut, laptop) {
+	if v == nil || v.Hardware != laptop || !v.Encapsulating || v != f.m.Table().Reverse(f.now.Boot, homeOut, laptop) {
 		t.Fatalf("visitor %+v", v)
 	}
-	if f.m.Table().Reverse(homeOut, neighbour) != nil || f.m.Table().Deliver(homeOut, internal) != nil {
+	if f.m.Table().Reverse(f.now.Boot, homeOut, neighbour) != nil || f.m.Table().Deliver(homeOut, internal) != nil {
 		t.Error("another station or another home agent uses the visitor's tunnel")
 	}
 	if e := f.events(); len(e) != 1 || e[0].Kind != Arrived || e[0].Lifetime != 300 {
@@ -220,7 +220,7 @@ func TestTwoRegistrations(t *testing.T) {
 		if f.m.Table().Deliver(home, internal) == nil || f.m.Table().Deliver(homeOut, external) == nil || f.m.Table().Len() != 2 {
 			t.Fatal("one registration displaced the other")
 		}
-		if v := f.m.Table().Reverse(home, laptop); v == nil || v.HomeAgent != internal {
+		if v := f.m.Table().Reverse(f.now.Boot, home, laptop); v == nil || v.HomeAgent != internal {
 			t.Errorf("packets of %v go to %+v", home, v)
 		}
 	}
@@ -480,5 +480,43 @@ func TestUnreachable(t *testing.T) {
 		if _, ok := f.m.Deadline(); ok {
 			t.Error("the request is still pending")
 		}
+	}
+}
+
+// A mobile node that registers through another of its interfaces sends through the former one until it has the reply: what
+// comes from there is taken for a while, and then only what comes from the new one.
+//
+// Shows: AGT-4
+func TestAnotherInterfaceOfTheMobileNode(t *testing.T) {
+	f := newFixture(t, nil)
+	f.register(f.request(), nil)
+	r := f.request()
+	q := f.arrive(r, nil)
+	q.Hardware = neighbour
+	f.relayed(q)
+	if f.m.Table().Reverse(f.now.Boot, homeOut, neighbour) != nil {
+		t.Error("the new interface counts before the home agent has answered")
+	}
+	if err := f.m.HandleReply(f.now, netip.AddrPortFrom(external, 434), f.reply(r, 0, 600, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if d := f.m.Table().Deliver(homeOut, external); d == nil || d.Hardware != neighbour || f.m.Table().Len() != 1 {
+		t.Fatalf("packets go to %+v", d)
+	}
+	for _, c := range []struct {
+		after          time.Duration
+		former, latter bool
+	}{{0, true, true}, {handoverTime - 1, true, true}, {1, false, true}, {time.Minute, false, true}} {
+		f.advance(c.after)
+		now := f.now.Boot
+		if got := f.m.Table().Reverse(now, homeOut, laptop) != nil; got != c.former {
+			t.Errorf("after %v more, the former interface counts: %v", c.after, got)
+		}
+		if got := f.m.Table().Reverse(now, homeOut, neighbour) != nil; got != c.latter {
+			t.Errorf("after %v more, the new interface counts: %v", c.after, got)
+		}
+	}
+	if f.m.Table().Reverse(f.now.Boot, homeOut, packet.HardwareAddr{}) != nil {
+		t.Error("a frame without a source counts")
 	}
 }

@@ -82,6 +82,10 @@ func (m *Machine) verifyHomeAgent(homeAgent netip.Addr, reply *wire.Registration
 	return nil
 }
 
+// handoverTime is how long after a registration through another interface of the mobile node packets from the former one are
+// taken: the mobile node learns of the registration only from the reply, and sends there until then.
+const handoverTime = time.Second
+
 // accept brings the visitor list up to date after a registration was accepted (RFC 5944 §3.7.3.2).
 func (m *Machine) accept(now link.Instant, r *registration, p *pending, reply *wire.RegistrationReply) {
 	if p.request.Deregistration() || reply.Lifetime == 0 {
@@ -103,6 +107,9 @@ func (m *Machine) accept(now link.Instant, r *registration, p *pending, reply *w
 		v = &Visitor{
 			Home: r.key.home, HomeAgent: r.key.homeAgent, Hardware: p.station.hardware,
 			Encapsulating: p.delivery, CoLocated: p.request.CoLocated(),
+		}
+		if former := r.visitor; former != nil && former.Hardware != v.Hardware {
+			v.Former, v.FormerUntil = former.Hardware, now.Boot+handoverTime
 		}
 		r.visitor = v
 		m.table.set(r.key.home, r.key.homeAgent, v)

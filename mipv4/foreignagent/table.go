@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"mipvpn/mipv4/tunnel"
 	"mipvpn/tun/packet"
@@ -18,6 +19,10 @@ type Visitor struct {
 	Home, HomeAgent netip.Addr
 	// Hardware is the mobile node's link-layer address.
 	Hardware packet.HardwareAddr
+	// Former is the link-layer address that a registration through another interface of the mobile node has replaced, the zero
+	// address for none. What was on its way from there is taken until the boot time FormerUntil.
+	Former      packet.HardwareAddr
+	FormerUntil time.Duration
 	// Encapsulating says that the mobile node asked for the encapsulating delivery style (RFC 3024 §5.2).
 	Encapsulating bool
 	// CoLocated says that the mobile node has a care-of address of its own: this agent carries nothing for it.
@@ -53,11 +58,11 @@ func (t *Table) Deliver(home, homeAgent netip.Addr) *Visitor {
 	return nil
 }
 
-// Reverse returns the visitor that a packet with the source home in a frame from hardware belongs to, nil when there is
-// none. Of several registrations of one home address the newest counts.
-func (t *Table) Reverse(home netip.Addr, hardware packet.HardwareAddr) *Visitor {
+// Reverse returns the visitor that a packet with the source home in a frame from hardware belongs to at the boot time now, nil
+// when there is none. Of several registrations of one home address the newest counts.
+func (t *Table) Reverse(now time.Duration, home netip.Addr, hardware packet.HardwareAddr) *Visitor {
 	for _, v := range t.of(home) {
-		if v.Hardware == hardware && !v.CoLocated {
+		if !v.CoLocated && (v.Hardware == hardware || v.Former == hardware && now < v.FormerUntil) {
 			return v
 		}
 	}
