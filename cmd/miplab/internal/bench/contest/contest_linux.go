@@ -97,6 +97,9 @@ func (c *contest) say(format string, args ...any) {
 	fmt.Fprintf(c.Log, "%7.1fs  %s\n", time.Since(c.begin).Seconds(), fmt.Sprintf(format, args...))
 }
 
+// trying reports whether the runs are so short that it is the command that is tried, and no figure is to be kept.
+func (c *contest) trying() bool { return c.Duration < 500*time.Millisecond }
+
 // kinds finds the tunnels to run; those that are missing are told of in the report.
 func (c *contest) kinds() ([]tunnel.Kind, error) {
 	var all []tunnel.Kind
@@ -273,6 +276,10 @@ func (r *run) flow(ctx context.Context, f *traffic.Flow, g *traffic.Pinger) erro
 	if err == nil {
 		err = pause(ctx, r.Duration)
 	}
+	// A busy machine may have carried nothing in a short time.
+	for end := time.Now().Add(drain); err == nil && f.Octets() == before.octets && time.Now().Before(end); {
+		err = pause(ctx, r.Duration)
+	}
 	after, e := r.meter(f)
 	stop()
 	a := <-answered
@@ -340,6 +347,9 @@ func (r *run) udp(ctx context.Context, q bench.Quantity, payload int) error {
 	defer g.Close()
 	key := searchKey{r.t.Name, r.wire, r.way == bench.Up, q}
 	s := bench.Search{Start: 20e3, Step: 2, Precision: 1.05}
+	if r.trying() {
+		s.Precision = 2
+	}
 	if last := r.rates[key]; last != 0 {
 		s.Start, s.Step = last, 1.15
 	}
@@ -353,10 +363,14 @@ func (r *run) udp(ctx context.Context, q bench.Quantity, payload int) error {
 		o, err := d.Trial(payload, rate, length)
 		return o, errors.Join(err, r.drained(ctx, g))
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, bench.ErrNothingPasses): // that is 0 datagrams a second
+		r.say("%s %s %s pair %d: %v", r.wire, r.t.Name, r.way, r.pair, err)
+	case err != nil:
 		return err
+	default:
+		r.rates[key] = best.Offered
 	}
-	r.rates[key] = best.Offered
 	r.add(q, best.Delivered())
 	r.say("%s %s %s pair %d: %.0f/s of %d octets, %d trials", r.wire, r.t.Name, r.way, r.pair, best.Delivered(), payload, trials)
 	return nil
@@ -388,7 +402,7 @@ func (c *contest) idle(ctx context.Context, wire string, standing map[string]*tu
 	c.say("%s: all tunnels rest", wire)
 	window := max(idleTime, c.Duration)
 	quiet := rest
-	if c.Duration < time.Second { // a trial of the command itself
+	if c.trying() {
 		window, quiet = c.Duration, c.Duration
 	}
 	if err := pause(ctx, quiet); err != nil {

@@ -27,8 +27,12 @@ const (
 	pace = 100 * time.Microsecond
 	// slip is how far the sender may fall behind and still make up for it.
 	slip = 2 * time.Millisecond
-	// silence ends the wait for datagrams on their way.
-	silence = 60 * time.Millisecond
+	// leastSent is the least number of datagrams that count: a trial goes on until they are sent.
+	leastSent = 20
+	// wait is how long a receiver waits for a datagram, and waits is how many times in a row it does so in vain before it takes
+	// those on their way for lost.
+	wait  = 15 * time.Millisecond
+	waits = 4
 )
 
 // MinPayload is the least payload of the datagrams, in octets: trial, counted or not.
@@ -82,7 +86,7 @@ func udpSocket(local, remote netip.AddrPort) (int, error) {
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	tv := unix.NsecToTimeval((silence / 4).Nanoseconds())
+	tv := unix.NsecToTimeval(wait.Nanoseconds())
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 	}
@@ -98,7 +102,7 @@ func udpSocket(local, remote netip.AddrPort) (int, error) {
 }
 
 // Trial sends datagrams with that many octets of payload, at least MinPayload, at a steady rate, a second, for the duration,
-// and counts those that arrive. Its first quarter does not count.
+// and counts those that arrive. Its first quarter does not count. It takes longer when it has to for a few datagrams.
 func (d *Datagrams) Trial(payload int, rate float64, duration time.Duration) (bench.Outcome, error) {
 	d.trial++
 	type result struct {
@@ -138,12 +142,12 @@ func (d *Datagrams) send(payload int, rate float64, duration time.Duration) (o b
 	var from time.Time              // start of what counts
 	for {
 		now := time.Now()
-		if now.Sub(begin) >= duration {
-			break
-		}
 		if !counting && now.Sub(begin) >= duration/warmUp {
 			counting, from = true, now
 			data[4] = 1
+		}
+		if now.Sub(begin) >= duration && o.Sent >= leastSent {
+			break
 		}
 		late := int(now.Sub(start).Seconds()*rate) - total
 		if late <= 0 {
@@ -194,17 +198,18 @@ func (d *Datagrams) receive(trial uint32, sent <-chan int) (count int, err error
 		messages[i].header.SetIovlen(1)
 	}
 	all := -1 // how many were sent, once that is known
-	last := time.Now()
-	for all < 0 || count < all && time.Since(last) < silence {
+	quiet := 0 // how often in a row nothing came
+	for all < 0 || count < all && quiet < waits {
 		if all < 0 {
 			select {
 			case all = <-sent:
-				last = time.Now()
+				quiet = 0
 			default:
 			}
 		}
 		r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(d.to), uintptr(unsafe.Pointer(&messages[0])), burst, unix.MSG_WAITFORONE, 0, 0)
 		if errno == unix.EAGAIN || errno == unix.EINTR || errno == unix.ECONNREFUSED {
+			quiet++
 			continue
 		}
 		if errno != 0 {
@@ -215,7 +220,7 @@ func (d *Datagrams) receive(trial uint32, sent <-chan int) (count int, err error
 				count++
 			}
 		}
-		last = time.Now()
+		quiet = 0
 	}
 	return count, nil
 }
