@@ -29,7 +29,7 @@ func (w *writeCall) init() {
 
 func (w *writeCall) try(fd uintptr) bool {
 	for {
-		_, _, w.errno = unix.Syscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&w.iov[0])), uintptr(w.n))
+		_, _, w.errno = unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&w.iov[0])), uintptr(w.n))
 		switch w.errno {
 		case unix.EINTR:
 			continue
