@@ -197,7 +197,7 @@ func (d *Datagrams) receive(trial uint32, sent <-chan int) (count int, err error
 		messages[i].header.Iov = &vectors[i]
 		messages[i].header.SetIovlen(1)
 	}
-	all := -1 // how many were sent, once that is known
+	all := -1  // how many were sent, once that is known
 	quiet := 0 // how often in a row nothing came
 	for all < 0 || count < all && quiet < waits {
 		if all < 0 {
