@@ -21,18 +21,31 @@ func ChecksumUpdate(old, before, after uint16) uint16 {
 }
 
 // sum adds the 16-bit words of p to acc. The bulk is added 64 bits at a time in the other byte order, in which the ones'
-// complement sum is the same but for the order of its own octets (RFC 1071 §2 B), in two sums that do not wait for each
-// other's carry.
+// complement sum is the same but for the order of its own octets (RFC 1071 §2 B), in two chains that the processor runs side by
+// side. A chain's last carry finds room: after an addition that carries, its sum is not all ones.
 func sum(p []byte, acc uint64) uint64 {
 	acc = acc>>32 + acc&0xffffffff // so that the additions below cannot overflow
 	if len(p) >= 32 {
-		var a, b uint64
+		var a, b, carry uint64
 		for len(p) >= 64 {
-			a, b = add32(a, p), add32(b, p[32:])
+			a, carry = bits.Add64(a, binary.LittleEndian.Uint64(p), 0)
+			a, carry = bits.Add64(a, binary.LittleEndian.Uint64(p[8:]), carry)
+			a, carry = bits.Add64(a, binary.LittleEndian.Uint64(p[16:]), carry)
+			a, carry = bits.Add64(a, binary.LittleEndian.Uint64(p[24:]), carry)
+			a += carry
+			b, carry = bits.Add64(b, binary.LittleEndian.Uint64(p[32:]), 0)
+			b, carry = bits.Add64(b, binary.LittleEndian.Uint64(p[40:]), carry)
+			b, carry = bits.Add64(b, binary.LittleEndian.Uint64(p[48:]), carry)
+			b, carry = bits.Add64(b, binary.LittleEndian.Uint64(p[56:]), carry)
+			b += carry
 			p = p[64:]
 		}
 		if len(p) >= 32 {
-			a = add32(a, p)
+			a, carry = bits.Add64(a, binary.LittleEndian.Uint64(p), 0)
+			a, carry = bits.Add64(a, binary.LittleEndian.Uint64(p[8:]), carry)
+			a, carry = bits.Add64(a, binary.LittleEndian.Uint64(p[16:]), carry)
+			a, carry = bits.Add64(a, binary.LittleEndian.Uint64(p[24:]), carry)
+			a += carry
 			p = p[32:]
 		}
 		acc += uint64(bits.ReverseBytes16(fold(a>>32 + a&0xffffffff + b>>32 + b&0xffffffff)))
