@@ -293,11 +293,11 @@ func (b *oneBox) datagram(octets int) {
 	sent, got := make([]byte, octets), make([]byte, 65536)
 	random := rand.NewChaCha8([32]byte{2})
 	_, _ = random.Read(sent)
-	for range 5 { // the first may be lost while the kernel resolves link-layer addresses
+	for range 5 { // the first may be lost while addresses are resolved and the path MTU is learnt
 		if _, err := c.Write(sent); err != nil {
 			b.t.Fatal(err)
 		}
-		if err := c.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(500 * time.Millisecond)); err != nil {
 			b.t.Fatal(err)
 		}
 		if n, err := c.Read(got); err == nil && bytes.Equal(got[:n], sent) {

@@ -205,6 +205,9 @@ func (a *ForeignAgent) toVisitor(p *packet.Buf, out *packet.Batch) packet.DropRe
 	if !ip.DecrementTTL() {
 		return packet.DropTTL
 	}
+	if v.FormerUntil != 0 {
+		a.toFormer(v, p, out)
+	}
 	p.Hardware = v.Hardware
 	r := tunnel.Fragment(p, a.visitedMTU, out)
 	if r == packet.DropTooBig && a.errors.allow(a.clock.Now().Boot) {
@@ -216,6 +219,23 @@ func (a *ForeignAgent) toVisitor(p *packet.Buf, out *packet.Batch) packet.DropRe
 		}
 	}
 	return r
+}
+
+// toFormer sends a copy of one packet to the interface that the visitor had before, for as long as what comes from there counts
+// too: through the new one it takes nothing in before it has understood the reply.
+func (a *ForeignAgent) toFormer(v *foreignagent.Visitor, p *packet.Buf, out *packet.Batch) {
+	if a.clock.Now().Boot >= v.FormerUntil {
+		return
+	}
+	ip := packet.IPv4(p.Bytes())
+	c := packet.From(ip[:ip.TotalLen()])
+	if p.Super() {
+		_ = c.MakeSuper(p.SegmentSize()) // as p has been made one
+	}
+	c.Hardware = v.Former
+	if r := tunnel.Fragment(c, a.visitedMTU, out); r != packet.NotDropped {
+		c.Release() // p is not sent either, and that is told
+	}
 }
 
 // receiveUDP takes registration replies of home agents. Requests that come here, where the care-of address is that of the
