@@ -85,6 +85,7 @@ func everyComposition() []composition {
 // wire is the end of every path: it looks at what comes and lets it go.
 type wire struct {
 	packets, octets int
+	supers          int          // superpackets that came whole
 	room, free      int          // least room left in front of and behind a packet
 	each            func([]byte) // if not nil
 	cutter          packet.Cutter
@@ -110,6 +111,7 @@ func (w *wire) Send(b *packet.Batch) error {
 }
 
 func (w *wire) cut(p *packet.Buf) {
+	w.supers++
 	w.cutter.Reset(p)
 	head := w.segment[:w.cutter.HeadLen()]
 	for payload, ok := w.cutter.Next(); ok; payload, ok = w.cutter.Next() {

@@ -309,6 +309,51 @@ func TestDeliverHandsOnWholeBatches(t *testing.T) {
 	}
 }
 
+// A segment sorts what comes by home address, each run in one batch, and takes it from the agent that serves the address.
+func TestSegmentSortsByHomeAddress(t *testing.T) {
+	var drops packet.Drops
+	var came []string
+	m := &memory{}
+	advertised := 0
+	s, err := OpenSegment(m, memoryInterface, &drops, func(Advertisement) { advertised++ })
+	check(t, err)
+	agents := map[netip.Addr]packet.HardwareAddr{home: {2, 1}, near: {2, 2}}
+	for address, agent := range agents {
+		s.Visit(address, agent, 1500, func(b *packet.Batch) {
+			for _, p := range b.Bufs {
+				came = append(came, address.String()+string(p.Bytes()[packet.IPv4Len:]))
+			}
+			b.Release()
+		})
+	}
+	var want []string
+	b := packet.GetBatch()
+	add := func(dst netip.Addr, payload string, agent packet.HardwareAddr) packet.IPv4 {
+		p := packet.From([]byte(payload))
+		packet.PushIPv4(p, packet.IPv4Fields{TTL: 1, Protocol: packet.ProtocolICMP, Src: correspondent, Dst: dst})
+		p.Hardware = agent
+		b.Append(p)
+		return packet.IPv4(p.Bytes())
+	}
+	for i, dst := range []netip.Addr{home, home, near, home, near, near} {
+		payload := string(rune('a' + i))
+		add(dst, payload, agents[dst])
+		want = append(want, dst.String()+payload)
+		add(dst, "from another", packet.HardwareAddr{2, 9})
+		add(correspondent, "for another", agents[dst])
+	}
+	add(allSystems, "\x09advertisement", packet.HardwareAddr{2, 9})
+	add(allSystems, "\x09damaged", packet.HardwareAddr{2, 9})[8]++
+	add(home, "damaged", agents[home])[8]++
+	m.frames(b)
+	if !slices.Equal(came, want) || advertised != 1 {
+		t.Errorf("came %q and %d advertisements, want %q and 1", came, advertised, want)
+	}
+	if drops.Of(packet.DropWrongTunnelPeer) != 6 || drops.Of(packet.DropMalformed) != 2 {
+		t.Errorf("drops %v", drops.Snapshot())
+	}
+}
+
 // FuzzDeliverBatch mixes packets for several flows, for the host, for nobody, and fragments, in batches: each goes where it
 // belongs, in its order, and is counted when it goes nowhere.
 func FuzzDeliverBatch(f *testing.F) {

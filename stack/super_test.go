@@ -124,6 +124,13 @@ func TestSuperpacketsLeaveAsTheirSegments(t *testing.T) {
 		if !slices.EqualFunc(left, want, bytes.Equal) {
 			t.Errorf("%v: %d packets left that are not the %d segments in their order; drops %v", c, len(left), len(want), l.drops.Snapshot())
 		}
+		whole := 0 // ESP cuts
+		if !c.layers().VPN {
+			whole = 4
+		}
+		if l.wire.supers != whole {
+			t.Errorf("%v: %d superpackets got to the underlay whole, want %d", c, l.wire.supers, whole)
+		}
 		sent := Traffic{TxPackets: uint64(len(want)), TxBytes: uint64(octets), TxLong: uint64(longer)}
 		if got := l.engine.Traffic(); got != sent {
 			t.Errorf("%v: traffic %+v, want %+v", c, got, sent)
