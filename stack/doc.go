@@ -12,6 +12,11 @@
 // package pathmtu measures it). Left out on purpose:
 // optional modes vc, vf, cvf and fvf, which come with the optional mechanisms.
 //
+// Superpackets (packet.Buf.Super) go down whole: the Engine judges them by their segments and counts them so, and headers that
+// are pushed in front of one are a template. ESP and the senders cut; so does a PacketLink before the second tunnel in front of
+// one, and the Engine when segments do not fit. Up come ordinary packets, in batches as they were received: each IPv4 header
+// is verified once, by what takes the packet out of its tunnel, and a UDP checksum's sum goes with the packet to the device.
+//
 // Concurrency: flow tables, carriers and the pipeline are read through atomic pointers by data-path goroutines and
 // replaced whole by the one goroutine that owns the composition (the client's actor). Receivers never block.
 //

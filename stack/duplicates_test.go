@@ -37,7 +37,21 @@ func TestDuplicates(t *testing.T) {
 			t.Errorf("copy %d by route %d: second %t, want %t", i, c.via, got, c.second)
 		}
 	}
+	// Another packet with the same payload is another packet.
 	d = newDuplicates()
+	d.second(copyOf(1, 64), 1)
+	for name, change := range map[string]func(packet.IPv4){
+		"identification": func(p packet.IPv4) { p[5]++ },
+		"DF":             func(p packet.IPv4) { p[6] ^= 0x40 },
+		"protocol":       func(p packet.IPv4) { p[9]++ },
+		"source":         func(p packet.IPv4) { p[15]++ },
+	} {
+		p := copyOf(1, 64)
+		change(p)
+		if d.second(p, 2) {
+			t.Errorf("a packet of another %s is taken for a copy", name)
+		}
+	}
 	d.second(same, 1)
 	if n := testing.AllocsPerRun(100, func() { d.second(same, 2) }); n != 0 {
 		t.Errorf("%v allocations a packet", n)

@@ -7,6 +7,8 @@
 // RFC 3519 §4.3, the ECN rules of RFC 6040, fragmentation before encapsulation, ICMP errors (made, and relayed from
 // within a tunnel), path MTU soft state, and the keepalive of RFC 3519 §4.9 with the home agent's answer to it.
 //
+// Superpackets (packet.Buf.Super) go into a tunnel whole; Fragment judges them by their segments.
+//
 // The outermost IPv4 and UDP headers are the flow's that carries the payload: over a flow of protocol 4 an IP-in-IP
 // payload is the inner packet itself, and the outer type of service travels in Buf.TOS.
 //
