@@ -136,7 +136,7 @@ shielded 198.51.100.7 device mip0
 		{
 			"agent",
 			link.Settings{Device: "mip0", MTU: 1480, Routes: prefixes("10.0.8.0/24"), Forward: true},
-			"device mip0 mtu 1480 up\n" + rules + `route 10.0.8.0/24 dev mip0 metric 0 table 28009
+			"device mip0 mtu 1480 up\n" + rules[strings.Index(rules, "\n")+1:] + `route 10.0.8.0/24 dev mip0 metric 0 table 28009
 route unreachable 10.0.8.0/24 metric 2147483647 table 28009
 sysctl net/ipv4/conf/default/rp_filter was 1 is 2
 sysctl net/ipv4/conf/eth0/rp_filter was 1 is 2

@@ -19,7 +19,8 @@ const (
 )
 
 // setRules makes sure that the policy rules of s are there and no others. The first of a family leaves DHCP's messages on
-// the interface that they are about: the server may stand inside a prefix that is routed into the device. The second sends
+// the interface that they are about: the server may stand inside a prefix that is routed into the device. An agent's prefixes
+// have no servers, and a rule with ports costs each packet that the host receives a look into its headers. The second sends
 // what does not carry one of the marks to the table; of IPv6, which nothing carries, what this host itself sends, whatever its
 // mark. What it forwards is left to the kill switch: the answer to an unreachable route would quote it to whatever source it
 // seems to have.
@@ -42,6 +43,9 @@ func (n *Network) setRules(s link.Settings) error {
 	order := []*netlink.Rule{dhcp, unmarked, dhcp6, all6}
 	for _, r := range order {
 		r.Protocol = n.opts.Protocol
+		if r == dhcp && s.Forward {
+			continue
+		}
 		if r.Family == netlink.FAMILY_V4 && (len(s.Routes) > 0 || s.Full) || r.Family == netlink.FAMILY_V6 && (len(s.Blocked) > 0 || s.Full) {
 			want[ruleKey(*r)] = r
 		}
