@@ -21,8 +21,10 @@ const (
 	Small Quantity = "udp_64_packets_per_second"
 	// IdleRTT is the median of round trips while nothing else goes.
 	IdleRTT Quantity = "idle_rtt_seconds"
-	// WakeUps are the context switches of all threads of the near end's process while nothing goes.
-	WakeUps Quantity = "idle_wakeups_per_second"
+	// WakeUps is how often the near end's process runs again after it has rested, while nothing goes; Switches are the context
+	// switches of all its threads meanwhile, of which the Go runtime makes several, up to dozens, each time.
+	WakeUps  Quantity = "near_idle_wakeups_per_second"
+	Switches Quantity = "near_idle_context_switches_per_second"
 	// NearRSS and FarRSS are the greatest resident memory of the ends' processes during the measurements.
 	NearRSS Quantity = "near_peak_rss_octets"
 	FarRSS  Quantity = "far_peak_rss_octets"
@@ -61,6 +63,7 @@ var kinds = []kind{
 	{Small, "64 B k/s", 1e-3, "%.1f", "64-byte packets"},
 	{IdleRTT, "idle RTT us", 1e6, "%.0f", "idle RTT"},
 	{WakeUps, "wake-ups/s", 1, "%.2f", "idle wake-ups/s"},
+	{Switches, "switches/s", 1, "%.2f", "idle context switches/s"},
 	{NearRSS, "near RSS MiB", 1.0 / (1 << 20), "%.1f", "peak RSS, near"},
 	{FarRSS, "far RSS MiB", 1.0 / (1 << 20), "%.1f", "peak RSS, far"},
 }

@@ -16,6 +16,7 @@ const (
 	svgRow    = 20
 	svgHead   = 44 // above a section's rows
 	svgMargin = 16
+	svgGap    = 14  // below a section's rows
 	svgMost   = 2.5 // the goal's multiple at which bars end
 )
 
@@ -47,9 +48,9 @@ func (r *Report) SVG() []byte {
 	}
 	height := svgMargin
 	for _, s := range sections {
-		height += svgHead + s.most*svgRow
+		height += svgHead + s.most*svgRow + svgGap
 	}
-	height += 2 * svgRow
+	height += 3 * svgRow
 	width := max(1, len(wires))*svgPanel + 2*svgMargin
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">`+"\n", width, height, width, height)
@@ -61,10 +62,14 @@ func (r *Report) SVG() []byte {
 			fmt.Fprintf(&b, `<text x="%d" y="%d" font-weight="bold">%s wires: %s</text>`+"\n", x, y+14, escape(wire), s.title)
 			drawSection(&b, x, y+svgHead, s.rows[wire])
 		}
-		y += svgHead + s.most*svgRow
+		y += svgHead + s.most*svgRow + svgGap
 	}
-	fmt.Fprintf(&b, `<text x="%d" y="%d" fill="#555555">Medians of %d pairs (bars), least and most (lines); %s; %d cores, %s</text>`+"\n",
-		svgMargin, y+svgRow, r.Pairs, escape(strings.Join(r.names(), ", ")), r.Cores, escape(r.System))
+	for i, line := range []string{
+		fmt.Sprintf("Medians of %d pairs (bars), least and most (lines); both ends on one machine, %d cores, %s", r.Pairs, r.Cores, r.System),
+		strings.Join(r.names(), "; "),
+	} {
+		fmt.Fprintf(&b, `<text x="%d" y="%d" fill="#555555">%s</text>`+"\n", svgMargin, y+(i+1)*svgRow, escape(line))
+	}
 	b.WriteString("</svg>\n")
 	return b.Bytes()
 }

@@ -32,9 +32,6 @@ const (
 	pingPause = 5 * time.Millisecond
 	// loadedPause is between two round trips while a flow runs.
 	loadedPause = 8 * time.Millisecond
-	// rest is the time before wake-ups are counted, idleTime the least time in which they are.
-	rest     = 2 * time.Second
-	idleTime = 5 * time.Second
 	// drain is how long what one run left on its way may take.
 	drain = 10 * time.Second
 	// largePayload and smallPacket are the datagrams' sizes in octets.
@@ -127,7 +124,7 @@ func (c *contest) kinds() ([]tunnel.Kind, error) {
 
 // wire runs all pairs on one kind of wire.
 func (c *contest) wire(ctx context.Context, wire string, kinds []tunnel.Kind) (err error) {
-	standing := map[string]*tunnel.Standing{}
+	var standing []*tunnel.Standing
 	var names []string
 	defer func() {
 		for _, t := range standing {
@@ -144,7 +141,7 @@ func (c *contest) wire(ctx context.Context, wire string, kinds []tunnel.Kind) (e
 		if err != nil {
 			return err
 		}
-		standing[k.Name] = t
+		standing = append(standing, t)
 		names = append(names, k.Name)
 	}
 	if slices.Contains(c.Measures, Idle) {
@@ -166,14 +163,14 @@ func (c *contest) wire(ctx context.Context, wire string, kinds []tunnel.Kind) (e
 			}
 		}
 	}
-	for _, name := range names {
-		if err := c.memory(wire, standing[name]); err != nil {
+	for _, t := range standing {
+		if err := c.memory(wire, t); err != nil {
 			return err
 		}
 	}
 	if c.Profile != "" {
-		for _, name := range names {
-			if err := c.profile(ctx, wire, standing[name]); err != nil {
+		for _, t := range standing {
+			if err := c.profile(ctx, wire, t); err != nil {
 				return err
 			}
 		}
@@ -182,7 +179,7 @@ func (c *contest) wire(ctx context.Context, wire string, kinds []tunnel.Kind) (e
 }
 
 // group makes the runs of a group, measure by measure.
-func (c *contest) group(ctx context.Context, wire string, pair int, g bench.Group, standing map[string]*tunnel.Standing) error {
+func (c *contest) group(ctx context.Context, wire string, pair int, g bench.Group, standing []*tunnel.Standing) error {
 	for _, m := range Measures {
 		if !slices.Contains(c.Measures, m) || m == Idle || !bench.Due(g.Name, quantities[m], pair) {
 			continue
@@ -196,9 +193,10 @@ func (c *contest) group(ctx context.Context, wire string, pair int, g bench.Grou
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				r := run{contest: c, t: standing[name], wire: wire, pair: pair, group: g.Name, way: way}
+				t := standing[slices.IndexFunc(standing, func(t *tunnel.Standing) bool { return t.Name == name })]
+				r := run{contest: c, t: t, wire: wire, pair: pair, group: g.Name, way: way}
 				if err := r.measure(ctx, m); err != nil {
-					return fmt.Errorf("contest: %s, %s %s of %s: %w", wire, m, way, name, errors.Join(err, standing[name].Err()))
+					return fmt.Errorf("contest: %s, %s %s of %s: %w", wire, m, way, name, errors.Join(err, t.Err()))
 				}
 			}
 		}
@@ -394,47 +392,6 @@ func (r *run) rtt(ctx context.Context) error {
 	median := bench.Percentile(seconds(all), 50)
 	r.add(bench.IdleRTT, median)
 	r.say("%s %s pair %d: idle RTT %.0f us", r.wire, r.t.Name, r.pair, median*1e6)
-	return nil
-}
-
-// idle counts the wake-ups of all near ends at once while nothing goes.
-func (c *contest) idle(ctx context.Context, wire string, standing map[string]*tunnel.Standing) error {
-	c.say("%s: all tunnels rest", wire)
-	window := max(idleTime, c.Duration)
-	quiet := rest
-	if c.trying() {
-		window, quiet = c.Duration, c.Duration
-	}
-	if err := pause(ctx, quiet); err != nil {
-		return err
-	}
-	before := map[string]uint64{}
-	begin := time.Now()
-	for name, t := range standing {
-		if t.Near != 0 {
-			n, err := t.Near.Switches()
-			if err != nil {
-				return err
-			}
-			before[name] = n
-		}
-	}
-	if err := pause(ctx, window); err != nil {
-		return err
-	}
-	for name, t := range standing {
-		if t.Near == 0 {
-			continue
-		}
-		after, err := t.Near.Switches()
-		if err != nil {
-			return err
-		}
-		v := (float64(after) - float64(before[name])) / time.Since(begin).Seconds()
-		r := run{contest: c, t: t, wire: wire}
-		r.add(bench.WakeUps, v)
-		c.say("%s %s: %.2f wake-ups a second", wire, name, v)
-	}
 	return nil
 }
 

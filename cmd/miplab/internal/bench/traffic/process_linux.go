@@ -1,8 +1,7 @@
 package traffic
 
 import (
-	"bufio"
-	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,8 +34,15 @@ func (p Process) ResetPeak() error {
 
 // PeakRSS returns the greatest resident memory in octets since ResetPeak.
 func (p Process) PeakRSS() (uint64, error) {
-	kib, err := p.status(p.file("status"), "VmHWM")
-	return kib << 10, err
+	b, err := os.ReadFile(p.file("status"))
+	if err != nil {
+		return 0, err
+	}
+	kib, err := number(b, "VmHWM")
+	if err != nil {
+		return 0, fmt.Errorf("traffic: process %d: %w", p, err)
+	}
+	return kib << 10, nil
 }
 
 // Switches returns the context switches of all threads of the process, those of their own will and those not.
@@ -50,13 +56,17 @@ func (p Process) Switches() (uint64, error) {
 	}
 	var sum uint64
 	for _, t := range tasks {
+		b, err := os.ReadFile(t)
+		if os.IsNotExist(err) || errors.Is(err, unix.ESRCH) {
+			continue // a thread that has ended
+		}
+		if err != nil {
+			return 0, err
+		}
 		for _, key := range []string{"voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"} {
-			n, err := p.status(t, key)
-			if os.IsNotExist(err) {
-				break // a thread that has ended
-			}
+			n, err := number(b, key)
 			if err != nil {
-				return 0, err
+				return 0, fmt.Errorf("traffic: %s: %w", t, err)
 			}
 			sum += n
 		}
@@ -66,20 +76,14 @@ func (p Process) Switches() (uint64, error) {
 
 func (p Process) file(name string) string { return fmt.Sprintf("/proc/%d/%s", p, name) }
 
-// status reads a number of a status file.
-func (p Process) status(file, key string) (uint64, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return 0, err
-	}
-	lines := bufio.NewScanner(bytes.NewReader(b))
-	for lines.Scan() {
-		if value, ok := strings.CutPrefix(lines.Text(), key+":"); ok {
-			fields := strings.Fields(value)
-			if len(fields) > 0 {
+// number reads a number of a status file (proc(5)).
+func number(status []byte, key string) (uint64, error) {
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, key+":"); ok {
+			if fields := strings.Fields(value); len(fields) > 0 {
 				return strconv.ParseUint(fields[0], 10, 64)
 			}
 		}
 	}
-	return 0, fmt.Errorf("traffic: %s has no %s", file, key)
+	return 0, fmt.Errorf("expected a number behind %s", key)
 }

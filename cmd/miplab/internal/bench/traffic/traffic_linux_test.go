@@ -1,8 +1,10 @@
 package traffic
 
 import (
+	"errors"
 	"net/netip"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -161,5 +163,31 @@ func TestProcess(t *testing.T) {
 func TestIPPayload(t *testing.T) {
 	if n := IPPayload(64); n != 36 {
 		t.Errorf("%d octets in a packet of 64, want 36", n)
+	}
+}
+
+// FuzzNumber shows that no text of a status file is too strange.
+func FuzzNumber(f *testing.F) {
+	f.Add("VmHWM:\t  123 kB\n", "VmHWM")
+	f.Add("VmHWM:\n", "VmHWM")
+	f.Add("", "")
+	f.Fuzz(func(t *testing.T, status, key string) {
+		n, err := number([]byte(status), key)
+		if err != nil && n != 0 && !errors.Is(err, strconv.ErrRange) {
+			t.Errorf("%d with %v", n, err)
+		}
+	})
+}
+
+// TestNumber shows a number with a unit, and that a key is not part of another.
+func TestNumber(t *testing.T) {
+	const status = "voluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t12\nVmHWM:\t  345 kB\n"
+	for key, want := range map[string]uint64{"voluntary_ctxt_switches": 7, "nonvoluntary_ctxt_switches": 12, "VmHWM": 345} {
+		if n, err := number([]byte(status), key); n != want || err != nil {
+			t.Errorf("%s is %d, %v, want %d", key, n, err, want)
+		}
+	}
+	if _, err := number([]byte(status), "VmRSS"); err == nil {
+		t.Error("a number that is not there")
 	}
 }
