@@ -281,6 +281,9 @@ func TestSealingStaysInTheSlot(t *testing.T) {
 			got := packet.One(p)
 			o.Apply(got)
 			for _, q := range got.Bufs {
+				if q.Room() != Headroom {
+					t.Fatalf("%d octets of room in front, want %d", q.Room(), Headroom)
+				}
 				for i := range q.Push(Headroom) {
 					q.Bytes()[i] = byte(i)
 				}
