@@ -29,6 +29,8 @@ type attempt struct {
 	proof  location.Proof
 
 	probe bool // beside another path: the i-HA alone is asked, until the interface is used
+	// leaving is set when the attempt has ended and the x-HA is to forget its binding in a while.
+	leaving bool
 
 	internal *registration // nil when a mode with a VPN is pinned
 	external *registration
@@ -373,7 +375,11 @@ func (c *Client) abandon(i *iface, reason string) {
 	}
 	c.log.Debug("attempt abandoned", zap.String("interface", a.iface.Name), zap.String("reason", reason))
 	a.internal.quiet()
-	a.external.quiet()
+	if a.leaving {
+		c.leaveLater(i, a)
+	} else {
+		a.external.quiet()
+	}
 	a.remove = c.after(drainTime, func() { c.closeAttachments(a) })
 	i.draining = append(i.draining, a)
 }
@@ -384,6 +390,7 @@ func (c *Client) closeAttachments(a *attempt) {
 		if r == nil || r.attachment == nil {
 			continue
 		}
+		r.quiet()
 		if err := r.attachment.Close(); err != nil {
 			c.log.Debug("closing an attachment", zap.Error(err))
 		}

@@ -57,11 +57,26 @@ func (c *Client) reclaim(ended *attempt) {
 	}
 	if r := ended.external; r != nil && r.bound {
 		if mode.Plaintext() {
-			c.leave(r) // nothing goes through the x-HA now (DET-8)
+			ended.leaving = true // nothing goes through the x-HA now (DET-8)
 		} else {
 			c.claim(a.external, r.asked)
 		}
 	}
+}
+
+// leaveTime is how long after the traffic has gone over to direct access the x-HA still forwards what was on its way through
+// the VPN.
+const leaveTime = time.Second
+
+// leaveLater deregisters an ended attempt with the x-HA once what was on its way has arrived, unless its interface or the
+// x-HA is needed again by then.
+func (c *Client) leaveLater(i *iface, a *attempt) {
+	c.after(leaveTime, func() {
+		if _, mode := c.roam.Using(); mode.Plaintext() && i.attempt == nil {
+			c.leave(a.external)
+		}
+		a.external.quiet()
+	})
 }
 
 // replaced takes account of a direct registration that the i-HA has accepted: unless it keeps other bindings, the one through

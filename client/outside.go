@@ -142,6 +142,7 @@ func (c *Client) registerInner(v *vpnLayer) {
 	}
 	index, _ := c.roam.Using()
 	cfg := mobilenode.Config{CareOfAddress: v.address, Origin: mobilenode.Origin{Interface: index}}
+	v.endDrain() // its flows are of the same endpoints
 	var err error
 	v.inner, err = c.register(nameInternal, c.cfg.Internal, cfg, func(replies func([]byte)) (stack.Attachment, error) {
 		return stack.AttachCoLocated(v.link, c.cfg.Internal.HomeAddress, c.cfg.Internal.Address, c.drops, replies, c.session.engine.Inbound())

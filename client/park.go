@@ -121,13 +121,39 @@ func (c *Client) parkVPN() {
 	}
 	v.check.end()
 	v.check = nil
-	v.inner.close(c.log)
-	v.inner = nil
+	c.letDrain(v)
 	if err := v.machine.Park(); err != nil { // it is being closed already
 		c.closeVPN(true)
 		return
 	}
 	v.parked, v.resting, v.doubt = true, false, "it was parked inside"
+}
+
+// letDrain ends the registration through the VPN. What is on its way to it still arrives for drainTime, or until there is
+// another one.
+func (c *Client) letDrain(v *vpnLayer) {
+	v.endDrain()
+	r := v.inner
+	v.inner = nil
+	if r == nil || r.machine == nil {
+		return
+	}
+	r.quiet()
+	cancel := c.after(drainTime, v.endDrain)
+	v.drained = func() {
+		cancel()
+		if err := r.attachment.Close(); err != nil {
+			c.log.Debug("closing an attachment", zap.Error(err))
+		}
+	}
+}
+
+// endDrain closes what letDrain has left open.
+func (v *vpnLayer) endDrain() {
+	if v.drained != nil {
+		v.drained()
+		v.drained = nil
+	}
 }
 
 // doubtVPN has the gateway asked whether it still has the SA before that is used the next time.

@@ -48,6 +48,8 @@ type vpnLayer struct {
 	current  ike.ChildID // the one that packets leave through
 	link     *stack.PacketLink
 	inner    *registration
+	// drained closes what an earlier inner still receives from; nil when there is nothing.
+	drained func()
 }
 
 // child is a child SA pair.
@@ -306,6 +308,7 @@ func (c *Client) closeLayer(v *vpnLayer, tell bool) {
 	if v.remove != nil {
 		v.remove()
 	}
+	v.endDrain()
 	v.inner.close(c.log)
 	if tell && v.machine.Err() == nil {
 		v.machine.Unpark(c.now)

@@ -254,3 +254,42 @@ func TestDeadPreferredInterface(t *testing.T) {
 		}
 	})
 }
+
+// Two interfaces in the network of one foreign agent: the second one takes over without a datagram lost, whether it is on its way
+// up through the former interface or comes down right behind the agent's reply, before that has been understood.
+//
+// Shows: MOD-prefer, MOD-keep, MOD-f, AGT-4
+func TestTwoInterfacesAtOneForeignAgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := world(t, Options{Seed: 76, Lab: func(l *simnet.Lab) {
+			l.OfficeFA.Impair(simnet.Impairment{Latency: 3 * time.Millisecond, Jitter: time.Millisecond})
+		}})
+		for n := range 25 {
+			w.Plug(w.Wlan0, w.OfficeFA)
+			if _, err := w.Until(20*time.Second, func(s control.Status) bool { return s.Mode == "f" && s.Interface == "wlan0" }); err != nil {
+				t.Fatal(err)
+			}
+			p, err := StartProbe(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(300*time.Millisecond + time.Duration(n)*400*time.Microsecond)
+			w.Plug(w.Eth0, w.OfficeFA)
+			if _, err := w.Until(20*time.Second, func(s control.Status) bool { return s.Mode == "f" && s.Interface == "eth0" }); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(500 * time.Millisecond)
+			w.Unplug(w.Wlan0)
+			time.Sleep(2 * time.Second)
+			sent, back, _ := p.Counts()
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+			if sent > back+1 { // one is on its way
+				t.Errorf("take-over %d: %d of %d datagrams came back", n, back, sent)
+			}
+			w.Unplug(w.Eth0)
+			time.Sleep(time.Second)
+		}
+	})
+}
