@@ -114,19 +114,21 @@ type IPv4Fields struct {
 // Encode writes f into the first IPv4Len octets of p with the total length given in octets, and computes the checksum.
 func (p IPv4) Encode(f IPv4Fields, totalLen int) {
 	_ = p[:IPv4Len]
-	p[0], p[1] = 0x45, f.TOS
+	src4, dst4 := f.Src.As4(), f.Dst.As4()
+	src, dst := binary.BigEndian.Uint32(src4[:]), binary.BigEndian.Uint32(dst4[:])
+	versionTOS, ttlProtocol, flags := 0x4500|uint16(f.TOS), uint16(f.TTL)<<8|uint16(f.Protocol), uint16(0)
+	if f.DontFragment {
+		flags = 0x4000
+	}
+	sum := uint64(versionTOS) + uint64(uint16(totalLen)) + uint64(f.ID) + uint64(flags) + uint64(ttlProtocol) + uint64(src) + uint64(dst)
+	binary.BigEndian.PutUint16(p[0:], versionTOS)
 	binary.BigEndian.PutUint16(p[2:], uint16(totalLen))
 	binary.BigEndian.PutUint16(p[4:], f.ID)
-	p[6], p[7] = 0, 0
-	if f.DontFragment {
-		p[6] = 0x40
-	}
-	p[8], p[9] = f.TTL, f.Protocol
-	p[10], p[11] = 0, 0
-	src, dst := f.Src.As4(), f.Dst.As4()
-	copy(p[12:], src[:])
-	copy(p[16:], dst[:])
-	binary.BigEndian.PutUint16(p[10:], Checksum(p[:IPv4Len], 0))
+	binary.BigEndian.PutUint16(p[6:], flags)
+	binary.BigEndian.PutUint16(p[8:], ttlProtocol)
+	binary.BigEndian.PutUint16(p[10:], ^fold(sum))
+	binary.BigEndian.PutUint32(p[12:], src)
+	binary.BigEndian.PutUint32(p[16:], dst)
 }
 
 // PushIPv4 puts an IPv4 header with the fields f in front of b. In front of a superpacket it is the first segment's; those
