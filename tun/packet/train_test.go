@@ -75,12 +75,13 @@ func train(tcp bool, size int, seed uint64, script []byte) [][]byte {
 		if c.fields != nil {
 			c.fields(&one)
 		}
-		p := one.ip.bytes(nil)
-		if len(one.payload) > 0 {
+		var p []byte
+		switch {
+		case len(one.payload) > 0:
 			p = one.segments()[0]
-		} else if one.tcp {
+		case one.tcp:
 			p = one.ip.bytes(one.tcpHead.bytes(one.ip, nil))
-		} else {
+		default:
 			p = one.ip.bytes(one.udpHead.bytes(one.ip, nil))
 		}
 		if c.octets != nil {
