@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -44,36 +42,6 @@ type oneBox struct {
 
 var echoService = netip.AddrPortFrom(simnet.LabCorrespondent, 7000)
 
-const allRoles = `schema = 1
-[home_agent.internal]
-address = "10.0.1.10"
-home_networks = ["10.0.8.0/24"]
-trusted_networks = ["10.0.0.0/16"]
-[[home_agent.internal.mobile_node]]
-home_address = "10.0.8.100"
-spi = %d
-key_file = "internal.key"
-[home_agent.external]
-address = "192.0.2.20"
-home_networks = ["198.51.100.0/24"]
-permitted_gateways = ["192.0.2.10"]
-[[home_agent.external.mobile_node]]
-home_address = "198.51.100.100"
-spi = %d
-key_file = "external.key"
-[foreign_agent]
-interface = "visit0"
-care_of_address = "192.0.2.40"
-[gateway]
-address = "192.0.2.10"
-identity = "gateway.corp.example"
-pool = "10.0.9.0/24"
-networks = ["10.0.0.0/16"]
-[[gateway.peer]]
-identity = "laptop@corp.example"
-psk_file = "gateway.psk"
-`
-
 // newOneBox makes the namespaces and starts the roles in the box, with what they hand over in memory or by the kernel.
 func newOneBox(t *testing.T, inMemory bool) *oneBox {
 	t.Helper()
@@ -94,19 +62,7 @@ func newOneBox(t *testing.T, inMemory bool) *oneBox {
 	netnstest.Inside(t, b.correspondent, func() error { return netnstest.Route(all, simnet.LabInternalHA) })
 	b.serve()
 
-	dir, node := t.TempDir(), e2e.ClientConfig()
-	for name, text := range map[string][]byte{
-		"internal.key": []byte(hex.EncodeToString(node.Internal.Key)), "external.key": []byte(hex.EncodeToString(node.External.Key)),
-		"gateway.psk": node.Gateway.PSK, "all.toml": fmt.Appendf(nil, allRoles, e2e.InternalSPI, e2e.ExternalSPI),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var err error
-	if b.cfg, err = loadConfig(filepath.Join(dir, "all.toml")); err != nil {
-		t.Fatal(err)
-	}
+	b.cfg = loadRoles(t, threeRoles+foreignAgentRole)
 	exchange := agent.NewExchange()
 	for place, r := range b.cfg.roles() {
 		h := b.kernelHost(place)
