@@ -1,9 +1,6 @@
 package underlay
 
 import (
-	"fmt"
-	"unsafe"
-
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
@@ -36,7 +33,7 @@ func classify(s link.Signalling) []bpf.Instruction {
 			bpf.JumpIf{Cond: bpf.JumpEqual, Val: packet.ProtocolUDP, SkipTrue: 1},
 			isData,
 			bpf.LoadAbsolute{Off: ip + 6, Size: 2},
-			bpf.JumpIf{Cond: bpf.JumpBitsNotSet, Val: 0x1fff, SkipTrue: 1}, // a later fragment
+			bpf.JumpIf{Cond: bpf.JumpBitsNotSet, Val: 0x3fff, SkipTrue: 1}, // a fragment
 			isData,
 			bpf.LoadMemShift{Off: ip},
 			bpf.LoadIndirect{Off: ip + 7, Size: 1}, // the whole UDP header is there
@@ -65,20 +62,5 @@ func classify(s link.Signalling) []bpf.Instruction {
 
 // choose has the kernel choose between the sockets of the group that s belongs to by the program.
 func (s *socket) choose(program []bpf.Instruction) error {
-	raw, err := bpf.Assemble(program)
-	if err != nil {
-		return fmt.Errorf("assemble the program that tells signalling from data: %w", err)
-	}
-	filter := make([]unix.SockFilter, len(raw))
-	for i, r := range raw {
-		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
-	}
-	err = s.control(func(fd int) error {
-		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF,
-			&unix.SockFprog{Len: uint16(len(filter)), Filter: unsafe.SliceData(filter)})
-	})
-	if err != nil {
-		return fmt.Errorf("set SO_ATTACH_REUSEPORT_CBPF: %w", err)
-	}
-	return nil
+	return s.attach("SO_ATTACH_REUSEPORT_CBPF", unix.SO_ATTACH_REUSEPORT_CBPF, program)
 }

@@ -165,19 +165,7 @@ func (f *flow) Local() netip.AddrPort { return f.local }
 
 func (f *flow) Remote() netip.AddrPort { return f.remote }
 
-// Close ends both sockets before it waits. A receiver that calls it waits for neither goroutine: the other one may be about to
-// call it too.
-func (f *flow) Close() error {
-	if f.signals == nil {
-		return f.socket.close()
-	}
-	err := errors.Join(f.end(), f.signals.end())
-	if !f.receiving() && !f.signals.receiving() {
-		<-f.done
-		<-f.signals.done
-	}
-	return err
-}
+func (f *flow) Close() error { return closeBoth(f.socket, f.signals) }
 
 // overhead returns the octets of the headers that the kernel writes in front of a payload.
 func (f *flow) overhead() int {

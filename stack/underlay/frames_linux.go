@@ -32,6 +32,7 @@ type frames struct {
 	hardware packet.HardwareAddr
 	recv     link.Receiver
 	tx       *transmitter
+	signals  *socket     // what is signalling goes this way; nil where there is only one socket
 	cut      atomic.Bool // superpackets are not to go whole
 }
 
@@ -61,22 +62,29 @@ func (f *frames) open() error {
 		return err
 	}
 	f.socket = s
-	if err := f.configure(); err != nil {
+	if err := f.prepare(s); err != nil {
 		s.discard()
 		return err
 	}
 	f.tx = newTransmitter(s)
-	r := newFrameReceiver(f)
-	s.start(r.run)
+	f.openSignals()
+	s.start(newFrameReceiver(f, s, receiveMessages).run)
+	if f.signals != nil {
+		f.signals.start(newFrameReceiver(f, f.signals, signalMessages).run)
+	}
 	return nil
 }
 
-func (f *frames) configure() error {
-	if err := f.set("PACKET_VNET_HDR", unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+// prepare sets what both sockets have in common and binds one.
+func (f *frames) prepare(s *socket) error {
+	if err := s.set("PACKET_VNET_HDR", unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
 		return err
 	}
-	_ = f.set("PACKET_IGNORE_OUTGOING", unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) // since Linux 4.20; else sorted out on receipt
-	return f.control(func(fd int) error {
+	if err := s.set("SO_RXQ_OVFL", unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1); err != nil {
+		return err
+	}
+	_ = s.set("PACKET_IGNORE_OUTGOING", unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) // since Linux 4.20; else sorted out on receipt
+	return s.control(func(fd int) error {
 		// Agents are found through groups that the kernel does not listen to (RFC 5944 §2.4: 224.0.0.11).
 		mreq := unix.PacketMreq{Ifindex: int32(f.index), Type: unix.PACKET_MR_ALLMULTI}
 		if err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &mreq); err != nil {
@@ -98,7 +106,7 @@ func etherTypeIPv4() uint16 {
 
 func (f *frames) Hardware() packet.HardwareAddr { return f.hardware }
 
-func (f *frames) Close() error { return f.socket.close() }
+func (f *frames) Close() error { return closeBoth(f.socket, f.signals) }
 
 func (f *frames) Out(c link.Class) link.Sender { return &frameSender{frames: f, class: c} }
 
@@ -113,6 +121,9 @@ type frameSender struct {
 func (s *frameSender) Send(b *packet.Batch) error {
 	f, t := s.frames, s.frames.tx
 	defer b.Release()
+	if f.signals != nil && s.class == link.Protected {
+		f.takeSignals(b)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !f.takes(b) {
@@ -139,18 +150,7 @@ func (s *frameSender) send(bufs []*packet.Buf) error {
 	f, t := s.frames, s.frames.tx
 	drops := f.host.opts.Drops
 	for _, p := range bufs {
-		var h virtio.Header // nothing to be completed or cut
-		if p.Super() {
-			h = virtio.Super(p)
-			h.HdrLen += ethernetLen
-			h.CsumStart += ethernetLen
-		}
-		head := p.Push(frameHead)
-		h.Put(head)
-		e := head[virtio.HeaderLen:]
-		copy(e[0:], p.Hardware[:])
-		copy(e[6:], f.hardware[:])
-		binary.BigEndian.PutUint16(e[12:], unix.ETH_P_IP)
+		f.head(p)
 	}
 	var first error
 	for i := 0; i < len(bufs); {
@@ -191,6 +191,22 @@ func (s *frameSender) send(bufs []*packet.Buf) error {
 	return first
 }
 
+// head pushes the frame's head.
+func (f *frames) head(p *packet.Buf) {
+	var h virtio.Header // nothing to be completed or cut
+	if p.Super() {
+		h = virtio.Super(p)
+		h.HdrLen += ethernetLen
+		h.CsumStart += ethernetLen
+	}
+	head := p.Push(frameHead)
+	h.Put(head)
+	e := head[virtio.HeaderLen:]
+	copy(e[0:], p.Hardware[:])
+	copy(e[6:], f.hardware[:])
+	binary.BigEndian.PutUint16(e[12:], unix.ETH_P_IP)
+}
+
 // sendCut sends the segments of a superpacket that has its frame's head in front.
 func (s *frameSender) sendCut(p *packet.Buf) error {
 	p.Pull(frameHead)
@@ -200,17 +216,19 @@ func (s *frameSender) sendCut(p *packet.Buf) error {
 	return s.send(b.Bufs)
 }
 
-// frameReceiver is the receiving side of frames.
+// frameReceiver is the receiving side of frames, on one of the sockets.
 type frameReceiver struct {
 	frames *frames
 	slots  *receiveSlots
 	call   *receiveCall
 	joined []byte // where a superpacket is put together
+	lost   losses
 }
 
-func newFrameReceiver(f *frames) *frameReceiver {
-	slots := newReceiveSlots(frameHead, receiveMessages)
-	return &frameReceiver{frames: f, slots: slots, call: newReceiveCall(f.socket, slots.msgs[:]), joined: make([]byte, packet.LargeSize)}
+// newFrameReceiver receives up to n frames at once from s.
+func newFrameReceiver(f *frames, s *socket, n int) *frameReceiver {
+	slots := newReceiveSlots(frameHead, n)
+	return &frameReceiver{frames: f, slots: slots, call: newReceiveCall(s, slots.msgs[:n]), joined: make([]byte, packet.LargeSize)}
 }
 
 func (r *frameReceiver) run() {
@@ -245,6 +263,7 @@ func (r *frameReceiver) run() {
 func (r *frameReceiver) message(i int, batch *packet.Batch) {
 	f, m := r.frames, &r.slots.msgs[i]
 	drops := f.host.opts.Drops
+	r.lost.note(r.slots.control[i].parse(int(m.hdr.Controllen)), drops)
 	switch r.slots.names[i].Pkttype {
 	case unix.PACKET_HOST, unix.PACKET_BROADCAST, unix.PACKET_MULTICAST:
 	default: // to another station, or from this one

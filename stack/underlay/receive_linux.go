@@ -151,14 +151,25 @@ func (r *receiveSlots) release() {
 	}
 }
 
+// losses counts what the kernel has dropped because a socket's receive buffer was full, modulo 2^32.
+type losses uint32
+
+// note counts what is new in what a message tells.
+func (l *losses) note(a ancillary, drops *packet.Drops) {
+	if a.counted {
+		drops.Count(packet.DropQueueFull, int(a.lost-uint32(*l)))
+		*l = losses(a.lost)
+	}
+}
+
 // flowReceiver is the receiving side of a flow, on one of its sockets.
 type flowReceiver struct {
 	flow   *flow
 	slots  *receiveSlots
 	call   *receiveCall
 	batch  *packet.Batch
-	trains bool   // there was one among the last messages
-	lost   uint32 // by the kernel, since its receive buffer was full
+	trains bool // there was one among the last messages
+	lost   losses
 }
 
 // newFlowReceiver receives up to n messages at once from s.
@@ -213,10 +224,7 @@ func (r *flowReceiver) message(i int) {
 	f, m := r.flow, &r.slots.msgs[i]
 	drops := f.host.opts.Drops
 	a := r.slots.control[i].parse(int(m.hdr.Controllen))
-	if a.counted {
-		drops.Count(packet.DropQueueFull, int(a.lost-r.lost))
-		r.lost = a.lost
-	}
+	r.lost.note(a, drops)
 	if m.hdr.Flags&unix.MSG_TRUNC != 0 {
 		drops.Count(packet.DropTooBig, 1)
 		return

@@ -2,6 +2,7 @@ package underlay
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 
@@ -66,6 +67,20 @@ func (f *flow) openSignals(k *kernelLink, spec link.FlowSpec, program []bpf.Inst
 		}
 	}
 	f.signals = s
+}
+
+// closeBoth ends the two sockets of a flow or of frames, the second of which may be nil, before it waits. A receiver that calls
+// it waits for neither goroutine: the other one may be about to call it too.
+func closeBoth(data, signals *socket) error {
+	if signals == nil {
+		return data.close()
+	}
+	err := errors.Join(data.end(), signals.end())
+	if !data.receiving() && !signals.receiving() {
+		<-data.done
+		<-signals.done
+	}
+	return err
 }
 
 // signal sends one payload over the socket for signalling. It never waits: signalling that finds no room is lost, as on the

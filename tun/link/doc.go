@@ -9,7 +9,8 @@
 //
 // Specification: none of its own.
 //
-// Concurrency: a Receiver is called by one goroutine at a time for one flow and must not block. Flow, Frames, Device and
+// Concurrency: a Receiver is called by one goroutine at a time for one flow, but by two, one for signalling and one for data,
+// for Frames and for flows that carry both (FlowSpec.Signalling). It must not block. Flow, Frames, Device and
 // Host may be used by several goroutines at once.
 //
 // Ownership: a Receiver, Sender.Send, Device.Write and Step.Apply take ownership of the batch; Apply returns it changed

@@ -124,6 +124,7 @@ type Host interface {
 	Underlay(index int, addr netip.Addr) (Link, error)
 	// OpenFrames opens the link layer of the interface for IPv4 frames: those sent to its hardware address, to all, or to a
 	// group. Buf.Hardware is the frame's source on receipt, Buf.Interface the index.
+	// What is signalling in them (registrations, IKE, agent advertisements and solicitations) may overtake the rest.
 	OpenFrames(index int, recv Receiver) (Frames, error)
 	// OpenDevice makes a TUN device; name may be empty.
 	OpenDevice(name string, mtu int) (Device, error)

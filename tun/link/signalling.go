@@ -32,8 +32,8 @@ const (
 	portNATT = 4500
 )
 
-// Is reports whether the payload is signalling. Any octets may be asked about; of a fragmented packet only the first
-// fragment tells.
+// Is reports whether the payload is signalling. Any octets may be asked about. Fragments of a tunnelled
+// packet are not: they stay together.
 func (s Signalling) Is(payload []byte) bool {
 	switch s {
 	case SignallingAll:
@@ -57,7 +57,7 @@ func tunnelsIKE(message []byte) bool {
 		return false
 	}
 	ip := message[tunnelDataLen:]
-	if ip[9] != packet.ProtocolUDP || binary.BigEndian.Uint16(ip[6:])&0x1fff != 0 {
+	if ip[9] != packet.ProtocolUDP || binary.BigEndian.Uint16(ip[6:])&0x3fff != 0 {
 		return false
 	}
 	header := int(ip[0]&0xf) * 4
