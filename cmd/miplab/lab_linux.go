@@ -94,7 +94,7 @@ func labCommands() []*cobra.Command {
 			c.Flags().BoolVar(&l.strongSwan, "strongswan", false, "strongSwan is the VPN gateway")
 		}
 	}
-	return append(append(all, soakCommand(), pinnedCommand()), benchCommands()...)
+	return append(append(all, soakCommand(), pinnedCommand()), withHandoff(benchCommands())...)
 }
 
 func wireNames() string {
