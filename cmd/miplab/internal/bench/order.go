@@ -2,8 +2,8 @@ package bench
 
 import "slices"
 
-// seldom is how often what serves as a yardstick alone is measured: in one pair of so many.
-const seldom = 3
+// seldom is how often what no goal asks for is measured: in one pair of so many.
+const seldom = 4
 
 // Group is runs that follow one another: a tunnel and those that it is compared with.
 type Group struct {
@@ -13,22 +13,24 @@ type Group struct {
 	Tunnels []string
 }
 
-// Order returns the groups of runs of the pair with that number, of the tunnels that stand: each tunnel with goals between
-// those that its goals relate it to, every second time in the opposite order; then those that no group has, each beside the
-// reference. The kernel alone and strongSwan take part in the first of three pairs only.
-func Order(standing []string, pair int) []Group {
-	has := func(t string) bool {
-		return slices.Contains(standing, t) && (pair%seldom == 0 || t != Kernel && t != StrongSwan)
+// Order returns the groups of runs in the pair of that number that measure the quantities, of the tunnels that stand. A tunnel
+// with goals comes between the reference and those that its goals relate it to, every second time in the opposite order. What
+// no goal relates is left out but in one of four pairs; in those the tunnels that no goal names have their turn too, each
+// beside the reference.
+func Order(standing []string, quantities []Quantity, pair int) []Group {
+	all := pair%seldom == 0
+	if !slices.ContainsFunc(Goals, func(g Goal) bool { return slices.Contains(standing, g.Tunnel) }) {
+		all = true // there is nothing but yardsticks
 	}
 	var groups []Group
 	placed := map[string]bool{}
-	add := func(name string, references ...string) {
-		if !has(name) || placed[name] {
+	add := func(name string, beside ...string) {
+		if !slices.Contains(standing, name) || placed[name] {
 			return
 		}
 		g := Group{Name: name}
-		for _, t := range append([]string{Reference, name}, references...) {
-			if has(t) && !slices.Contains(g.Tunnels, t) {
+		for _, t := range append([]string{Reference, name}, beside...) {
+			if slices.Contains(standing, t) && !slices.Contains(g.Tunnels, t) {
 				g.Tunnels = append(g.Tunnels, t)
 				placed[t] = true
 			}
@@ -39,33 +41,30 @@ func Order(standing []string, pair int) []Group {
 		groups = append(groups, g)
 	}
 	for _, g := range Goals {
-		add(g.Tunnel, references(g.Tunnel)...)
-	}
-	for _, t := range standing {
-		if t != Reference {
-			add(t)
+		if all {
+			add(g.Tunnel, references(g.Tunnel, nil)...)
+		} else if slices.Contains(quantities, g.Quantity) {
+			add(g.Tunnel, references(g.Tunnel, quantities)...)
 		}
 	}
-	add(Reference) // alone, when there is nothing else
+	if all {
+		for _, t := range standing {
+			if t != Reference {
+				add(t)
+			}
+		}
+		add(Reference) // alone, when there is nothing else
+	}
 	return groups
 }
 
-// references are those that the goals relate the tunnel to.
-func references(tunnel string) []string {
+// references are those that the goals relate the tunnel to, by the quantities or, with nil, by any.
+func references(tunnel string, quantities []Quantity) []string {
 	var all []string
 	for _, g := range Goals {
-		if g.Tunnel == tunnel && g.Reference != "" && !slices.Contains(all, g.Reference) {
+		if g.Tunnel == tunnel && g.Reference != "" && (quantities == nil || slices.Contains(quantities, g.Quantity)) && !slices.Contains(all, g.Reference) {
 			all = append(all, g.Reference)
 		}
 	}
 	return all
-}
-
-// Due reports whether one of the quantities is measured in the group of that name in this pair: always where the tunnel has
-// a goal for one, else in one of three pairs.
-func Due(tunnel string, quantities []Quantity, pair int) bool {
-	if pair%seldom == 0 {
-		return true
-	}
-	return slices.ContainsFunc(Goals, func(g Goal) bool { return g.Tunnel == tunnel && slices.Contains(quantities, g.Quantity) })
 }

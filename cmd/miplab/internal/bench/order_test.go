@@ -6,34 +6,31 @@ import (
 	"testing"
 )
 
-// TestOrder shows that what is compared runs next to each other, the yardsticks seldom, and every second pair backwards.
+// TestOrder shows that what is compared runs next to each other, that every second pair goes backwards, and that what no goal
+// asks for runs seldom.
 func TestOrder(t *testing.T) {
 	all := []string{Kernel, Reference, StrongSwan, Null, NullHops, ModeC, ModeVC, ModeCVC}
+	flow := []Quantity{Rate, NearCPU}
 	for _, c := range []struct {
-		standing []string
-		pair     int
-		want     []Group
+		standing   []string
+		quantities []Quantity
+		pair       int
+		want       []Group
 	}{
-		{all, 0, []Group{{ModeC, []string{"W", "c", "N"}}, {ModeVC, []string{"W", "vc", "L"}}, {ModeCVC, []string{"W", "cvc", "nullN"}}, {Kernel, []string{"W", "none"}}}},
-		{all, 1, []Group{{ModeC, []string{"N", "c", "W"}}, {ModeVC, []string{"vc", "W"}}, {ModeCVC, []string{"nullN", "cvc", "W"}}}},
-		{[]string{Reference, Null}, 2, []Group{{Null, []string{"W", "N"}}}},
-		{[]string{Reference}, 0, []Group{{Reference, []string{"W"}}}},
-		{[]string{ModeC}, 0, []Group{{ModeC, []string{"c"}}}},
+		{all, flow, 0, []Group{{ModeC, []string{"W", "c", "N"}}, {ModeVC, []string{"W", "vc", "L"}}, {ModeCVC, []string{"W", "cvc", "nullN"}}, {Kernel, []string{"W", "none"}}}},
+		{all, flow, 1, []Group{{ModeC, []string{"N", "c", "W"}}, {ModeVC, []string{"L", "vc", "W"}}, {ModeCVC, []string{"cvc", "W"}}}},
+		{all, flow, 2, []Group{{ModeC, []string{"W", "c", "N"}}, {ModeVC, []string{"W", "vc", "L"}}, {ModeCVC, []string{"W", "cvc"}}}},
+		{all, []Quantity{IdleRTT}, 1, []Group{{ModeC, []string{"c", "W"}}, {ModeVC, []string{"vc", "W"}}, {ModeCVC, []string{"nullN", "cvc", "W"}}}},
+		{all, []Quantity{Large}, 3, []Group{{ModeCVC, []string{"cvc", "W"}}}},
+		{all, []Quantity{Small}, 3, []Group{{ModeVC, []string{"vc", "W"}}}},
+		{[]string{ModeC}, []Quantity{Small}, 3, nil},
+		{[]string{Reference, Null}, flow, 2, []Group{{Null, []string{"W", "N"}}}},
+		{[]string{Reference}, flow, 1, []Group{{Reference, []string{"W"}}}},
+		{[]string{ModeC}, flow, 0, []Group{{ModeC, []string{"c"}}}},
 	} {
-		if got := Order(c.standing, c.pair); !reflect.DeepEqual(got, c.want) {
-			t.Errorf("pair %d of %v: %v, want %v", c.pair, c.standing, got, c.want)
+		if got := Order(c.standing, c.quantities, c.pair); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("pair %d of %v, %v: %v, want %v", c.pair, c.standing, c.quantities, got, c.want)
 		}
-	}
-}
-
-// TestDue shows that what a goal is about is measured in each pair, the rest in one of three.
-func TestDue(t *testing.T) {
-	var due []bool
-	for pair := range 4 {
-		due = append(due, Due(ModeVC, []Quantity{Small}, pair), Due(ModeVC, []Quantity{Large}, pair))
-	}
-	if want := []bool{true, true, true, false, true, false, true, true}; !slices.Equal(due, want) {
-		t.Errorf("due %v, want %v", due, want)
 	}
 }
 

@@ -107,7 +107,7 @@ func (r *Report) Fill(samples []Sample) {
 	}
 	for _, k := range keys {
 		r.Figures = append(r.Figures, Figure{k, NewSpread(values[k])})
-		to := references(k.Tunnel)
+		to := references(k.Tunnel, nil)
 		if !slices.Contains(to, Reference) && k.Tunnel != Reference {
 			to = append([]string{Reference}, to...)
 		}

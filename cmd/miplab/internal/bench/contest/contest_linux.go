@@ -157,9 +157,14 @@ func (c *contest) wire(ctx context.Context, wire string, kinds []tunnel.Kind) (e
 		}
 	}
 	for pair := range c.Pairs {
-		for _, g := range bench.Order(names, pair) {
-			if err := c.group(ctx, wire, pair, g, standing); err != nil {
-				return err
+		for _, m := range Measures {
+			if !slices.Contains(c.Measures, m) || m == Idle {
+				continue
+			}
+			for _, g := range bench.Order(names, quantities[m], pair) {
+				if err := c.group(ctx, wire, m, pair, g, standing); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -178,26 +183,21 @@ func (c *contest) wire(ctx context.Context, wire string, kinds []tunnel.Kind) (e
 	return nil
 }
 
-// group makes the runs of a group, measure by measure.
-func (c *contest) group(ctx context.Context, wire string, pair int, g bench.Group, standing []*tunnel.Standing) error {
-	for _, m := range Measures {
-		if !slices.Contains(c.Measures, m) || m == Idle || !bench.Due(g.Name, quantities[m], pair) {
-			continue
-		}
-		ways := []bench.Direction{bench.Up, bench.Down}
-		if m == RTT {
-			ways = []bench.Direction{bench.None}
-		}
-		for _, way := range ways {
-			for _, name := range g.Tunnels {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				t := standing[slices.IndexFunc(standing, func(t *tunnel.Standing) bool { return t.Name == name })]
-				r := run{contest: c, t: t, wire: wire, pair: pair, group: g.Name, way: way}
-				if err := r.measure(ctx, m); err != nil {
-					return fmt.Errorf("contest: %s, %s %s of %s: %w", wire, m, way, name, errors.Join(err, t.Err()))
-				}
+// group makes the runs of a group, each way in turn.
+func (c *contest) group(ctx context.Context, wire, measure string, pair int, g bench.Group, standing []*tunnel.Standing) error {
+	ways := []bench.Direction{bench.Up, bench.Down}
+	if measure == RTT {
+		ways = []bench.Direction{bench.None}
+	}
+	for _, way := range ways {
+		for _, name := range g.Tunnels {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			t := standing[slices.IndexFunc(standing, func(t *tunnel.Standing) bool { return t.Name == name })]
+			r := run{contest: c, t: t, wire: wire, pair: pair, group: g.Name, way: way}
+			if err := r.measure(ctx, measure); err != nil {
+				return fmt.Errorf("contest: %s, %s %s of %s: %w", wire, measure, way, name, errors.Join(err, t.Err()))
 			}
 		}
 	}
@@ -344,14 +344,14 @@ func (r *run) udp(ctx context.Context, q bench.Quantity, payload int) error {
 	}
 	defer g.Close()
 	key := searchKey{r.t.Name, r.wire, r.way == bench.Up, q}
-	s := bench.Search{Start: 20e3, Step: 2, Precision: 1.05}
+	s := bench.Search{Start: 20e3, Step: 2, Precision: 1.06}
 	if r.trying() {
 		s.Precision = 2
 	}
 	if last := r.rates[key]; last != 0 {
 		s.Start, s.Step = last, 1.15
 	}
-	length := min(r.Duration/5, 400*time.Millisecond)
+	length := min(r.Duration/5, 300*time.Millisecond)
 	trials := 0
 	best, err := s.Run(func(rate float64) (bench.Outcome, error) {
 		if err := ctx.Err(); err != nil {
