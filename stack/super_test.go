@@ -412,3 +412,52 @@ func TestWhichDatagramsAreSummed(t *testing.T) {
 		}
 	}
 }
+
+// FuzzSuperpacket compares what an engine makes of a superpacket with what it makes of its segments, for any packet, MTU and
+// segment size: the same leaves, is answered, counted and dropped.
+func FuzzSuperpacket(f *testing.F) {
+	f.Add([]byte(superTCP(3000, true)), uint16(1000), uint16(1300))
+	f.Add([]byte(superTCP(3000, false)), uint16(1000), uint16(600))
+	f.Add([]byte(superUDP(2500)), uint16(700), uint16(60))
+	f.Add([]byte(tcp(2, []byte{0x94, 4, 0, 0}, []byte{2, 4, 0x23, 0x28}, stream(0, 300))), uint16(100), uint16(1400))
+	f.Fuzz(func(t *testing.T, data []byte, size, mtu uint16) {
+		p := packet.IPv4(bytes.Clone(data))
+		if len(p) > packet.LargeSize || !p.Valid() || size < 8 {
+			return
+		}
+		copy(p[12:], home.AsSlice())
+		mendHeader(p)
+		type result struct {
+			sent, written [][]byte
+			traffic       Traffic
+			drops         string
+		}
+		run := func(cut bool) (r result, ok bool) {
+			var drops packet.Drops
+			var s sink
+			b := packet.One(packet.From(p))
+			if b.Bufs[0].MakeSuper(int(size)) != nil {
+				b.Release()
+				return r, false
+			}
+			if cut {
+				b.Cut()
+			}
+			d := &device{}
+			e := newEngine(d, &clock{}, &drops)
+			e.Swap(&Pipeline{mode: ModeCVC, path: link.Path{Out: cutting{&s}, MTU: int(mtu)}})
+			e.send(b)
+			return result{s.sent, d.written, e.Traffic(), fmt.Sprint(drops.Snapshot())}, true
+		}
+		whole, ok := run(false)
+		if !ok {
+			return
+		}
+		cut, _ := run(true)
+		if !slices.EqualFunc(whole.sent, cut.sent, bytes.Equal) || !slices.EqualFunc(whole.written, cut.written, bytes.Equal) ||
+			whole.traffic != cut.traffic || whole.drops != cut.drops {
+			t.Fatalf("whole: %d sent, %d answers, %+v, drops %s; as segments: %d, %d, %+v, %s", len(whole.sent), len(whole.written),
+				whole.traffic, whole.drops, len(cut.sent), len(cut.written), cut.traffic, cut.drops)
+		}
+	})
+}
