@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -31,8 +32,15 @@ func pinnedCommand() *cobra.Command {
 				defer func() { err = errors.Join(err, stop()) }()
 			}
 			var drops packet.Drops
-			err = e.Run(cmd.Context(), pinned.Options{Drops: &drops, Ready: func() { fmt.Fprintln(cmd.OutOrStdout(), standing) }})
-			if dropped := drops.Snapshot(); len(dropped) > 0 {
+			var dropped map[string]uint64 // before the end, at which what is under way is lost
+			ctx, cancel := context.WithCancel(context.WithoutCancel(cmd.Context()))
+			defer cancel()
+			defer context.AfterFunc(cmd.Context(), func() {
+				dropped = drops.Snapshot()
+				cancel()
+			})()
+			err = e.Run(ctx, pinned.Options{Drops: &drops, Ready: func() { fmt.Fprintln(cmd.OutOrStdout(), standing) }})
+			if ctx.Err() != nil && len(dropped) > 0 {
 				fmt.Fprintf(cmd.ErrOrStderr(), "pinned %v: dropped %v\n", e, dropped)
 			}
 			return err
