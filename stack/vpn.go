@@ -77,14 +77,18 @@ func (v *VPN) SendKeepalive() error { return v.natt.Send(netip.AddrPort{}, []byt
 func (v *VPN) Link(address netip.Addr) *PacketLink {
 	l := NewPacketLink(address, v.drops, nil)
 	l.SetCarrier(func(c link.Class) link.Path {
-		flow, overhead := v.esp, 0
-		if out := v.outbound.Load(); out != nil {
-			overhead = out.overhead
-			if out.udp {
-				flow = v.natt
-			}
+		out := v.outbound.Load()
+		if out == nil {
+			return v.esp.Path(c).Over(sealer{v}, 0, true)
 		}
-		return flow.Path(c).Over(sealer{v}, overhead, true)
+		flow := v.esp
+		if out.udp {
+			flow = v.natt
+		}
+		below := flow.Path(c)
+		p := below.Over(sealer{v}, out.overhead, true)
+		p.MTU = out.sa.Fits(below.MTU)
+		return p
 	})
 	v.link.Store(l)
 	return l

@@ -55,7 +55,7 @@ type Config struct {
 type Device struct {
 	// Name is the device's name, by default "mip0".
 	Name string
-	// MTU is its MTU in octets, by default 1380: the deepest mode on an Ethernet, so that no change of mode changes it.
+	// MTU is its MTU in octets, by default 1386: the deepest mode on an Ethernet, so that no change of mode changes it.
 	MTU int
 }
 

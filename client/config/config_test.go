@@ -100,7 +100,7 @@ func TestMinimal(t *testing.T) {
 	}
 	want := &Config{
 		Mode:   "auto",
-		Device: Device{Name: "mip0", MTU: 1380}, MTU: defaultMTU(),
+		Device: Device{Name: "mip0", MTU: 1386}, MTU: defaultMTU(),
 		Enterprise: Enterprise{Prefixes: enterprise, Tunnel: TunnelSplit},
 		Internal: HomeAgent{Address: netip.MustParseAddr("10.0.1.10"), HomeAddress: netip.MustParseAddr("10.0.8.100"), SPI: 256,
 			Algorithm: AlgorithmHMACMD5, KeyFile: "i-ha.key", Key: key(0), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto},

@@ -41,7 +41,7 @@ var fields = slices.Concat(
 
 		{key: "device.name", valid: "a name of 1 to 15 letters, digits, '-' or '_'", standard: `"mip0"`, about: "name of the TUN device",
 			set: text(15, deviceName, func(c *Config) *string { return &c.Device.Name })},
-		{key: "device.mtu", valid: vInteger(576, 1500), standard: "1380", about: "MTU of the TUN device in octets",
+		{key: "device.mtu", valid: vInteger(576, 1500), standard: "1386", about: "MTU of the TUN device in octets",
 			set: integer(576, 1500, func(c *Config, n int64) { c.Device.MTU = int(n) })},
 
 		{key: "enterprise.prefixes", valid: `a list of IPv4 prefixes such as ["10.0.0.0/8"], at least one`, required: true,
@@ -155,7 +155,7 @@ func defaults() *Config {
 	return &Config{
 		Mode:       "auto",
 		Enterprise: Enterprise{Tunnel: TunnelSplit},
-		Device:     Device{Name: "mip0", MTU: 1380},
+		Device:     Device{Name: "mip0", MTU: 1386},
 		MTU:        defaultMTU(),
 		Internal:   agent, External: agent,
 		Gateway: Gateway{RequestDNS: true, IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second,

@@ -37,11 +37,11 @@ func (m MTU) Measurement() pathmtu.Config {
 	return c
 }
 
-// The greatest overhead in octets of the deepest mode with AES-GCM: x-MIP in UDP 32, ESP in UDP 65, i-MIP in IP-in-IP 20 or,
-// where that is forced, in UDP 32; and Ethernet's MTU.
+// The overhead in octets of the deepest mode with AES-GCM on the longest packet, which needs no padding: x-MIP in UDP 32, ESP
+// in UDP 62, i-MIP in IP-in-IP 20 or, where that is forced, in UDP 32; and Ethernet's MTU.
 const (
-	overheadDeepest    = 32 + 65 + 20
-	overheadDeepestUDP = 32 + 65 + 32
+	overheadDeepest    = 32 + 62 + 20
+	overheadDeepestUDP = 32 + 62 + 32
 	ethernetMTU        = 1500
 )
 

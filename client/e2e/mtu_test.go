@@ -106,7 +106,7 @@ func testNarrowMove(t *testing.T, from, to place, n narrowness) {
 	j := Watch(w.External()...)
 	connected(t, w, from)
 	measuredMTU(t, w)
-	c := converse(t, w) // at full size: 1380 octets
+	c := converse(t, w) // at full size: 1386 octets
 	c.pass(t, c.near, c.far, 100_000)
 	c.pass(t, c.far, c.near, 100_000)
 	narrow(w, to, n, narrowMTU)
@@ -208,7 +208,7 @@ func TestEveryMTU(t *testing.T) {
 					c.pass(t, c.near, c.far, 50_000)
 					c.pass(t, c.far, c.near, 50_000)
 					m := measuredMTU(t, w)
-					if beyond := map[string]int{"office FA": 20, "hotspot": 20}[at.name]; m.MTU+m.Overhead+beyond > mtu && m.MTU < m.Link && m.MTU < 1380 {
+					if beyond := map[string]int{"office FA": 20, "hotspot": 20}[at.name]; m.MTU+m.Overhead+beyond > mtu && m.MTU < m.Link && m.MTU < 1386 {
 						t.Errorf("packets of %d octets with %d of overhead are sent", m.MTU, m.Overhead)
 					}
 					d := converseOn(t, w, probePort)
@@ -316,7 +316,7 @@ func TestLyingICMP(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				m := measuredMTU(t, w)
-				if m.MTU != 1380 || m.Probes > 20 {
+				if m.MTU != 1386 || m.Probes > 20 {
 					t.Errorf("%+v", m)
 				}
 				if a.sent.Load() < 100 {
@@ -379,7 +379,7 @@ func TestProbesOff(t *testing.T) {
 		connected(t, w, cafePlace)
 		use(t, w)
 		s, err := w.Client.Status(context.Background())
-		if err != nil || s.PathMTU == nil || s.PathMTU.State != "off" || s.PathMTU.Probes != 0 || s.PathMTU.MTU != 1380 {
+		if err != nil || s.PathMTU == nil || s.PathMTU.State != "off" || s.PathMTU.Probes != 0 || s.PathMTU.MTU != 1386 {
 			t.Errorf("%+v, %v", s.PathMTU, err)
 		}
 	})

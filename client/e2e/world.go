@@ -71,7 +71,7 @@ type World struct {
 func ClientConfig() *config.Config {
 	return &config.Config{
 		UpAtStart: true, Mode: "auto",
-		Device:     config.Device{Name: "mip0", MTU: 1380},
+		Device:     config.Device{Name: "mip0", MTU: 1386},
 		Enterprise: config.Enterprise{Prefixes: []netip.Prefix{simnet.LabEnterprise}},
 		Internal: config.HomeAgent{
 			Address: simnet.LabInternalHA, HomeAddress: simnet.LabHomeAddress, SPI: InternalSPI, Algorithm: config.AlgorithmHMACMD5,

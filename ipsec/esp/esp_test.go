@@ -137,6 +137,37 @@ func TestSealThenOpen(t *testing.T) {
 	}
 }
 
+// The largest packet that fits does, as do those before it, and the next one does not.
+func TestFits(t *testing.T) {
+	for _, e := range suite.Encryptions() {
+		o, _ := pair(t, e, false, nil)
+		length := func(n int) int {
+			p := seal(o, ping(client, server, n-packet.IPv4Len))
+			defer p.Release()
+			return p.Len()
+		}
+		for n := 56; n < 120; n++ {
+			fits := o.Fits(n)
+			for m := packet.IPv4Len; m <= fits; m++ {
+				if got := length(m); got > n {
+					t.Errorf("%v: %d octets become %d, more than %d", e, m, got, n)
+				}
+			}
+			if got := length(fits + 1); got <= n {
+				t.Errorf("%v: %d octets are said to fit into %d, %d octets become %d", e, fits, n, fits+1, got)
+			}
+		}
+		if n := o.Fits(1440); n != 1406 { // 1408 = 11*128 octets under the cipher
+			t.Errorf("%v: %d octets fit into 1440", e, n)
+		}
+		for _, n := range []int{-5, 0, 31, 34} {
+			if got := o.Fits(n); got != 0 {
+				t.Errorf("%v: %d octets fit into %d", e, got, n)
+			}
+		}
+	}
+}
+
 // Every changed octet and every cut makes a packet that is dropped.
 func TestOpenRefusesEveryChange(t *testing.T) {
 	for _, esn := range []bool{false, true} {

@@ -52,6 +52,15 @@ func (o *Outbound) SPI() uint32 { return o.spi }
 // Usage returns what the SA has carried so far.
 func (o *Outbound) Usage() Usage { return o.usage.read() }
 
+// Fits returns the octets of the largest packet that Apply makes an ESP packet of n octets at most of, 0 when there is none.
+// Every smaller one fits too: it takes no more padding than it is shorter. It can be larger than n less Overhead, which is for
+// the length with the most padding.
+func (o *Outbound) Fits(n int) int {
+	align := max(maxPad+1, o.cipher.Align())
+	text := n - headerLen - o.cipher.IVLen() - o.cipher.ICVLen()
+	return max(text-text%align-trailerLen, 0)
+}
+
 // Spent reports whether three quarters of the sequence numbers or of the octets are used up, so that the SA is to be
 // rekeyed (RFC 4301 §4.4.2.1, a soft lifetime).
 func (o *Outbound) Spent() bool {
