@@ -20,6 +20,8 @@ type Network struct {
 	covered    map[string]bool // the interfaces that have a chain each, by name; nil without one, or where one is on all
 	local      *link.Settings  // that have the exception for the local network; nil for none
 
+	forbidden map[int]bool // the interfaces, by index, that have surely no permit
+
 	byName bool              // a chain for each interface also where the kernel can do with one; for tests
 	fault  func(step string) // called before each change of the kernel's state; nil for nothing. For tests
 
@@ -34,7 +36,9 @@ func (n *Network) step(what string) {
 }
 
 // New returns a Network; nothing is read or changed before the first Apply.
-func New(opts Options) *Network { return &Network{opts: opts.WithDefaults()} }
+func New(opts Options) *Network {
+	return &Network{opts: opts.WithDefaults(), forbidden: make(map[int]bool)}
+}
 
 // Apply puts the network of the calling thread's namespace into the state s, whatever it was before: also what a crashed
 // run with the same Options left. It changes only what differs. The zero Settings take everything back. On an error, and

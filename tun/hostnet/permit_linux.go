@@ -44,7 +44,8 @@ func (n *Network) Forbid(index int) error {
 
 // setPermit makes the element for the interface live for the time that remains, or removes it for 0. Adding an element that
 // is there changes nothing, before Linux 6.12 not even its time, and removing one that is not there is an error; so it is
-// added, removed, and added as wanted, of which the outside sees only the end.
+// added, removed, and added as wanted, of which the outside sees only the end. A removal makes the kernel wait for its
+// readers, which takes several milliseconds of a handoff: where there is surely no element, it is only added.
 func (n *Network) setPermit(index int, remaining time.Duration) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -54,17 +55,26 @@ func (n *Network) setPermit(index int, remaining time.Duration) error {
 	}
 	set := n.permits()
 	element := nftables.SetElement{Key: native(uint32(index))}
-	if err := c.SetAddElements(set, []nftables.SetElement{element}); err != nil {
-		return err
+	if remaining == 0 || !n.forbidden[index] {
+		if err := c.SetAddElements(set, []nftables.SetElement{element}); err != nil {
+			return err
+		}
+		if err := c.SetDeleteElements(set, []nftables.SetElement{element}); err != nil {
+			return err
+		}
 	}
-	if err := c.SetDeleteElements(set, []nftables.SetElement{element}); err != nil {
-		return err
-	}
+	delete(n.forbidden, index) // whatever becomes of it
 	if remaining > 0 {
 		element.Timeout = remaining
 		if err := c.SetAddElements(set, []nftables.SetElement{element}); err != nil {
 			return err
 		}
 	}
-	return c.Flush()
+	if err := c.Flush(); err != nil {
+		return err
+	}
+	if remaining == 0 {
+		n.forbidden[index] = true
+	}
+	return nil
 }
