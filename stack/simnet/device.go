@@ -70,16 +70,14 @@ func (d *device) enqueue(p []byte) {
 	}
 }
 
-// Read implements link.Device.
+// Read implements link.Device. Packets that could have been one superpacket come as one.
 func (d *device) Read(b *packet.Batch) error {
 	n := d.host.net
 	for {
 		n.mu.Lock()
 		closed := d.closed
 		k := min(len(d.queue), packet.BatchSize)
-		for _, p := range d.queue[:k] {
-			b.Append(packet.From(p))
-		}
+		take(d.queue[:k], b)
 		d.queue = slices.Delete(d.queue, 0, k)
 		if len(d.queue) > 0 {
 			select {
@@ -101,8 +99,9 @@ func (d *device) Read(b *packet.Batch) error {
 	}
 }
 
-// Write implements link.Device.
+// Write implements link.Device. Superpackets are cut.
 func (d *device) Write(b *packet.Batch) error {
+	b.Cut()
 	n := d.host.net
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -320,6 +320,7 @@ func TestStreamThroughDevice(t *testing.T) {
 					if d.Read(b) != nil {
 						return
 					}
+					b.Cut()
 					for _, p := range b.Bufs {
 						if ip := packet.IPv4(p.Bytes()); len(ip) > 1380 || !ip.ChecksumOK() || packet.TransportChecksum(ip.Payload(), ip.Src(), ip.Dst(), ip.Protocol()) != 0 {
 							t.Errorf("out of device %s: % x", d.Name(), ip)
