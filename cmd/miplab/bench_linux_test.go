@@ -9,16 +9,17 @@ import (
 	"testing"
 
 	"mipvpn/cmd/miplab/internal/bench"
+	"mipvpn/cmd/miplab/internal/bench/tunnel"
 )
 
-// TestBench goes through the whole command once with runs of a moment: every tunnel that can be started has its figures on both
-// kinds of wires, every goal about them has a verdict, and the picture is drawn. Large datagrams take the way of small ones and
-// are left out.
+// TestBench goes through the whole command once with runs of a moment: every tunnel that can be started has its figures, every
+// goal about them has a verdict, and the picture is drawn. Large datagrams take the way of small ones and are left out; package
+// tunnel looks at the other kind of wires.
 func TestBench(t *testing.T) {
 	needRoot(t)
 	picture := filepath.Join(t.TempDir(), "bench.svg")
 	cmd := miplab(t, "bench", "--json", "--svg", picture, "--pairs", "1", "--duration", "50ms",
-		"--measures", "tcp,udp64,rtt,idle")
+		"--wires", "offload", "--measures", "tcp,udp64,rtt,idle")
 	var errOut bytes.Buffer
 	cmd.Stderr = &errOut
 	out, err := cmd.Output()
@@ -35,22 +36,21 @@ func TestBench(t *testing.T) {
 	has := func(k bench.Key) bool {
 		return slices.ContainsFunc(r.Figures, func(f bench.Figure) bool { return f.Key == k && f.Median >= 0 })
 	}
-	for _, tunnel := range r.Tunnels {
-		if tunnel.Missing != "" {
-			t.Logf("%s: %s", tunnel.Name, tunnel.Missing)
+	for _, at := range r.Tunnels {
+		if at.Missing != "" {
+			t.Logf("%s: %s", at.Name, at.Missing)
 			continue
 		}
-		for _, wire := range []string{"offload", "frames"} {
-			for _, way := range []bench.Direction{bench.Up, bench.Down} {
-				for _, q := range []bench.Quantity{bench.Rate, bench.Small} {
-					if k := (bench.Key{Tunnel: tunnel.Name, Wire: wire, Direction: way, Quantity: q}); !has(k) {
-						t.Errorf("there is no figure for %+v", k)
-					}
+		const wire = tunnel.Offload
+		for _, way := range []bench.Direction{bench.Up, bench.Down} {
+			for _, q := range []bench.Quantity{bench.Rate, bench.Small} {
+				if k := (bench.Key{Tunnel: at.Name, Wire: wire, Direction: way, Quantity: q}); !has(k) {
+					t.Errorf("there is no figure for %+v", k)
 				}
 			}
-			if k := (bench.Key{Tunnel: tunnel.Name, Wire: wire, Quantity: bench.IdleRTT}); !has(k) {
-				t.Errorf("there is no figure for %+v", k)
-			}
+		}
+		if k := (bench.Key{Tunnel: at.Name, Wire: wire, Quantity: bench.IdleRTT}); !has(k) {
+			t.Errorf("there is no figure for %+v", k)
 		}
 	}
 	for _, g := range bench.Goals {
