@@ -2,7 +2,7 @@
 //
 // Purpose: a Network has wires (broadcast segments with latency, jitter, loss, duplication, reordering, a rate and an MTU)
 // and hosts. A Host has interfaces (NIC), a small IPv4 stack that behaves as a kernel's does (routes, forwarding,
-// fragments, ICMP, UDP and raw sockets, a TUN device, home addresses shielded as link.Settings asks), and implements
+// fragments, ICMP, UDP and raw sockets, a TUN device that gives superpackets, home addresses shielded as link.Settings asks), and implements
 // link.Host, so that the drivers that run on a kernel run on it unchanged. A host can be a NAT (RFC 4787's three mappings
 // by three filterings) and a stateful firewall. Applications use UDPConn (a net.PacketConn) and Stream (a net.Conn with
 // real TCP segments), which go through the host's routes and so into its TUN device where it has one. Taps see every frame

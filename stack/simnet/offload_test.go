@@ -99,16 +99,13 @@ func FuzzOffload(f *testing.F) {
 		if len(queue) > 2000 {
 			return
 		}
-		for i := int(at); change != 0; {
-			for _, p := range queue {
-				if i < len(p) {
-					p[i] ^= change
-					change = 0
-					break
-				}
-				i -= len(p)
+		i := int(at)
+		for _, p := range queue {
+			if i < len(p) {
+				p[i] ^= change
+				break
 			}
-			break
+			i -= len(p)
 		}
 		if _, got := read(t, queue); !slices.EqualFunc(got, queue, bytes.Equal) {
 			t.Fatal("what was read differs from what waited")
