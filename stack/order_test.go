@@ -33,11 +33,11 @@ func (d *talker) Read(b *packet.Batch) error {
 		return net.ErrClosed
 	}
 	d.reads.Add(1)
-	for range 1 + d.rng.IntN(12) {
-		flow, size := d.rng.IntN(testFlows), 1+d.rng.IntN(1200)
+	for range 1 + d.rng.IntN(6) {
+		flow, size := d.rng.IntN(testFlows), 1+d.rng.IntN(600)
 		segments := 1
 		if d.rng.IntN(3) > 0 {
-			segments += d.rng.IntN(30)
+			segments += d.rng.IntN(20)
 		}
 		n := size*segments - d.rng.IntN(size)
 		ip := tcp(0x10, nil, timestamps, stream(d.next[flow], n))
@@ -118,7 +118,7 @@ func TestStreamsThroughEveryChange(t *testing.T) {
 			runtime.Gosched()
 		}
 	}
-	const rounds = 60
+	const rounds = 40
 	for i := range rounds {
 		if i%3 != 0 {
 			e.Hold()

@@ -141,7 +141,7 @@ func TestSuperpacketsLeaveAsTheirSegments(t *testing.T) {
 // What is counted of a superpacket is what would be counted of its segments.
 func TestTallyOfSegments(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 4))
-	for range 500 {
+	for range 150 {
 		p := super(t, superTCP(1+rng.IntN(9000), true), 1+rng.IntN(2*LongPacket))
 		var whole, cut tally
 		whole.add(p)
