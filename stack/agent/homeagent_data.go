@@ -153,7 +153,7 @@ func (a *HomeAgent) enterCut(now time.Duration, t *homeagent.Tunnel, p *packet.B
 
 // send sends payloads of one encapsulation to their peers. It takes ownership.
 func (a *HomeAgent) send(e tunnel.Encapsulation, b *packet.Batch) {
-	n := b.Len()
+	n := b.Segments()
 	if n == 0 {
 		b.Release()
 		return
