@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -111,18 +112,22 @@ func runBench(ctx context.Context, o benchOptions, out, errOut io.Writer) error 
 	err = contest.Run(ctx, contest.Options{Tunnels: o.tunnels, Wires: o.wires, Measures: o.measures, Pairs: o.pairs, Duration: o.duration,
 		Programs: tunnel.Programs{Self: self, Binaries: filepath.Dir(self), Encapsulation: o.encapsulation},
 		Dir:      dir, Profile: o.profile, Log: errOut}, r)
-	if err != nil {
+	if len(r.Figures) == 0 {
 		return err
 	}
+	// What was measured before an error or an interrupt is worth having.
 	if o.svg != "" {
-		if err := os.WriteFile(o.svg, r.SVG(), 0o644); err != nil {
-			return err
-		}
+		err = errors.Join(err, os.WriteFile(o.svg, r.SVG(), 0o644))
 	}
+	write := r.WriteTable
 	if o.json {
-		return r.WriteJSON(out)
+		write = r.WriteJSON
 	}
-	return r.WriteTable(out)
+	err = errors.Join(err, write(out))
+	if n := len(r.Failures); n > 0 {
+		err = errors.Join(err, fmt.Errorf("%d runs failed, the first: %s", n, r.Failures[0]))
+	}
+	return err
 }
 
 // system names kernel, architecture and compiler.

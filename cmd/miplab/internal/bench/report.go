@@ -71,6 +71,8 @@ type Report struct {
 	Figures  []Figure  `json:"figures"`
 	Ratios   []Ratio   `json:"ratios"`
 	Verdicts []Verdict `json:"goals"`
+	// Failures are runs that came to nothing, for which there is no figure.
+	Failures []string `json:"failures,omitempty"`
 }
 
 // Fill computes figures, ratios and verdicts of the samples.

@@ -77,6 +77,7 @@ func TestMemoryCountsWithTheMost(t *testing.T) {
 // TestJSON shows that the document is read back as it was.
 func TestJSON(t *testing.T) {
 	r := filled()
+	r.Failures = []string{"a run"}
 	var b bytes.Buffer
 	if err := r.WriteJSON(&b); err != nil {
 		t.Fatal(err)
@@ -97,8 +98,10 @@ func TestJSON(t *testing.T) {
 
 // TestTable shows what a person reads: verdicts, medians, and what is missing.
 func TestTable(t *testing.T) {
+	r := filled()
+	r.Failures = []string{"a run"}
 	var b bytes.Buffer
-	if err := filled().WriteTable(&b); err != nil {
+	if err := r.WriteTable(&b); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range [][]string{
@@ -107,6 +110,7 @@ func TestTable(t *testing.T) {
 		{"c", "near RSS MiB", "50.0", "<= 40.0", "MISSED"},
 		{"N", "7000", "1.40"},
 		{"L (strongSwan): not installed: x"},
+		{"FAILED: a run"},
 		{"2 pairs", "2 cores"},
 	} {
 		found := slices.ContainsFunc(strings.Split(b.String(), "\n"), func(line string) bool {

@@ -26,6 +26,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 			fmt.Fprintf(&b, "%s: %s\n", t.Name, t.Title)
 		}
 	}
+	for _, f := range r.Failures {
+		fmt.Fprintf(&b, "FAILED: %s\n", f)
+	}
 	fmt.Fprintf(&b, "%d pairs of runs of %g s, both ends on one machine with %d cores, %s\n", r.Pairs, r.Seconds, r.Cores, r.System)
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -73,19 +73,20 @@ type searchKey struct {
 	quantity     bench.Quantity
 }
 
-// Run measures everything and fills the report, whose Tunnels it sets.
+// Run measures everything and fills the report, whose Tunnels it sets. A run that fails while its tunnel stands is told of in
+// the report; other errors end all, and the report has what was measured until then.
 func Run(ctx context.Context, o Options, r *bench.Report) error {
 	c := &contest{Options: o, rates: map[searchKey]float64{}, begin: time.Now(), report: r}
 	kinds, err := c.kinds()
 	if err != nil {
 		return err
 	}
+	defer func() { r.Fill(c.samples) }()
 	for _, wire := range o.Wires {
 		if err := c.wire(ctx, wire, kinds); err != nil {
 			return err
 		}
 	}
-	r.Fill(c.samples)
 	return nil
 }
 
@@ -196,9 +197,17 @@ func (c *contest) group(ctx context.Context, wire, measure string, pair int, g b
 			}
 			t := standing[slices.IndexFunc(standing, func(t *tunnel.Standing) bool { return t.Name == name })]
 			r := run{contest: c, t: t, wire: wire, pair: pair, group: g.Name, way: way}
-			if err := r.measure(ctx, measure); err != nil {
-				return fmt.Errorf("contest: %s, %s %s of %s: %w", wire, measure, way, name, errors.Join(err, t.Err()))
+			err := r.measure(ctx, measure)
+			if err == nil {
+				continue
 			}
+			err = fmt.Errorf("contest: %s, %s %s of %s, pair %d: %w", wire, measure, way, name, pair, err)
+			if ctx.Err() != nil || t.Err() != nil {
+				return errors.Join(err, t.Err())
+			}
+			// The tunnel stands: the other runs are worth having.
+			c.say("%v", err)
+			c.report.Failures = append(c.report.Failures, err.Error())
 		}
 	}
 	return nil
