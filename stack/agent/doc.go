@@ -3,7 +3,7 @@
 // Purpose: each driver takes a link.Host and a configuration, opens flows, frames and a TUN device on it, gives what
 // arrives to its protocol machine (packages mipv4/homeagent, mipv4/foreignagent, ipsec/gateway) and carries user data by
 // the tables that the machine keeps. The drivers run unchanged on the kernel (stack/underlay) and on the simulated network
-// (stack/simnet).
+// (stack/simnet). Roles of one process on one host share an Exchange, in which they hand packets over in memory.
 //
 // Specification: RFC 5944 §4.2 (routing at home agent and foreign agent), RFC 2003 §3 to §5 (tunnels, ICMP, fragments),
 // RFC 3024 §4.3.2 and §5 (the check of reverse-tunnelled packets, delivery styles), RFC 3519 §4 (UDP tunnelling). The
@@ -12,7 +12,8 @@
 // back.
 //
 // Concurrency: signalling goes through one goroutine for each driver, which owns its machine. Data goes through the
-// goroutines that call receivers and the one that reads the device; they read tables through atomic pointers.
+// goroutines that call receivers and the one that reads the device; they read tables through atomic pointers. Through an
+// Exchange a goroutine of one role goes on into the next, so that forwarding runs on several goroutines at once.
 //
 // Ownership: a driver owns what it opens on the host, until Close.
 package agent
