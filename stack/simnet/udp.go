@@ -129,6 +129,21 @@ func (u *UDPConn) WriteToAddrPort(p []byte, to netip.AddrPort) (int, error) {
 	return len(p), nil
 }
 
+// WriteTrain sends p as datagrams of size octets each, the last with what is left, all at once, as UDP_SEGMENT has it: a TUN
+// device that they go into gives them to its reader as one superpacket. Errors are those of WriteToAddrPort; datagrams before
+// the one that failed have been sent.
+func (u *UDPConn) WriteTrain(p []byte, size int, to netip.AddrPort) error {
+	h := u.host
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	for one := range slices.Chunk(p, size) {
+		if err := u.write(one, to); err != nil {
+			return fmt.Errorf("simnet: send UDP from %v on %s to %v: %w", shown(u.local), h.name, to, err)
+		}
+	}
+	return nil
+}
+
 func (u *UDPConn) write(p []byte, to netip.AddrPort) error {
 	h := u.host
 	switch {
