@@ -177,7 +177,8 @@ func (r *Report) WriteTable(w io.Writer) error {
 			return err
 		}
 		fmt.Fprintf(w, "one datagram every %.0f ms, each sent back; gap: the longest time between two that came back; medians of %d repetitions,\n"+
-			"interleaved; ratio: the median of the ratios of pairs; moved before: before the first interface went\n", r.Interval, r.Repetitions)
+			"interleaved; ratio: the median of the ratios of pairs; moved before: before the first interface went. A gap of little more than %.0f ms is\n"+
+			"none: where strongSwan has none either, the ratio says nothing\n", r.Interval, r.Repetitions, r.Interval)
 	}
 	for _, row := range r.Rows {
 		if row.Stuck > 0 {

@@ -22,9 +22,10 @@ const (
 	simulatedPort = 7200
 	// arrival is how long a change may take, in virtual time: the detection period, IKE, and registrations.
 	arrival = time.Minute
-	// staying is the most that the first interface stays after the second one has taken over, leaving what is observed after it
+	// lingering is the least that the first interface stays after the second one has taken over, longer than anything is on its
+	// way to it; staying is the most that it stays beyond that; leaving what is observed after it
 	// has gone, simulatedTail the end of that which is left out: what was sent last is still on its way.
-	staying, leaving, simulatedTail = 3 * time.Second, 800 * time.Millisecond, 400 * time.Millisecond
+	lingering, staying, leaving, simulatedTail = 400 * time.Millisecond, 3 * time.Second, 800 * time.Millisecond, 400 * time.Millisecond
 )
 
 // network is a network of the simulated lab that the laptop can be in.
@@ -183,7 +184,7 @@ func (s *simulation) change(up, down *simnet.NIC, to *network) error {
 	if err := s.await(up); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	time.Sleep(100*time.Millisecond + s.random(staying))
+	time.Sleep(lingering + s.random(staying))
 	s.plug(down, nil)
 	time.Sleep(leaving)
 	f := stream.Between(began, time.Now().Add(-simulatedTail))
