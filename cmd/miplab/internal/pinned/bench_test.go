@@ -287,9 +287,13 @@ func TestPathsDoNotAllocate(t *testing.T) {
 func TestMTUOfCompositions(t *testing.T) {
 	all := sample(t)
 	pairs(t, func(name string, nearEnd, farEnd *path, _ [2]uint16) {
-		want := all[0].mtu(1500)
+		end := all[0]
 		if name == "vc" {
-			want = all[3].mtu(1500)
+			end = all[3]
+		}
+		want, err := end.mtu(1500)
+		if err != nil {
+			t.Fatal(err)
 		}
 		for _, p := range []*path{nearEnd, farEnd} {
 			got := 0

@@ -216,13 +216,17 @@ func (s SA) parameters(local, remote esp.Selector) esp.Parameters {
 		Local: []esp.Selector{local}, Remote: []esp.Selector{remote}}
 }
 
-// mtu returns the largest packet in octets that the composition carries over a link with this MTU.
-func (e End) mtu(link int) int {
+// mtu returns the largest packet in octets that the composition carries over a link with this MTU. The error is of the keys.
+func (e End) mtu(link int) (int, error) {
 	n := link - packet.IPv4Len - packet.UDPLen
-	if e.VC != nil {
-		n -= esp.Overhead(encryption) + tunnel.UDP.TotalOverhead()
+	if e.VC == nil {
+		return n, nil
 	}
-	return n
+	out, err := esp.NewOutbound(e.VC.outbound(esp.AnySelector(), esp.AnySelector()), nil)
+	if err != nil {
+		return 0, err
+	}
+	return out.Fits(n) - tunnel.UDP.TotalOverhead(), nil
 }
 
 // String describes the end without its keys.

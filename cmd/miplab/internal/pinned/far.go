@@ -53,7 +53,9 @@ func newFar(e End, below link.Link, device link.Device, drops *packet.Drops) (*f
 	if f.natt, err = below.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT}, f.receive); err != nil {
 		return nil, err
 	}
-	path := f.client.path(f.natt).Over(out, esp.Overhead(encryption), true)
+	under := f.client.path(f.natt)
+	path := under.Over(out, esp.Overhead(encryption), true)
+	path.MTU = out.Fits(under.MTU)
 	f.agent.SetCarrier(func(link.Class) link.Path { return path })
 	return f, nil
 }

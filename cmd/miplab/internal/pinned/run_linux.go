@@ -61,7 +61,11 @@ func (e End) run(ctx context.Context, o Options) (err error) {
 		<-ctx.Done()
 		return r.close()
 	}
-	dev, err := host.OpenDevice(e.Device, e.mtu(below.MTU()))
+	mtu, err := e.mtu(below.MTU())
+	if err != nil {
+		return err
+	}
+	dev, err := host.OpenDevice(e.Device, mtu)
 	if err != nil {
 		return err
 	}
