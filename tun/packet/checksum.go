@@ -64,18 +64,6 @@ func sum(p []byte, acc uint64) uint64 {
 	return acc
 }
 
-// add32 returns the ones' complement sum of acc and the first 32 octets of p. Adding the last carry cannot carry again: for
-// that each addition before would have had to take a carry in, and the first takes none.
-func add32(acc uint64, p []byte) uint64 {
-	var carry uint64
-	_ = p[31]
-	acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(p), 0)
-	acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(p[8:]), carry)
-	acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(p[16:]), carry)
-	acc, carry = bits.Add64(acc, binary.LittleEndian.Uint64(p[24:]), carry)
-	return acc + carry
-}
-
 func fold(s uint64) uint16 {
 	for s > 0xffff {
 		s = s>>16 + s&0xffff
