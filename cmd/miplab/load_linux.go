@@ -42,7 +42,7 @@ func soakLoad(ctx context.Context, o soakOptions, out, errOut io.Writer) (err er
 	if err != nil {
 		return err
 	}
-	lab, err := topology.New(topology.Options{Offload: o.offload})
+	lab, err := topology.New(topology.Options{Offload: o.offload, Ordered: true})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -33,6 +34,9 @@ type Options struct {
 	// Offload leaves segmentation offload on at the external wires. Captures then see superframes, so it is for
 	// measurements of throughput alone.
 	Offload bool
+	// Ordered has everything that comes in on a wire dealt with by one processor: a veth hands packets to that of their
+	// sender, so that those of a sender that has moved to another processor may be overtaken.
+	Ordered bool
 }
 
 // New makes the lab with the laptop's cables unplugged. An error names what could not be made.
@@ -79,6 +83,9 @@ func (l *Lab) build(o Options) error {
 		return err
 	}
 	l.closers = append(l.closers, l.fabric.Close)
+	if err := order(l.fabric, o); err != nil {
+		return err
+	}
 	if l.wires, err = l.fabric.Netlink(); err != nil {
 		return err
 	}
@@ -119,6 +126,18 @@ func (l *Lab) build(o Options) error {
 	return l.startDHCP()
 }
 
+// order does what Options.Ordered says for the interfaces that are made in s from now on. Kernels before 6.3 have no such
+// setting.
+func order(s *space.Space, o Options) error {
+	if !o.Ordered {
+		return nil
+	}
+	if err := s.Sysctl("net.core.rps_default_mask", "1"); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("topology: %s: %w", s.Name, err)
+	}
+	return nil
+}
+
 func (l *Lab) addWire(w Wire) error {
 	no := false
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: string(w)}, MulticastSnooping: &no}
@@ -132,7 +151,7 @@ func (l *Lab) addWire(w Wire) error {
 }
 
 // box returns the namespace by the name, made when there is none yet.
-func (l *Lab) box(name string) (*space.Space, error) {
+func (l *Lab) box(name string, o Options) (*space.Space, error) {
 	if s := l.boxes[name]; s != nil {
 		return s, nil
 	}
@@ -141,6 +160,9 @@ func (l *Lab) box(name string) (*space.Space, error) {
 		return nil, err
 	}
 	l.closers = append(l.closers, s.Close)
+	if err := order(s, o); err != nil {
+		return nil, err
+	}
 	l.boxes[name] = s
 	// Two hops on one wire are the lab's way of having an Internet; nobody is to be redirected past the first. Reverse
 	// path filtering is each program's own affair.
@@ -165,7 +187,7 @@ func cable(box, port string) string {
 
 func (l *Lab) addPort(p port, o Options) error {
 	fail := func(err error) error { return fmt.Errorf("topology: interface %s of %s: %w", p.name, p.box, err) }
-	s, err := l.box(p.box)
+	s, err := l.box(p.box, o)
 	if err != nil {
 		return err
 	}
