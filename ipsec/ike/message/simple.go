@@ -56,10 +56,13 @@ func (p VendorID) appendBody(b []byte) []byte { return append(b, p.Data...) }
 // AuthMethod is an authentication method number (RFC 7296 §3.8).
 type AuthMethod uint8
 
-// The authentication methods of RFC 7296 §3.8 and RFC 7427 §3.
+// The authentication methods of RFC 7296 §3.8, RFC 4754 §3 and RFC 7427 §3.
 const (
 	AuthRSASignature     AuthMethod = 1
 	AuthSharedKeyMIC     AuthMethod = 2
+	AuthECDSA256         AuthMethod = 9  // P-256 with SHA-256
+	AuthECDSA384         AuthMethod = 10 // P-384 with SHA-384
+	AuthECDSA521         AuthMethod = 11 // P-521 with SHA-512
 	AuthDigitalSignature AuthMethod = 14
 )
 

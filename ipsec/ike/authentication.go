@@ -1,0 +1,120 @@
+package ike
+
+import (
+	"crypto"
+
+	"mipvpn/ipsec/ike/message"
+)
+
+// Proof is how an end proves its identity in one round of authentication (RFC 7296 §2.15, §2.16; RFC 4739 for several).
+// One of PSK, Certificates and EAP is set.
+type Proof struct {
+	// ID is the identity that is proved: IDi of an initiator, IDr of a responder.
+	ID Identity
+	// PSK is a pre-shared key. The machine takes a copy, which it wipes when authentication is over.
+	PSK []byte
+	// Certificates is a certificate chain; the driver signs, when SignatureWanted asks for it.
+	Certificates *Certificates
+	// EAP leaves the proof to an EAP method, which the driver has: EAPReceived brings it messages. An initiator only.
+	EAP bool
+}
+
+// Certificates is a certificate chain with what its private key can do. The key itself stays with the driver.
+type Certificates struct {
+	// Chain has X.509 certificates in DER, the leaf first, each next one the issuer of the one before. A self-signed root
+	// is not sent (RFC 7296 §3.6).
+	Chain [][]byte
+	// Schemes are the signature schemes that the key makes, the preferred first; the first one that the peer takes is used.
+	Schemes []SignatureScheme
+}
+
+// SignatureScheme is an AUTH method with its parameters (RFC 7427, RFC 8420, RFC 4754). It is comparable.
+type SignatureScheme struct {
+	// Method is message.AuthDigitalSignature (RFC 7427), or for peers without that one of the methods of RFC 4754.
+	Method message.AuthMethod
+	// Algorithm is the public key algorithm with its padding.
+	Algorithm SignatureAlgorithm
+	// Hash is the hash function, crypto.Hash(0) for Ed25519 (message.HashIdentity in SIGNATURE_HASH_ALGORITHMS).
+	Hash crypto.Hash
+}
+
+// SignatureAlgorithm is a public key algorithm with its padding.
+type SignatureAlgorithm uint8
+
+// The signature algorithms.
+const (
+	RSAPKCS1 SignatureAlgorithm = iota + 1 // RSASSA-PKCS1-v1_5, with SHA-2 only (RFC 8247 §3)
+	RSAPSS                                 // RSASSA-PSS, the salt as long as the hash
+	ECDSA                                  // ECDSA of P-256, P-384 or P-521
+	Ed25519                                // RFC 8420
+)
+
+// Acceptance is what one end takes as proof of the other's identity in one round. Several may be set: what the peer does
+// decides, so that a caller sets only what is equally good.
+type Acceptance struct {
+	// PSK accepts this pre-shared key. The machine takes a copy.
+	PSK []byte
+	// Certificates accepts a signature by the key of a certificate that the driver trusts: TrustWanted asks it.
+	Certificates bool
+	// EAP has a responder accept an EAP method of the initiator's, and an initiator accept that the gateway is authenticated
+	// by the EAP method alone, which must be one that makes a key (RFC 5998).
+	EAP bool
+	// Authorities are the SHA-1 hashes of the public keys (SubjectPublicKeyInfo) of the certification authorities that are
+	// trusted, for CERTREQ (RFC 7296 §3.7). Empty asks for any certificate.
+	Authorities [][20]byte
+	// OCSP asks for in-band OCSP responses (RFC 4806).
+	OCSP bool
+}
+
+// SignatureWanted asks the driver to sign: it answers with Machine.Signed, at once or later, for keys may be in a smart
+// card that asks for a PIN. Nothing is sent until then.
+type SignatureWanted struct {
+	// ID is the identity that is proved, the one of the Proof.
+	ID Identity
+	// Scheme is the scheme to sign with, one of the Proof's.
+	Scheme SignatureScheme
+	// Octets are what is signed, not hashed yet. The receiver of the event owns them.
+	Octets []byte
+}
+
+// TrustWanted asks the driver whether the peer's certificates prove its identity: it answers with Machine.Trusted, at once or
+// later, for revocation may have to be looked up. It has to check the chain to a trust anchor, its validity, the leaf's name
+// against ID, key usages and revocation. The machine itself verifies the signature.
+type TrustWanted struct {
+	// ID is the identity that the peer claims.
+	ID Identity
+	// Chain are the peer's X.509 certificates in DER: the leaf first, the others in the peer's order, to build a chain of.
+	Chain [][]byte
+	// CRLs and OCSP are revocation lists and OCSP responses that came with them, in DER (RFC 7296 §3.6, RFC 4806).
+	CRLs, OCSP [][]byte
+}
+
+// EAPReceived brings an EAP message for the driver's EAP method, which answers with Machine.AnswerEAP, at once or later, for
+// a person may have to be asked.
+type EAPReceived struct {
+	// ID is the identity of the initiator's IDi.
+	ID Identity
+	// Message is the peer's EAP message (RFC 3748 §4), nil when a responder is to begin.
+	Message []byte
+}
+
+// EAPAnswer is what an EAP method answers.
+type EAPAnswer struct {
+	// Message is the EAP message to send, nil when there is none: on the initiator's side after EAP-Success.
+	Message []byte
+	// Done says that the method has succeeded: the responder's Message is EAP-Success, the initiator's peer has sent that, and
+	// the method agrees.
+	Done bool
+	// MSK is the method's master session key when Done, empty for a method that makes none (RFC 7296 §2.16). The machine takes
+	// a copy.
+	MSK []byte
+	// ID is the identity that the method has authenticated, where it is another than IDi: a responder's policy goes by it. The
+	// zero Identity for IDi.
+	ID Identity
+	// Err ends the attempt. A responder's Message, EAP-Failure, is sent first.
+	Err error
+}
+
+func (SignatureWanted) event() {}
+func (TrustWanted) event()     {}
+func (EAPReceived) event()     {}
