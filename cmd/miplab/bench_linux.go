@@ -18,6 +18,7 @@ import (
 	"mipvpn/cmd/miplab/internal/bench"
 	"mipvpn/cmd/miplab/internal/bench/contest"
 	"mipvpn/cmd/miplab/internal/bench/tunnel"
+	"mipvpn/cmd/miplab/internal/verdict"
 )
 
 // benchOptions are the flags of `miplab bench`.
@@ -119,11 +120,7 @@ func runBench(ctx context.Context, o benchOptions, out, errOut io.Writer) error 
 	if o.svg != "" {
 		err = errors.Join(err, os.WriteFile(o.svg, r.SVG(), 0o644))
 	}
-	write := r.WriteTable
-	if o.json {
-		write = r.WriteJSON
-	}
-	err = errors.Join(err, write(out))
+	err = errors.Join(err, verdict.Publish(out, r, o.json))
 	if n := len(r.Failures); n > 0 {
 		err = errors.Join(err, fmt.Errorf("%d runs failed, the first: %s", n, r.Failures[0]))
 	}

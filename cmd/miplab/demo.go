@@ -13,6 +13,7 @@ import (
 
 	"mipvpn/cmd/miplab/internal/company"
 	"mipvpn/cmd/miplab/internal/scenario"
+	"mipvpn/cmd/miplab/internal/verdict"
 )
 
 // demoOptions are the flags of `miplab demo`.
@@ -93,13 +94,10 @@ func (o demoOptions) play(ctx context.Context, w scenario.World, review func(*sc
 	if err != nil {
 		return err
 	}
-	if o.json {
-		err = report.WriteJSON(out)
-	} else {
+	if !o.json {
 		fmt.Fprintln(out)
-		err = report.WriteTable(out)
 	}
-	if err != nil {
+	if err := verdict.Publish(out, report, o.json); err != nil {
 		return err
 	}
 	if !report.Passed {

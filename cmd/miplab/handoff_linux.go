@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 	"mipvpn/cmd/miplab/internal/bench"
 	"mipvpn/cmd/miplab/internal/company"
 	"mipvpn/cmd/miplab/internal/handoff"
+	"mipvpn/cmd/miplab/internal/verdict"
 	"mipvpn/ipsec/interop/charon"
 )
 
@@ -136,9 +136,7 @@ func (o handoffOptions) run(ctx context.Context, asJSON bool, out, errOut io.Wri
 	if !asJSON {
 		return r.WriteTable(out)
 	}
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(struct {
+	return verdict.WriteJSON(out, struct {
 		Schema  int             `json:"schema"`
 		Cores   int             `json:"cores"`
 		Handoff *handoff.Report `json:"handoff"`

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,60 +24,19 @@ const (
 )
 
 // soakLoad moves the laptop under full load. There are no captures, which would lose frames.
-func soakLoad(ctx context.Context, o soakOptions, out, errOut io.Writer) (err error) {
-	if err := becomeAble(); err != nil {
-		return err
-	}
-	dir, remove, err := directory(o.dir)
-	if err != nil {
-		return err
-	}
-	defer remove()
-	if dir, err = filepath.Abs(dir); err != nil {
-		return err
-	}
-	binaries, err := company.Binaries()
-	if err != nil {
-		return err
-	}
-	lab, err := topology.New(topology.Options{Offload: o.offload, Ordered: true})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lab.Close()) }()
-	c, err := company.Start(ctx, lab, dir, binaries, company.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Stop()) }()
-	w := &loadWorld{Company: c, lab: lab, offload: o.offload}
-	log := out
-	if o.json {
-		log = errOut
-	}
-	report, err := load.Run(ctx, load.Config{
-		Seed: o.seed, Transitions: o.transitions, Octets: int64(o.megabytes) << 20, Datagrams: loadDatagrams, Patience: o.patience, Log: log,
-	}, w)
-	if err != nil || !report.Passed {
-		fmt.Fprintln(errOut, c.Tail(30))
-	}
-	if err != nil {
-		return err
-	}
-	status, err := c.Status(ctx)
-	if err != nil {
-		return err
-	}
-	report.Drops = status.Counters.Drops
-	if o.json {
-		err = report.WriteJSON(out)
-	} else {
-		err = report.WriteTable(out)
-	}
-	if err == nil && !report.Passed {
-		err = exitError(exitFailed)
-	}
-	return err
+func soakLoad(ctx context.Context, o soakOptions, out, errOut io.Writer) error {
+	wires := topology.Options{Offload: o.offload, Ordered: true}
+	return soakCompany(ctx, o, wires, out, errOut, func(lab *topology.Lab, c *company.Company, log io.Writer) (soakReport, bool, error) {
+		r, err := load.Run(ctx, load.Config{
+			Seed: o.seed, Transitions: o.transitions, Octets: int64(o.megabytes) << 20, Datagrams: loadDatagrams, Patience: o.patience, Log: log,
+		}, &loadWorld{Company: c, lab: lab, offload: o.offload})
+		if err != nil {
+			return nil, false, err
+		}
+		status, err := c.Status(ctx)
+		r.Drops = status.Counters.Drops
+		return r, err == nil && r.Passed, err
+	})
 }
 
 // loadWorld is the lab with its company as a load.World.

@@ -1,8 +1,6 @@
 package bench
 
 import (
-	"encoding/json"
-	"io"
 	"slices"
 )
 
@@ -139,11 +137,4 @@ func (r *Report) Fill(samples []Sample) {
 			r.Verdicts = append(r.Verdicts, v)
 		}
 	}
-}
-
-// WriteJSON writes the report as one JSON document.
-func (r *Report) WriteJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"mipvpn/cmd/miplab/internal/verdict"
 )
 
 // samples are two pairs of c beside W and N, and memory.
@@ -79,7 +81,7 @@ func TestJSON(t *testing.T) {
 	r := filled()
 	r.Failures = []string{"a run"}
 	var b bytes.Buffer
-	if err := r.WriteJSON(&b); err != nil {
+	if err := verdict.WriteJSON(&b, r); err != nil {
 		t.Fatal(err)
 	}
 	var back Report

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"mipvpn/cmd/miplab/internal/verdict"
 )
 
 // half is one end of an in-memory connection whose directions end one by one.
@@ -193,7 +195,7 @@ func TestShooter(t *testing.T) {
 // TestReport shows what makes a report fail, and that both forms have the counts.
 func TestReport(t *testing.T) {
 	good := func() *Report {
-		return &Report{Schema: Schema, Seed: 3, Transitions: 4, Modes: map[string]*Row{"cvc": {Stays: 1}}, Failures: []string{},
+		return &Report{Schema: Schema, Seed: 3, Transitions: 4, Modes: map[string]*Row{"cvc": {Stays: 1}}, Verdict: verdict.New(),
 			Up: Stream{Sent: 10, Received: 10}, Down: Stream{Sent: 10, Received: 10},
 			DatagramsUp: Flow{Sent: 5, Received: 4, Late: 1}, DatagramsDown: Flow{Sent: 5, Received: 5}}
 	}
@@ -207,7 +209,7 @@ func TestReport(t *testing.T) {
 		"order":         func(r *Report) { r.DatagramsDown.Reordered = 1 },
 		"octets lost":   func(r *Report) { r.Up.Received = 9 },
 		"nothing came":  func(r *Report) { r.DatagramsDown.Received = 0 },
-		"failed before": func(r *Report) { r.fail("before") },
+		"failed before": func(r *Report) { r.Fail("before") },
 	} {
 		r := good()
 		spoil(r)
@@ -223,7 +225,7 @@ func TestReport(t *testing.T) {
 	if !strings.Contains(table.String(), "\n4 transitions under load, seed 3\n7 octets and 0 datagrams CORRUPTED, 0 datagrams overtaken") {
 		t.Errorf("the table:\n%s", table.String())
 	}
-	if err := r.WriteJSON(&document); err != nil {
+	if err := verdict.WriteJSON(&document, r); err != nil {
 		t.Fatal(err)
 	}
 	var back Report

@@ -1,13 +1,13 @@
 package load
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"text/tabwriter"
-	"time"
+
+	"mipvpn/cmd/miplab/internal/verdict"
 )
 
 // Schema is the version of the JSON report.
@@ -30,10 +30,8 @@ type Report struct {
 	// Drops are the packets that the client has dropped, by reason.
 	Drops map[string]uint64 `json:"drops"`
 	// Remarks say more about the first things that were wrong.
-	Remarks  []string      `json:"remarks,omitempty"`
-	Failures []string      `json:"failures"`
-	Passed   bool          `json:"passed"`
-	Took     time.Duration `json:"took_ns"`
+	Remarks []string `json:"remarks,omitempty"`
+	verdict.Verdict
 }
 
 // Row is what was carried in one mode while the path did not change.
@@ -53,10 +51,6 @@ type Stream struct {
 	Corrupted int64 `json:"corrupted"`
 }
 
-func (r *Report) fail(format string, args ...any) {
-	r.Failures = append(r.Failures, fmt.Sprintf(format, args...))
-}
-
 // judge says whether all is as it must be.
 func (r *Report) judge() {
 	for _, d := range []struct {
@@ -65,29 +59,22 @@ func (r *Report) judge() {
 		flow   Flow
 	}{{"up", r.Up, r.DatagramsUp}, {"down", r.Down, r.DatagramsDown}} {
 		if d.stream.Corrupted > 0 {
-			r.fail("%d octets of TCP were corrupted on their way %s", d.stream.Corrupted, d.name)
+			r.Fail("%d octets of TCP were corrupted on their way %s", d.stream.Corrupted, d.name)
 		}
 		if d.stream.Sent != d.stream.Received {
-			r.fail("%d octets of TCP were sent %s, %d received", d.stream.Sent, d.name, d.stream.Received)
+			r.Fail("%d octets of TCP were sent %s, %d received", d.stream.Sent, d.name, d.stream.Received)
 		}
 		if d.flow.Corrupted > 0 {
-			r.fail("%d datagrams were corrupted on their way %s", d.flow.Corrupted, d.name)
+			r.Fail("%d datagrams were corrupted on their way %s", d.flow.Corrupted, d.name)
 		}
 		if d.flow.Reordered > 0 {
-			r.fail("%d datagrams were overtaken on their way %s while the path did not change", d.flow.Reordered, d.name)
+			r.Fail("%d datagrams were overtaken on their way %s while the path did not change", d.flow.Reordered, d.name)
 		}
 		if d.stream.Received == 0 || d.flow.Received == 0 {
-			r.fail("%d octets and %d datagrams went %s: this shows nothing", d.stream.Received, d.flow.Received, d.name)
+			r.Fail("%d octets and %d datagrams went %s: this shows nothing", d.stream.Received, d.flow.Received, d.name)
 		}
 	}
-	r.Passed = len(r.Failures) == 0
-}
-
-// WriteJSON writes the report as one JSON document.
-func (r *Report) WriteJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
+	r.Settle()
 }
 
 // WriteTable writes the report for a person.
@@ -118,13 +105,5 @@ func (r *Report) WriteTable(w io.Writer) error {
 	for _, s := range r.Remarks {
 		fmt.Fprintln(w, "remark:", s)
 	}
-	for _, f := range r.Failures {
-		fmt.Fprintln(w, "FAILED:", f)
-	}
-	word := "FAILED after"
-	if r.Passed {
-		word = "passed in"
-	}
-	_, err := fmt.Fprintln(w, word, r.Took.Round(time.Second))
-	return err
+	return r.Verdict.Write(w)
 }

@@ -11,6 +11,7 @@ import (
 
 	"mipvpn/client/control"
 	"mipvpn/cmd/miplab/internal/session"
+	"mipvpn/cmd/miplab/internal/verdict"
 )
 
 // World is where the load is carried. Networks go by the names of the lab's wires.
@@ -72,7 +73,7 @@ type run struct {
 // Run moves the laptop under load. The error is for what kept that from being done; what failed stands in the report.
 func Run(ctx context.Context, cfg Config, w World) (*Report, error) {
 	r := &run{Config: cfg, world: w, rng: rand.New(rand.NewPCG(cfg.Seed, 0x10ad)), begun: time.Now(), iface: "eth1",
-		report: &Report{Schema: Schema, World: w.Describe(), Seed: cfg.Seed, Modes: map[string]*Row{}, Failures: []string{}}}
+		report: &Report{Schema: Schema, World: w.Describe(), Seed: cfg.Seed, Modes: map[string]*Row{}, Verdict: verdict.New()}}
 	limit, cancel := context.WithTimeout(ctx, cfg.Patience)
 	defer cancel()
 	if err := w.Up(limit); err != nil {
@@ -157,7 +158,7 @@ func (r *run) broken(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	r.report.fail("transition %d: %v", r.report.Transitions, err)
+	r.report.Fail("transition %d: %v", r.report.Transitions, err)
 	r.say("FAILED: %v", err)
 	return nil
 }
@@ -311,12 +312,12 @@ func (r *run) end(ctx context.Context) {
 	r.near.done.Wait()
 	r.far.done.Wait()
 	if !hung() {
-		r.report.fail("the TCP connection did not end within %v", r.Patience)
+		r.report.Fail("the TCP connection did not end within %v", r.Patience)
 	}
 	r.near.conn.Close()
 	r.far.conn.Close()
 	if err := errors.Join(r.near.Err(), r.far.Err()); err != nil {
-		r.report.fail("the TCP connection broke: %v", err)
+		r.report.Fail("the TCP connection broke: %v", err)
 	}
 	r.report.Up, r.report.Down = r.stream(r.near, r.far), r.stream(r.far, r.near)
 	for _, d := range []struct {

@@ -1,16 +1,15 @@
 package scenario
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"mipvpn/client/control"
 	"mipvpn/cmd/miplab/internal/judge"
 	"mipvpn/cmd/miplab/internal/session"
+	"mipvpn/cmd/miplab/internal/verdict"
 )
 
 // Schema is the version of the Report's JSON.
@@ -20,9 +19,7 @@ const Schema = 1
 type Report struct {
 	Schema int    `json:"schema"`
 	World  string `json:"world"`
-	// Passed is false when there are failures.
-	Passed   bool     `json:"passed"`
-	Failures []string `json:"failures"`
+	verdict.Verdict
 	// Changes are the steps in order.
 	Changes []Change `json:"changes"`
 	// Conversation is the TCP session as a whole; its socket pair is the same throughout by TCP's own nature.
@@ -43,8 +40,7 @@ type Report struct {
 	// CaptureLost counts frames that the captures lost, which nobody has judged.
 	CaptureLost int `json:"capture_lost"`
 	// SecondOpinion is what another judge of the captures said, empty where there was none.
-	SecondOpinion string        `json:"second_opinion,omitempty"`
-	Took          time.Duration `json:"took_ns"`
+	SecondOpinion string `json:"second_opinion,omitempty"`
 }
 
 // Change is one change of network.
@@ -72,19 +68,6 @@ type Change struct {
 	TCP int64 `json:"tcp_octets"`
 	// PlaintextFrames counts the leaks of this step.
 	PlaintextFrames int `json:"plaintext_frames"`
-}
-
-// Fail adds a failure.
-func (r *Report) Fail(format string, args ...any) {
-	r.Failures = append(r.Failures, fmt.Sprintf(format, args...))
-	r.Passed = false
-}
-
-// WriteJSON writes the report as one JSON document.
-func (r *Report) WriteJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
 }
 
 // WriteTable writes the report for a person.
@@ -115,15 +98,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	for _, l := range r.Leaks {
 		fmt.Fprintln(w, "LEAK:", l)
 	}
-	for _, f := range r.Failures {
-		fmt.Fprintln(w, "FAILED:", f)
-	}
-	if r.Passed {
-		_, err := fmt.Fprintf(w, "passed in %v\n", r.Took.Round(time.Second))
-		return err
-	}
-	_, err := fmt.Fprintf(w, "FAILED after %v\n", r.Took.Round(time.Second))
-	return err
+	return r.Verdict.Write(w)
 }
 
 func shorten(s string, n int) string {

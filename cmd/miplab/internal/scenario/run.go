@@ -13,6 +13,7 @@ import (
 
 	"mipvpn/client/control"
 	"mipvpn/cmd/miplab/internal/session"
+	"mipvpn/cmd/miplab/internal/verdict"
 )
 
 // Step is one change: the cable of Interface goes into Network, and the client must come to Mode. Without a network the
@@ -79,7 +80,7 @@ type run struct {
 // in the report.
 func (s Scenario) Run(ctx context.Context, w World) (*Report, error) {
 	r := &run{Scenario: s, world: w, begun: time.Now(), mode: "none"}
-	r.report = Report{Schema: Schema, World: w.Describe(), Failures: []string{}, Changes: []Change{}}
+	r.report = Report{Schema: Schema, World: w.Describe(), Verdict: verdict.New(), Changes: []Change{}}
 	r.say("%s", w.Describe())
 	watching, stop := context.WithCancel(ctx)
 	watched := make(chan error, 1)
@@ -89,7 +90,9 @@ func (s Scenario) Run(ctx context.Context, w World) (*Report, error) {
 	stop()
 	<-watched
 	r.report.Took = time.Since(r.begun)
-	r.report.Passed = len(r.report.Failures) == 0 && err == nil
+	if err == nil {
+		r.report.Settle()
+	}
 	return &r.report, err
 }
 

@@ -16,6 +16,7 @@ import (
 	"mipvpn/client/control"
 	"mipvpn/cmd/miplab/internal/judge"
 	"mipvpn/cmd/miplab/internal/session"
+	"mipvpn/cmd/miplab/internal/verdict"
 )
 
 // stage is a World in memory where all goes well but for what a test breaks.
@@ -165,7 +166,7 @@ func TestRun(t *testing.T) {
 					t.Fatal(err)
 				}
 				var text bytes.Buffer
-				if err := errors.Join(r.WriteTable(&text), r.WriteJSON(&text)); err != nil {
+				if err := errors.Join(r.WriteTable(&text), verdict.WriteJSON(&text, r)); err != nil {
 					t.Error(err)
 				}
 				if r.Passed != (c.want == "") || !strings.Contains(strings.Join(r.Failures, "\n"), c.want) || !strings.Contains(text.String(), c.want) {

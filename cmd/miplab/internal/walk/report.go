@@ -1,7 +1,6 @@
 package walk
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -11,6 +10,7 @@ import (
 
 	"mipvpn/cmd/miplab/internal/judge"
 	"mipvpn/cmd/miplab/internal/session"
+	"mipvpn/cmd/miplab/internal/verdict"
 )
 
 // Schema is the version of the Report's JSON.
@@ -22,9 +22,7 @@ type Report struct {
 	World  string `json:"world"`
 	// Seed repeats the order of transitions; when each comes is up to the machine.
 	Seed uint64 `json:"seed"`
-	// Passed is false when there are failures.
-	Passed   bool     `json:"passed"`
-	Failures []string `json:"failures"`
+	verdict.Verdict
 	// Transitions is how many there were, Kinds says of which kinds, Modes how often each access mode was arrived at.
 	Transitions int             `json:"transitions"`
 	Kinds       map[string]*Row `json:"kinds"`
@@ -41,8 +39,7 @@ type Report struct {
 	// InsideFrames counts the frames in which the same judge saw enterprise traffic inside, where it must be.
 	InsideFrames int `json:"inside_frames"`
 	// CaptureLost counts frames that the captures lost, which nobody has judged.
-	CaptureLost int           `json:"capture_lost"`
-	Took        time.Duration `json:"took_ns"`
+	CaptureLost int `json:"capture_lost"`
 }
 
 // Row is what came of the transitions of one kind.
@@ -69,17 +66,6 @@ type Count struct {
 	Sent     int64 `json:"sent"`
 	Refused  int64 `json:"refused"`
 	Answered int64 `json:"answered"`
-}
-
-func (r *Report) fail(format string, args ...any) {
-	r.Failures = append(r.Failures, fmt.Sprintf(format, args...))
-}
-
-// WriteJSON writes the report as one JSON document.
-func (r *Report) WriteJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
 }
 
 // WriteTable writes the report for a person.
@@ -110,13 +96,5 @@ func (r *Report) WriteTable(w io.Writer) error {
 	for _, l := range r.Leaks {
 		fmt.Fprintln(w, "LEAK:", l)
 	}
-	for _, f := range r.Failures {
-		fmt.Fprintln(w, "FAILED:", f)
-	}
-	word := "FAILED after"
-	if r.Passed {
-		word = "passed in"
-	}
-	_, err := fmt.Fprintln(w, word, r.Took.Round(time.Second))
-	return err
+	return r.Verdict.Write(w)
 }

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"mipvpn/cmd/miplab/internal/judge"
+	"mipvpn/cmd/miplab/internal/verdict"
 )
 
 // TestReport shows that a report says how many transitions there were, of which kinds, and what leaked, in both forms.
 func TestReport(t *testing.T) {
 	r := &Report{
 		Schema: Schema, Seed: 7, Transitions: 3, Kinds: map[string]*Row{"kill -9": {}, "flapping": {}}, Modes: map[string]int{"c": 3},
-		Failures: []string{"two frames"}, PlaintextFrames: 2, Leaks: []string{"wire cafe: a canary"}, External: map[string]judge.Tally{"cafe": {Frames: 9, Leaks: 2}},
+		Verdict: verdict.Verdict{Failures: []string{"two frames"}}, PlaintextFrames: 2, Leaks: []string{"wire cafe: a canary"}, External: map[string]judge.Tally{"cafe": {Frames: 9, Leaks: 2}},
 		Applications: map[string]*Count{"ICMP": {Sent: 5, Refused: 1, Answered: 3}},
 	}
 	r.Kinds["kill -9"].add(time.Second)
@@ -31,7 +32,7 @@ func TestReport(t *testing.T) {
 			t.Errorf("the table lacks %q:\n%s", want, table.String())
 		}
 	}
-	if err := r.WriteJSON(&document); err != nil {
+	if err := verdict.WriteJSON(&document, r); err != nil {
 		t.Fatal(err)
 	}
 	var back Report

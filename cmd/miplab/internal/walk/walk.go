@@ -13,6 +13,7 @@ import (
 	"mipvpn/client/control"
 	"mipvpn/cmd/miplab/internal/scenario"
 	"mipvpn/cmd/miplab/internal/session"
+	"mipvpn/cmd/miplab/internal/verdict"
 )
 
 // World is where a walk is taken: a scenario's, whose daemon can be killed.
@@ -71,7 +72,7 @@ type walk struct {
 func Run(ctx context.Context, cfg Config, w World) (*Report, error) {
 	k := &walk{
 		Config: cfg, world: w, rng: rand.New(rand.NewPCG(cfg.Seed, 0x11ab)), begun: time.Now(), at: map[string]string{},
-		report: &Report{Schema: Schema, World: w.Describe(), Seed: cfg.Seed, Failures: []string{}, Kinds: map[string]*Row{}, Modes: map[string]int{}, Applications: map[string]*Count{}},
+		report: &Report{Schema: Schema, World: w.Describe(), Seed: cfg.Seed, Verdict: verdict.New(), Kinds: map[string]*Row{}, Modes: map[string]int{}, Applications: map[string]*Count{}},
 	}
 	applications, err := k.open(ctx)
 	if err == nil {
@@ -84,7 +85,9 @@ func Run(ctx context.Context, cfg Config, w World) (*Report, error) {
 	}
 	k.end(ctx)
 	k.report.Took = time.Since(k.begun)
-	k.report.Passed = len(k.report.Failures) == 0 && err == nil
+	if err == nil {
+		k.report.Settle()
+	}
 	return k.report, err
 }
 
@@ -133,7 +136,7 @@ func (k *walk) wander(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			k.report.fail("transition %d: %v", k.report.Transitions, err)
+			k.report.Fail("transition %d: %v", k.report.Transitions, err)
 			k.say("FAILED: %v", err)
 			return nil
 		}
@@ -322,7 +325,7 @@ const settleTime = 300 * time.Millisecond
 func (k *walk) end(ctx context.Context) {
 	if k.stream != nil {
 		if err := k.stream.Close(); err != nil {
-			k.report.fail("the UDP stream: %v", err)
+			k.report.Fail("the UDP stream: %v", err)
 		}
 		k.report.Stream = k.stream.Between(k.begun, time.Now().Add(-settleTime))
 	}
@@ -331,10 +334,10 @@ func (k *walk) end(ctx context.Context) {
 	}
 	lost, err := k.world.Settle()
 	if err != nil {
-		k.report.fail("the captures: %v", err)
+		k.report.Fail("the captures: %v", err)
 	}
 	if k.report.CaptureLost = lost; lost > 0 {
-		k.report.fail("the captures lost %d frames, which nobody has judged", lost)
+		k.report.Fail("the captures lost %d frames, which nobody has judged", lost)
 	}
 	n, leaks := k.world.Outside().Leaks()
 	k.report.PlaintextFrames, k.report.External = n, k.world.Outside().Tallies()
@@ -342,18 +345,18 @@ func (k *walk) end(ctx context.Context) {
 		k.report.Leaks = append(k.report.Leaks, fmt.Sprintf("wire %s at %.3fs: %s", l.Wire, l.At.Sub(k.begun).Seconds(), l.Reason))
 	}
 	if n > 0 {
-		k.report.fail("%d frames of the laptop's enterprise traffic crossed an external wire outside ESP, the first: %s", n, k.report.Leaks[0])
+		k.report.Fail("%d frames of the laptop's enterprise traffic crossed an external wire outside ESP, the first: %s", n, k.report.Leaks[0])
 	}
 	protected := 0
 	for _, t := range k.report.External {
 		protected += t.ESP
 	}
 	if k.report.InsideFrames, _ = k.world.Inside().Leaks(); k.near != nil && (protected == 0 || k.report.InsideFrames == 0) {
-		k.report.fail("%d frames of ESP outside and %d of enterprise traffic inside were seen: the judges prove nothing", protected, k.report.InsideFrames)
+		k.report.Fail("%d frames of ESP outside and %d of enterprise traffic inside were seen: the judges prove nothing", protected, k.report.InsideFrames)
 	}
 	for _, name := range slices.Sorted(maps.Keys(k.report.Applications)) {
 		if k.report.Applications[name].Sent == 0 {
-			k.report.fail("%s has sent nothing", name)
+			k.report.Fail("%s has sent nothing", name)
 		}
 	}
 }
@@ -373,9 +376,9 @@ func (k *walk) endConversation(ctx context.Context) {
 		err = fmt.Errorf("did not end within %v: %w", k.Patience, err)
 	}
 	if err != nil {
-		k.report.fail("the TCP session: %v", err)
+		k.report.Fail("the TCP session: %v", err)
 	}
 	if k.report.Conversation = session.Compare(k.near, k.far); !k.report.Conversation.Intact {
-		k.report.fail("the TCP session's octets are not the same at both ends")
+		k.report.Fail("the TCP session's octets are not the same at both ends")
 	}
 }
