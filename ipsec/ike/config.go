@@ -61,6 +61,11 @@ type Config struct {
 	Retransmission Retransmission
 	// Liveness is how long the peer may be silent before it is asked whether it lives (default 30 s, negative never).
 	Liveness time.Duration
+	// Dead is how long after the peer's last proof of life (a fresh protected message, or HandleTraffic) it counts as dead,
+	// whatever Retransmission says: requests are repeated so that they end then, and Closed with ErrNoAnswer follows. Of that
+	// time the peer is silent for Liveness, and asked in the rest, which has to be a second at least. A request that is sent
+	// while nothing was expected of the peer is repeated for the rest alone. 0 leaves it to Retransmission.
+	Dead time.Duration
 	// Keepalive is the interval of NAT keepalives while this end is behind a NAT (default 20 s, RFC 3948 §4; negative never).
 	Keepalive time.Duration
 	// SPIInUse, when set, tells whether an inbound ESP SPI is taken by somebody else on this host.
@@ -195,6 +200,9 @@ func (c *Config) complete() error {
 		return fmt.Errorf("%w: Retransmission %+v: want Initial > 0, Factor >= 1, Limit >= Initial, at least one try", ErrConfig, *r)
 	}
 	withDefault(&c.Liveness, 30*time.Second)
+	if c.Dead != 0 && c.Dead < max(c.Liveness, 0)+time.Second {
+		return fmt.Errorf("%w: Dead: want a second more than Liveness (%v) at least, found %v", ErrConfig, c.Liveness, c.Dead)
+	}
 	withDefault(&c.Keepalive, 20*time.Second)
 	return nil
 }

@@ -36,7 +36,8 @@ type exchange struct {
 	wire     []byte
 	tries    int
 	interval time.Duration
-	resendAt time.Duration
+	// Boot times: when it was first sent, or taken up again after a pause; when it is repeated.
+	sentAt, resendAt time.Duration
 }
 
 func newExchange(kind message.ExchangeType, tasks ...task) *exchange {
@@ -133,7 +134,7 @@ func (m *Machine) send(now link.Instant, x *exchange) error {
 		return err
 	}
 	x.wire = wire
-	x.tries, x.interval = 0, m.cfg.Retransmission.Initial
+	x.tries, x.interval, x.sentAt = 0, m.cfg.Retransmission.Initial, now.Boot
 	m.resend(now, x)
 	return nil
 }
@@ -141,7 +142,7 @@ func (m *Machine) send(now link.Instant, x *exchange) error {
 // resend sends the request once more and arms its timer.
 func (m *Machine) resend(now link.Instant, x *exchange) {
 	x.tries++
-	x.resendAt = now.Boot + x.interval
+	x.resendAt = now.Boot + m.pace(now, x)
 	x.interval = min(time.Duration(float64(x.interval)*m.cfg.Retransmission.Factor), m.cfg.Retransmission.Limit)
 	m.transmit(m.local, m.remote, x.wire)
 }
@@ -156,7 +157,15 @@ func (m *Machine) timeout(now link.Instant, x *exchange) {
 	if x.kind == message.IKESessionResume {
 		tries = min(tries, resumeTries)
 	}
-	if x.tries < tries {
+	again := x.tries < tries
+	if _, ok := m.verdictAt(x); ok {
+		if now.Since(x.resendAt) >= m.asking() {
+			x.sentAt = now.Boot // the driver has slept
+		}
+		at, _ := m.verdictAt(x)
+		again = now.Boot < at
+	}
+	if again {
 		m.resend(now, x)
 		return
 	}

@@ -291,28 +291,6 @@ func (m *Machine) saTimeout(now link.Instant, s *ikeSA) {
 	}
 }
 
-// livenessAt returns when the peer has been silent for too long.
-func (m *Machine) livenessAt() (time.Duration, bool) {
-	if !m.running() || m.cfg.Liveness < 0 || m.current.exchange != nil || len(m.current.queue) != 0 {
-		return 0, false
-	}
-	return m.lastHeard + m.cfg.Liveness, true
-}
-
-// probe makes the peer answer: by the outstanding request if there is one, else by an empty one.
-func (m *Machine) probe(now link.Instant) {
-	if x := m.current.exchange; x != nil {
-		// The extra repetition does not count. When the next one is near anyway it is not needed.
-		if initial := m.cfg.Retransmission.Initial; x.resendAt-now.Boot > initial {
-			x.tries, x.interval = x.tries-1, initial
-			m.resend(now, x)
-		}
-		return
-	}
-	m.current.heldUntil = 0
-	m.enqueue(now, m.current, newExchange(message.Informational, &livenessTask{}))
-}
-
 // Deadline returns the boot time of the earliest timer, false when there is none.
 func (m *Machine) Deadline() (time.Duration, bool) {
 	if m.idle() {
