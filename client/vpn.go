@@ -120,7 +120,25 @@ func (c *Client) openTunnel() error {
 	}
 	var err error
 	s.tunnel, err = stack.OpenVPN(s.external.link, c.cfg.Gateway.Address, c.drops, func(m stack.Message) { c.post(func() { c.ikeMessage(s, m) }) })
+	if err == nil {
+		s.tunnel.OnLifeOver(func() { c.post(func() { c.noteSpent(s) }) })
+	}
 	return err
+}
+
+// noteSpent tells the IKE machines which child SAs have come to the end of their lifetimes in octets, packets or sequence
+// numbers.
+func (c *Client) noteSpent(s *session) {
+	if s != c.session {
+		return
+	}
+	for _, v := range s.layers() {
+		for _, ch := range v.children {
+			if ch.open.Spent() || ch.seal.Spent() {
+				v.machine.HandleSpent(c.now, ch.open.SPI(), ch.open.Exhausted() || ch.seal.Exhausted())
+			}
+		}
+	}
 }
 
 // closeTunnel closes the flows to the gateway.

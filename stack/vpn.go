@@ -31,6 +31,7 @@ type VPN struct {
 	natt     link.Flow
 	esp      link.Flow
 
+	lifeOver atomic.Pointer[func()]
 	inbound  esp.Table
 	outbound atomic.Pointer[outboundSA]
 	link     atomic.Pointer[PacketLink]
@@ -110,6 +111,17 @@ func (v *VPN) Use(sa *esp.Outbound, overhead int, udp bool) {
 	v.outbound.Store(&outboundSA{sa, overhead, udp})
 }
 
+// OnLifeOver has f called, from any goroutine, when the soft or the hard lifetime of a security association in octets, packets
+// or sequence numbers is over. f must not block.
+func (v *VPN) OnLifeOver(f func()) { v.lifeOver.Store(&f) }
+
+// tell calls what OnLifeOver was given, if over.
+func (v *VPN) tell(over bool) {
+	if f := v.lifeOver.Load(); over && f != nil {
+		(*f)()
+	}
+}
+
 // Close closes the flows and stops sending.
 func (v *VPN) Close() error {
 	v.Use(nil, 0, false)
@@ -159,6 +171,9 @@ func (v *VPN) receiveESP(b *packet.Batch) {
 		b.Release()
 		return
 	}
+	if in := v.inbound.Lookup(b.Bufs[b.Len()-1].SA); in != nil {
+		v.tell(in.LifeOver())
+	}
 	if l == nil {
 		b.Drop(v.drops, packet.DropNoPath)
 		return
@@ -181,4 +196,5 @@ func (s sealer) Apply(b *packet.Batch) {
 		return
 	}
 	out.sa.Apply(b)
+	s.vpn.tell(out.sa.LifeOver())
 }

@@ -84,7 +84,7 @@ func TestOpenBatchAgreesWithSinglePackets(t *testing.T) {
 				if *in, err = NewInbound(p); err != nil {
 					t.Fatal(err)
 				}
-				(*in).maxBytes = 34 * 700
+				(*in).limits.hard.Bytes = 34 * 700
 				if esn {
 					(*in).window.top = 1<<32 - 200
 				}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -326,6 +327,54 @@ func TestOutboundStopsAtItsLimits(t *testing.T) {
 	}
 	if r := in.Open(sealRaw(t, pi, 2, append(ping(client, server, 0).Bytes(), 0, 4))); r != packet.DropSAExhausted {
 		t.Errorf("opened past the lifetime in octets: %v", r)
+	}
+}
+
+// Shows: IKE-9 (lifetimes in bytes). Both halves say once each that the soft and the hard lifetime are over, in octets and in
+// packets, and nothing passes beyond the hard one.
+func TestLifeOver(t *testing.T) {
+	for name, set := range map[string]func(*Parameters){
+		"packets":         func(p *Parameters) { p.RekeyPackets, p.MaxPackets = 4, 6 },
+		"octets":          func(p *Parameters) { p.RekeyBytes, p.MaxBytes = 4*60, 6*60 },
+		"octets, no soft": func(p *Parameters) { p.MaxBytes = 6 * 60 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var drops packet.Drops
+			po, pi := parameters(suite.AESGCM256, true)
+			set(&po)
+			set(&pi)
+			o, err := NewOutbound(po, &drops)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in, err := NewInbound(pi)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var toldOut, toldIn []int
+			passed := 0
+			for i := 1; i <= 10; i++ {
+				if p := seal(o, ping(client, server, 40)); p != nil {
+					if in.Open(p) == packet.NotDropped {
+						passed++
+					}
+					p.Release()
+				}
+				if o.LifeOver() {
+					toldOut = append(toldOut, i)
+				}
+				if in.LifeOver() {
+					toldIn = append(toldIn, i)
+				}
+			}
+			want := []int{4, 6}
+			if name == "octets, no soft" {
+				want = []int{5, 6}
+			}
+			if passed != 6 || !slices.Equal(toldOut, want) || !slices.Equal(toldIn, want) || !o.Exhausted() || !in.Exhausted() {
+				t.Errorf("%d packets passed, told at %v and %v, want 6 and %v", passed, toldOut, toldIn, want)
+			}
+		})
 	}
 }
 

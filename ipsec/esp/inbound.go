@@ -14,7 +14,7 @@ type Inbound struct {
 	cipher        suite.Cipher
 	esn           bool
 	local, remote []compiled
-	maxBytes      uint64
+	limits        limits
 	usage         counters
 
 	mu     sync.Mutex
@@ -27,8 +27,9 @@ func NewInbound(p Parameters) (*Inbound, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Inbound{spi: p.SPI, cipher: c, esn: p.ESN, local: compile(p.Local), remote: compile(p.Remote),
-		maxBytes: limitOr(p.MaxBytes)}, nil
+	in := &Inbound{spi: p.SPI, cipher: c, esn: p.ESN, local: compile(p.Local), remote: compile(p.Remote)}
+	in.limits.set(p)
+	return in, nil
 }
 
 // SPI returns the SPI of the packets that Open takes, in host order.
@@ -37,6 +38,15 @@ func (in *Inbound) SPI() uint32 { return in.spi }
 // Usage returns what has been authenticated so far, dummy packets and packets outside the selectors included: any of it
 // proves that the peer lives.
 func (in *Inbound) Usage() Usage { return in.usage.read() }
+
+// Spent reports whether the soft lifetime is over, so that the SA is to be rekeyed.
+func (in *Inbound) Spent() bool { return in.limits.spent(in.usage.read()) }
+
+// Exhausted reports whether the hard lifetime is over, so that nothing more is taken.
+func (in *Inbound) Exhausted() bool { return in.limits.exhausted(in.usage.read()) }
+
+// LifeOver reports once for the soft and once for the hard lifetime that it is over.
+func (in *Inbound) LifeOver() bool { return in.limits.due(in.usage.read()) }
 
 // Open turns the ESP packet in p, which begins with its SPI, into the IPv4 packet inside, sets Buf.SA, and returns
 // NotDropped. For any other result the packet is to be dropped under that reason, and its content is undefined. The
@@ -85,7 +95,7 @@ func (in *Inbound) overhead() int {
 // check is the preliminary check of RFC 4303 §3.4.3 for the packets of the run. It returns for how many of them it could be
 // made now, at least one.
 func (in *Inbound) check(s *scratch, run []*packet.Buf) int {
-	overhead, spent := in.overhead(), in.usage.bytes.Load() >= in.maxBytes
+	overhead, spent := in.overhead(), in.Exhausted()
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	top, highest := in.window.top, in.window.top
@@ -127,13 +137,13 @@ func (in *Inbound) check(s *scratch, run []*packet.Buf) int {
 // mark moves the window for the packets of the run that are authentic, in their order, and counts them. A packet that is in
 // the run twice, or that another goroutine has opened meanwhile, is found here.
 func (in *Inbound) mark(s *scratch, run []*packet.Buf) {
-	overhead, used := in.overhead(), in.usage.bytes.Load()
+	overhead, used := in.overhead(), in.usage.read()
 	packets, octets := 0, 0
 	in.mu.Lock()
 	for i, p := range run {
 		switch {
 		case s.reasons[i] != packet.NotDropped:
-		case used+uint64(octets) >= in.maxBytes:
+		case used.Bytes+uint64(octets) >= in.limits.hard.Bytes, used.Packets+uint64(packets) >= in.limits.hard.Packets:
 			s.reasons[i] = packet.DropSAExhausted
 		case !in.window.mark(s.seqs[i]):
 			s.reasons[i] = packet.DropReplayed

@@ -2,7 +2,6 @@ package esp
 
 import (
 	"encoding/binary"
-	"math"
 	"sync/atomic"
 
 	"mipvpn/ipsec/suite"
@@ -16,8 +15,7 @@ type Outbound struct {
 	esn           bool
 	tail          int // most octets that are added behind a packet, Tailroom at most
 	local, remote []compiled
-	limit         uint64 // highest sequence number that may be used
-	maxBytes      uint64
+	limits        limits // hard.Packets is the highest sequence number that may be used
 	drops         *packet.Drops
 
 	sequence atomic.Uint64 // last one reserved
@@ -32,18 +30,9 @@ func NewOutbound(p Parameters, drops *packet.Drops) (*Outbound, error) {
 		return nil, err
 	}
 	o := &Outbound{spi: p.SPI, cipher: c, esn: p.ESN, tail: max(maxPad, c.Align()-1) + trailerLen + c.ICVLen(),
-		local: compile(p.Local), remote: compile(p.Remote), limit: math.MaxUint32, maxBytes: limitOr(p.MaxBytes), drops: drops}
-	if p.ESN {
-		o.limit = math.MaxUint64
-	}
+		local: compile(p.Local), remote: compile(p.Remote), drops: drops}
+	o.limits.set(p)
 	return o, nil
-}
-
-func limitOr(n uint64) uint64 {
-	if n == 0 {
-		return math.MaxUint64
-	}
-	return n
 }
 
 // SPI returns the SPI that the packets carry, in host order.
@@ -61,10 +50,20 @@ func (o *Outbound) Fits(n int) int {
 	return max(text-text%align-trailerLen, 0)
 }
 
-// Spent reports whether three quarters of the sequence numbers or of the octets are used up, so that the SA is to be
-// rekeyed (RFC 4301 §4.4.2.1, a soft lifetime).
-func (o *Outbound) Spent() bool {
-	return o.sequence.Load() > o.limit-o.limit/4 || o.usage.bytes.Load() > o.maxBytes-o.maxBytes/4
+// Spent reports whether the soft lifetime is over, so that the SA is to be rekeyed: RekeyBytes, RekeyPackets, or three
+// quarters of the sequence numbers.
+func (o *Outbound) Spent() bool { return o.limits.spent(o.used()) }
+
+// Exhausted reports whether the hard lifetime is over, so that nothing more can leave.
+func (o *Outbound) Exhausted() bool { return o.limits.exhausted(o.used()) }
+
+// LifeOver reports once for the soft and once for the hard lifetime that it is over: what uses the SA asks after each batch,
+// and says Machine.HandleSpent of ipsec/ike.
+func (o *Outbound) LifeOver() bool { return o.limits.due(o.used()) }
+
+// used is the usage in sequence numbers, dummy packets included.
+func (o *Outbound) used() Usage {
+	return Usage{Packets: o.sequence.Load(), Bytes: o.usage.bytes.Load()}
 }
 
 // Matches reports whether the IPv4 packet p is one that the SA is for.
@@ -102,7 +101,7 @@ func (o *Outbound) Apply(b *packet.Batch) {
 	s := scratches.Get().(*scratch)
 	s.sealed, s.dropped, s.octets = 0, 0, 0
 	s.seq, s.left = 0, 0
-	if o.usage.bytes.Load() < o.maxBytes {
+	if o.usage.bytes.Load() < o.limits.hard.Bytes {
 		s.seq, s.left = o.reserve(uint64(b.Segments()))
 	}
 	o.sealBatch(s, b)
@@ -115,7 +114,7 @@ func (o *Outbound) Apply(b *packet.Batch) {
 func (o *Outbound) reserve(n uint64) (first, count uint64) {
 	for {
 		last := o.sequence.Load()
-		count = min(n, o.limit-last)
+		count = min(n, o.limits.hard.Packets-last)
 		if count == 0 || o.sequence.CompareAndSwap(last, last+count) {
 			return last + 1, count
 		}

@@ -34,8 +34,12 @@ type Parameters struct {
 	Local, Remote []Selector
 	// ESN is set for extended sequence numbers (RFC 4303 §2.2.1).
 	ESN bool
-	// MaxBytes is how many octets of inner packets the SA may carry, 0 for no such limit.
-	MaxBytes uint64
+	// MaxBytes and MaxPackets are how many octets of inner packets and how many packets the SA may carry, 0 for no such limit
+	// (RFC 4301 §4.4.2.1, the hard lifetime): what is over them is dropped. The sequence numbers are a limit of packets in any
+	// case.
+	MaxBytes, MaxPackets uint64
+	// RekeyBytes and RekeyPackets are when the SA is to be replaced (the soft lifetime), 0 for three quarters of the limit.
+	RekeyBytes, RekeyPackets uint64
 }
 
 // String describes the SA without its key.

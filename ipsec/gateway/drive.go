@@ -62,6 +62,15 @@ func (g *Gateway) HandleTraffic(now link.Instant, spi uint32) {
 	}
 }
 
+// HandleSpent tells that a half of the child SA with our SPI spi has come to the end of its soft lifetime or, exhausted, of
+// its hard one: see ike.Machine.HandleSpent.
+func (g *Gateway) HandleSpent(now link.Instant, spi uint32, exhausted bool) {
+	if s := g.byInbound[spi]; s != nil {
+		s.machine.HandleSpent(now, spi, exhausted)
+		g.pump(now, s)
+	}
+}
+
 // RekeyChild replaces a child SA, for instance because its sequence numbers come to their end. Errors: ErrUnknownSPI, and
 // those of ike.Machine.RekeyChild.
 func (g *Gateway) RekeyChild(now link.Instant, id SessionID, child ike.ChildID) error {

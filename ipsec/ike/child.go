@@ -33,6 +33,8 @@ type child struct {
 	replacedBy *child
 	// rekey is our own rekeying of it, queued or outstanding.
 	rekey *childTask
+	// spent is set when HandleSpent was called.
+	spent bool
 	// reason is what ChildRemoved will say.
 	reason error
 	// Boot times, 0 for never: rekeying, the end of life, when a replaced one that the peer should have deleted is deleted
@@ -82,10 +84,12 @@ func (m *Machine) install(now link.Instant, c *child, keyI, keyR []byte, ours bo
 		keyIn, keyOut = keyR, keyI
 	}
 	half := func(spi uint32, key []byte) esp.Parameters {
-		return esp.Parameters{
+		p := esp.Parameters{
 			SPI: spi, Encryption: c.suite.encryption, Key: key, ESN: c.suite.esn,
 			Local: append([]esp.Selector(nil), c.local...), Remote: append([]esp.Selector(nil), c.remote...),
 		}
+		m.limit(&p)
+		return p
 	}
 	e := ChildInstalled{
 		ID: c.id, Inbound: half(c.in, keyIn), Outbound: half(c.out, keyOut), UDPEncapsulation: m.encapsulate,
@@ -151,7 +155,7 @@ func (m *Machine) deleteChild(now link.Instant, c *child, reason error) {
 		return
 	}
 	c.state, c.reason = childDeleting, reason
-	c.rekeyAt, c.removeAt = 0, 0
+	c.rekeyAt, c.expireAt, c.removeAt = 0, 0, 0
 	m.enqueue(now, m.current, newExchange(message.Informational, &deleteChildTask{child: c}))
 }
 
@@ -166,7 +170,7 @@ func (m *Machine) childTimeout(now link.Instant, c *child) {
 			m.deleteChild(now, c, ErrReplaced)
 		}
 	case due(now, c.expireAt):
-		m.close(now, fmt.Errorf("ike: child SA %d: %w", c.id, ErrExpired), deleteIKE)
+		m.close(now, c.expired(), deleteIKE)
 	case due(now, c.rekeyAt):
 		m.rekeyChild(now, c)
 	}

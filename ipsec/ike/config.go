@@ -33,6 +33,10 @@ type Lifetimes struct {
 	// IKE is the age at which the IKE SA is rekeyed (default 4 h), Child that of child SAs (default 1 h). Each time is cut
 	// by a random part of up to a tenth, so that the ends rarely collide (RFC 7296 §2.8.1).
 	IKE, Child time.Duration
+	// Bytes and Packets are how many octets of inner packets, and how many packets, one direction of a child SA carries until
+	// it is rekeyed, each cut by a random part of up to a tenth; it can carry a quarter more, and is closed then. 0 leaves it to
+	// what its cipher and its sequence numbers allow. The SA counts (esp.Parameters); the driver says HandleSpent.
+	Bytes, Packets uint64
 	// Grace is how much longer an SA may live when rekeying fails; then the IKE SA is closed (default 10 min).
 	Grace time.Duration
 }

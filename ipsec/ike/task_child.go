@@ -369,7 +369,7 @@ func (m *Machine) replacedByPeer(now link.Instant, old, c *child, lowest []byte)
 		t.collision = &collision{child: c, lowest: lowest}
 	}
 	old.replacedBy = c
-	old.rekeyAt, old.removeAt = 0, now.Boot+guardTime
+	old.rekeyAt, old.expireAt, old.removeAt = 0, 0, now.Boot+guardTime
 }
 
 // outstanding tells whether the request of this task has been sent and not answered.

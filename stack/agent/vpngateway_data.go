@@ -19,11 +19,10 @@ const trafficInterval = time.Second
 
 // clientRoute is how packets for one inner address leave. It is not changed once it is in use.
 type clientRoute struct {
-	key    childKey
-	out    *esp.Outbound
-	remote netip.AddrPort // of ESP: with the port in UDP, without as protocol 50
-	path   link.Path
-	spent  atomic.Bool // rekeying has been asked for
+	inbound uint32 // SPI of the other half
+	out     *esp.Outbound
+	remote  netip.AddrPort // of ESP: with the port in UDP, without as protocol 50
+	path    link.Path
 }
 
 // clientRoutes finds the route of an inner address.
@@ -131,6 +130,10 @@ func (g *Gateway) receiveESP(b *packet.Batch) {
 			if g.noted.due(spi, now) {
 				g.post(func(now link.Instant) { g.machine.HandleTraffic(now, spi) })
 			}
+			if in := g.inbound.Lookup(spi); in != nil && in.LifeOver() {
+				exhausted := in.Exhausted()
+				g.post(func(now link.Instant) { g.machine.HandleSpent(now, spi, exhausted) })
+			}
 		}
 	}
 	if err := g.device.Write(b); err != nil {
@@ -206,11 +209,8 @@ func (g *Gateway) send(to netip.Addr, b *packet.Batch) {
 			g.drops.Count(packet.DropSendFailed, n)
 		}
 	}
-	if r.out.Spent() && r.spent.CompareAndSwap(false, true) {
-		g.post(func(now link.Instant) {
-			if err := g.machine.RekeyChild(now, r.key.session, r.key.id); err != nil {
-				g.report(now, r.remote, err)
-			}
-		})
+	if r.out.LifeOver() {
+		spi, exhausted := r.inbound, r.out.Exhausted()
+		g.post(func(now link.Instant) { g.machine.HandleSpent(now, spi, exhausted) })
 	}
 }

@@ -183,7 +183,11 @@ func TestGatewayServesCharon(t *testing.T) {
 	t.Log("the gateway rekeys")
 	newest := func() (id childKey) {
 		n.command(t, func(link.Instant) error {
-			id = n.gateway.routes.of(sessions[0].Address).key
+			for key, c := range n.gateway.children {
+				if c.inbound == n.gateway.routes.of(sessions[0].Address).inbound {
+					id = key
+				}
+			}
 			return nil
 		})
 		return id

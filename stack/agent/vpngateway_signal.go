@@ -163,7 +163,7 @@ func (g *Gateway) choose(address netip.Addr) {
 		g.routes.set(address, nil)
 		return
 	}
-	r := &clientRoute{key: best.key, out: best.out, remote: netip.AddrPortFrom(best.remote.Addr(), 0), path: g.esp.Path(link.Protected)}
+	r := &clientRoute{inbound: best.inbound, out: best.out, remote: netip.AddrPortFrom(best.remote.Addr(), 0), path: g.esp.Path(link.Protected)}
 	if best.encapsulated {
 		r.remote, r.path = best.remote, g.natt.Path(link.Protected)
 	}
