@@ -102,8 +102,9 @@ func until[E ike.Event](t *testing.T, s *speaker) E {
 // policy lets the laptop in.
 type policy struct{}
 
-func (policy) SharedSecret(_, _ ike.Identity) ([]byte, error) {
-	return []byte("a key of this test"), nil
+func (policy) Authentication(_, _ ike.Identity) (ike.Requirement, error) {
+	key := []byte("a key of this test")
+	return ike.Requirement{Own: ike.Proof{PSK: key}, Rounds: []ike.Acceptance{{PSK: key}}}, nil
 }
 func (policy) Assign(ike.Identity, ike.Request) (ike.Configuration, error) {
 	return ike.Configuration{Addresses: []netip.Addr{laptopTIA}}, nil

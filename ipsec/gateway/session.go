@@ -48,16 +48,16 @@ type policy struct {
 	s *session
 }
 
-// SharedSecret finds the key by the identity that the peer claims, never by where it is (REQUIREMENTS IKE-8).
-func (p policy) SharedSecret(local, remote ike.Identity) ([]byte, error) {
+// Authentication finds the key by the identity that the peer claims, never by where it is (REQUIREMENTS IKE-8).
+func (p policy) Authentication(local, remote ike.Identity) (ike.Requirement, error) {
 	if own := p.g.cfg.IKE.LocalID; !local.IsZero() && local != own {
-		return nil, fmt.Errorf("%w: want %v, found %v", ErrNotMe, own, local)
+		return ike.Requirement{}, fmt.Errorf("%w: want %v, found %v", ErrNotMe, own, local)
 	}
 	peer, ok := p.g.peers[remote]
 	if !ok {
-		return nil, fmt.Errorf("%w: %v", ErrUnknownPeer, remote)
+		return ike.Requirement{}, fmt.Errorf("%w: %v", ErrUnknownPeer, remote)
 	}
-	return peer.PSK, nil
+	return ike.Requirement{Own: ike.Proof{PSK: peer.PSK}, Rounds: []ike.Acceptance{{PSK: peer.PSK}}}, nil
 }
 
 // Assign gives an authenticated peer its inner address.

@@ -1,22 +1,34 @@
 package ike
 
 import (
+	"bytes"
 	"crypto"
+	"errors"
+	"fmt"
 
 	"mipvpn/ipsec/ike/message"
 )
 
 // Proof is how an end proves its identity in one round of authentication (RFC 7296 §2.15, §2.16; RFC 4739 for several).
-// One of PSK, Certificates and EAP is set.
+// One of PSK, Certificates and EAP is set; a responder may set EAP beside another.
 type Proof struct {
-	// ID is the identity that is proved: IDi of an initiator, IDr of a responder.
+	// ID is the identity that is proved: IDi of an initiator, IDr of a responder. The zero Identity means Config.LocalID.
 	ID Identity
 	// PSK is a pre-shared key. The machine takes a copy, which it wipes when authentication is over.
 	PSK []byte
 	// Certificates is a certificate chain; the driver signs, when SignatureWanted asks for it.
 	Certificates *Certificates
-	// EAP leaves the proof to an EAP method, which the driver has: EAPReceived brings it messages. An initiator only.
+	// EAP leaves the proof to an EAP method, which the driver has: EAPReceived brings it messages. For a responder it allows
+	// that the method alone proves its identity too, if the initiator offers that (RFC 5998).
 	EAP bool
+}
+
+// Requirement is what a responder proves to a peer, and what it wants proved.
+type Requirement struct {
+	// Own is the proof of the own identity.
+	Own Proof
+	// Rounds are what the peer has to prove, in this order; more than one is RFC 4739.
+	Rounds []Acceptance
 }
 
 // Certificates is a certificate chain with what its private key can do. The key itself stays with the driver.
@@ -48,6 +60,77 @@ const (
 	ECDSA                                  // ECDSA of P-256, P-384 or P-521
 	Ed25519                                // RFC 8420
 )
+
+// complete copies the proof and checks that an initiator can use it.
+func (p *Proof) complete() error {
+	n := 0
+	for _, set := range []bool{len(p.PSK) != 0, p.Certificates != nil, p.EAP} {
+		if set {
+			n++
+		}
+	}
+	if n != 1 {
+		return fmt.Errorf("want one of PSK, Certificates and EAP, found %d", n)
+	}
+	if p.Certificates != nil {
+		if err := p.Certificates.check(); err != nil {
+			return err
+		}
+	}
+	p.PSK = bytes.Clone(p.PSK)
+	return nil
+}
+
+func (c *Certificates) check() error {
+	if len(c.Chain) == 0 || len(c.Schemes) == 0 {
+		return fmt.Errorf("Certificates: want a chain and signature schemes, found %d and %d", len(c.Chain), len(c.Schemes))
+	}
+	return nil
+}
+
+// any tells whether something is accepted.
+func (a *Acceptance) any() bool { return len(a.PSK) != 0 || a.Certificates || a.EAP }
+
+// complete copies the acceptance and checks it.
+func (a *Acceptance) complete() error {
+	if !a.any() {
+		return errors.New("want at least one of PSK, Certificates and EAP, found none")
+	}
+	a.PSK = bytes.Clone(a.PSK)
+	return nil
+}
+
+// complete copies what the policy says and checks it.
+func (r *Requirement) complete(local Identity) error {
+	withDefault(&r.Own.ID, local)
+	psk, certificates := len(r.Own.PSK) != 0, r.Own.Certificates != nil
+	if !psk && !certificates && !r.Own.EAP || psk && certificates {
+		return errors.New("policy: Own: want either PSK or Certificates, or EAP")
+	}
+	if r.Own.Certificates != nil {
+		if err := r.Own.Certificates.check(); err != nil {
+			return fmt.Errorf("policy: Own: %w", err)
+		}
+	}
+	r.Own.PSK = bytes.Clone(r.Own.PSK)
+	if len(r.Rounds) == 0 {
+		return errors.New("policy: Rounds: want at least one")
+	}
+	r.Rounds = append([]Acceptance(nil), r.Rounds...)
+	for i := range r.Rounds {
+		if err := r.Rounds[i].complete(); err != nil {
+			return fmt.Errorf("policy: round %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+func (r *Requirement) wipe() {
+	clear(r.Own.PSK)
+	for _, a := range r.Rounds {
+		clear(a.PSK)
+	}
+}
 
 // Acceptance is what one end takes as proof of the other's identity in one round. Several may be set: what the peer does
 // decides, so that a caller sets only what is equally good.

@@ -82,10 +82,16 @@ type InitiatorConfig struct {
 	// Local and Remote are the endpoints of the first message. A port of 0 means 500; with 4500 everything goes there from
 	// the beginning (RFC 7296 §2.23).
 	Local, Remote netip.AddrPort
-	// RemoteID is the identity that the peer must prove; the zero Identity takes any that the PSK proves. It is also sent
+	// RemoteID is the identity that the peer must prove; the zero Identity takes any that Accept proves. It is also sent
 	// as IDr.
 	RemoteID Identity
-	// PSK is the pre-shared key, used for both directions. It is copied, and the copy wiped when authentication is over.
+	// Rounds are the proofs of this end's identity in their order; more than one needs a gateway that supports RFC 4739. The
+	// zero Identity in one means LocalID, and the zero LocalID that of the first. Keys are copied.
+	Rounds []Proof
+	// Accept is what the gateway may prove itself with. Keys are copied.
+	Accept Acceptance
+	// PSK, in the place of Rounds and Accept, is a pre-shared key for both directions. It is copied, and the copy wiped when
+	// authentication is over.
 	PSK []byte
 	// RequestAddress asks for an internal IPv4 address and fails without one. RequestDNS asks for name servers,
 	// RequestSubnets for the protected networks.
@@ -119,11 +125,12 @@ type Request struct {
 }
 
 // Policy answers a responder's questions about one peer. Its methods are called from HandleDatagram and must not call
-// the machine. The arguments are what the peer says; only after SharedSecret's key has verified it is it true.
+// the machine.
 type Policy interface {
-	// SharedSecret returns the PSK for the peer remote, which asked for local (the zero Identity when it did not say). The
-	// result is not kept. An error refuses the peer with AUTHENTICATION_FAILED.
-	SharedSecret(local, remote Identity) ([]byte, error)
+	// Authentication returns what is required of the peer remote, which asked for local (the zero Identity when it did not
+	// say). Both are what the peer says, and not proved yet. The result is copied. An error refuses the peer with
+	// AUTHENTICATION_FAILED.
+	Authentication(local, remote Identity) (Requirement, error)
 	// Assign returns what the authenticated peer gets. An error is answered with INTERNAL_ADDRESS_FAILURE; an error that
 	// wraps ErrConfigurationRequired, when the peer asked for nothing but must, with FAILED_CP_REQUIRED.
 	Assign(remote Identity, r Request) (Configuration, error)
@@ -149,8 +156,9 @@ type ResponderConfig struct {
 // ErrConfig is wrapped by the errors of NewInitiator and NewResponder about their configuration.
 var ErrConfig = errors.New("ike: configuration")
 
-func withDefault[T ~int | ~int64 | ~float64](v *T, d T) {
-	if *v == 0 {
+func withDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
 		*v = d
 	}
 }
@@ -212,11 +220,11 @@ func (c *Config) complete() error {
 }
 
 func (c *InitiatorConfig) complete() error {
-	if err := c.Config.complete(); err != nil {
+	if err := c.completeRounds(); err != nil {
 		return err
 	}
-	if len(c.PSK) == 0 {
-		return fmt.Errorf("%w: PSK is missing", ErrConfig)
+	if err := c.Config.complete(); err != nil {
+		return err
 	}
 	for _, p := range []*netip.AddrPort{&c.Local, &c.Remote} {
 		if !p.Addr().IsValid() || p.Addr().IsUnspecified() {
@@ -226,7 +234,36 @@ func (c *InitiatorConfig) complete() error {
 			*p = netip.AddrPortFrom(p.Addr(), portIKE)
 		}
 	}
-	c.PSK = append([]byte(nil), c.PSK...)
+	return nil
+}
+
+// completeRounds makes Rounds and Accept of the short form, copies and checks them.
+func (c *InitiatorConfig) completeRounds() error {
+	if len(c.PSK) != 0 {
+		if len(c.Rounds) != 0 || c.Accept.any() {
+			return fmt.Errorf("%w: want either PSK or Rounds and Accept, found both", ErrConfig)
+		}
+		c.Rounds, c.Accept = []Proof{{PSK: c.PSK}}, Acceptance{PSK: c.PSK}
+		c.PSK = nil
+	}
+	if len(c.Rounds) == 0 {
+		return fmt.Errorf("%w: Rounds: want a proof of the own identity, such as a PSK, found none", ErrConfig)
+	}
+	c.Rounds = append([]Proof(nil), c.Rounds...)
+	withDefault(&c.LocalID, c.Rounds[0].ID)
+	for i := range c.Rounds {
+		p := &c.Rounds[i]
+		withDefault(&p.ID, c.LocalID)
+		if err := p.complete(); err != nil {
+			return fmt.Errorf("%w: Rounds: round %d: %w", ErrConfig, i+1, err)
+		}
+	}
+	if err := c.Accept.complete(); err != nil {
+		return fmt.Errorf("%w: Accept: %w", ErrConfig, err)
+	}
+	if c.Accept.EAP && !c.Rounds[0].EAP {
+		return fmt.Errorf("%w: Accept: EAP alone can prove the gateway only where the first of Rounds is EAP (RFC 5998)", ErrConfig)
+	}
 	return nil
 }
 

@@ -414,7 +414,10 @@ func (m *Machine) forget() {
 		m.first = nil
 	}
 	if m.initiator != nil {
-		clear(m.initiator.PSK)
+		for _, p := range m.initiator.Rounds {
+			clear(p.PSK)
+		}
+		clear(m.initiator.Accept.PSK)
 		m.initiator.Ticket.Wipe()
 	}
 }

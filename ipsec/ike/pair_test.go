@@ -37,16 +37,20 @@ func mustID(s string) Identity {
 // testPolicy is a gateway's policy for one client.
 type testPolicy struct {
 	psk       []byte
+	required  func(local, remote Identity) (Requirement, error) // in the place of psk
 	assign    func(Request) (Configuration, error)
 	localSide []esp.Selector
 	asked     Request
 }
 
-func (p *testPolicy) SharedSecret(_, remote Identity) ([]byte, error) {
-	if remote != mustID("laptop@example.com") {
-		return nil, fmt.Errorf("nobody knows %v", remote)
+func (p *testPolicy) Authentication(local, remote Identity) (Requirement, error) {
+	if p.required != nil {
+		return p.required(local, remote)
 	}
-	return p.psk, nil
+	if remote != mustID("laptop@example.com") {
+		return Requirement{}, fmt.Errorf("nobody knows %v", remote)
+	}
+	return Requirement{Own: Proof{PSK: p.psk}, Rounds: []Acceptance{{PSK: p.psk}}}, nil
 }
 
 func (p *testPolicy) Assign(_ Identity, r Request) (Configuration, error) {

@@ -70,7 +70,7 @@ func resuming(t *testing.T, seed uint64, l *ledger) *pair {
 func (p *pair) again(ticket *Ticket, opts ...option) {
 	p.t.Helper()
 	ic, rc := *p.a.m.initiator, *p.b.m.responder
-	ic.PSK, ic.Ticket = testPSK, ticket
+	ic.PSK, ic.Rounds, ic.Accept, ic.Ticket = testPSK, nil, Acceptance{}, ticket
 	ic.Local, ic.Remote = netip.AddrPortFrom(clientAddr, 0), netip.AddrPortFrom(gatewayAddr, 0)
 	for _, o := range opts {
 		o(&ic, &rc, p.policy)
@@ -251,7 +251,7 @@ func TestResumeWithCookie(t *testing.T) {
 	ticket := p.a.m.Suspend(p.now)
 	p.drain()
 	ic := *p.a.m.initiator
-	ic.PSK, ic.Ticket = testPSK, ticket
+	ic.PSK, ic.Rounds, ic.Accept, ic.Ticket = testPSK, nil, Acceptance{}, ticket
 	m, err := NewInitiator(ic, p.a.m.rand)
 	if err != nil {
 		t.Fatal(err)

@@ -62,7 +62,7 @@ func TestSetUp(t *testing.T) {
 		!slices.Equal(c.Inbound.Remote, []esp.Selector{esp.PrefixSelector(inside)}) {
 		t.Errorf("selectors %v to %v", c.Inbound.Local, c.Inbound.Remote)
 	}
-	if !bytes.Equal(p.a.m.initiator.PSK, make([]byte, len(testPSK))) || p.a.m.first != nil || p.b.m.first != nil {
+	if !bytes.Equal(p.a.m.initiator.Rounds[0].PSK, make([]byte, len(testPSK))) || p.a.m.first != nil || p.b.m.first != nil {
 		t.Error("the secrets of the first exchanges are still there")
 	}
 }

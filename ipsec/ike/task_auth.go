@@ -1,7 +1,6 @@
 package ike
 
 import (
-	"errors"
 	"fmt"
 
 	"crypto/hmac"
@@ -17,6 +16,9 @@ func (t *authTask) needed(*Machine) bool { return true }
 
 func (t *authTask) request(_ link.Instant, m *Machine, x *exchange) error {
 	k, f, c := x.sa.keys, m.first, m.initiator
+	if len(c.Rounds) != 1 || len(c.Rounds[0].PSK) == 0 || len(c.Accept.PSK) == 0 {
+		return fmt.Errorf("%w: want one round with a PSK", ErrAuthentication)
+	}
 	x.add(message.IDi{Identity: m.localID})
 	if c.InitialContact {
 		x.add(message.Notify{Message: message.InitialContact})
@@ -26,7 +28,7 @@ func (t *authTask) request(_ link.Instant, m *Machine, x *exchange) error {
 	}
 	x.add(message.Auth{
 		Method: message.AuthSharedKeyMIC,
-		Data:   f.authOf(k, c.PSK, f.request, f.nr, k.pi, m.localID),
+		Data:   f.authOf(k, c.Rounds[0].PSK, f.request, f.nr, k.pi, m.localID),
 	})
 	return nil
 }
@@ -52,7 +54,7 @@ func (t *authTask) response(now link.Instant, m *Machine, x *exchange, in *messa
 	if auth.Method != message.AuthSharedKeyMIC {
 		return fatal(fmt.Errorf("%w: want method %d (shared key), found %d", ErrAuthentication, message.AuthSharedKeyMIC, auth.Method), authFailed)
 	}
-	if !hmac.Equal(auth.Data, f.authOf(k, c.PSK, f.response, f.ni, k.pr, id.Identity)) {
+	if !hmac.Equal(auth.Data, f.authOf(k, c.Accept.PSK, f.response, f.ni, k.pr, id.Identity)) {
 		return fatal(fmt.Errorf("%w (%v): the pre-shared keys differ", ErrAuthentication, id.Identity), authFailed)
 	}
 	m.remoteID = id.Identity
@@ -81,16 +83,19 @@ func (t *authTask) answer(m *Machine, s *ikeSA, in *message.Message) ([]message.
 		return nil, wrong(err)
 	}
 	// Of a resumed peer too: who has been struck off gets no further with a ticket.
-	psk, err := m.responder.Policy.SharedSecret(wanted.Identity, id.Identity)
-	if err == nil && len(psk) == 0 {
-		err = errors.New("no shared key for this identity")
+	required, err := m.responder.Policy.Authentication(wanted.Identity, id.Identity)
+	if err == nil {
+		err = required.complete(m.localID)
 	}
 	if err != nil {
 		return nil, wrong(fmt.Errorf("%w (%v): %w", ErrAuthentication, id.Identity, err))
 	}
 	f, k := m.first, s.keys
-	f.psk = append([]byte(nil), psk...)
-	if !hmac.Equal(auth.Data, f.authOf(k, f.psk, f.request, f.nr, k.pi, id.Identity)) {
+	f.required = required
+	if len(required.Rounds) != 1 || len(required.Rounds[0].PSK) == 0 || len(required.Own.PSK) == 0 {
+		return nil, wrong(fmt.Errorf("%w (%v): want one round with a PSK", ErrAuthentication, id.Identity))
+	}
+	if !hmac.Equal(auth.Data, f.authOf(k, required.Rounds[0].PSK, f.request, f.nr, k.pi, id.Identity)) {
 		return nil, wrong(fmt.Errorf("%w (%v): the pre-shared keys differ", ErrAuthentication, id.Identity))
 	}
 	if f.resumed {
@@ -104,7 +109,7 @@ func (t *authTask) answer(m *Machine, s *ikeSA, in *message.Message) ([]message.
 		message.IDr{Identity: m.localID},
 		message.Auth{
 			Method: message.AuthSharedKeyMIC,
-			Data:   f.authOf(k, f.psk, f.response, f.ni, k.pr, m.localID),
+			Data:   f.authOf(k, required.Own.PSK, f.response, f.ni, k.pr, m.localID),
 		},
 	}, nil
 }

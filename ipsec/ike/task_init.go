@@ -15,8 +15,8 @@ type firstExchange struct {
 	// request and response are the messages as sent, without a non-ESP marker.
 	request, response []byte
 	ni, nr            []byte
-	// psk is the responder's copy of the secret.
-	psk []byte
+	// required is what the responder's policy wants.
+	required Requirement
 	// resumed is set when the IKE SA is resumed (RFC 5723): peer is the other end's identity by the ticket, ticket the
 	// responder's copy of that.
 	resumed bool
@@ -25,7 +25,7 @@ type firstExchange struct {
 }
 
 func (f *firstExchange) wipe() {
-	clear(f.psk)
+	f.required.wipe()
 	clear(f.ticket)
 	clear(f.ni)
 	clear(f.nr)
