@@ -282,7 +282,7 @@ func (g *Gateway) handleEvent(now link.Instant, s *session, e ike.Event) {
 		}
 		delete(s.inbound, e.ID)
 	case ike.EndpointChanged:
-		s.remote = e.Remote
+		s.remote = e.Update.Remote()
 	}
 	g.events = append(g.events, Event{Session: s.id, Identity: s.identity, Address: s.address, Remote: s.remote, Event: e})
 }

@@ -125,8 +125,8 @@ type IKERekeyed struct{ InitiatorSPI, ResponderSPI uint64 }
 // goes on until its retransmissions end, and then fails with this error (RFC 7296 §2.21.1).
 type Refused struct{ Err error }
 
-// EndpointChanged says that the peer's address or port changed by a NAT (RFC 7296 §2.23): ESP in UDP is to follow.
-type EndpointChanged struct{ Local, Remote netip.AddrPort }
+// EndpointChanged says that child SAs have other outer endpoints from now on, or that those they have are proven.
+type EndpointChanged struct{ Update EndpointUpdate }
 
 // Alive answers CheckLiveness: a fresh protected message came from the peer.
 type Alive struct{}

@@ -28,6 +28,7 @@ type Machine struct {
 	remoteID      Identity
 	localID       Identity
 	assigned      Configuration
+	updates       uint64 // numbers the EndpointUpdates
 
 	sas       []*ikeSA
 	current   *ikeSA
@@ -218,7 +219,7 @@ func (m *Machine) heard(now link.Instant, s *ikeSA, d Datagram) {
 	// RFC 7296 §2.23: only an end that is not behind a NAT itself follows the peer, and only by fresh messages.
 	if m.nat.Remote && !m.nat.Local && (m.remote != d.Remote || m.local != d.Local) {
 		m.local, m.remote = d.Local, d.Remote
-		m.emit(EndpointChanged{Local: d.Local, Remote: d.Remote})
+		m.updateEndpoints(false)
 	}
 }
 

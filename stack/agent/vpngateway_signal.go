@@ -27,7 +27,8 @@ type child struct {
 	address      netip.Addr // the client's inner one
 	encapsulated bool       // ESP in UDP
 	remote       netip.AddrPort
-	usable       bool // may be sent through: not on standby
+	update       uint64 // number of the ike.EndpointUpdate that its endpoint is from, 0 for ike.ChildInstalled
+	usable       bool   // may be sent through: not on standby
 }
 
 // post has a message handled by the machine, or counts it as dropped.
@@ -81,8 +82,7 @@ func (g *Gateway) handleEvent(e gateway.Event) {
 	case ike.ChildFailed:
 		log.Warn("child SA failed", zap.Error(v.Err))
 	case ike.EndpointChanged:
-		log.Info("client's endpoint changed", zap.Stringer("to", v.Remote))
-		g.move(e.Session, v.Remote)
+		g.move(e.Session, v.Update, log)
 	case ike.IKERekeyed:
 		log.Debug("IKE SA rekeyed")
 	case ike.Closed:
@@ -138,14 +138,17 @@ func (g *Gateway) remove(key childKey) {
 	g.choose(c.address)
 }
 
-// move lets ESP follow the endpoint of a session.
-func (g *Gateway) move(session gateway.SessionID, remote netip.AddrPort) {
+// move gives those child SAs of a session that the update concerns its endpoints. Nothing else changes the endpoint of a child
+// SA that is installed.
+func (g *Gateway) move(session gateway.SessionID, u ike.EndpointUpdate, log *zap.Logger) {
 	for _, c := range g.children {
-		if c.key.session == session {
-			c.remote = remote
-			g.choose(c.address)
+		if c.key.session != session || !u.Concerns(c.key.id) || u.Number() <= c.update {
+			continue
 		}
+		c.update, c.remote, c.encapsulated = u.Number(), u.Remote(), u.UDPEncapsulation()
+		g.choose(c.address)
 	}
+	log.Info("client's endpoint changed", zap.Stringer("to", u.Remote()), zap.Bool("udp_encapsulation", u.UDPEncapsulation()), zap.Bool("proven", u.Proven()))
 }
 
 // choose sends packets for the inner address through the newest usable child SA of its newest session.

@@ -45,7 +45,13 @@ const (
 	RekeySA                     NotifyType = 16393
 	ESPTFCPaddingNotSupported   NotifyType = 16394
 	NonFirstFragmentsAlso       NotifyType = 16395
-	MOBIKESupported             NotifyType = 16396
+	MOBIKESupported             NotifyType = 16396 // RFC 4555 §4.2 for this and those up to 16402
+	AdditionalIP4Address        NotifyType = 16397
+	AdditionalIP6Address        NotifyType = 16398
+	NoAdditionalAddresses       NotifyType = 16399
+	UpdateSAAddresses           NotifyType = 16400
+	Cookie2                     NotifyType = 16401
+	NoNATsAllowed               NotifyType = 16402
 	MultipleAuthSupported       NotifyType = 16404
 	Redirect                    NotifyType = 16407
 	TicketLTOpaque              NotifyType = 16409 // RFC 5723 §7.1: lifetime in seconds, ticket
@@ -75,7 +81,9 @@ var notifyNames = map[NotifyType]string{
 	NATDetectionDestinationIP: "NAT_DETECTION_DESTINATION_IP", Cookie: "COOKIE", UseTransportMode: "USE_TRANSPORT_MODE",
 	HTTPCertLookupSupported: "HTTP_CERT_LOOKUP_SUPPORTED", RekeySA: "REKEY_SA",
 	ESPTFCPaddingNotSupported: "ESP_TFC_PADDING_NOT_SUPPORTED", NonFirstFragmentsAlso: "NON_FIRST_FRAGMENTS_ALSO",
-	MOBIKESupported: "MOBIKE_SUPPORTED", MultipleAuthSupported: "MULTIPLE_AUTH_SUPPORTED", Redirect: "REDIRECT",
+	AdditionalIP4Address: "ADDITIONAL_IP4_ADDRESS", AdditionalIP6Address: "ADDITIONAL_IP6_ADDRESS",
+	NoAdditionalAddresses: "NO_ADDITIONAL_ADDRESSES", UpdateSAAddresses: "UPDATE_SA_ADDRESSES", Cookie2: "COOKIE2",
+	NoNATsAllowed: "NO_NATS_ALLOWED", MOBIKESupported: "MOBIKE_SUPPORTED", MultipleAuthSupported: "MULTIPLE_AUTH_SUPPORTED", Redirect: "REDIRECT",
 	TicketLTOpaque: "TICKET_LT_OPAQUE", TicketRequest: "TICKET_REQUEST", TicketAck: "TICKET_ACK", TicketNack: "TICKET_NACK",
 	TicketOpaque:          "TICKET_OPAQUE",
 	EAPOnlyAuthentication: "EAP_ONLY_AUTHENTICATION", ChildlessIKEv2Supported: "CHILDLESS_IKEV2_SUPPORTED",

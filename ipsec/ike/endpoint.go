@@ -1,0 +1,51 @@
+package ike
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// EndpointUpdate says which outer endpoints certain child SAs have. It is the only thing that whoever holds child SAs takes to
+// change their endpoints: an address that stands in a packet, a name or a configuration is not one, so that nothing but a
+// Machine can move an SA. A Machine makes one when an authentic message of the peer, fresh in its IKE SA, or an authentic ESP
+// packet with a new highest sequence number (esp.Source) has come from elsewhere, or when this end has decided to move, which
+// the peer is being told under the IKE SA. Peers and keys are not found by what stands in it: those belong to identities.
+//
+// It names the child SAs that it concerns, those of the one IKE association, and is to be applied to no others. Updates of one
+// Machine are numbered, and of two the one with the greater number counts. The zero EndpointUpdate concerns no child SA.
+type EndpointUpdate struct {
+	number        uint64
+	local, remote netip.AddrPort
+	udp, proven   bool
+	children      []ChildID
+}
+
+// Number returns the update's place in the order of its Machine's, from 1; 0 for the zero EndpointUpdate.
+func (u EndpointUpdate) Number() uint64 { return u.number }
+
+// Local returns our endpoint. Its port and that of Remote are those of ESP in UDP; ESP as protocol 50 goes without.
+func (u EndpointUpdate) Local() netip.AddrPort { return u.local }
+
+// Remote returns the peer's endpoint.
+func (u EndpointUpdate) Remote() netip.AddrPort { return u.remote }
+
+// UDPEncapsulation tells whether ESP is to be sent in UDP (RFC 3948) from now on. Either form is still to be received.
+func (u EndpointUpdate) UDPEncapsulation() bool { return u.udp }
+
+// Proven tells whether the peer is known to receive at Remote (return routability, RFC 4555 §3.7). Until an update says so, the
+// holder of the child SAs must send there no more than three times the octets that have come from there, since the endpoint
+// could be a victim's: another update follows when the peer has answered from there.
+func (u EndpointUpdate) Proven() bool { return u.proven }
+
+// Concerns tells whether the child SA is one that the update is for.
+func (u EndpointUpdate) Concerns(id ChildID) bool { return slices.Contains(u.children, id) }
+
+// updateEndpoints tells the driver that the child SAs have the endpoints of the IKE SA.
+func (m *Machine) updateEndpoints(proven bool) {
+	m.updates++
+	u := EndpointUpdate{number: m.updates, local: m.local, remote: m.remote, udp: m.encapsulate, proven: proven}
+	for _, c := range m.children {
+		u.children = append(u.children, c.id)
+	}
+	m.emit(EndpointChanged{Update: u})
+}
