@@ -72,6 +72,8 @@ type Config struct {
 	Dead time.Duration
 	// Keepalive is the interval of NAT keepalives while this end is behind a NAT (default 20 s, RFC 3948 §4; negative never).
 	Keepalive time.Duration
+	// Fragmentation says in which sizes messages are sent.
+	Fragmentation Fragmentation
 	// SPIInUse, when set, tells whether an inbound ESP SPI is taken by somebody else on this host.
 	SPIInUse func(spi uint32) bool
 }
@@ -216,7 +218,7 @@ func (c *Config) complete() error {
 		return fmt.Errorf("%w: Dead: want a second more than Liveness (%v) at least, found %v", ErrConfig, c.Liveness, c.Dead)
 	}
 	withDefault(&c.Keepalive, 20*time.Second)
-	return nil
+	return c.Fragmentation.complete()
 }
 
 func (c *InitiatorConfig) complete() error {

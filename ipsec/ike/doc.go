@@ -21,13 +21,14 @@
 // Specification: of RFC 7296 are implemented §1.2 to §1.4; §2.1 to §2.3 (window of one request); §2.4 with INITIAL_CONTACT;
 // §2.5; §2.6 on the initiator's side (the gateway makes cookies in front of the machines); §2.7; §2.8 with all collisions
 // of §2.8.1, §2.8.2 and §2.25; §2.9; §2.10 to §2.15 (shared keys); §2.17 to §2.19; §2.21; §2.23 for tunnel mode; §3 through
-// ipsec/ike/message; RFC 5282; RFC 3948 §4 (keepalives); RFC 5723 (resumption: what a gateway's tickets look like is left to
+// ipsec/ike/message; RFC 5282; RFC 3948 §4 (keepalives); RFC 7383 (fragmentation; of §2.5.2 a
+// coarse search downward, without ICMP); RFC 5723 (resumption: what a gateway's tickets look like is left to
 // ike.Tickets).
 //
 // Left out on purpose: transport mode and AH; IPComp; IPv6 selectors and addresses; a send window of more than one, which
 // the peer's SET_WINDOW_SIZE would allow (§2.3 obliges nobody); INVALID_MESSAGE_ID and INVALID_SELECTORS notifications,
 // which are optional; acting on several responses to one IKE_SA_INIT at once (§2.4 allows it). Left to later work: MOBIKE,
-// EAP, certificates, fragmentation, IKE_INTERMEDIATE, redirect.
+// EAP, certificates, IKE_INTERMEDIATE, redirect.
 //
 // Concurrency: a Machine belongs to one goroutine. It does no I/O, starts no goroutine, reads no clock and does not log.
 //

@@ -31,13 +31,16 @@ type exchange struct {
 	tasks []task
 	sa    *ikeSA
 	id    uint32
-	// payloads are the request's, wire is the request as sent: repetitions are the same octets (RFC 7296 §2.1).
+	// payloads are the request's, wires is the request as sent, in one datagram or in fragments: repetitions are the same
+	// octets (RFC 7296 §2.1).
 	payloads []message.Payload
-	wire     []byte
+	wires    [][]byte
 	tries    int
 	interval time.Duration
 	// Boot times: when it was first sent, or taken up again after a pause; when it is repeated.
 	sentAt, resendAt time.Duration
+	// incoming has the fragments of the response.
+	incoming reassembly
 }
 
 func newExchange(kind message.ExchangeType, tasks ...task) *exchange {
@@ -129,11 +132,11 @@ func (m *Machine) send(now link.Instant, x *exchange) error {
 			return err
 		}
 	}
-	wire, err := x.sa.seal(x.sa.header(x.kind, x.id, false), x.payloads)
+	wires, err := m.sealed(x.sa, x.sa.header(x.kind, x.id, false), x.payloads)
 	if err != nil {
 		return err
 	}
-	x.wire = wire
+	x.wires = wires
 	x.tries, x.interval, x.sentAt = 0, m.cfg.Retransmission.Initial, now.Boot
 	m.resend(now, x)
 	return nil
@@ -144,7 +147,9 @@ func (m *Machine) resend(now link.Instant, x *exchange) {
 	x.tries++
 	x.resendAt = now.Boot + m.pace(now, x)
 	x.interval = min(time.Duration(float64(x.interval)*m.cfg.Retransmission.Factor), m.cfg.Retransmission.Limit)
-	m.transmit(m.local, m.remote, x.wire)
+	for _, wire := range x.wires {
+		m.transmit(m.local, m.remote, wire)
+	}
 }
 
 // timeout handles the end of a retransmission interval.
@@ -166,7 +171,11 @@ func (m *Machine) timeout(now link.Instant, x *exchange) {
 		again = now.Boot < at
 	}
 	if again {
-		m.resend(now, x)
+		if done, err := m.refragment(now, x); err != nil {
+			m.close(now, fmt.Errorf("ike: make %v request: %w", x.kind, err))
+		} else if !done {
+			m.resend(now, x)
+		}
 		return
 	}
 	s := x.sa
@@ -224,13 +233,20 @@ func (m *Machine) handleResponse(now link.Instant, s *ikeSA, in *message.Message
 
 // respond sends the response to the peer's request and keeps it for repetitions of it.
 func (m *Machine) respond(s *ikeSA, d Datagram, h message.Header, ps []message.Payload) error {
-	wire, err := s.seal(s.header(h.Exchange, h.MessageID, true), ps)
+	own := s.header(h.Exchange, h.MessageID, true)
+	wires, err := m.sealed(s, own, ps)
 	if err != nil {
 		return fmt.Errorf("ike: make %v response: %w", h.Exchange, err)
 	}
 	s.expectID = h.MessageID + 1
-	s.lastRequest, s.lastResponse = sha256.Sum256(d.Payload), wire
-	m.transmit(d.Local, d.Remote, wire)
+	s.lastRequest, s.lastResponse = sha256.Sum256(d.Payload), wires
+	s.lastAnswer, s.repeats = nil, 0
+	if m.fragmentSize != 0 && !initial(h.Exchange) {
+		s.lastAnswer = &answer{own, ps}
+	}
+	for _, wire := range wires {
+		m.transmit(d.Local, d.Remote, wire)
+	}
 	return nil
 }
 

@@ -36,6 +36,8 @@ type Machine struct {
 	lastChild ChildID
 	// ticket resumes the current IKE SA (RFC 5723), nil without one.
 	ticket *Ticket
+	// fragmentSize is the length of the longest IP datagram to be sent, 0 without fragmentation (RFC 7383).
+	fragmentSize int
 	// first keeps what AUTH and the first child SA need of IKE_SA_INIT, nil when the machine is established.
 	first *firstExchange
 
@@ -122,7 +124,7 @@ func (m *Machine) repeated(s *ikeSA, d Datagram) bool {
 	if s.lastResponse == nil || sha256.Sum256(d.Payload) != s.lastRequest {
 		return false
 	}
-	m.transmit(d.Local, d.Remote, s.lastResponse)
+	m.respondAgain(s, d)
 	return true
 }
 
@@ -148,12 +150,25 @@ func (m *Machine) handleMessage(now link.Instant, s *ikeSA, h message.Header, d 
 	if s.keys == nil || initial(h.Exchange) {
 		return fmt.Errorf("ike: %w: %v, response %t, while %v", ErrUnexpected, h.Exchange, h.Response(), s)
 	}
+	f, fragment := message.ParseFragment(d.Payload)
 	if !h.Response() && h.MessageID != s.expectID {
+		if fragment {
+			return m.repeatedFragment(s, f, d)
+		}
 		return fmt.Errorf("ike: %w: request %d, want %d", ErrMessageID, h.MessageID, s.expectID)
 	}
-	in, verified, err := message.Open(d.Payload, s.peerCipher())
-	if !verified {
-		return m.unverified(now, s, d, err)
+	var in *message.Message
+	var err error
+	if fragment {
+		if in, d.Payload, err = m.collect(now, s, f, d); in == nil {
+			return err
+		}
+		h = in.Header
+	} else {
+		var verified bool
+		if in, verified, err = message.Open(d.Payload, s.peerCipher()); !verified {
+			return m.unverified(now, s, d, err)
+		}
 	}
 	if h.Response() && s.exchange.kind != h.Exchange {
 		return fmt.Errorf("ike: %w: %v response to a %v request", ErrUnexpected, h.Exchange, s.exchange.kind)
@@ -269,6 +284,9 @@ func (m *Machine) saTimeout(now link.Instant, s *ikeSA) {
 		}
 		return
 	}
+	if due(now, s.incoming.expires) {
+		s.incoming.reset()
+	}
 	if x := s.exchange; x != nil && due(now, x.resendAt) {
 		m.timeout(now, x)
 		return
@@ -310,6 +328,7 @@ func (m *Machine) Deadline() (time.Duration, bool) {
 			continue
 		}
 		set(s.heldUntil)
+		set(s.incoming.expires)
 		if s.exchange != nil {
 			set(s.exchange.resendAt)
 		}

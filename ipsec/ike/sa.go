@@ -65,7 +65,13 @@ type ikeSA struct {
 	peerWindow uint32
 	// lastRequest and lastResponse answer a repeated request (RFC 7296 §2.1).
 	lastRequest  [sha256.Size]byte
-	lastResponse []byte
+	lastResponse [][]byte
+	// lastAnswer makes lastResponse again in smaller fragments, nil when that cannot be; repeats is how often it was sent
+	// again.
+	lastAnswer *answer
+	repeats    int
+	// incoming has the fragments of the peer's next request.
+	incoming reassembly
 
 	// Boot times, 0 for never: rekeying, the end of life, when the queue may start after the peer's rekeying, when an SA
 	// that waits for the peer's Delete is deleted or forgotten by us.
@@ -98,12 +104,16 @@ func (s *ikeSA) seal(h message.Header, ps []message.Payload) ([]byte, error) {
 	if s.keys == nil || initial(h.Exchange) {
 		return (&message.Message{Header: h, Payloads: ps}).Append(nil)
 	}
-	c := s.keys.fromResponder
-	if s.initiator {
-		c = s.keys.fromInitiator
-	}
 	s.sent++
-	return message.AppendProtected(nil, h, ps, c, s.sent)
+	return message.AppendProtected(nil, h, ps, s.ownCipher(), s.sent)
+}
+
+// ownCipher returns the cipher of our messages.
+func (s *ikeSA) ownCipher() suite.Cipher {
+	if s.initiator {
+		return s.keys.fromInitiator
+	}
+	return s.keys.fromResponder
 }
 
 // peerCipher returns the cipher of the peer's messages.
@@ -187,6 +197,8 @@ func (m *Machine) shutSA(now link.Instant, s *ikeSA) {
 	}
 	s.queue = nil
 	s.state = saClosed
+	s.lastAnswer = nil
+	s.incoming.reset()
 	if s.keys != nil {
 		s.keys.wipe()
 		s.keys = nil

@@ -98,7 +98,7 @@ func (t *initTask) response(_ link.Instant, m *Machine, x *exchange, _ *message.
 	x.sa.keys, x.sa.spiR = t.accepted.keys, t.accepted.spiR
 	x.sa.state = saAuth
 	m.first = t.accepted.first
-	m.first.request = x.wire
+	m.first.request = x.wires[0]
 	t.ke.Wipe()
 	return nil
 }
@@ -254,7 +254,7 @@ func (m *Machine) handleFirst(now link.Instant, h message.Header, d Datagram) er
 		m.close(now, err)
 		return err
 	}
-	m.first.response = s.lastResponse
+	m.first.response = s.lastResponse[0]
 	s.state = saAuth
 	m.halfOpenAt = now.Boot + m.responder.HalfOpen
 	return nil
@@ -295,7 +295,7 @@ func (m *Machine) answerInit(s *ikeSA, in *message.Message, d Datagram) ([]messa
 		message.SA{Proposals: []message.Proposal{answer}},
 		message.KE{Group: uint16(chosen.group), Data: public},
 		message.Nonce{Data: nr},
-	}, (&natTask{}).answer(m, s, in)...), nil
+	}, append((&natTask{}).answer(m, s, in), fragmentTask{}.answer(m, in)...)...), nil
 }
 
 // exchangeKeys does the responder's half of a key exchange and makes its nonce. A bad public value is refused with

@@ -51,7 +51,7 @@ func (t *resumeTask) response(_ link.Instant, m *Machine, x *exchange, _ *messag
 	x.sa.keys, x.sa.spiR = t.accepted.keys, t.accepted.spiR
 	x.sa.state = saAuth
 	m.first = t.accepted.first
-	m.first.request = x.wire
+	m.first.request = x.wires[0]
 	t.ticket.Wipe()
 	return nil
 }
@@ -74,7 +74,7 @@ func (m *Machine) startResume(now link.Instant, s *ikeSA) (bool, error) {
 	if !m.initiator.WantedAddress.IsValid() {
 		m.initiator.WantedAddress = ticket.address // RFC 5723 §5, note 5
 	}
-	m.enqueue(now, s, newExchange(message.IKESessionResume, &resumeTask{ticket: ticket, nonce: nonce}, &natTask{}))
+	m.enqueue(now, s, newExchange(message.IKESessionResume, &resumeTask{ticket: ticket, nonce: nonce}, &natTask{}, fragmentTask{}))
 	return true, nil
 }
 
@@ -175,7 +175,8 @@ func (m *Machine) answerResume(now link.Instant, s *ikeSA, in *message.Message, 
 		request: slices.Clone(d.Payload), ni: slices.Clone(ni.Data), nr: nr, resumed: true, peer: state.Initiator, ticket: slices.Clone(ticket.Data),
 	}
 	m.arrived = Datagram{Local: d.Local, Remote: d.Remote}
-	return append([]message.Payload{message.Nonce{Data: nr}}, (&natTask{}).answer(m, s, in)...), nil
+	out := append([]message.Payload{message.Nonce{Data: nr}}, (&natTask{}).answer(m, s, in)...)
+	return append(out, fragmentTask{}.answer(m, in)...), nil
 }
 
 // authOf returns AUTH of one end: by the shared secret, or by SK_px of a resumed IKE SA (RFC 5723 §4.3.3). msg is that end's

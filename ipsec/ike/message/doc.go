@@ -7,8 +7,8 @@
 //
 // Specification: RFC 7296 §3 (all payloads), §2.5 (unknown payloads and the critical flag), RFC 5282 §3 and §5.1
 // (associated data of AEAD protection). Certificates, certificate requests and EAP messages are carried as opaque
-// octets for the packages that will read them. Left out until they are negotiated: Encrypted Fragment payloads
-// (RFC 7383), which are parsed as Unknown.
+// octets for the packages that will read them. RFC 7383 §2.5 (Encrypted Fragment payloads: OpenFragment, AppendFragments
+// and Join; who keeps fragments and for how long is ipsec/ike's concern).
 //
 // All decoders are total: for any octets they return a value or a *ParseError, and what they allocate is bounded by a
 // small multiple of the input's length. Fields marked RESERVED are sent as zero and ignored on receipt (§2.5).

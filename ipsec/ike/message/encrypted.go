@@ -24,27 +24,41 @@ func (p Encrypted) appendBody(b []byte) []byte { return append(b, p.Body...) }
 // It sets NextPayload and Length of h, and pads to the least length that c takes. counter makes the initialization
 // vector: the caller never passes the same one twice for one key. Errors: ErrTooLong.
 func AppendProtected(b []byte, h Header, ps []Payload, c suite.Cipher, counter uint64) ([]byte, error) {
-	start := len(b)
-	iv, unit, icv := c.IVLen(), c.Align(), c.ICVLen()
-	h.NextPayload = TypeEncrypted
-	b = h.append(b)
-	b = append(b, byte(firstType(ps)), 0, 0, 0)
-	body := len(b)
-	b = append(b, make([]byte, iv)...)
-	b, err := AppendPayloads(b, ps)
+	content, err := AppendPayloads(nil, ps)
 	if err != nil {
 		return nil, err
 	}
+	return appendSealed(b, h, envelope{kind: TypeEncrypted, first: firstType(ps)}, content, c, counter)
+}
+
+// envelope is what stands in front of the initialization vector of an SK or SKF payload.
+type envelope struct {
+	kind, first PayloadType
+	// fixed is what follows the generic payload header: the numbers of an SKF payload.
+	fixed []byte
+}
+
+// appendSealed appends the message with header h whose only payload holds content, padded and sealed.
+func appendSealed(b []byte, h Header, e envelope, content []byte, c suite.Cipher, counter uint64) ([]byte, error) {
+	start := len(b)
+	h.NextPayload = e.kind
+	b = h.append(b)
+	payload := len(b)
+	b = append(b, byte(e.first), 0, 0, 0)
+	b = append(b, e.fixed...)
+	body := len(b)
+	b = append(b, make([]byte, c.IVLen())...)
+	b = append(b, content...)
 	pad := 0
-	if r := (len(b) - body - iv + 1) % unit; r != 0 {
-		pad = unit - r
+	if r := (len(content) + 1) % c.Align(); r != 0 {
+		pad = c.Align() - r
 	}
-	b = append(b, make([]byte, pad+1+icv)...)
-	b[len(b)-icv-1] = byte(pad)
-	if n := len(b) - body + genericLen; n > math.MaxUint16 {
-		return nil, fmt.Errorf("%w: SK payload of %d octets", ErrTooLong, n)
+	b = append(b, make([]byte, pad+1+c.ICVLen())...)
+	b[len(b)-c.ICVLen()-1] = byte(pad)
+	if n := len(b) - payload; n > math.MaxUint16 {
+		return nil, fmt.Errorf("%w: %v payload of %d octets", ErrTooLong, e.kind, n)
 	}
-	putLength(b, body-genericLen)
+	putLength(b, payload)
 	binary.BigEndian.PutUint32(b[start+24:], uint32(len(b)-start)) //nolint:gosec // bounded by the check above
 	c.Seal(b[start:body], b[body:], counter)
 	return b, nil
@@ -67,22 +81,39 @@ func Open(b []byte, c suite.Cipher) (m *Message, verified bool, err error) {
 	if !ok {
 		return nil, false, malformed(TypeEncrypted, "Next Payload", "want an SK payload last, found %s", outer.Payloads[last].Type())
 	}
-	text, err := c.Open(b[:len(b)-len(e.Body)], e.Body)
-	if err != nil {
+	content, verified, err := openSealed(b, TypeEncrypted, e.Body, c)
+	if !verified {
 		return nil, false, err
 	}
 	m = &Message{Header: outer.Header, Payloads: outer.Payloads[:last]}
-	if len(text) == 0 {
-		return m, true, malformed(TypeEncrypted, "Pad Length", "want 1 octet, found none")
-	}
-	pad := int(text[len(text)-1])
-	if pad+1 > len(text) {
-		return m, true, malformed(TypeEncrypted, "Pad Length", "want at most %d, found %d", len(text)-1, pad)
-	}
-	inner, err := ParsePayloads(e.First, text[:len(text)-1-pad])
 	if err != nil {
 		return m, true, err
 	}
+	return m, true, m.appendContent(e.First, content)
+}
+
+// openSealed verifies and decrypts body, which ends the message b, and takes the padding off.
+func openSealed(b []byte, kind PayloadType, body []byte, c suite.Cipher) (content []byte, verified bool, err error) {
+	text, err := c.Open(b[:len(b)-len(body)], body)
+	if err != nil {
+		return nil, false, err
+	}
+	if len(text) == 0 {
+		return nil, true, malformed(kind, "Pad Length", "want 1 octet, found none")
+	}
+	pad := int(text[len(text)-1])
+	if pad+1 > len(text) {
+		return nil, true, malformed(kind, "Pad Length", "want at most %d, found %d", len(text)-1, pad)
+	}
+	return text[:len(text)-1-pad], true, nil
+}
+
+// appendContent adds the payloads of an Encrypted payload's content, the first of type first.
+func (m *Message) appendContent(first PayloadType, content []byte) error {
+	inner, err := ParsePayloads(first, content)
+	if err != nil {
+		return err
+	}
 	m.Payloads = append(m.Payloads, inner...)
-	return m, true, nil
+	return nil
 }

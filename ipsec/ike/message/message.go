@@ -14,7 +14,7 @@ const genericLen = 4
 const maxPayloads = 128
 
 // Payload is one payload of a message: SA, KE, IDi, IDr, Cert, CertReq, Auth, Nonce, Notify, Delete, VendorID, TSi, TSr,
-// Encrypted, Configuration, EAP or Unknown.
+// Encrypted, EncryptedFragment, Configuration, EAP or Unknown.
 type Payload interface {
 	// Type returns the payload type.
 	Type() PayloadType
@@ -73,7 +73,8 @@ func (m *Message) Append(b []byte) ([]byte, error) {
 }
 
 // ParsePayloads reads a chain of payloads that fills b, the first of type first. It is for the contents of an Encrypted
-// payload. An Encrypted payload ends the chain: its next payload field names its own first content (RFC 7296 §3.14).
+// payload. An Encrypted or Encrypted Fragment payload ends the chain: its next payload field names its own first content
+// (RFC 7296 §3.14, RFC 7383 §2.5).
 // A second payload of a type that may occur only once is an error.
 func ParsePayloads(first PayloadType, b []byte) ([]Payload, error) {
 	var ps []Payload
@@ -100,7 +101,7 @@ func ParsePayloads(first PayloadType, b []byte) ([]Payload, error) {
 		}
 		ps = append(ps, p)
 		b = b[n:]
-		if t == TypeEncrypted {
+		if t == TypeEncrypted || t == TypeEncryptedFragment {
 			break
 		}
 		t = next
@@ -155,6 +156,8 @@ func parsePayload(t, next PayloadType, critical bool, b []byte) (Payload, error)
 		return TSr{ts}, err
 	case TypeEncrypted:
 		return Encrypted{First: next, Body: clone(b)}, nil
+	case TypeEncryptedFragment:
+		return parseFragment(next, b)
 	case TypeConfiguration:
 		return parseConfiguration(b)
 	case TypeEAP:
@@ -168,7 +171,10 @@ func parsePayload(t, next PayloadType, critical bool, b []byte) (Payload, error)
 func AppendPayloads(b []byte, ps []Payload) ([]byte, error) {
 	for i, p := range ps {
 		next := firstType(ps[i+1:])
-		if e, ok := p.(Encrypted); ok {
+		switch e := p.(type) {
+		case Encrypted:
+			next = e.First
+		case EncryptedFragment:
 			next = e.First
 		}
 		var flags byte
