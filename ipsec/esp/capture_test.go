@@ -18,7 +18,7 @@ import (
 	"mipvpn/tun/packet"
 )
 
-// captureKeys returns the AES-GCM security associations of the capture by SPI.
+// captureKeys returns the security associations of the capture by SPI, but for those of AES-CTR, which suite has not.
 func captureKeys(t *testing.T) map[uint32]*Inbound {
 	t.Helper()
 	f, err := os.Open("testdata/wireshark/esp_sa")
@@ -34,18 +34,24 @@ func captureKeys(t *testing.T) map[uint32]*Inbound {
 	}
 	sas := make(map[uint32]*Inbound)
 	for _, row := range rows {
-		if !strings.HasPrefix(row[4], "AES-GCM with 16 octet ICV") {
+		var e suite.Encryption
+		switch {
+		case strings.HasPrefix(row[4], "AES-GCM with 16 octet ICV"):
+			e = suite.AESGCM128
+		case strings.HasPrefix(row[4], "AES-CBC") && strings.HasPrefix(row[6], "HMAC-SHA-256-128"):
+			e = suite.AESCBC128SHA256
+		default:
 			continue
 		}
 		spi, err := strconv.ParseUint(row[3], 0, 32)
 		if err != nil {
 			t.Fatal(err)
 		}
-		key, err := hex.DecodeString(strings.TrimPrefix(row[5], "0x"))
+		key, err := hex.DecodeString(strings.TrimPrefix(row[5], "0x") + strings.TrimPrefix(row[7], "0x"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		sas[uint32(spi)], err = NewInbound(Parameters{SPI: uint32(spi), Encryption: suite.AESGCM128, Key: key,
+		sas[uint32(spi)], err = NewInbound(Parameters{SPI: uint32(spi), Encryption: e, Key: key,
 			Local: []Selector{AnySelector()}, Remote: []Selector{AnySelector()}})
 		if err != nil {
 			t.Fatal(err)
@@ -54,11 +60,11 @@ func captureKeys(t *testing.T) map[uint32]*Inbound {
 	return sas
 }
 
-// Shows: IKE-9. Every AES-GCM packet of a capture that others made opens: pings through the tunnel and their answers.
+// Shows: IKE-9, IKE-3. Every packet of AES-GCM, and of AES-CBC with HMAC-SHA2-256-128, of a capture that others made opens: pings through the tunnel and their answers.
 func TestCaptureOfOthers(t *testing.T) {
 	sas := captureKeys(t)
-	if len(sas) != 2 {
-		t.Fatalf("%d AES-GCM security associations in the table, want 2", len(sas))
+	if len(sas) != 4 {
+		t.Fatalf("%d security associations of AES-GCM and AES-CBC in the table, want 4", len(sas))
 	}
 	f, err := os.Open("testdata/wireshark/capture.pcapng")
 	if err != nil {
@@ -70,7 +76,7 @@ func TestCaptureOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	kinds := make(map[Kind]int)
-	requests, replies := 0, 0
+	requests, replies, used := 0, 0, make(map[uint32]bool)
 	for {
 		data, _, err := r.ReadPacketData()
 		if errors.Is(err, io.EOF) {
@@ -95,12 +101,13 @@ func TestCaptureOfOthers(t *testing.T) {
 		}
 		in := sas[spi]
 		if in == nil {
-			continue // AES-CTR or AES-CBC, which suite has not
+			continue // AES-CTR, which suite has not
 		}
 		if reason := in.Open(p); reason != packet.NotDropped {
 			t.Errorf("a packet of SPI %08x: %v", spi, reason)
 			continue
 		}
+		used[spi] = true
 		ip := packet.IPv4(p.Bytes())
 		if ip.Protocol() != packet.ProtocolICMP || !ip.ChecksumOK() || packet.Checksum(ip.Payload(), 0) != 0 {
 			t.Errorf("SPI %08x: out came %x", spi, []byte(ip))
@@ -113,8 +120,8 @@ func TestCaptureOfOthers(t *testing.T) {
 			replies++
 		}
 	}
-	if requests == 0 || requests != replies {
-		t.Errorf("%d echo requests and %d replies", requests, replies)
+	if requests == 0 || requests != replies || len(used) != len(sas) {
+		t.Errorf("%d echo requests and %d replies of %d security associations", requests, replies, len(used))
 	}
 	if kinds[KindIKE] == 0 || kinds[KindInvalid] != 0 {
 		t.Errorf("kinds of datagrams: %v", kinds)

@@ -138,7 +138,7 @@ func BenchmarkBatchIn(b *testing.B) {
 		o.Apply(train)
 		run := func(name string, f func(*packet.Batch)) {
 			b.Run(e.String()+"/"+name, func(b *testing.B) {
-				b.SetBytes(int64(train.Bytes() - train.Len()*(headerLen+8+16)))
+				b.SetBytes(int64(train.Bytes() - train.Len()*(headerLen+e.IVLen()+e.ICVLen())))
 				b.ReportAllocs()
 				for b.Loop() {
 					in.window = window{}

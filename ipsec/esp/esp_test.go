@@ -147,7 +147,7 @@ func TestFits(t *testing.T) {
 			defer p.Release()
 			return p.Len()
 		}
-		for n := 56; n < 120; n++ {
+		for n := 88; n < 152; n++ { // an IPv4 header and two blocks of AES-CBC at least
 			fits := o.Fits(n)
 			for m := packet.IPv4Len; m <= fits; m++ {
 				if got := length(m); got > n {
@@ -158,8 +158,11 @@ func TestFits(t *testing.T) {
 				t.Errorf("%v: %d octets are said to fit into %d, %d octets become %d", e, fits, n, fits+1, got)
 			}
 		}
-		if n := o.Fits(1440); n != 1406 { // 1408 = 11*128 octets under the cipher
-			t.Errorf("%v: %d octets fit into 1440", e, n)
+		// 1408 = 11*128 octets under the cipher, between a header of 8 octets, IV and ICV
+		for n, want := range map[int]int{8 + e.IVLen() + 1408 + e.ICVLen(): 1406, 8 + e.IVLen() + 1407 + e.ICVLen(): 1406 - max(4, e.Align())} {
+			if got := o.Fits(n); got != want {
+				t.Errorf("%v: %d octets fit into %d, want %d", e, got, n, want)
+			}
 		}
 		for _, n := range []int{-5, 0, 31, 34} {
 			if got := o.Fits(n); got != 0 {

@@ -29,7 +29,7 @@ func NewOutbound(p Parameters, drops *packet.Drops) (*Outbound, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Outbound{spi: p.SPI, cipher: c, esn: p.ESN, tail: max(maxPad, c.Align()-1) + trailerLen + c.ICVLen(),
+	o := &Outbound{spi: p.SPI, cipher: c, esn: p.ESN, tail: maxPad(p.Encryption) + trailerLen + c.ICVLen(),
 		local: compile(p.Local), remote: compile(p.Remote), drops: drops}
 	o.limits.set(p)
 	return o, nil
@@ -45,7 +45,7 @@ func (o *Outbound) Usage() Usage { return o.usage.read() }
 // Every smaller one fits too: it takes no more padding than it is shorter. It can be larger than n less Overhead, which is for
 // the length with the most padding.
 func (o *Outbound) Fits(n int) int {
-	align := max(maxPad+1, o.cipher.Align())
+	align := max(align, o.cipher.Align())
 	text := n - headerLen - o.cipher.IVLen() - o.cipher.ICVLen()
 	return max(text-text%align-trailerLen, 0)
 }
@@ -174,7 +174,7 @@ func (o *Outbound) seal(s *scratch, whole, text []byte) {
 
 // trailerLen returns the octets of padding, pad length and next header that belong behind a packet of n octets.
 func (o *Outbound) trailerLen(n int) int {
-	align := max(maxPad+1, o.cipher.Align())
+	align := max(align, o.cipher.Align())
 	return trailerLen + (align-(n+trailerLen)%align)%align
 }
 

@@ -10,7 +10,7 @@ import (
 const (
 	headerLen  = 8 // SPI, sequence number (RFC 4303 §2)
 	trailerLen = 2 // pad length, next header
-	maxPad     = 3 // RFC 4303 §2.4: the ICV begins at a multiple of 4 octets
+	align      = 4 // RFC 4303 §2.4: the ICV begins at a multiple of 4 octets
 
 	nextHeaderIPv4  = 4  // tunnel mode (RFC 4303 §2.6)
 	nextHeaderDummy = 59 // RFC 4303 §2.6
@@ -26,7 +26,7 @@ var ErrSPI = errors.New("esp: SPI is reserved (RFC 4303 §2.1)")
 type Parameters struct {
 	// SPI is the security parameters index in host order, at least MinSPI. It is the receiver's.
 	SPI uint32
-	// Encryption is the transform; Key is its keying material, key then salt, Encryption.KeyLen octets.
+	// Encryption is the transform; Key is its keying material, key then salt or integrity key, Encryption.KeyLen octets.
 	Encryption suite.Encryption
 	Key        []byte `json:"-"`
 	// Local and Remote are the traffic selectors: a packet going out must match one of Local with its source and one of
@@ -63,9 +63,11 @@ func Overhead(e suite.Encryption) int {
 	if !e.Supported() {
 		return 0
 	}
-	// All transforms that there are have an IV of 8 and an ICV of 16 octets (RFC 4106 §3, §6; RFC 7634 §2).
-	return headerLen + 8 + maxPad + trailerLen + 16
+	return headerLen + e.IVLen() + maxPad(e) + trailerLen + e.ICVLen()
 }
+
+// maxPad returns the most octets of padding that the transform e needs.
+func maxPad(e suite.Encryption) int { return max(align, e.Align()) - 1 }
 
 // cipher checks the parameters and makes the cipher.
 func (p Parameters) cipher() (suite.Cipher, error) {

@@ -178,10 +178,10 @@ func (c *Config) complete() error {
 		return fmt.Errorf("%w: LocalID is missing", ErrConfig)
 	}
 	p := &c.Proposals
-	p.Encryption = listOr(p.Encryption, suite.Encryptions())
+	p.Encryption = listOr(p.Encryption, suite.CombinedModes())
 	p.PRFs = listOr(p.PRFs, suite.PRFs())
-	p.Groups = listOr(p.Groups, suite.Groups())
-	p.ChildEncryption = listOr(p.ChildEncryption, suite.Encryptions())
+	p.Groups = listOr(p.Groups, []suite.Group{suite.GroupCurve25519, suite.GroupP256, suite.GroupP384, suite.GroupP521, suite.GroupMODP2048})
+	p.ChildEncryption = listOr(p.ChildEncryption, suite.CombinedModes())
 	p.ChildGroups = listOr(p.ChildGroups, p.Groups)
 	if p.NoChildGroups {
 		p.ChildGroups = nil

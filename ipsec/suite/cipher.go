@@ -13,7 +13,8 @@ import (
 //	IV (IVLen) | plaintext, padding included | ICV (ICVLen)
 //
 // The additional authenticated data aad is, for IKE, the message from its first octet to the last before the IV (RFC 5282
-// §5.1), and for ESP the SPI and the sequence number (RFC 4106 §5).
+// §5.1), and for ESP the SPI and the sequence number of 4 octets or, when it is an extended one, of 8 (RFC 4106 §5). A cipher
+// with an integrity transform of its own takes the same and puts the octets into that transform's order (RFC 4303 §2.2.1).
 type Cipher interface {
 	// IVLen returns the length of the IV in octets.
 	IVLen() int
@@ -23,8 +24,8 @@ type Cipher interface {
 	// 4 octets of RFC 4303 §2.4 come on top.
 	Align() int
 	// Seal writes the IV made from counter, encrypts the plaintext and writes the ICV. A value of counter must never be
-	// used twice under one key. It panics when body is shorter than IVLen + ICVLen. aad may lie before body in the same
-	// octets but must not overlap it.
+	// used twice under one key. It panics when body is shorter than IVLen + ICVLen or the plaintext no multiple of Align. aad
+	// may lie before body in the same octets but must not overlap it.
 	Seal(aad, body []byte, counter uint64)
 	// SealTo is Seal from one place into another: it writes the body with the IV made from counter, the encrypted text
 	// and the ICV into dst, which has IVLen + len(text) + ICVLen octets; it panics when it has not. text, padding included,

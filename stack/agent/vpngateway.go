@@ -113,11 +113,14 @@ func (g *Gateway) open() error {
 	return nil
 }
 
-// mtu returns the largest inner packet that ESP in UDP carries, whatever the algorithms: to larger ones the host answers
+// mtu returns the largest inner packet that ESP in UDP carries, whatever of its algorithms a peer chooses: to larger ones the host answers
 // by itself (RFC 1191).
 func (g *Gateway) mtu() int {
-	overhead := 0
-	for _, e := range suite.Encryptions() {
+	overhead, ciphers := 0, g.cfg.IKE.Proposals.ChildEncryption
+	if len(ciphers) == 0 {
+		ciphers = suite.CombinedModes()
+	}
+	for _, e := range ciphers {
 		overhead = max(overhead, esp.Overhead(e))
 	}
 	return g.natt.Path(link.Protected).MTU - overhead
