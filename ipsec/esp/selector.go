@@ -8,44 +8,62 @@ import (
 	"mipvpn/tun/packet"
 )
 
-// Selector is one IPv4 traffic selector (RFC 7296 §3.13.1): a protocol, a range of ports, a range of addresses. It is
-// comparable.
+// Selector is one traffic selector (RFC 7296 §3.13.1): a protocol, a range of ports, a range of addresses. It is
+// comparable. SAs carry IPv4 packets alone, so that a Selector of IPv6 addresses matches none of them: it is there to be
+// negotiated and shown.
 type Selector struct {
 	// Protocol is the IP protocol number, 0 for any.
 	Protocol uint8
 	// StartPort and EndPort are the first and last port in host order; 0 and 65535 mean any, also for protocols without
 	// ports and for fragments. For ICMP the type is the upper octet and the code the lower.
 	StartPort, EndPort uint16
-	// Start and End are the first and last address, both IPv4.
+	// Start and End are the first and last address, both IPv4 or both IPv6.
 	Start, End netip.Addr
 }
 
-// PrefixSelector returns the selector for all traffic of the IPv4 prefix p. For an invalid or other prefix it returns the
-// zero Selector, which matches nothing.
+// PrefixSelector returns the selector for all traffic of the prefix p. For an invalid one it returns the zero Selector, which
+// matches nothing.
 func PrefixSelector(p netip.Prefix) Selector {
-	if !p.IsValid() || !p.Addr().Is4() {
+	if !p.IsValid() || p.Addr().Is4In6() {
 		return Selector{}
 	}
 	start := p.Masked().Addr()
-	last := start.As4()
-	binary.BigEndian.PutUint32(last[:], binary.BigEndian.Uint32(last[:])|uint32(uint64(1)<<(32-p.Bits())-1))
-	return Selector{EndPort: 65535, Start: start, End: netip.AddrFrom4(last)}
+	last := start.AsSlice()
+	for i := p.Bits(); i < 8*len(last); i++ {
+		last[i/8] |= 0x80 >> (i % 8)
+	}
+	end, _ := netip.AddrFromSlice(last)
+	return Selector{EndPort: 65535, Start: start, End: end}
 }
 
-// AddrSelector returns the selector for all traffic of the IPv4 address a.
+// AddrSelector returns the selector for all traffic of the address a.
 func AddrSelector(a netip.Addr) Selector { return PrefixSelector(netip.PrefixFrom(a, a.BitLen())) }
 
 // AnySelector returns the selector that matches all IPv4 traffic.
 func AnySelector() Selector { return PrefixSelector(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) }
 
+// AnySelector6 returns the selector for all IPv6 traffic.
+func AnySelector6() Selector { return PrefixSelector(netip.PrefixFrom(netip.IPv6Unspecified(), 0)) }
+
+// family is 4 or 6, 0 for a Selector that has not two addresses of one.
+func (s Selector) family() int {
+	switch {
+	case s.Start.Is4() && s.End.Is4():
+		return 4
+	case s.Start.Is6() && s.End.Is6():
+		return 6
+	}
+	return 0
+}
+
 // Contains reports whether the selector's address range contains a.
 func (s Selector) Contains(a netip.Addr) bool {
-	return a.Is4() && s.Start.Is4() && s.End.Is4() && s.Start.Compare(a) <= 0 && a.Compare(s.End) <= 0
+	return s.family() != 0 && a.Is4() == s.Start.Is4() && s.Start.Compare(a) <= 0 && a.Compare(s.End) <= 0
 }
 
 // Intersect returns what both selectors match, and false when that is nothing.
 func (s Selector) Intersect(o Selector) (Selector, bool) {
-	if !s.Start.Is4() || !s.End.Is4() || !o.Start.Is4() || !o.End.Is4() {
+	if s.family() == 0 || s.family() != o.family() {
 		return Selector{}, false
 	}
 	switch {

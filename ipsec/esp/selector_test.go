@@ -11,15 +11,16 @@ import (
 func TestPrefixSelector(t *testing.T) {
 	for _, c := range []struct{ prefix, start, end string }{
 		{"10.0.9.77/24", "10.0.9.0", "10.0.9.255"}, {"0.0.0.0/0", "0.0.0.0", "255.255.255.255"},
-		{"192.0.2.1/32", "192.0.2.1", "192.0.2.1"}, {"128.0.0.0/1", "128.0.0.0", "255.255.255.255"},
+		{"2001:db8:1:2:3::/61", "2001:db8:1::", "2001:db8:1:7:ffff:ffff:ffff:ffff"}, {"::/0", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"},
+		{"2001:db8::1/128", "2001:db8::1", "2001:db8::1"}, {"192.0.2.1/32", "192.0.2.1", "192.0.2.1"}, {"128.0.0.0/1", "128.0.0.0", "255.255.255.255"},
 	} {
 		s := PrefixSelector(netip.MustParsePrefix(c.prefix))
 		if s.Start.String() != c.start || s.End.String() != c.end || s.StartPort != 0 || s.EndPort != 65535 {
 			t.Errorf("%s: %v to %v", c.prefix, s.Start, s.End)
 		}
 	}
-	if s := PrefixSelector(netip.MustParsePrefix("2001:db8::/32")); s != (Selector{}) {
-		t.Errorf("an IPv6 prefix gives %v", s)
+	if s := PrefixSelector(netip.MustParsePrefix("::ffff:192.0.2.0/120")); s != (Selector{}) {
+		t.Errorf("a mapped prefix gives %v", s)
 	}
 }
 
@@ -39,7 +40,8 @@ func TestIntersect(t *testing.T) {
 		{tcp("10.0.0.0/8", 80, 90), tcp("10.2.0.0/16", 85, 99), tcp("10.2.0.0/16", 85, 90), true},
 		{tcp("10.0.0.0/8", 80, 90), tcp("10.0.0.0/8", 91, 99), Selector{}, false},
 		{all, PrefixSelector(netip.MustParsePrefix("11.0.0.0/8")), Selector{}, false},
-		{all, Selector{}, Selector{}, false},
+		{all, Selector{}, Selector{}, false}, {AnySelector(), AnySelector6(), Selector{}, false},
+		{AnySelector6(), PrefixSelector(netip.MustParsePrefix("2001:db8::/32")), PrefixSelector(netip.MustParsePrefix("2001:db8::/32")), true},
 	} {
 		for _, pair := range [][2]Selector{{c.a, c.b}, {c.b, c.a}} {
 			if got, ok := pair[0].Intersect(pair[1]); got != c.want || ok != c.ok {

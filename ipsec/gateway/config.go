@@ -31,8 +31,13 @@ type Config struct {
 	Peers []Peer
 	// Pool is where inner addresses come from. Its first and last address are not assigned, unless it is a /31 or /32.
 	Pool netip.Prefix
+	// Pool6 is where inner IPv6 addresses come from, for clients that ask for one; the zero Prefix for none. They are assigned
+	// and their traffic selectors negotiated, but package esp carries IPv4 packets alone.
+	Pool6 netip.Prefix
 	// DNS are the name servers that clients are told.
 	DNS []netip.Addr
+	// Domains are the internal domains that clients which ask for them are told (RFC 8598), with DNS.
+	Domains []ike.Domain
 	// Networks are the networks behind the gateway: what child SAs may reach, and what clients are told.
 	Networks []netip.Prefix
 
@@ -64,11 +69,20 @@ func (c *Config) complete() error {
 	if c.Pool != (netip.Prefix{}) && !c.Pool.Addr().Is4() {
 		return fmt.Errorf("%w: pool: want an IPv4 prefix, found %v", ErrConfig, c.Pool)
 	}
+	if c.Pool6 != (netip.Prefix{}) && (!c.Pool6.Addr().Is6() || c.Pool6.Addr().Is4In6()) {
+		return fmt.Errorf("%w: pool6: want an IPv6 prefix, found %v", ErrConfig, c.Pool6)
+	}
+	if len(c.Domains) > 0 && len(c.DNS) == 0 {
+		return fmt.Errorf("%w: domains without name servers (RFC 8598 §3.2)", ErrConfig)
+	}
+	if err := (&ike.Configuration{DNS: c.DNS, Domains: c.Domains}).Check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	if len(c.Networks) == 0 {
 		return fmt.Errorf("%w: no networks are given, so that no traffic could pass", ErrConfig)
 	}
 	for _, n := range c.Networks {
-		if !n.IsValid() || !n.Addr().Is4() {
+		if !n.IsValid() || !n.Addr().Is4() && !c.Pool6.IsValid() {
 			return fmt.Errorf("%w: networks: want IPv4 prefixes, found %v", ErrConfig, n)
 		}
 	}

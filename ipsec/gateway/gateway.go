@@ -38,6 +38,7 @@ type Gateway struct {
 	rand    io.Reader
 	peers   map[ike.Identity]Peer
 	pool    *pool
+	pool6   *pool // nil without Config.Pool6
 	cookies cookies
 	tickets *tickets
 
@@ -64,10 +65,13 @@ func New(cfg Config, rand io.Reader) (*Gateway, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, rand: rand, peers: make(map[ike.Identity]Peer), pool: newPool(&cfg),
+	g := &Gateway{cfg: cfg, rand: rand, peers: make(map[ike.Identity]Peer), pool: newPool(cfg.Pool, cfg.fixedAddresses()),
 		cookies: cookies{rand: rand}, tickets: newTickets(rand, cfg.IKE.Lifetimes.IKE), sessions: make(map[SessionID]*session), bySPI: make(map[spiKey]*session),
 		byInit: make(map[[sha256.Size]byte]*session), byIdentity: make(map[ike.Identity]*session),
 		byInbound: make(map[uint32]*session), halfOpenBy: make(map[netip.Addr]int)}
+	if cfg.Pool6.IsValid() {
+		g.pool6 = newPool(cfg.Pool6, nil)
+	}
 	for _, p := range cfg.Peers {
 		g.peers[p.Identity] = p
 	}
@@ -322,6 +326,9 @@ func (g *Gateway) release(s *session) {
 	if g.byIdentity[s.identity] == s {
 		delete(g.byIdentity, s.identity)
 		g.pool.release(s.identity)
+		if g.pool6 != nil {
+			g.pool6.release(s.identity)
+		}
 	}
 }
 

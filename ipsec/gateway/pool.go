@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"net/netip"
 
 	"mipvpn/ipsec/ike"
@@ -13,9 +14,10 @@ var ErrPoolExhausted = errors.New("gateway: no inner address is free")
 
 // pool assigns inner addresses. An identity has one address at most, and gets the one it had last while that is free.
 type pool struct {
-	prefix      netip.Prefix
-	first, last uint32 // assignable addresses of the prefix
-	next        uint32 // where the search goes on
+	prefix netip.Prefix
+	// first and last are the assignable addresses of the prefix, next is where the search goes on: the last 32 bits of an IPv4
+	// address, the last 64 of an IPv6 one, of whose prefix only as much is used.
+	first, last, next uint64
 
 	fixed map[ike.Identity]netip.Addr
 	kept  map[netip.Addr]bool // fixed addresses, not to be given to others
@@ -23,24 +25,39 @@ type pool struct {
 	had   map[ike.Identity]netip.Addr // last assignment, in use or not; bounded by the peers there are
 }
 
-func newPool(c *Config) *pool {
-	p := &pool{prefix: c.Pool.Masked(), fixed: make(map[ike.Identity]netip.Addr), kept: make(map[netip.Addr]bool),
+// newPool makes the pool of prefix. fixed has the addresses that peers have for good.
+func newPool(prefix netip.Prefix, fixed map[ike.Identity]netip.Addr) *pool {
+	p := &pool{prefix: prefix.Masked(), fixed: fixed, kept: make(map[netip.Addr]bool),
 		owner: make(map[netip.Addr]ike.Identity), had: make(map[ike.Identity]netip.Addr)}
 	if p.prefix.IsValid() {
 		p.first = toUint(p.prefix.Addr())
-		p.last = p.first + uint32(uint64(1)<<(32-p.prefix.Bits())-1)
-		if p.prefix.Bits() < 31 {
+		switch hosts := p.prefix.Addr().BitLen() - p.prefix.Bits(); {
+		case hosts >= 64:
+			p.last = math.MaxUint64
+		default:
+			p.last = p.first + (1<<hosts - 1)
+		}
+		if p.prefix.Addr().BitLen()-p.prefix.Bits() > 1 {
 			p.first++
 			p.last--
 		}
 		p.next = p.first
 	}
-	for _, peer := range c.Peers {
-		if peer.Address.IsValid() {
-			p.fixed[peer.Identity], p.kept[peer.Address] = peer.Address, true
-		}
+	for _, a := range fixed {
+		p.kept[a] = true
 	}
 	return p
+}
+
+// fixedAddresses returns the peers' own addresses.
+func (c *Config) fixedAddresses() map[ike.Identity]netip.Addr {
+	fixed := make(map[ike.Identity]netip.Addr)
+	for _, peer := range c.Peers {
+		if peer.Address.IsValid() {
+			fixed[peer.Identity] = peer.Address
+		}
+	}
+	return fixed
 }
 
 // assign returns the inner address of id. wanted is what the peer asked for, the zero Addr for any.
@@ -58,8 +75,9 @@ func (p *pool) assign(id ike.Identity, wanted netip.Addr) (netip.Addr, error) {
 	if !p.prefix.IsValid() {
 		return netip.Addr{}, ErrPoolExhausted
 	}
-	for range uint64(p.last-p.first) + 1 {
-		a := fromUint(p.next)
+	// As many are taken as there are owners at most, so that one more than those and the kept ones finds a free one.
+	for range min(p.last-p.first, uint64(len(p.owner)+len(p.kept))) + 1 {
+		a := p.at(p.next)
 		if p.next++; p.next > p.last || p.next < p.first {
 			p.next = p.first
 		}
@@ -73,7 +91,7 @@ func (p *pool) assign(id ike.Identity, wanted netip.Addr) (netip.Addr, error) {
 
 // free reports whether the pool may give a to id.
 func (p *pool) free(a netip.Addr, id ike.Identity) bool {
-	if !a.Is4() || !p.prefix.IsValid() || toUint(a) < p.first || toUint(a) > p.last || p.kept[a] {
+	if !p.prefix.Contains(a) || toUint(a) < p.first || toUint(a) > p.last || p.kept[a] {
 		return false
 	}
 	owner, taken := p.owner[a]
@@ -94,13 +112,24 @@ func (p *pool) release(id ike.Identity) {
 	}
 }
 
-func toUint(a netip.Addr) uint32 {
-	b := a.As4()
-	return binary.BigEndian.Uint32(b[:])
+// toUint returns the last 64 bits of an address.
+func toUint(a netip.Addr) uint64 {
+	if a.Is4() {
+		b := a.As4()
+		return uint64(binary.BigEndian.Uint32(b[:]))
+	}
+	b := a.As16()
+	return binary.BigEndian.Uint64(b[8:])
 }
 
-func fromUint(n uint32) netip.Addr {
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], n)
-	return netip.AddrFrom4(b)
+// at returns the address of the pool whose last bits are n.
+func (p *pool) at(n uint64) netip.Addr {
+	if p.prefix.Addr().Is4() {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], uint32(n))
+		return netip.AddrFrom4(b)
+	}
+	b := p.prefix.Addr().As16()
+	binary.BigEndian.PutUint64(b[8:], n)
+	return netip.AddrFrom16(b)
 }

@@ -60,22 +60,39 @@ func (p policy) Authentication(local, remote ike.Identity) (ike.Requirement, err
 	return ike.Requirement{Own: ike.Proof{PSK: peer.PSK}, Rounds: []ike.Acceptance{{PSK: peer.PSK}}}, nil
 }
 
-// Assign gives an authenticated peer its inner address.
+// Assign gives an authenticated peer its inner addresses: one of each family that it asks for and that there is.
 func (p policy) Assign(remote ike.Identity, r ike.Request) (ike.Configuration, error) {
-	if !r.Address {
+	if len(r.IPv4) == 0 && (len(r.IPv6) == 0 || !p.g.cfg.Pool6.IsValid()) {
 		return ike.Configuration{}, fmt.Errorf("gateway: peer %v: %w", remote, ike.ErrConfigurationRequired)
 	}
-	a, err := p.g.pool.assign(remote, r.Wanted)
-	if err != nil {
-		return ike.Configuration{}, fmt.Errorf("peer %v: %w", remote, err)
+	var out ike.Configuration
+	var failed error
+	for _, family := range []struct {
+		pool   *pool
+		wanted []netip.Addr
+	}{{p.g.pool, r.IPv4}, {p.g.pool6, r.IPv6}} {
+		if family.pool == nil || len(family.wanted) == 0 {
+			continue // a family that is not served is ignored (RFC 7296 §3.15.4)
+		}
+		a, err := family.pool.assign(remote, family.wanted[0])
+		if err != nil {
+			failed = err
+			continue
+		}
+		out.Addresses = append(out.Addresses, a)
 	}
-	p.s.address = a
-	out := ike.Configuration{Addresses: []netip.Addr{a}}
+	if len(out.Addresses) == 0 {
+		return ike.Configuration{}, fmt.Errorf("peer %v: %w", remote, failed)
+	}
+	p.s.address = out.Addresses[0]
 	if r.DNS {
 		out.DNS = p.g.cfg.DNS
 	}
 	if r.Subnets {
 		out.Subnets = p.g.cfg.Networks
+	}
+	if r.Domains {
+		out.Domains = p.g.cfg.Domains
 	}
 	return out, nil
 }

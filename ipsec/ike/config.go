@@ -74,6 +74,8 @@ type Config struct {
 	Keepalive time.Duration
 	// Fragmentation says in which sizes messages are sent.
 	Fragmentation Fragmentation
+	// Version is told in APPLICATION_VERSION, by a responder to who tells his. Empty for none, which tells strangers nothing.
+	Version string
 	// SPIInUse, when set, tells whether an inbound ESP SPI is taken by somebody else on this host.
 	SPIInUse func(spi uint32) bool
 }
@@ -95,13 +97,15 @@ type InitiatorConfig struct {
 	// PSK, in the place of Rounds and Accept, is a pre-shared key for both directions. It is copied, and the copy wiped when
 	// authentication is over.
 	PSK []byte
-	// RequestAddress asks for an internal IPv4 address and fails without one. RequestDNS asks for name servers,
-	// RequestSubnets for the protected networks.
-	RequestAddress, RequestDNS, RequestSubnets bool
-	// WantedAddress is an address to ask for again, the zero Addr for any.
-	WantedAddress netip.Addr
+	// RequestAddress asks for an internal IPv4 address, RequestAddress6 for an IPv6 one; it fails when none is assigned at all.
+	// RequestDNS asks for name servers, RequestSubnets for the protected networks, RequestDomains for the internal domains and
+	// RequestTrustAnchors for their DNSSEC trust anchors (RFC 8598 §3.1; each needs the one before).
+	RequestAddress, RequestAddress6, RequestDNS, RequestSubnets, RequestDomains, RequestTrustAnchors bool
+	// WantedAddress and WantedAddress6 are addresses to ask for again, the zero Addr for any.
+	WantedAddress, WantedAddress6 netip.Addr
 	// LocalSelectors and RemoteSelectors are what the child SA is to carry. Empty LocalSelectors mean the assigned address
-	// (0.0.0.0/0 is offered and narrowed by the gateway, RFC 7296 §2.19), empty RemoteSelectors 0.0.0.0/0.
+	// (0.0.0.0/0 is offered and narrowed by the gateway, RFC 7296 §2.19), empty RemoteSelectors 0.0.0.0/0; with RequestAddress6
+	// ::/0 too, or alone.
 	LocalSelectors, RemoteSelectors []esp.Selector
 	// ForceUDPEncapsulation pretends to be behind a NAT by a false NAT_DETECTION_SOURCE_IP, so that both ends encapsulate
 	// ESP in UDP.
@@ -119,11 +123,13 @@ type InitiatorConfig struct {
 
 // Request is what an initiator asks for in CFG_REQUEST.
 type Request struct {
-	// Address is set when an INTERNAL_IP4_ADDRESS is asked for; Wanted is the one asked for, the zero Addr for any.
-	Address bool
-	Wanted  netip.Addr
-	// DNS and Subnets are set when those are asked for.
-	DNS, Subnets bool
+	// IPv4 and IPv6 have an element for each internal address asked for: one that is wanted, the zero Addr for any. Empty
+	// without INTERNAL_IP4_ADDRESS or INTERNAL_IP6_ADDRESS.
+	IPv4, IPv6 []netip.Addr
+	// DNS, Subnets, Domains and TrustAnchors are set when those are asked for.
+	DNS, Subnets, Domains, TrustAnchors bool
+	// Version is the peer's APPLICATION_VERSION, printable ASCII.
+	Version string
 }
 
 // Policy answers a responder's questions about one peer. Its methods are called from HandleDatagram and must not call
@@ -218,6 +224,9 @@ func (c *Config) complete() error {
 		return fmt.Errorf("%w: Dead: want a second more than Liveness (%v) at least, found %v", ErrConfig, c.Liveness, c.Dead)
 	}
 	withDefault(&c.Keepalive, 20*time.Second)
+	if c.Version != printable([]byte(c.Version)) {
+		return fmt.Errorf("%w: Version: want up to %d printable ASCII characters, found %q", ErrConfig, maxVersion, c.Version)
+	}
 	return c.Fragmentation.complete()
 }
 
@@ -227,6 +236,9 @@ func (c *InitiatorConfig) complete() error {
 	}
 	if err := c.Config.complete(); err != nil {
 		return err
+	}
+	if c.RequestDomains && !c.RequestDNS || c.RequestTrustAnchors && !c.RequestDomains {
+		return fmt.Errorf("%w: want RequestDNS with RequestDomains, and that with RequestTrustAnchors (RFC 8598 §3.1)", ErrConfig)
 	}
 	for _, p := range []*netip.AddrPort{&c.Local, &c.Remote} {
 		if !p.Addr().IsValid() || p.Addr().IsUnspecified() {

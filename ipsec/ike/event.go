@@ -31,16 +31,6 @@ type Transmit struct {
 // ChildID names a child SA pair of one Machine. It is never used again.
 type ChildID uint64
 
-// Configuration is what a Configuration payload assigns (RFC 7296 §2.19, §3.15).
-type Configuration struct {
-	// Addresses are the internal addresses (VPN-TIA), INTERNAL_IP4_ADDRESS.
-	Addresses []netip.Addr
-	// DNS are internal name servers, INTERNAL_IP4_DNS.
-	DNS []netip.Addr
-	// Subnets are the networks that the gateway protects, INTERNAL_IP4_SUBNET.
-	Subnets []netip.Prefix
-}
-
 // NAT tells where address translation was found (RFC 7296 §2.23).
 type NAT struct {
 	// Local means that this end is behind a NAT, Remote that the peer is.

@@ -113,5 +113,8 @@ func (m *Machine) answerInformational(now link.Instant, s *ikeSA, in *message.Me
 		default:
 		}
 	}
+	if s == m.current && m.established {
+		out = append(out, (&configTask{}).answerLater(m, in)...)
+	}
 	return append(out, (&ticketTask{}).answer(now, m, s, in)...), nil
 }

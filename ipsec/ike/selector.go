@@ -14,20 +14,23 @@ const maxSelectors = 64
 func wireSelectors(list []esp.Selector) message.Selectors {
 	out := make(message.Selectors, 0, len(list))
 	for _, s := range list {
+		t := message.TSIPv4AddrRange
+		if s.Start.Is6() {
+			t = message.TSIPv6AddrRange
+		}
 		out = append(out, message.TrafficSelector{
-			Type: message.TSIPv4AddrRange, Protocol: s.Protocol,
-			StartPort: s.StartPort, EndPort: s.EndPort, Start: s.Start, End: s.End,
+			Type: t, Protocol: s.Protocol, StartPort: s.StartPort, EndPort: s.EndPort, Start: s.Start, End: s.End,
 		})
 	}
 	return out
 }
 
-// readSelectors takes the IPv4 selectors of a TS payload. Unknown types and OPAQUE ports are left out, so that they are
+// readSelectors takes the address ranges of a TS payload. Unknown types and OPAQUE ports are left out, so that they are
 // not in the narrowed set (RFC 7296 §2.9).
 func readSelectors(list message.Selectors) []esp.Selector {
 	var out []esp.Selector
 	for _, t := range list {
-		if t.Type != message.TSIPv4AddrRange || t.StartPort > t.EndPort {
+		if t.Type != message.TSIPv4AddrRange && t.Type != message.TSIPv6AddrRange || t.StartPort > t.EndPort {
 			continue
 		}
 		out = append(out, esp.Selector{

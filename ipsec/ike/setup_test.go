@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func TestSetUp(t *testing.T) {
 			t.Errorf("%s: suite %s", e.name, ev.Suite)
 		}
 	}
-	if want := (Request{Address: true, DNS: true, Subnets: true}); p.policy.asked != want {
+	if want := (Request{IPv4: []netip.Addr{{}}, DNS: true, Subnets: true}); !reflect.DeepEqual(p.policy.asked, want) {
 		t.Errorf("the policy was asked for %+v, want %+v", p.policy.asked, want)
 	}
 	c := p.a.sending()

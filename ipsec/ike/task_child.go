@@ -49,8 +49,14 @@ func lowestNonce(a, b []byte) []byte {
 // firstChild is the task for IKE_AUTH.
 func (m *Machine) firstChild() *childTask {
 	c := m.initiator
-	any4 := []esp.Selector{esp.AnySelector()}
-	return &childTask{first: true, local: listOr(c.LocalSelectors, any4), remote: listOr(c.RemoteSelectors, any4)}
+	var all []esp.Selector
+	if c.RequestAddress || !c.RequestAddress6 {
+		all = append(all, esp.AnySelector())
+	}
+	if c.RequestAddress6 {
+		all = append(all, esp.AnySelector6())
+	}
+	return &childTask{first: true, local: listOr(c.LocalSelectors, all), remote: listOr(c.RemoteSelectors, all)}
 }
 
 func (t *childTask) needed(*Machine) bool {
