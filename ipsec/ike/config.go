@@ -76,6 +76,9 @@ type Config struct {
 	Fragmentation Fragmentation
 	// Version is told in APPLICATION_VERSION, by a responder to who tells his. Empty for none, which tells strangers nothing.
 	Version string
+	// MOBIKE lets the IKE SA and its child SAs move to other addresses (RFC 4555) where the peer supports it too; everything is
+	// on port 4500 then. nil for an end that does not.
+	MOBIKE *MOBIKE
 	// SPIInUse, when set, tells whether an inbound ESP SPI is taken by somebody else on this host.
 	SPIInUse func(spi uint32) bool
 }
@@ -226,6 +229,10 @@ func (c *Config) complete() error {
 	withDefault(&c.Keepalive, 20*time.Second)
 	if c.Version != printable([]byte(c.Version)) {
 		return fmt.Errorf("%w: Version: want up to %d printable ASCII characters, found %q", ErrConfig, maxVersion, c.Version)
+	}
+	if c.MOBIKE != nil {
+		own := *c.MOBIKE
+		c.MOBIKE = &own
 	}
 	return c.Fragmentation.complete()
 }

@@ -3,6 +3,8 @@ package ike
 import (
 	"net/netip"
 	"slices"
+
+	"mipvpn/tun/link"
 )
 
 // EndpointUpdate says which outer endpoints certain child SAs have. It is the only thing that whoever holds child SAs takes to
@@ -39,6 +41,17 @@ func (u EndpointUpdate) Proven() bool { return u.proven }
 
 // Concerns tells whether the child SA is one that the update is for.
 func (u EndpointUpdate) Concerns(id ChildID) bool { return slices.Contains(u.children, id) }
+
+// follow has an end that is not behind a NAT itself use the endpoints that an authentic and fresh packet of a peer behind a NAT
+// has come by (RFC 7296 §2.23), and has the peer answer from there.
+func (m *Machine) follow(now link.Instant, at path) {
+	if !m.nat.Remote || m.nat.Local || at == m.path() {
+		return
+	}
+	m.local, m.remote = at.local, at.remote
+	m.updateEndpoints(m.isProven(m.remote))
+	m.proveRemote(now)
+}
 
 // updateEndpoints tells the driver that the child SAs have the endpoints of the IKE SA.
 func (m *Machine) updateEndpoints(proven bool) {

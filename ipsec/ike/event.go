@@ -69,6 +69,8 @@ type Established struct {
 	// InitialContact is set when the peer says that it has no other IKE SA with us: others with this RemoteID are dead
 	// (RFC 7296 §2.4).
 	InitialContact bool
+	// MOBIKE is set when both ends support it, so that SetAddresses moves the SAs.
+	MOBIKE bool
 	// Suite names the algorithms of the IKE SA for status.
 	Suite string
 }
@@ -118,6 +120,14 @@ type Refused struct{ Err error }
 // EndpointChanged says that child SAs have other outer endpoints from now on, or that those they have are proven.
 type EndpointChanged struct{ Update EndpointUpdate }
 
+// PathRefused says that the peer has refused to use a pair of addresses: UNACCEPTABLE_ADDRESSES (RFC 4555 §3.5), or
+// UNEXPECTED_NAT_DETECTED again and again (§3.9). Another one is tried, or the last one that was good; without either Closed
+// follows. Err is a *NotifyError.
+type PathRefused struct {
+	Local, Remote netip.AddrPort
+	Err           error
+}
+
 // Alive answers CheckLiveness: a fresh protected message came from the peer.
 type Alive struct{}
 
@@ -134,5 +144,6 @@ func (ChildFailed) event()     {}
 func (IKERekeyed) event()      {}
 func (Refused) event()         {}
 func (EndpointChanged) event() {}
+func (PathRefused) event()     {}
 func (Alive) event()           {}
 func (Closed) event()          {}

@@ -37,6 +37,9 @@ type exchange struct {
 	wires    [][]byte
 	tries    int
 	interval time.Duration
+	// test is a path that the request is to be sent over first; spread is set once it has been sent over more than one.
+	test   path
+	spread bool
 	// Boot times: when it was first sent, or taken up again after a pause; when it is repeated.
 	sentAt, resendAt time.Duration
 	// incoming has the fragments of the response.
@@ -144,12 +147,12 @@ func (m *Machine) send(now link.Instant, x *exchange) error {
 
 // resend sends the request once more and arms its timer.
 func (m *Machine) resend(now link.Instant, x *exchange) {
+	over := m.route(now, x)
 	x.tries++
 	x.resendAt = now.Boot + m.pace(now, x)
 	x.interval = min(time.Duration(float64(x.interval)*m.cfg.Retransmission.Factor), m.cfg.Retransmission.Limit)
-	for _, wire := range x.wires {
-		m.transmit(m.local, m.remote, wire)
-	}
+	m.sendOver(over, x)
+	m.suspect(now, x)
 }
 
 // timeout handles the end of a retransmission interval.
@@ -162,7 +165,7 @@ func (m *Machine) timeout(now link.Instant, x *exchange) {
 	if x.kind == message.IKESessionResume {
 		tries = min(tries, resumeTries)
 	}
-	again := x.tries < tries
+	again := x.tries < tries || m.patient(now, x)
 	if _, ok := m.verdictAt(x); ok {
 		if now.Since(x.resendAt) >= m.asking() {
 			x.sentAt = now.Boot // the driver has slept
@@ -206,6 +209,7 @@ func (m *Machine) handleResponse(now link.Instant, s *ikeSA, in *message.Message
 	x := s.exchange
 	s.exchange = nil
 	s.nextID++
+	m.noteAnswer(now, x)
 	var failed error
 	for _, t := range x.tasks {
 		if err := t.response(now, m, x, in); err != nil {

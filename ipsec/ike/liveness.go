@@ -50,5 +50,5 @@ func (m *Machine) probe(now link.Instant) {
 		return
 	}
 	m.current.heldUntil = 0
-	m.enqueue(now, m.current, newExchange(message.Informational, &livenessTask{}))
+	m.enqueue(now, m.current, newExchange(message.Informational, m.liveness()))
 }

@@ -29,6 +29,9 @@ type Machine struct {
 	localID       Identity
 	assigned      Configuration
 	updates       uint64 // numbers the EndpointUpdates
+	serial        uint64 // numbers the IKE SAs
+	natTraversal  bool   // both ends support it (RFC 7296 §2.23)
+	mobike        mobike
 
 	sas       []*ikeSA
 	current   *ikeSA
@@ -51,7 +54,7 @@ type Machine struct {
 	keepaliveAt time.Duration
 	halfOpenAt  time.Duration
 	refused     error
-	// arrived has the endpoints of the IKE_SA_INIT message that is being handled.
+	// arrived has the endpoints of the message that is being handled.
 	arrived Datagram
 
 	events    []Event
@@ -67,7 +70,7 @@ func NewInitiator(cfg InitiatorConfig, rand io.Reader) (*Machine, error) {
 	}
 	return &Machine{
 		cfg: cfg.Config, initiator: &cfg, rand: rand, local: cfg.Local, remote: cfg.Remote,
-		localID: cfg.LocalID, remoteID: cfg.RemoteID,
+		localID: cfg.LocalID, remoteID: cfg.RemoteID, mobike: cfg.startAddresses(),
 	}, nil
 }
 
@@ -78,7 +81,7 @@ func NewResponder(cfg ResponderConfig, rand io.Reader) (*Machine, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	return &Machine{cfg: cfg.Config, responder: &cfg, rand: rand, localID: cfg.LocalID}, nil
+	return &Machine{cfg: cfg.Config, responder: &cfg, rand: rand, localID: cfg.LocalID, mobike: cfg.startAddresses()}, nil
 }
 
 // HandleTraffic tells the machine that ESP packets authenticated on the child SA with inbound SPI spi: the peer lives, and
@@ -173,6 +176,7 @@ func (m *Machine) handleMessage(now link.Instant, s *ikeSA, h message.Header, d 
 	if h.Response() && s.exchange.kind != h.Exchange {
 		return fmt.Errorf("ike: %w: %v response to a %v request", ErrUnexpected, h.Exchange, s.exchange.kind)
 	}
+	m.arrived = Datagram{Local: d.Local, Remote: d.Remote}
 	m.heard(now, s, d)
 	if err != nil {
 		return m.badText(now, s, h, d, err)
@@ -231,10 +235,9 @@ func (m *Machine) heard(now link.Instant, s *ikeSA, d Datagram) {
 		m.local, m.remote = d.Local, d.Remote
 		return
 	}
-	// RFC 7296 §2.23: only an end that is not behind a NAT itself follows the peer, and only by fresh messages.
-	if m.nat.Remote && !m.nat.Local && (m.remote != d.Remote || m.local != d.Local) {
-		m.local, m.remote = d.Local, d.Remote
-		m.updateEndpoints(false)
+	// RFC 7296 §2.23: by fresh messages, without MOBIKE (RFC 4555 §3.8).
+	if !m.mobike.on {
+		m.follow(now, path{d.Local, d.Remote})
 	}
 }
 
@@ -264,6 +267,7 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 		m.keepaliveAt = now.Boot + m.cfg.Keepalive
 		m.transmits = append(m.transmits, Transmit{Local: m.local, Remote: m.remote, Payload: []byte{0xff}, Keepalive: true})
 	}
+	m.searchTimeout(now)
 	if at, ok := m.livenessAt(); ok && due(now, at) {
 		m.probe(now)
 	}
@@ -340,6 +344,7 @@ func (m *Machine) Deadline() (time.Duration, bool) {
 	if m.err == nil {
 		set(m.halfOpenAt)
 		set(m.keepaliveAt)
+		set(m.mobike.search.at)
 		if l, ok := m.livenessAt(); ok {
 			set(l)
 		}
@@ -412,7 +417,7 @@ func (m *Machine) close(now link.Instant, err error, farewell ...message.Payload
 	m.forget()
 	m.ticket.Wipe() // it ends with its IKE SA (RFC 5723 §6.2)
 	m.ticket = nil
-	m.keepaliveAt, m.halfOpenAt = 0, 0
+	m.keepaliveAt, m.halfOpenAt, m.mobike.search = 0, 0, search{}
 	for _, s := range m.sas {
 		m.emit(SPIClosed{SPI: s.localSPI(), Initiator: s.initiator})
 	}

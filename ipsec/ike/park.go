@@ -33,6 +33,9 @@ func (m *Machine) Unpark(now link.Instant) {
 			x.tries, x.interval, x.sentAt, x.resendAt = 0, m.cfg.Retransmission.Initial, now.Boot, now.Boot
 		}
 	}
+	if m.mobike.lapsed && m.running() {
+		m.followAddresses(now)
+	}
 }
 
 // idle tells whether the machine is parked and lives.

@@ -72,10 +72,14 @@ func (m *Machine) refusedPeer(now link.Instant, s *ikeSA, kind message.ExchangeT
 
 // answerAuth answers IKE_AUTH: authentication, configuration, first child SA.
 func (m *Machine) answerAuth(now link.Instant, s *ikeSA, in *message.Message) (out []message.Payload, after func(), err error) {
+	if m.refusesNAT(in) {
+		return nil, nil, refuse(message.UnexpectedNATDetected)
+	}
 	auth, err := (&authTask{}).answer(m, s, in)
 	if err != nil {
 		return nil, nil, err
 	}
+	mobike := mobikeTask{}.answer(m, in)
 	m.establish(now, s, saEstablished)
 	m.startKeepalive(now)
 	config, err := (&configTask{}).answer(m, in)
@@ -91,6 +95,7 @@ func (m *Machine) answerAuth(now link.Instant, s *ikeSA, in *message.Message) (o
 		return nil, nil, err
 	}
 	out = append(append(auth, config...), child...)
+	out = append(out, mobike...)
 	return append(out, (&ticketTask{}).answer(now, m, s, in)...), nil, nil
 }
 
@@ -116,5 +121,7 @@ func (m *Machine) answerInformational(now link.Instant, s *ikeSA, in *message.Me
 	if s == m.current && m.established {
 		out = append(out, (&configTask{}).answerLater(m, in)...)
 	}
-	return append(out, (&ticketTask{}).answer(now, m, s, in)...), nil
+	moved, after := m.answerMOBIKE(now, s, in)
+	out = append(out, moved...)
+	return append(out, (&ticketTask{}).answer(now, m, s, in)...), after
 }

@@ -51,6 +51,7 @@ type ikeSA struct {
 	// initiator is set when this end is the original initiator (RFC 7296 §2.2).
 	initiator  bool
 	spiI, spiR uint64
+	serial     uint64 // among the machine's IKE SAs
 	state      saState
 	keys       *keys
 	// sent counts the messages protected so far; it makes the initialization vectors.
@@ -154,6 +155,8 @@ func (m *Machine) newSA(initiator bool) (*ikeSA, error) {
 // addSA lets messages reach the SA.
 func (m *Machine) addSA(s *ikeSA) {
 	m.sas = append(m.sas, s)
+	m.serial++
+	s.serial = m.serial
 	m.emit(SPIOpened{SPI: s.localSPI(), Initiator: s.initiator})
 }
 

@@ -224,8 +224,11 @@ func TestNAT(t *testing.T) {
 	p.drain()
 	p.driveFor(time.Second)
 	ev, ok := find[EndpointChanged](p.b.events)
-	if u := ev.Update; !ok || u.Local() != eb.Local || u.Remote() != netip.AddrPortFrom(p.nat, 40000) || !u.Concerns(1) || u.Concerns(2) || count[EndpointChanged](p.b.events) != 1 {
+	if u := ev.Update; !ok || u.Local() != eb.Local || u.Remote() != netip.AddrPortFrom(p.nat, 40000) || !u.Concerns(1) || u.Concerns(2) || count[EndpointChanged](p.b.events) != 2 || u.Proven() {
 		t.Errorf("got %+v, want an update to the NAT's new port", ev)
+	}
+	if ev := p.b.events[len(p.b.events)-1].(EndpointChanged); !ev.Update.Proven() || ev.Update.Number() <= 1 {
+		t.Errorf("got %+v, want a proof of the new port", ev)
 	}
 	if _, ok := find[Alive](p.a.events); !ok {
 		t.Error("no answer to the liveness check through the new mapping")

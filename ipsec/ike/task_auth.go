@@ -129,8 +129,9 @@ func (m *Machine) reportEstablished(now link.Instant, s *ikeSA, in *message.Mess
 	m.halfOpenAt = 0
 	m.refused = nil
 	m.lastHeard = now.Boot
+	m.noteProven(m.remote)
 	m.emit(Established{
 		LocalID: m.localID, RemoteID: m.remoteID, Configuration: m.assigned, NAT: m.nat, UDPEncapsulation: m.encapsulate,
-		Local: m.local, Remote: m.remote, InitialContact: initial, Resumed: m.first != nil && m.first.resumed, Suite: s.keys.suite.String(),
+		Local: m.local, Remote: m.remote, InitialContact: initial, Resumed: m.first != nil && m.first.resumed, MOBIKE: m.mobike.on, Suite: s.keys.suite.String(),
 	})
 }

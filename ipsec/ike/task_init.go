@@ -150,6 +150,9 @@ func (m *Machine) authenticate(now link.Instant, s *ikeSA) {
 	if c.RequestTicket {
 		tasks = append(tasks, &ticketTask{})
 	}
+	if m.cfg.MOBIKE != nil {
+		tasks = append(tasks, mobikeTask{})
+	}
 	m.enqueue(now, s, newExchange(message.IKEAuth, append(tasks, m.firstChild())...))
 }
 

@@ -57,16 +57,32 @@ func (natTask) detect(s message.Header, ps []message.Payload, at Datagram) (nat 
 func (t *natTask) needed(*Machine) bool { return true }
 
 func (t *natTask) request(_ link.Instant, m *Machine, x *exchange) error {
-	ps := t.payloads(x.sa, m.local, m.remote)
-	if m.initiator.ForceUDPEncapsulation {
+	if m.cfg.prohibitsNATs() {
+		return nil
+	}
+	ps, err := m.natPayloads(x.sa)
+	x.add(ps...)
+	return err
+}
+
+// natPayloads returns the notifies of a request of ours over the path in use.
+func (m *Machine) natPayloads(s *ikeSA) ([]message.Payload, error) {
+	ps := natTask{}.payloads(s, m.local, m.remote)
+	if m.initiator != nil && m.initiator.ForceUDPEncapsulation {
 		false20, err := m.random(sha1.Size)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		ps[0] = message.Notify{Message: message.NATDetectionSourceIP, Data: false20}
 	}
-	x.add(ps...)
-	return nil
+	return ps, nil
+}
+
+// setNAT takes over what was found out about NATs on the path in use.
+func (m *Machine) setNAT(now link.Instant, nat NAT) {
+	m.nat = nat
+	m.encapsulate = nat.Local || nat.Remote || m.initiator != nil && m.initiator.ForceUDPEncapsulation
+	m.startKeepalive(now)
 }
 
 func (t *natTask) response(now link.Instant, m *Machine, _ *exchange, in *message.Message) error {
@@ -74,13 +90,14 @@ func (t *natTask) response(now link.Instant, m *Machine, _ *exchange, in *messag
 	if !supported {
 		return nil
 	}
-	m.nat = nat
-	m.encapsulate = nat.Local || nat.Remote || m.initiator.ForceUDPEncapsulation
-	if m.encapsulate && m.remote.Port() == portIKE {
+	m.natTraversal = true
+	m.setNAT(now, nat)
+	if m.remote.Port() == portNATT {
+		m.mobike.seenAs = seenAs(in)
+	} else if m.encapsulate || m.cfg.MOBIKE != nil { // RFC 4555 §3.3: with MOBIKE always
 		m.local = netip.AddrPortFrom(m.local.Addr(), portNATT)
 		m.remote = netip.AddrPortFrom(m.remote.Addr(), portNATT)
 	}
-	m.startKeepalive(now)
 	return nil
 }
 
@@ -89,15 +106,17 @@ func (t *natTask) abandon(link.Instant, *Machine) {}
 // answer is the responder's part: it compares and adds its own notifies, if the initiator sent such.
 func (t *natTask) answer(m *Machine, s *ikeSA, in *message.Message) []message.Payload {
 	nat, supported := t.detect(in.Header, in.Payloads, m.arrived)
-	if !supported {
+	if !supported || m.cfg.prohibitsNATs() {
 		return nil
 	}
+	m.natTraversal = true
 	m.nat, m.encapsulate = nat, nat.Local || nat.Remote
 	return t.payloads(s, m.arrived.Local, m.arrived.Remote)
 }
 
 // startKeepalive arms the keepalives of an end behind a NAT (RFC 3948 §4, RFC 7296 §2.23).
 func (m *Machine) startKeepalive(now link.Instant) {
+	m.keepaliveAt = 0
 	if m.nat.Local && m.cfg.Keepalive > 0 {
 		m.keepaliveAt = now.Boot + m.cfg.Keepalive
 	}

@@ -1,0 +1,380 @@
+package ike
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"mipvpn/ipsec/ike/message"
+	"mipvpn/tun/link"
+)
+
+// MOBIKE says how an end takes part in RFC 4555: the IKE SA and its child SAs live on when the addresses of either end change,
+// and the initiator, who began the first IKE SA, decides which pair of addresses is used.
+type MOBIKE struct {
+	// Addresses are this end's addresses, the preferred first, of both families. SetAddresses changes them. Empty means the one
+	// that the IKE SA is set up with.
+	Addresses []netip.Addr
+	// Routability says when it is checked that the peer receives at an address that it has moved to.
+	Routability Routability
+	// NoNATs prohibits address translation (§3.9): NAT traversal is not offered, and paths on which addresses are changed are
+	// not used.
+	NoNATs bool
+	// Acceptable, when set, is asked by a responder whether child SAs may be used between these addresses of its own and of the
+	// initiator (§3.5). It must not call the machine.
+	Acceptable func(local, remote netip.Addr) bool
+}
+
+// Routability says when a return routability check (RFC 4555 §3.7) is made.
+type Routability uint8
+
+const (
+	// CheckAfter lets child SAs follow at once and checks then: EndpointUpdate.Proven bounds what may be sent meanwhile.
+	CheckAfter Routability = iota
+	// CheckBefore lets child SAs follow when the check has passed.
+	CheckBefore
+	// CheckNever trusts peers about their addresses.
+	CheckNever
+)
+
+// startAddresses returns the state before there is a peer.
+func (c *Config) startAddresses() mobike {
+	if c.MOBIKE == nil {
+		return mobike{}
+	}
+	return mobike{addresses: usableAddresses(c.MOBIKE.Addresses)}
+}
+
+// prohibitsNATs tells whether NAT traversal is off.
+func (c *Config) prohibitsNATs() bool { return c.MOBIKE != nil && c.MOBIKE.NoNATs }
+
+// ErrNoMOBIKE means that MOBIKE is not configured or that the peer does not support it, so that the IKE SA cannot move.
+var ErrNoMOBIKE = errors.New("MOBIKE is not in use")
+
+// ErrCookie2 means that the peer's answer did not have the COOKIE2 that it was asked with: it has not seen the question
+// (RFC 4555 §3.7).
+var ErrCookie2 = errors.New("the answer does not have the COOKIE2 of the request")
+
+// The bounds of MOBIKE.
+const (
+	// maxOuter bounds the addresses of either end, and maxPaths the pairs of them that are tried.
+	maxOuter, maxPaths = 16, 32
+	// maxProven bounds the endpoints of the peer that are remembered as proven.
+	maxProven = 8
+	// searchAfter is how often a request has to be sent until other paths are tried for it.
+	searchAfter = 3
+	// searchPace is the time between two tries, searchPause that between the first rounds over all paths; it doubles up to
+	// searchPauseLimit. So no more than four small datagrams a second are sent for a search (RFC 4555 §3.10, seed 001 §2.5:
+	// without congestion).
+	searchPace, searchPause, searchPauseLimit = 250 * time.Millisecond, time.Second, 30 * time.Second
+	// testTries is how often a request is sent over a path that is only tested, before it goes over the path in use.
+	testTries = 3
+	// patience is how long a responder repeats a request at least (RFC 4555 §3.11): the initiator has to find a path first.
+	patience = 5 * time.Minute
+)
+
+// path is a pair of endpoints.
+type path struct{ local, remote netip.AddrPort }
+
+// joins tells whether the path has the same addresses; ports are a NAT's affair.
+func (p path) joins(o path) bool {
+	return p.local.Addr() == o.local.Addr() && p.remote.Addr() == o.remote.Addr()
+}
+
+// mobike is the state of RFC 4555.
+type mobike struct {
+	// on is set when both ends support it.
+	on bool
+	// addresses are ours, the preferred first, peers the peer's, the one that its last list came from first.
+	addresses, peers []netip.Addr
+	// proven are endpoints of the peer that have answered.
+	proven []netip.AddrPort
+	// announce is set while the peer has not been told our addresses, lapsed while they have changed without being acted on:
+	// there was none, or the machine was parked.
+	announce, lapsed bool
+
+	// The initiator's. generation counts the changes of path: what answers an update of an older one is stale. pending is set
+	// while an update has to be sent. confirmed is the path that the responder has taken last, refused those that it has not.
+	generation uint64
+	pending    bool
+	confirmed  path
+	refused    []path
+	// seenAs is NAT_DETECTION_DESTINATION_IP of the responder's answer to the last update.
+	seenAs []byte
+	// tests are paths that are preferred to the one in use, still to be tested.
+	tests []path
+
+	// newest is the serial number of the IKE SA on which the newest update came (the responder's).
+	newest uint64
+
+	search search
+}
+
+// search is the search for a path on which an outstanding request is answered. at is 0 while there is none.
+type search struct {
+	at    time.Duration
+	queue []path
+	pause time.Duration
+}
+
+func (m *Machine) path() path { return path{m.local, m.remote} }
+
+// SetAddresses tells the machine this end's addresses, the preferred first. An initiator moves its SAs away from an address
+// that is gone, at once and to the first pair of addresses that may work, and searches on when there is no answer; to an
+// address that is preferred to the one in use it moves when a test of that path was answered. A responder whose address in
+// use is gone sends from another one. Either tells the peer its addresses (RFC 4555 §3.5, §3.6). EndpointChanged says what
+// the child SAs use. With no address at all nothing happens; Park keeps the SAs then. Errors: ErrClosed, and ErrNoMOBIKE
+// once it is established, when the SAs have to be made anew from another address.
+func (m *Machine) SetAddresses(now link.Instant, addresses []netip.Addr) error {
+	switch {
+	case m.err != nil || m.deleting:
+		return fmt.Errorf("ike: set addresses: %w", ErrClosed)
+	case m.cfg.MOBIKE == nil, m.established && !m.mobike.on:
+		return fmt.Errorf("ike: set addresses: %w", ErrNoMOBIKE)
+	}
+	b := &m.mobike
+	before := b.addresses
+	b.addresses = usableAddresses(addresses)
+	if !m.established || !b.lapsed && slices.Equal(before, b.addresses) {
+		return nil
+	}
+	b.announce = b.announce || !sameSet(before, b.addresses)
+	m.followAddresses(now)
+	return m.err
+}
+
+// followAddresses acts on addresses that have changed.
+func (m *Machine) followAddresses(now link.Instant) {
+	b := &m.mobike
+	if len(b.addresses) == 0 || m.parked {
+		b.lapsed = true
+		return
+	}
+	lapsed := b.lapsed
+	b.lapsed, b.refused = false, nil
+	switch {
+	case m.responder != nil:
+		m.leaveAddress(now)
+	case !slices.Contains(b.addresses, m.local.Addr()):
+		if all := m.paths(); len(all) != 0 {
+			m.moveTo(now, all[0])
+		}
+	case lapsed:
+		m.moveTo(now, m.path()) // whatever is on the path may have forgotten us meanwhile
+	default:
+		b.tests = m.preferredPaths()
+		m.testNext(now)
+	}
+	m.announceAddresses(now)
+}
+
+// usableAddresses returns the unicast addresses of the list, each once, maxOuter at most.
+func usableAddresses(list []netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for _, a := range list {
+		if a = a.Unmap(); usable(a) && !slices.Contains(out, a) && len(out) < maxOuter {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// usable tells whether a peer somewhere else can have the address.
+func usable(a netip.Addr) bool {
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && !a.IsLinkLocalUnicast() &&
+		a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
+func sameSet(a, b []netip.Addr) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(x netip.Addr) bool { return !slices.Contains(b, x) })
+}
+
+// paths returns the paths other than the one in use, those from our preferred address first, and of those the one to the
+// peer's address in use first.
+func (m *Machine) paths() []path {
+	b := &m.mobike
+	var out []path
+	for _, local := range b.addresses {
+		for _, remote := range append([]netip.Addr{m.remote.Addr()}, b.peers...) {
+			p := path{netip.AddrPortFrom(local, m.local.Port()), netip.AddrPortFrom(remote, portNATT)}
+			switch {
+			case remote == m.remote.Addr():
+				p.remote = m.remote
+				if len(b.peers) != 0 && !slices.Contains(b.peers, remote) {
+					continue // the peer has it no longer
+				}
+			case m.local.Port() == portIKE:
+				p.remote = netip.AddrPortFrom(remote, portIKE) // no NAT traversal
+			}
+			if local.Is4() == remote.Is4() && p != m.path() && len(out) < maxPaths && !slices.Contains(b.refused, p) && !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// preferredPaths returns the paths from addresses that are preferred to the one in use.
+func (m *Machine) preferredPaths() []path {
+	rank := slices.Index(m.mobike.addresses, m.local.Addr())
+	return slices.DeleteFunc(m.paths(), func(p path) bool { return slices.Index(m.mobike.addresses, p.local.Addr()) >= rank })
+}
+
+// moveTo has the initiator use another path (RFC 4555 §3.5).
+func (m *Machine) moveTo(now link.Instant, to path) {
+	b := &m.mobike
+	b.generation++
+	b.pending, b.search, b.tests = true, search{}, nil
+	m.local, m.remote = to.local, to.remote
+	// A NAT is suspected on the new path until the answer shows that there is none.
+	m.encapsulate = m.natTraversal
+	if m.isProven(m.remote) || m.cfg.MOBIKE.Routability != CheckBefore {
+		m.updateEndpoints(m.isProven(m.remote))
+	}
+	m.repeatOutstanding(now)
+	if !m.queued(func(t task) bool { _, ok := t.(*updateTask); return ok }) {
+		m.current.queue = slices.Insert(m.current.queue, 0, newExchange(message.Informational, &updateTask{}))
+	}
+	m.startNext(now, m.current)
+}
+
+// leaveAddress has a responder send from another address when the one in use is gone (RFC 4555 §3.5, last paragraph).
+func (m *Machine) leaveAddress(now link.Instant) {
+	if slices.Contains(m.mobike.addresses, m.local.Addr()) {
+		return
+	}
+	all := m.paths()
+	if len(all) == 0 {
+		return
+	}
+	to := all[0]
+	for _, p := range all {
+		if p.remote == m.remote { // where the peer is known to be
+			to = p
+			break
+		}
+	}
+	m.local, m.remote = to.local, to.remote
+	m.updateEndpoints(m.isProven(m.remote))
+	m.repeatOutstanding(now)
+	m.proveRemote(now)
+}
+
+// repeatOutstanding sends what is outstanding over the path now in use: the same octets (RFC 4555 §3.5). The old path's tries
+// do not count.
+func (m *Machine) repeatOutstanding(now link.Instant) {
+	for _, s := range m.sas {
+		if x := s.exchange; x != nil && s.state != saClosed {
+			x.spread, x.test = true, path{}
+			x.tries, x.interval, x.sentAt = 0, m.cfg.Retransmission.Initial, now.Boot
+			m.resend(now, x)
+		}
+	}
+}
+
+// queued tells whether the current IKE SA has an exchange waiting whose first task is one.
+func (m *Machine) queued(is func(task) bool) bool {
+	return slices.ContainsFunc(m.current.queue, func(x *exchange) bool { return is(x.tasks[0]) })
+}
+
+// isProven tells whether the peer has been reached at the endpoint.
+func (m *Machine) isProven(remote netip.AddrPort) bool {
+	return m.cfg.MOBIKE != nil && m.cfg.MOBIKE.Routability == CheckNever || slices.Contains(m.mobike.proven, remote)
+}
+
+func (m *Machine) noteProven(remote netip.AddrPort) {
+	b := &m.mobike
+	if slices.Contains(b.proven, remote) {
+		return
+	}
+	if len(b.proven) == maxProven {
+		b.proven = b.proven[1:]
+	}
+	b.proven = append(b.proven, remote)
+}
+
+// route returns the path that a request is sent over next.
+func (m *Machine) route(now link.Instant, x *exchange) path {
+	if x.test == (path{}) {
+		return m.path()
+	}
+	if x.tries < testTries && slices.Contains(m.mobike.addresses, x.test.local.Addr()) {
+		return x.test
+	}
+	// The test has failed; the exchange has to end all the same.
+	x.test, x.spread, x.sentAt = path{}, true, now.Boot
+	x.tries, x.interval = 0, m.cfg.Retransmission.Initial
+	return m.path()
+}
+
+// suspect begins to search for a path when a request has gone unanswered for a while. A responder searches only for telling
+// its own addresses (RFC 4555 §3.6).
+func (m *Machine) suspect(now link.Instant, x *exchange) {
+	b := &m.mobike
+	if !b.on || !m.running() || x.sa != m.current || x.tries < searchAfter || x.test != (path{}) || b.search.at != 0 {
+		return
+	}
+	if _, telling := x.tasks[0].(*addressTask); m.responder != nil && !telling {
+		return
+	}
+	if all := m.paths(); len(all) != 0 {
+		b.search = search{at: now.Boot, queue: all, pause: searchPause}
+	}
+}
+
+// searchTimeout tries the next path.
+func (m *Machine) searchTimeout(now link.Instant) {
+	s := &m.mobike.search
+	if !due(now, s.at) {
+		return
+	}
+	x := m.current.exchange
+	if x == nil || !m.running() {
+		*s = search{}
+		return
+	}
+	if len(s.queue) == 0 {
+		s.at, s.queue = now.Boot+s.pause, m.paths()
+		s.pause = min(2*s.pause, searchPauseLimit)
+		return
+	}
+	p := s.queue[0]
+	s.queue = s.queue[1:]
+	s.at = now.Boot + searchPace
+	x.spread = true
+	m.sendOver(p, x)
+}
+
+// sendOver sends the request of an exchange over a path.
+func (m *Machine) sendOver(p path, x *exchange) {
+	for _, wire := range x.wires {
+		m.transmit(p.local, p.remote, wire)
+	}
+}
+
+// patient tells whether a responder goes on repeating a request: the initiator has to find a path first.
+func (m *Machine) patient(now link.Instant, x *exchange) bool {
+	return m.mobike.on && m.responder != nil && m.running() && x.sa == m.current && now.Since(x.sentAt) < patience
+}
+
+// noteAnswer takes note of where the answer to x has come from. When x was sent over several paths, that is one that works.
+func (m *Machine) noteAnswer(now link.Instant, x *exchange) {
+	b := &m.mobike
+	b.search = search{}
+	at := path{m.arrived.Local, m.arrived.Remote}
+	if !b.on || !m.running() || !x.spread || at.joins(m.path()) || !slices.Contains(b.addresses, at.local.Addr()) {
+		return
+	}
+	if m.initiator != nil {
+		m.moveTo(now, at)
+		return
+	}
+	// The IKE SA goes there; child SAs do when the initiator says so (RFC 4555 §3.6), unless they cannot stay.
+	gone := !slices.Contains(b.addresses, m.local.Addr())
+	m.local, m.remote = at.local, at.remote
+	if gone {
+		m.updateEndpoints(m.isProven(m.remote))
+	}
+}
