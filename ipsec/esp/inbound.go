@@ -15,7 +15,8 @@ type Inbound struct {
 	esn           bool
 	local, remote []compiled
 	limits        limits
-	usage         counters
+	usage         counters // authenticated
+	delivered     counters // handed out
 
 	mu     sync.Mutex
 	window window
@@ -35,9 +36,12 @@ func NewInbound(p Parameters) (*Inbound, error) {
 // SPI returns the SPI of the packets that Open takes, in host order.
 func (in *Inbound) SPI() uint32 { return in.spi }
 
-// Usage returns what has been authenticated so far, dummy packets and packets outside the selectors included: any of it
-// proves that the peer lives.
+// Usage returns what has been authenticated so far, padding, dummy packets and packets outside the selectors included: any of
+// it proves that the peer lives, and lifetimes go by it.
 func (in *Inbound) Usage() Usage { return in.usage.read() }
+
+// Delivered returns the inner packets that Open has handed out and their octets, without padding.
+func (in *Inbound) Delivered() Usage { return in.delivered.read() }
 
 // Spent reports whether the soft lifetime is over, so that the SA is to be rekeyed.
 func (in *Inbound) Spent() bool { return in.limits.spent(in.usage.read()) }
@@ -78,12 +82,18 @@ func (in *Inbound) open(s *scratch, run []*packet.Buf) int {
 		}
 	}
 	in.mark(s, run)
+	packets, octets := 0, 0
 	for i, p := range run {
-		if s.reasons[i] == packet.NotDropped {
-			whole := p.Bytes()
-			s.reasons[i] = in.unwrap(p, whole[head:len(whole)-tail])
+		if s.reasons[i] != packet.NotDropped {
+			continue
+		}
+		whole := p.Bytes()
+		if s.reasons[i] = in.unwrap(p, whole[head:len(whole)-tail]); s.reasons[i] == packet.NotDropped {
+			packets++
+			octets += p.Len()
 		}
 	}
+	in.delivered.add(packets, octets)
 	return len(run)
 }
 

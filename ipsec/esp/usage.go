@@ -7,7 +7,7 @@ import (
 
 // Usage is what one half of a child SA has carried.
 type Usage struct {
-	// Packets and Bytes count inner packets and their octets: sealed, or authenticated.
+	// Packets and Bytes count inner packets and their octets.
 	Packets, Bytes uint64
 }
 

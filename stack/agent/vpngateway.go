@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -32,6 +33,11 @@ type GatewayConfig struct {
 	Address netip.Addr
 	// Device is the name of the TUN device, empty for the system's choice.
 	Device string
+	// Account is told of the sessions' beginnings and ends, nil for nobody. It is called by the gateway's own goroutine and must
+	// not block.
+	Account func(AccountingRecord)
+	// AccountInterval is the time between the interim records of a session, 0 for none.
+	AccountInterval time.Duration
 	// Random is where random numbers come from, read by one goroutine; nil for crypto/rand.
 	Random io.Reader
 }
@@ -55,7 +61,8 @@ type Gateway struct {
 	inbound  esp.Table
 	noted    traffic
 	routes   clientRoutes
-	children map[childKey]*child // of the loop
+	children children // of the loop, like accounts
+	accounts accounts
 }
 
 // StartGateway starts a VPN gateway on the host. Its address must be one of the host's, on which no other program speaks
@@ -70,7 +77,8 @@ func StartGateway(host link.Host, cfg GatewayConfig, log *zap.Logger) (*Gateway,
 		return nil, err
 	}
 	g := &Gateway{host: host, cfg: cfg, log: log, machine: m, notices: make(notices), ready: make(chan struct{}),
-		life: newLife(), children: make(map[childKey]*child)}
+		life: newLife(), children: newChildren(),
+		accounts: accounts{tell: cfg.Account, interval: cfg.AccountInterval, open: make(map[gateway.SessionID]*account)}}
 	if err := g.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("agent: start VPN gateway %v: %w", cfg.Address, err), g.Close())
 	}
@@ -86,7 +94,7 @@ func (g *Gateway) open() error {
 	if err != nil {
 		return err
 	}
-	g.loop = newLoop(g.host, g.machine, g.drain)
+	g.loop = newLoop(g.host, gatewayTimers{g}, g.drain)
 	for _, f := range []struct {
 		flow *link.Flow
 		spec link.FlowSpec
@@ -146,16 +154,7 @@ func (g *Gateway) Drops() *packet.Drops { return &g.drops }
 
 // Sessions returns the connected clients, nil when the gateway is too busy to say or closed.
 func (g *Gateway) Sessions() []gateway.Session {
-	answer := make(chan []gateway.Session, 1)
-	if !g.loop.post(func(link.Instant) { answer <- g.machine.Sessions() }) {
-		return nil
-	}
-	select {
-	case s := <-answer:
-		return s
-	case <-g.loop.done:
-		return nil
-	}
+	return ask(g, func(link.Instant) []gateway.Session { return g.machine.Sessions() })
 }
 
 // Close tells the clients that the gateway leaves, ends it and gives back what it opened; the host's network is as before.

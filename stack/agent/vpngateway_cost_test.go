@@ -35,7 +35,7 @@ func halfGateway(tb testing.TB) (g *Gateway, flow, device *sink, out *esp.Outbou
 	tb.Helper()
 	flow, device, inner = &sink{}, &sink{}, netip.MustParseAddr("10.0.9.1")
 	g = &Gateway{host: gatewayHost{}, log: zap.NewNop(), natt: gatewayFlow{out: flow}, esp: gatewayFlow{out: flow},
-		device: device, notices: make(notices), children: make(map[childKey]*child),
+		device: device, notices: make(notices), children: newChildren(),
 		loop: &loop{inbox: make(chan func(link.Instant), inboxSize)}}
 	half := func(spi uint32, toClient bool) esp.Parameters {
 		p := esp.Parameters{SPI: spi, Encryption: suite.AESGCM128, Key: make([]byte, suite.AESGCM128.KeyLen()),

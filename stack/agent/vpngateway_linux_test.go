@@ -183,8 +183,8 @@ func TestGatewayServesCharon(t *testing.T) {
 	t.Log("the gateway rekeys")
 	newest := func() (id childKey) {
 		n.command(t, func(link.Instant) error {
-			for key, c := range n.gateway.children {
-				if c.inbound == n.gateway.routes.of(sessions[0].Address).inbound {
+			for key, c := range n.gateway.children.byKey {
+				if c.in.SPI() == n.gateway.routes.of(sessions[0].Address).inbound {
 					id = key
 				}
 			}

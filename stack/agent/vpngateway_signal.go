@@ -13,24 +13,6 @@ import (
 	"mipvpn/tun/packet"
 )
 
-// childKey names a child SA of all sessions.
-type childKey struct {
-	session gateway.SessionID
-	id      ike.ChildID
-}
-
-// child is an installed child SA pair.
-type child struct {
-	key          childKey
-	inbound      uint32
-	out          *esp.Outbound
-	address      netip.Addr // the client's inner one
-	encapsulated bool       // ESP in UDP
-	remote       netip.AddrPort
-	update       uint64 // number of the ike.EndpointUpdate that its endpoint is from, 0 for ike.ChildInstalled
-	usable       bool   // may be sent through: not on standby
-}
-
 // post has a message handled by the machine, or counts it as dropped.
 func (g *Gateway) post(f func(link.Instant)) {
 	if !g.loop.post(f) {
@@ -50,8 +32,9 @@ func (g *Gateway) handleMessage(local uint16, remote netip.AddrPort, payload []b
 
 // drain handles the machine's events and then sends its messages, so that an SA is installed before its peer hears of it.
 func (g *Gateway) drain() {
+	now := g.host.Now()
 	for e, ok := g.machine.PollEvent(); ok; e, ok = g.machine.PollEvent() {
-		g.handleEvent(e)
+		g.handleEvent(now, e)
 	}
 	for t, ok := g.machine.PollTransmit(); ok; t, ok = g.machine.PollTransmit() {
 		flow, payload := g.ike, t.Payload
@@ -67,10 +50,11 @@ func (g *Gateway) drain() {
 	}
 }
 
-func (g *Gateway) handleEvent(e gateway.Event) {
+func (g *Gateway) handleEvent(now link.Instant, e gateway.Event) {
 	log := g.log.With(zap.Stringer("peer", e.Identity), zap.Stringer("address", e.Address), zap.Stringer("remote", e.Remote))
 	switch v := e.Event.(type) {
 	case ike.Established:
+		g.accounts.begin(now, e, v.Suite)
 		log.Info("client connected", zap.String("suite", v.Suite), zap.Bool("udp_encapsulation", v.UDPEncapsulation))
 	case ike.ChildInstalled:
 		g.install(e, v, log)
@@ -89,6 +73,7 @@ func (g *Gateway) handleEvent(e gateway.Event) {
 		if e.Identity.IsZero() {
 			return // nobody was there yet; what went wrong is told by report
 		}
+		g.accounts.end(now, e.Session, g.children.bySession[e.Session], v.Err)
 		log.Info("client disconnected", zap.NamedError("reason", v.Err))
 	}
 }
@@ -111,9 +96,9 @@ func (g *Gateway) install(e gateway.Event, v ike.ChildInstalled, log *zap.Logger
 		log.Error("child SA cannot be installed: its SPI is in use", zap.Uint32("spi", in.SPI()))
 		return
 	}
-	c := &child{key: childKey{e.Session, v.ID}, inbound: in.SPI(), out: out, address: e.Address, encapsulated: v.UDPEncapsulation,
+	c := &child{key: childKey{e.Session, v.ID}, in: in, out: out, address: e.Address, encapsulated: v.UDPEncapsulation,
 		remote: v.Remote, usable: !v.Standby}
-	g.children[c.key] = c
+	g.children.add(c)
 	g.choose(c.address)
 	log.Debug("child SA installed", zap.Uint32("spi_in", in.SPI()), zap.Uint32("spi_out", out.SPI()), zap.String("suite", v.Suite),
 		zap.Bool("udp_encapsulation", v.UDPEncapsulation))
@@ -121,41 +106,42 @@ func (g *Gateway) install(e gateway.Event, v ike.ChildInstalled, log *zap.Logger
 
 // activate lets packets be sent through a child SA that was on standby.
 func (g *Gateway) activate(key childKey) {
-	if c := g.children[key]; c != nil {
+	if c := g.children.byKey[key]; c != nil {
 		c.usable = true
 		g.choose(c.address)
 	}
 }
 
 func (g *Gateway) remove(key childKey) {
-	c := g.children[key]
+	c := g.children.remove(key)
 	if c == nil {
 		return
 	}
-	delete(g.children, key)
-	g.inbound.Remove(c.inbound)
-	g.noted.forget(c.inbound)
+	g.accounts.childGone(c)
+	g.inbound.Remove(c.in.SPI())
+	g.noted.forget(c.in.SPI())
 	g.choose(c.address)
 }
 
 // move gives those child SAs of a session that the update concerns its endpoints. Nothing else changes the endpoint of a child
 // SA that is installed.
 func (g *Gateway) move(session gateway.SessionID, u ike.EndpointUpdate, log *zap.Logger) {
-	for _, c := range g.children {
-		if c.key.session != session || !u.Concerns(c.key.id) || u.Number() <= c.update {
+	for _, c := range g.children.bySession[session] {
+		if !u.Concerns(c.key.id) || u.Number() <= c.update {
 			continue
 		}
 		c.update, c.remote, c.encapsulated = u.Number(), u.Remote(), u.UDPEncapsulation()
 		g.choose(c.address)
 	}
+	g.accounts.moved(session, u.Remote())
 	log.Info("client's endpoint changed", zap.Stringer("to", u.Remote()), zap.Bool("udp_encapsulation", u.UDPEncapsulation()), zap.Bool("proven", u.Proven()))
 }
 
 // choose sends packets for the inner address through the newest usable child SA of its newest session.
 func (g *Gateway) choose(address netip.Addr) {
 	var best *child
-	for _, c := range g.children {
-		if !c.usable || c.address != address {
+	for _, c := range g.children.byAddress[address] {
+		if !c.usable {
 			continue
 		}
 		if best == nil || c.key.session > best.key.session || c.key.session == best.key.session && c.key.id > best.key.id {
@@ -166,7 +152,7 @@ func (g *Gateway) choose(address netip.Addr) {
 		g.routes.set(address, nil)
 		return
 	}
-	r := &clientRoute{inbound: best.inbound, out: best.out, remote: netip.AddrPortFrom(best.remote.Addr(), 0), path: g.esp.Path(link.Protected)}
+	r := &clientRoute{inbound: best.in.SPI(), out: best.out, remote: netip.AddrPortFrom(best.remote.Addr(), 0), path: g.esp.Path(link.Protected)}
 	if best.encapsulated {
 		r.remote, r.path = best.remote, g.natt.Path(link.Protected)
 	}
