@@ -89,7 +89,7 @@ func echo(conn *net.UDPConn) {
 	}
 }
 
-func identity(t *testing.T, s string) ike.Identity {
+func identity(t testing.TB, s string) ike.Identity {
 	t.Helper()
 	id, err := message.NewIdentity(s)
 	if err != nil {
@@ -207,7 +207,7 @@ func TestCharonRekeys(t *testing.T) {
 	l := newLab(t, "", "")
 	c := l.connect(nil)
 	var first ike.ChildID
-	c.command(func(link.Instant) error { first = c.using; return nil })
+	c.command(func(link.Instant) error { first = c.using.child; return nil })
 
 	c.command(func(now link.Instant) error { return c.machine.RekeyChild(now, first) })
 	if next := wait[ike.ChildInstalled](c); next.Replaces != first {
@@ -228,7 +228,7 @@ func TestCharonRekeys(t *testing.T) {
 	c.data()
 
 	// Once more by each end on the IKE SA that charon began.
-	c.command(func(now link.Instant) error { return c.machine.RekeyChild(now, c.using) })
+	c.command(func(now link.Instant) error { return c.machine.RekeyChild(now, c.using.child) })
 	wait[ike.ChildInstalled](c)
 	c.data()
 	l.rekeyChild(c)

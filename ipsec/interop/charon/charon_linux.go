@@ -61,8 +61,13 @@ type Options struct {
 	Configuration string
 	// Extra is more of swanctl.conf, and ExtraDaemon more of strongswan.conf; what they set wins. Empty for none.
 	Extra, ExtraDaemon string
+	// Bare leaves out swanctl.conf and Secrets: connections and credentials are loaded with Daemon.Call.
+	Bare bool
 	// Secrets are the pre-shared keys.
 	Secrets []Secret
+	// Root is the folder of another installation of strongSwan (package debian), empty for the machine's own. The programs
+	// are run in it as their file system.
+	Root string
 	// Dir is an empty folder for copies of the configuration, the control socket and the log.
 	Dir string
 	// Launch starts the command in the network namespace that charon is to live in. With nil it is the caller's. charon
@@ -73,6 +78,7 @@ type Options struct {
 // Daemon is a running charon.
 type Daemon struct {
 	dir    string
+	root   string
 	launch func(*exec.Cmd) error
 	cmd    *exec.Cmd
 	done   chan struct{}
@@ -82,13 +88,15 @@ type Daemon struct {
 // Start starts charon, waits until it listens on its control socket, and loads secrets, pools and connections. Errors:
 // ErrNotInstalled; what the operating system says; what swanctl says, with the end of charon's log.
 func Start(o Options) (*Daemon, error) {
-	if err := Available(); err != nil {
-		return nil, err
+	if o.Root == "" {
+		if err := Available(); err != nil {
+			return nil, err
+		}
 	}
 	if err := o.write(); err != nil {
 		return nil, fmt.Errorf("charon: %w", err)
 	}
-	d := &Daemon{dir: o.Dir, launch: o.Launch, done: make(chan struct{})}
+	d := &Daemon{dir: o.Dir, root: o.Root, launch: o.Launch, done: make(chan struct{})}
 	if d.launch == nil {
 		d.launch = func(c *exec.Cmd) error { return c.Start() }
 	}
@@ -106,7 +114,11 @@ func Start(o Options) (*Daemon, error) {
 		d.err = d.cmd.Wait()
 		close(d.done)
 	}()
-	if err := d.load(); err != nil {
+	err = d.listens()
+	if err == nil && !o.Bare {
+		_, err = d.Swanctl("--load-all", "--noprompt")
+	}
+	if err != nil {
 		return nil, errors.Join(err, d.Stop())
 	}
 	return d, nil
@@ -139,7 +151,11 @@ func (o Options) write() error {
 			return err
 		}
 	}
-	for from, to := range map[string]string{"strongswan.conf": "strongswan.conf", "swanctl.conf": "swanctl/swanctl.conf"} {
+	files := map[string]string{"strongswan.conf": "strongswan.conf", "swanctl.conf": "swanctl/swanctl.conf"}
+	if o.Bare {
+		delete(files, "swanctl.conf")
+	}
+	for from, to := range files {
 		text, err := os.ReadFile(filepath.Join(o.Configuration, from))
 		if err != nil {
 			return err
@@ -165,28 +181,39 @@ func (o Options) write() error {
 	return os.WriteFile(filepath.Join(o.Dir, "swanctl/conf.d/zz-extra.conf"), []byte(o.Extra), 0o600)
 }
 
-// view is the shell script that shows the command, its arguments after the folder, the private /run and /etc. The mounts
-// are in the command's own mount namespace.
+// view is the shell script that shows the command, its arguments after two folders, the private /run and /etc, and another
+// root where there is one. The mounts are in the command's own mount namespace.
 const view = `set -e
-dir=$1; shift
-mount --bind "$dir/run" /run
-mount --bind "$dir/swanctl" /etc/swanctl
-mount --bind "$dir/strongswan.conf" /etc/strongswan.conf
+dir=$1; root=$2; shift 2
+if [ -n "$root" ]; then
+	mkdir -p "$root/etc/swanctl"
+	[ -e "$root/etc/strongswan.conf" ] || : > "$root/etc/strongswan.conf"
+	mount --rbind /dev "$root/dev"
+	mount --rbind /proc "$root/proc"
+fi
+mount --bind "$dir/run" "$root/run"
+mount --bind "$dir/swanctl" "$root/etc/swanctl"
+mount --bind "$dir/strongswan.conf" "$root/etc/strongswan.conf"
+if [ -n "$root" ]; then
+	exec chroot "$root" "$@"
+fi
 exec "$@"`
 
 // command returns a command that sees charon's files. The kernel gives it a mount namespace of its own.
 func (d *Daemon) command(args ...string) *exec.Cmd {
-	cmd := exec.Command("/bin/sh", append([]string{"-c", view, "charon", d.dir}, args...)...)
+	cmd := exec.Command("/bin/sh", append([]string{"-c", view, "charon", d.dir, d.root}, args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Setpgid: true}
 	return cmd
 }
 
-// load waits until charon listens, then loads the configuration.
-func (d *Daemon) load() error {
+// listens waits until charon listens.
+func (d *Daemon) listens() error {
 	deadline := time.Now().Add(patience)
 	for {
-		if _, err := os.Stat(filepath.Join(d.dir, "run/charon.vici")); err == nil {
-			break
+		if _, err := os.Stat(filepath.Join(d.dir, "run", controlSocket)); err == nil {
+			if _, _, err := d.Call("version", "", nil); err == nil {
+				return nil
+			}
 		}
 		select {
 		case <-d.done:
@@ -197,8 +224,6 @@ func (d *Daemon) load() error {
 			return fmt.Errorf("charon: no control socket within %v\n%s", patience, d.Tail(20))
 		}
 	}
-	_, err := d.Swanctl("--load-all", "--noprompt")
-	return err
 }
 
 // Swanctl runs swanctl with the arguments, such as "--list-sas", and returns what it prints.

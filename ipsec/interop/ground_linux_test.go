@@ -1,0 +1,182 @@
+package interop
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+
+	"mipvpn/ipsec/interop/charon"
+	"mipvpn/ipsec/interop/debian"
+	"mipvpn/tun/hostnet/netnstest"
+)
+
+// Addresses of the ground beside those of the lab: the client's second one, those behind two NATs, and the NATs' outer ones.
+var (
+	otherAddr  = netip.MustParseAddr("192.0.2.78")
+	natAddrs   = [2]netip.Addr{netip.MustParseAddr("10.99.1.2"), netip.MustParseAddr("10.99.2.2")}
+	natOuter   = [2]netip.Addr{netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("198.51.100.2")}
+	poolPrefix = netip.MustParsePrefix("10.0.9.0/24")
+	company    = netip.MustParsePrefix("10.0.0.0/16")
+)
+
+// ground is what cases of one peer in one role are played on, one after the other: the client's namespace, two NATs, the
+// gateway's namespace and, where the peer is the gateway, a host behind it.
+type ground struct {
+	t            testing.TB
+	client, gate *os.File
+	daemon       *charon.Daemon
+	dir          string
+}
+
+// newGround lays it out, and starts the peer where its role has it.
+func newGround(t testing.TB, p peer, r role) *ground {
+	t.Helper()
+	g := &ground{t: t, client: netnstest.New(t), gate: netnstest.New(t), dir: t.TempDir()}
+	netnstest.Wire(t, g.client, "eth0", netip.PrefixFrom(clientAddr, 24), g.gate, "out", netip.PrefixFrom(gatewayAddr, 24))
+	netnstest.Inside(t, g.client, func() error { return netnstest.SetUp("eth0", netip.PrefixFrom(otherAddr, 24)) })
+	for i, inner := range natAddrs {
+		g.addNAT(i, inner, natOuter[i])
+	}
+	where := g.client
+	if r == initiator {
+		where = g.gate
+		g.addInside()
+	}
+	d, err := p.start(charon.Options{Configuration: "../../configs/strongswan", ExtraDaemon: daemonExtra, Bare: true,
+		Dir: g.dir, Launch: charon.In(where)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.daemon = d
+	t.Cleanup(func() {
+		if err := d.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// daemonExtra lets charon answer faster than on the Internet, keep its name servers to itself, and read no files of the machine.
+const daemonExtra = `
+charon {
+	retransmit_timeout = 1.0
+	retransmit_tries = 4
+	plugins {
+		resolve {
+			file = /run/resolv.conf
+		}
+		stroke {
+			load = no
+		}
+		tpm {
+			load = no
+		}
+		pkcs11 {
+			load = no
+		}
+	}
+}
+`
+
+// addNAT puts a NAPT between the client and the gateway. What the client sends from the address behind it goes there.
+func (g *ground) addNAT(i int, inner, outer netip.Addr) {
+	g.t.Helper()
+	nat := netnstest.New(g.t)
+	near, far := inner.Prev(), outer.Prev()
+	netnstest.Wire(g.t, g.client, fmt.Sprintf("nat%d", i), netip.PrefixFrom(inner, 24), nat, "inner", netip.PrefixFrom(near, 24))
+	netnstest.Wire(g.t, nat, "outer", netip.PrefixFrom(outer, 24), g.gate, fmt.Sprintf("out%d", i), netip.PrefixFrom(far, 24))
+	netnstest.Inside(g.t, g.client, func() error {
+		table := 101 + i
+		rule := netlink.NewRule()
+		rule.Src, rule.Table, rule.Family = netnstest.IPNet(netip.PrefixFrom(inner, 32)), table, netlink.FAMILY_V4
+		if err := netlink.RuleAdd(rule); err != nil {
+			return fmt.Errorf("add rule: %w", err)
+		}
+		return netlink.RouteAdd(&netlink.Route{Table: table, Dst: netnstest.IPNet(netip.PrefixFrom(netip.IPv4Unspecified(), 0)), Gw: near.AsSlice()})
+	})
+	netnstest.Inside(g.t, nat, func() error {
+		if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
+			return err
+		}
+		if err := netnstest.Route(netip.PrefixFrom(gatewayAddr, 32), far); err != nil {
+			return err
+		}
+		return masquerade("outer")
+	})
+}
+
+// masquerade makes the calling thread's namespace a NAPT for what leaves by the interface.
+func masquerade(out string) error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	table := c.AddTable(&nftables.Table{Name: "nat", Family: nftables.TableFamilyIPv4})
+	chain := c.AddChain(&nftables.Chain{Name: "postrouting", Table: table, Type: nftables.ChainTypeNAT,
+		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource})
+	name := make([]byte, 16)
+	copy(name, out)
+	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
+		&expr.Masq{},
+	}})
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("the NAPT: %w (does the kernel have nf_tables and nft_masq?)", err)
+	}
+	return nil
+}
+
+// addInside puts a host with an echo service behind the gateway.
+func (g *ground) addInside() {
+	g.t.Helper()
+	inside := netnstest.New(g.t)
+	netnstest.Wire(g.t, inside, "eth0", netip.PrefixFrom(insideAddr, 24), g.gate, "in", netip.PrefixFrom(innerAddr, 24))
+	netnstest.Inside(g.t, g.gate, func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0) })
+	netnstest.Inside(g.t, inside, func() error {
+		if err := netnstest.Route(poolPrefix, innerAddr); err != nil {
+			return err
+		}
+		conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(echoService))
+		if err != nil {
+			return err
+		}
+		g.t.Cleanup(func() { conn.Close() })
+		go echo(conn)
+		return nil
+	})
+}
+
+// peer is an implementation that is not ours.
+type peer struct {
+	name  string
+	start func(charon.Options) (*charon.Daemon, error)
+}
+
+var (
+	strongSwan59 = peer{"strongSwan 5.9", charon.Start}
+	strongSwan60 = peer{"strongSwan 6.0", startIn(debian.StrongSwan60)}
+	strongSwan61 = peer{"strongSwan 6.1", startIn(debian.StrongSwanTesting)}
+)
+
+// startIn starts charon out of a folder.
+func startIn(f debian.Folder) func(charon.Options) (*charon.Daemon, error) {
+	return func(o charon.Options) (*charon.Daemon, error) {
+		root, err := f.Prepare()
+		if err != nil {
+			return nil, err
+		}
+		o.Root = root
+		return charon.Start(o)
+	}
+}
+
+// resolvConf is where charon writes name servers that it was told, in its folder.
+func (g *ground) resolvConf() string { return filepath.Join(g.dir, "run/resolv.conf") }

@@ -1,0 +1,294 @@
+package interop
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"mipvpn/ipsec/esp"
+	"mipvpn/ipsec/gateway"
+	"mipvpn/ipsec/ike"
+	"mipvpn/ipsec/interop/charon"
+	"mipvpn/ipsec/interop/debian"
+	"mipvpn/tun/link"
+)
+
+// game is a case that is being played: our end, whatever its role, and what is on the ground.
+type game struct {
+	*recorder
+	*ground
+	Case
+	ours    *endpoint
+	machine commands
+	// traffic sends data both ways.
+	traffic func()
+	up      ike.Established
+}
+
+// commands are those of a session of ours.
+type commands struct {
+	rekeyChild func(now link.Instant, id ike.ChildID) error
+	rekeyIKE   func(now link.Instant) error
+	delete     func(now link.Instant)
+}
+
+// play plays a case on the ground.
+func play(r *recorder, on *ground, c Case) {
+	r.Helper()
+	g := &game{recorder: r, ground: on, Case: c}
+	mark := on.mark()
+	r.Cleanup(func() {
+		if r.Failed() {
+			r.Logf("%s:\n%s", c.peer.name, on.logSince(mark))
+		}
+	})
+	on.load(r, c)
+	if c.role == initiator {
+		g.connect()
+	} else {
+		g.serve()
+	}
+	g.agree()
+	g.exchange()
+	for _, s := range c.rekey {
+		g.take(s)
+		g.agree()
+		g.exchange()
+	}
+	g.end()
+}
+
+// clientAddr is where the client is.
+func (c Case) clientAddr() netip.Addr {
+	if c.behind {
+		return natAddrs[0]
+	}
+	return clientAddr
+}
+
+// connect brings our client up against the peer's gateway.
+func (g *game) connect() {
+	g.Helper()
+	c := newClient(g.recorder, g.client, g.initiatorConfig())
+	g.ours = c.endpoint
+	g.machine = commands{c.machine.RekeyChild, c.machine.RekeyIKE, c.machine.Delete}
+	g.traffic = c.data
+	c.start()
+	g.up = wait[ike.Established](c)
+	if n := len(g.up.Configuration.Addresses); n != 1 || !poolPrefix.Contains(g.up.Configuration.Addresses[0]) ||
+		len(g.up.Configuration.DNS) != 1 || g.up.Configuration.DNS[0] != nameServer || g.up.RemoteID != identity(g, gatewayName) {
+		g.Fatalf("established with %+v", g.up)
+	}
+	// kernel-libipsec makes charon pretend that it is behind a NAT.
+	if want := (ike.NAT{Local: g.behind, Remote: true}); g.up.NAT != want || !g.up.UDPEncapsulation {
+		g.Fatalf("NAT %+v, encapsulation %t; want %+v", g.up.NAT, g.up.UDPEncapsulation, want)
+	}
+	wait[ike.ChildInstalled](c)
+}
+
+var nameServer = netip.MustParseAddr("10.0.1.1")
+
+func (g *game) initiatorConfig() ike.InitiatorConfig {
+	return ike.InitiatorConfig{
+		Config: ike.Config{LocalID: identity(g, clientName), Proposals: g.suite.ours},
+		Local:  netip.AddrPortFrom(g.clientAddr(), esp.PortIKE), Remote: netip.AddrPortFrom(gatewayAddr, esp.PortIKE),
+		RemoteID: identity(g, gatewayName), PSK: key, RequestAddress: true, RequestDNS: true,
+	}
+}
+
+// serve brings our gateway up and has the peer connect to it.
+func (g *game) serve() {
+	g.Helper()
+	ours := newGate(g.recorder, g.gate, g.gatewayConfig(), gatewayAddr)
+	g.ours = ours.endpoint
+	gw := ours.gateway
+	g.machine = commands{
+		func(now link.Instant, id ike.ChildID) error { return gw.RekeyChild(now, ours.session, id) },
+		func(now link.Instant) error { return gw.RekeyIKE(now, ours.session) },
+		func(now link.Instant) {
+			if err := gw.Delete(now, ours.session); err != nil {
+				g.Error(err)
+			}
+		},
+	}
+	done := g.initiate()
+	g.up = wait[ike.Established](ours)
+	if g.up.RemoteID != identity(g, clientName) || !g.up.UDPEncapsulation || !g.up.NAT.Remote || g.up.NAT.Local {
+		g.Fatalf("established with %+v", g.up)
+	}
+	if from := g.up.Remote.Addr(); g.behind && from != natOuter[0] || !g.behind && from != clientAddr {
+		g.Fatalf("the client came from %v", from)
+	}
+	wait[ike.ChildInstalled](ours)
+	if err := <-done; err != nil {
+		g.Fatal(err)
+	}
+	traveller := newTraveller(g.recorder, g.client, g.up.Configuration.Addresses[0])
+	g.traffic = traveller.data
+}
+
+func (g *game) gatewayConfig() gateway.Config {
+	return gateway.Config{
+		IKE:   ike.Config{LocalID: identity(g, gatewayName), Proposals: g.suite.ours},
+		Peers: []gateway.Peer{{Identity: identity(g, clientName), PSK: key}},
+		Pool:  poolPrefix, DNS: []netip.Addr{nameServer}, Networks: []netip.Prefix{company},
+	}
+}
+
+// agree checks that charon says of the SAs what the case wants.
+func (g *game) agree() {
+	g.Helper()
+	sas := g.sas(g.recorder)
+	if len(sas) != 1 {
+		g.Fatalf("charon has %d IKE SAs: %v", len(sas), sas)
+	}
+	sa := sas[0]
+	want := map[string]string{"state": "ESTABLISHED", "version": "2"}
+	for k, v := range g.suite.ikeSA {
+		want[k] = v
+	}
+	if g.role == initiator {
+		want["remote-id"], want["local-id"] = clientName, gatewayName
+		if g.behind {
+			want["nat-remote"], want["remote-host"] = "yes", natOuter[0].String()
+		} else {
+			want["nat-remote"], want["remote-host"] = "", clientAddr.String()
+		}
+	} else {
+		want["remote-id"], want["local-id"] = gatewayName, clientName
+		want["nat-remote"], want["local-host"] = "", g.clientAddr().String()
+	}
+	for k, v := range want {
+		if got := sa.String(k); got != v {
+			g.Fatalf("charon's IKE SA has %s %q, want %q", k, got, v)
+		}
+	}
+	child := g.theirChild()
+	for k, v := range g.suite.childSA {
+		if got := child.String(k); got != v {
+			g.Fatalf("charon's child SA has %s %q, want %q", k, got, v)
+		}
+	}
+	if child.String("encap") != "yes" || child.String("mode") != "TUNNEL" {
+		g.Fatalf("charon's child SA is %v", child)
+	}
+}
+
+// theirChild waits until the peer has the child SA that we use, and returns it.
+func (g *game) theirChild() (child charon.Section) {
+	g.Helper()
+	in, _ := g.using()
+	eventually(g.recorder, "the peer uses the child SA that we use", func() (bool, string) {
+		var all []string
+		for _, sa := range g.sas(g.recorder) {
+			children := sa.Section("child-sas")
+			for _, name := range sections(children) {
+				c := children.Section(name)
+				spi, err := strconv.ParseUint(c.String("spi-out"), 16, 32)
+				if err == nil && uint32(spi) == in && c.String("state") == "INSTALLED" {
+					child = c
+					return true, ""
+				}
+				all = append(all, c.String("spi-out")+" "+c.String("state"))
+			}
+		}
+		return false, fmt.Sprintf("want one with the outbound SPI %08x, found %v", in, all)
+	})
+	return child
+}
+
+// using returns the SPIs of the child SA that we send with.
+func (g *game) using() (in, out uint32) {
+	g.ours.command(func(link.Instant) error {
+		sa := g.ours.children[g.ours.using]
+		if sa == nil {
+			return errors.New("no child SA is in use")
+		}
+		in, out = sa.in.SPI(), sa.out.SPI()
+		return nil
+	})
+	return in, out
+}
+
+// exchange sends data both ways and compares the counts of both ends: what one has sealed, the other has opened.
+func (g *game) exchange() {
+	g.Helper()
+	g.traffic()
+	var sealed, opened uint64
+	g.ours.command(func(link.Instant) error {
+		sa := g.ours.children[g.ours.using]
+		sealed, opened = sa.out.Usage().Packets, sa.in.Usage().Packets
+		return nil
+	})
+	child := g.theirChild()
+	count := func(key string) uint64 {
+		n, err := strconv.ParseUint(child.String(key), 10, 64)
+		if err != nil {
+			g.Fatalf("charon's child SA has %s %q", key, child.String(key))
+		}
+		return n
+	}
+	if in, out := count("packets-in"), count("packets-out"); in != sealed || out != opened || sealed == 0 || opened == 0 {
+		g.Fatalf("we have sealed %d and opened %d packets, charon has sealed %d and opened %d", sealed, opened, out, in)
+	}
+}
+
+// take takes a step.
+func (g *game) take(s step) {
+	g.Helper()
+	switch s {
+	case childByUs, childByThem:
+		before := g.ours.using
+		if s == childByUs {
+			g.ours.command(func(now link.Instant) error { return g.machine.rekeyChild(now, before.child) })
+		} else {
+			g.call(g.recorder, "rekey", charon.Section{"child": childName})
+		}
+		if next := wait[ike.ChildInstalled](g.ours); next.Replaces != before.child {
+			g.Fatalf("the new child SA replaces %d, want %d", next.Replaces, before.child)
+		}
+		// Of a child SA that they make we send only when they have said that they can receive.
+		eventually(g.recorder, "we use the new child SA", func() (in bool, state string) {
+			g.ours.command(func(link.Instant) error { in, state = g.ours.using != before, fmt.Sprint(g.ours.using); return nil })
+			return in, state
+		})
+	case ikeByUs:
+		g.ours.command(g.machine.rekeyIKE)
+		wait[ike.IKERekeyed](g.ours)
+	case ikeByThem:
+		g.call(g.recorder, "rekey", charon.Section{"ike": connection})
+		wait[ike.IKERekeyed](g.ours)
+	}
+	eventually(g.recorder, "charon has done with the old SA", func() (bool, string) {
+		sas := g.sas(g.recorder)
+		return len(sas) == 1 && sas[0].String("state") == "ESTABLISHED", fmt.Sprint(sas)
+	})
+}
+
+// end deletes the IKE SA, by the end that the case names, and sees that nothing is left at either.
+func (g *game) end() {
+	g.Helper()
+	want := ike.ErrDeleted
+	if g.deleter == "us" {
+		g.ours.command(func(now link.Instant) error { g.machine.delete(now); return nil })
+	} else {
+		want = ike.ErrDeletedByPeer
+		g.call(g.recorder, "terminate", charon.Section{"ike": connection, "timeout": "20000"})
+	}
+	if end := wait[ike.Closed](g.ours); !errors.Is(end.Err, want) {
+		g.Fatalf("closed with %v, want %v", end.Err, want)
+	}
+	g.ours.command(func(link.Instant) error {
+		if len(g.ours.children) != 0 || g.ours.inbound.Len() != 0 {
+			return fmt.Errorf("%d child SAs, %d inbound SPIs are left", len(g.ours.children), g.ours.inbound.Len())
+		}
+		return nil
+	})
+	g.noSAs(g.recorder)
+}
+
+// unavailable reports whether a peer cannot be had here, which is no failure.
+func unavailable(err error) bool {
+	return errors.Is(err, debian.ErrUnavailable) || errors.Is(err, charon.ErrNotInstalled)
+}
