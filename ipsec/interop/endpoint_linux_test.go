@@ -57,8 +57,6 @@ type endpoint struct {
 	inbound  esp.Table
 	children map[childKey]*childSA
 	using    childKey
-	gone     esp.Usage // sealed by child SAs that are gone
-	goneIn   esp.Usage
 	address  netip.Addr // of the client, inner
 	lastID   uint16
 }
@@ -273,15 +271,11 @@ func (c *endpoint) handle(h happening) {
 		c.using = key(e.ID)
 	case ike.ChildRemoved:
 		c.inbound.Remove(e.Inbound)
-		if sa := c.children[key(e.ID)]; sa != nil {
-			c.gone.Packets += sa.out.Usage().Packets
-			c.goneIn.Packets += sa.in.Usage().Packets
-		}
 		delete(c.children, key(e.ID))
 	case ike.EndpointChanged:
 		for k, sa := range c.children {
-			if k.session == h.session {
-				sa.local, sa.remote = e.Local, e.Remote
+			if k.session == h.session && e.Update.Concerns(k.child) {
+				sa.local, sa.remote = e.Update.Local(), e.Update.Remote()
 			}
 		}
 	}
@@ -317,19 +311,6 @@ func (c *endpoint) seal(p *packet.Buf) error {
 	}
 	c.write(netip.AddrPortFrom(sa.local.Addr(), esp.PortNATT), sa.remote, b.Bufs[0].Bytes())
 	return nil
-}
-
-// counts returns how many packets have been sealed and opened.
-func (c *endpoint) counts() (sealed, opened uint64) {
-	c.command(func(link.Instant) error {
-		sealed, opened = c.gone.Packets, c.goneIn.Packets
-		for _, sa := range c.children {
-			sealed += sa.out.Usage().Packets
-			opened += sa.in.Usage().Packets
-		}
-		return nil
-	})
-	return sealed, opened
 }
 
 func (c *client) start() {

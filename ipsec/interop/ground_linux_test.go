@@ -5,7 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/google/nftables"
@@ -35,8 +35,8 @@ type ground struct {
 	dir          string
 }
 
-// newGround lays it out, and starts the peer where its role has it.
-func newGround(t testing.TB, p peer, r role) *ground {
+// newGround lays it out, and starts the peer where its role has it. The error is of the peer's start.
+func newGround(t testing.TB, p peer, r role) (*ground, error) {
 	t.Helper()
 	g := &ground{t: t, client: netnstest.New(t), gate: netnstest.New(t), dir: t.TempDir()}
 	netnstest.Wire(t, g.client, "eth0", netip.PrefixFrom(clientAddr, 24), g.gate, "out", netip.PrefixFrom(gatewayAddr, 24))
@@ -52,7 +52,7 @@ func newGround(t testing.TB, p peer, r role) *ground {
 	d, err := p.start(charon.Options{Configuration: "../../configs/strongswan", ExtraDaemon: daemonExtra, Bare: true,
 		Dir: g.dir, Launch: charon.In(where)})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	g.daemon = d
 	t.Cleanup(func() {
@@ -60,7 +60,7 @@ func newGround(t testing.TB, p peer, r role) *ground {
 			t.Error(err)
 		}
 	})
-	return g
+	return g, nil
 }
 
 // daemonExtra lets charon answer faster than on the Internet, keep its name servers to itself, and read no files of the machine.
@@ -166,10 +166,11 @@ var (
 	strongSwan61 = peer{"strongSwan 6.1", startIn(debian.StrongSwanTesting)}
 )
 
-// startIn starts charon out of a folder.
+// startIn starts charon out of a folder, which is made once.
 func startIn(f debian.Folder) func(charon.Options) (*charon.Daemon, error) {
+	prepare := sync.OnceValues(f.Prepare)
 	return func(o charon.Options) (*charon.Daemon, error) {
-		root, err := f.Prepare()
+		root, err := prepare()
 		if err != nil {
 			return nil, err
 		}
@@ -177,6 +178,3 @@ func startIn(f debian.Folder) func(charon.Options) (*charon.Daemon, error) {
 		return charon.Start(o)
 	}
 }
-
-// resolvConf is where charon writes name servers that it was told, in its folder.
-func (g *ground) resolvConf() string { return filepath.Join(g.dir, "run/resolv.conf") }

@@ -239,7 +239,8 @@ func (g *game) take(s step) {
 	g.Helper()
 	switch s {
 	case childByUs, childByThem:
-		before := g.ours.using
+		var before childKey
+		g.ours.command(func(link.Instant) error { before = g.ours.using; return nil })
 		if s == childByUs {
 			g.ours.command(func(now link.Instant) error { return g.machine.rekeyChild(now, before.child) })
 		} else {

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 	"unicode/utf8"
 )
 
@@ -14,7 +13,6 @@ type recorder struct {
 	testing.TB
 	mu     sync.Mutex
 	reason string
-	begin  time.Time
 }
 
 func (r *recorder) because(text string) {
