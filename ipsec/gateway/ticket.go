@@ -28,7 +28,7 @@ const (
 	maxSpent = 65536
 
 	ticketID      = 16 // octets that name a ticket
-	ticketVersion = 1
+	ticketVersion = 2
 	ticketHeader  = 1 + 1 // version, number of the key
 	ticketNonce   = 12
 )
@@ -40,7 +40,7 @@ const (
 // and the body is
 //
 //	id (16) | expiry (8, boot time in ns) | encryption (2) | key bits (2) | PRF (2) | group (2) |
-//	IDi, IDr and SK_d, each behind its length (2); identities with their type in front
+//	IDi, IDr, the authenticated identity and SK_d, each behind its length (2); identities with their type in front
 //
 // all in network order. Keys live in memory alone: after a restart old tickets are refused, as they should be, since the SAs
 // that they belong to are gone too.
@@ -109,7 +109,7 @@ func (t *tickets) Grant(now link.Instant, s ike.TicketState) ([]byte, time.Durat
 	for _, v := range []uint16{uint16(s.Encryption.ID), s.Encryption.KeyBits, uint16(s.PRF), uint16(s.Group)} {
 		body = binary.BigEndian.AppendUint16(body, v)
 	}
-	for _, field := range [][]byte{identityField(s.Initiator), identityField(s.Responder), s.Secret} {
+	for _, field := range [][]byte{identityField(s.Initiator), identityField(s.Responder), identityField(s.Authenticated), s.Secret} {
 		if len(field) > 1<<16-1 {
 			return nil, 0, fmt.Errorf("%w: a field of %d octets does not fit", ErrTicket, len(field))
 		}
@@ -201,7 +201,7 @@ func readTicket(b []byte) (s ike.TicketState, err error) {
 	s.Encryption = suite.Encryption{ID: suite.EncryptionID(binary.BigEndian.Uint16(b)), KeyBits: binary.BigEndian.Uint16(b[2:])}
 	s.PRF, s.Group = suite.PRF(binary.BigEndian.Uint16(b[4:])), suite.Group(binary.BigEndian.Uint16(b[6:]))
 	b = b[8:]
-	var fields [3][]byte
+	var fields [4][]byte
 	for i := range fields {
 		if len(b) < 2 || len(b)-2 < int(binary.BigEndian.Uint16(b)) {
 			return s, short
@@ -209,12 +209,12 @@ func readTicket(b []byte) (s ike.TicketState, err error) {
 		n := int(binary.BigEndian.Uint16(b))
 		fields[i], b = b[2:2+n], b[2+n:]
 	}
-	for i, to := range []*ike.Identity{&s.Initiator, &s.Responder} {
+	for i, to := range []*ike.Identity{&s.Initiator, &s.Responder, &s.Authenticated} {
 		if len(fields[i]) < 1 {
 			return s, short
 		}
 		*to = ike.Identity{Type: message.IDType(fields[i][0]), Data: string(fields[i][1:])}
 	}
-	s.Secret = append([]byte(nil), fields[2]...)
+	s.Secret = append([]byte(nil), fields[3]...)
 	return s, nil
 }

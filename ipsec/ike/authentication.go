@@ -38,6 +38,14 @@ type Certificates struct {
 	Chain [][]byte
 	// Schemes are the signature schemes that the key makes, the preferred first; the first one that the peer takes is used.
 	Schemes []SignatureScheme
+	// Authorities are the SHA-1 hashes of the public keys (SubjectPublicKeyInfo) of the certification authorities that the
+	// chain leads to, to choose among alternatives by the peer's CERTREQ. They may be left out where there are none.
+	Authorities [][20]byte
+	// OCSP is an OCSP response about the leaf in DER, sent to a peer that asks for one (RFC 4806); nil for none.
+	OCSP []byte
+	// Alternative is another chain of the same identity, nil for none: it is used when the peer takes no scheme of this one, or
+	// asks for authorities of which this one leads to none (RFC 7296 §3.7).
+	Alternative *Certificates
 }
 
 // SignatureScheme is an AUTH method with its parameters (RFC 7427, RFC 8420, RFC 4754). It is comparable.
@@ -82,8 +90,16 @@ func (p *Proof) complete() error {
 }
 
 func (c *Certificates) check() error {
-	if len(c.Chain) == 0 || len(c.Schemes) == 0 {
-		return fmt.Errorf("Certificates: want a chain and signature schemes, found %d and %d", len(c.Chain), len(c.Schemes))
+	for ; c != nil; c = c.Alternative {
+		if len(c.Chain) == 0 || len(c.Schemes) == 0 {
+			return fmt.Errorf("certificates: want a chain and signature schemes, found %d and %d", len(c.Chain), len(c.Schemes))
+		}
+		for _, s := range c.Schemes {
+			_, hash, old := curveOf(s.Method)
+			if preferred[s] == nil && !(old && s.Algorithm == ECDSA && s.Hash == hash) {
+				return fmt.Errorf("certificates: %w: %v is not known", ErrSignatureScheme, s)
+			}
+		}
 	}
 	return nil
 }
@@ -154,7 +170,9 @@ type Acceptance struct {
 type SignatureWanted struct {
 	// ID is the identity that is proved, the one of the Proof.
 	ID Identity
-	// Scheme is the scheme to sign with, one of the Proof's.
+	// Certificates is the chain whose key is to sign: the Proof's or one of its alternatives.
+	Certificates *Certificates
+	// Scheme is the scheme to sign with, one of theirs.
 	Scheme SignatureScheme
 	// Octets are what is signed, not hashed yet. The receiver of the event owns them.
 	Octets []byte

@@ -158,6 +158,11 @@ type ResponderConfig struct {
 	Config
 	// Policy answers questions about the peer.
 	Policy Policy
+	// Accept says what to ask peers for in IKE_SA_INIT, before it is known who they are: Certificates with Authorities and OCSP
+	// make CERTREQ payloads. What a peer has to prove is decided by Policy all the same.
+	Accept Acceptance
+	// Multiple announces that Policy may want several rounds (RFC 4739).
+	Multiple bool
 	// Tickets makes tickets for peers that ask and resumes IKE SAs with them (RFC 5723); nil for neither.
 	Tickets Tickets
 	// HalfOpen is how long an IKE SA may stay without authentication (default 30 s).

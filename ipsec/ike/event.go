@@ -55,7 +55,11 @@ type SPIClosed struct {
 
 // Established says that the IKE SA is up and the peer authenticated.
 type Established struct {
+	// LocalID is the identity of the last round of authentication, RemoteID the one of the peer that policy goes by: that of
+	// the last round, as an EAP method has authenticated it.
 	LocalID, RemoteID Identity
+	// Proved are the identities that the peer has proved, one a round, the last of them RemoteID.
+	Proved []Identity
 	// Configuration is what the gateway assigned (initiator) or what we assigned (responder).
 	Configuration Configuration
 	NAT           NAT

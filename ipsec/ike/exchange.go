@@ -29,8 +29,10 @@ type task interface {
 type exchange struct {
 	kind  message.ExchangeType
 	tasks []task
-	sa    *ikeSA
-	id    uint32
+	// continued is set when it goes on with what another one has begun: see errMore.
+	continued bool
+	sa        *ikeSA
+	id        uint32
 	// payloads are the request's, wires is the request as sent, in one datagram or in fragments: repetitions are the same
 	// octets (RFC 7296 §2.1).
 	payloads []message.Payload
@@ -46,11 +48,23 @@ type exchange struct {
 	incoming reassembly
 }
 
+// errMore is the error of the first task of an exchange that is not at its end: an exchange of the same kind follows. The
+// other tasks have said their part in the first request, and take the last response.
+var errMore = errors.New("another exchange follows")
+
 func newExchange(kind message.ExchangeType, tasks ...task) *exchange {
 	return &exchange{kind: kind, tasks: tasks}
 }
 
 func (x *exchange) add(p ...message.Payload) { x.payloads = append(x.payloads, p...) }
+
+// saying are the tasks that add to the request.
+func (x *exchange) saying() []task {
+	if x.continued {
+		return x.tasks[:1]
+	}
+	return x.tasks
+}
 
 func (x *exchange) needed(m *Machine) bool {
 	for _, t := range x.tasks {
@@ -105,7 +119,7 @@ func (m *Machine) enqueue(now link.Instant, s *ikeSA, x *exchange) {
 
 // startNext sends the next request of the queue when none is outstanding.
 func (m *Machine) startNext(now link.Instant, s *ikeSA) {
-	for s.exchange == nil && len(s.queue) > 0 && m.err == nil {
+	for s.exchange == nil && len(s.queue) > 0 && m.err == nil && m.waiting == nil {
 		if s.heldUntil > now.Boot {
 			return
 		}
@@ -120,18 +134,32 @@ func (m *Machine) startNext(now link.Instant, s *ikeSA) {
 		}
 		x.sa, x.id, x.payloads = s, s.nextID, nil
 		s.exchange = x
-		if err := m.send(now, x); err != nil {
-			m.close(now, fmt.Errorf("ike: make %v request: %w", x.kind, err))
+		if m.sendOrClose(now, x) != nil {
 			return
 		}
 	}
 }
 
+// sendOrClose is send, and ends the machine when that fails.
+func (m *Machine) sendOrClose(now link.Instant, x *exchange) error {
+	err := m.send(now, x)
+	if err != nil {
+		err = fmt.Errorf("ike: make %v request: %w", x.kind, err)
+		m.close(now, err)
+	}
+	return err
+}
+
 // send makes the request of an exchange and sends it. IKE_SA_INIT comes here again for each retry.
 func (m *Machine) send(now link.Instant, x *exchange) error {
 	x.payloads = nil
-	for _, t := range x.tasks {
-		if err := t.request(now, m, x); err != nil {
+	for _, t := range x.saying() {
+		err := t.request(now, m, x)
+		if errors.Is(err, errWait) {
+			m.wait(nil, func(now link.Instant) error { return m.sendOrClose(now, x) })
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -210,10 +238,24 @@ func (m *Machine) handleResponse(now link.Instant, s *ikeSA, in *message.Message
 	s.exchange = nil
 	s.nextID++
 	m.noteAnswer(now, x)
+	return m.takeResponse(now, s, x, in, 0)
+}
+
+// takeResponse gives the response to the exchange's tasks, from number first on.
+func (m *Machine) takeResponse(now link.Instant, s *ikeSA, x *exchange, in *message.Message, first int) error {
 	var failed error
-	for _, t := range x.tasks {
-		if err := t.response(now, m, x, in); err != nil {
+	for i := first; i < len(x.tasks); i++ {
+		err := x.tasks[i].response(now, m, x, in)
+		switch {
+		case errors.Is(err, errWait):
+			m.wait(nil, func(now link.Instant) error { return m.takeResponse(now, s, x, in, i) })
+			return nil
+		case errors.Is(err, errMore):
+			s.queue = append([]*exchange{{kind: x.kind, tasks: x.tasks, continued: true}}, s.queue...)
+		case err != nil:
 			failed = err
+		}
+		if err != nil {
 			break
 		}
 		if m.err != nil {
@@ -257,6 +299,8 @@ func (m *Machine) respond(s *ikeSA, d Datagram, h message.Header, ps []message.P
 // refusal is the answer to a request that cannot be done: an error notify alone.
 type refusal struct {
 	notify message.Notify
+	// payloads, when set, are sent in the place of notify.
+	payloads []message.Payload
 	// fatal ends the machine after the response, with cause.
 	fatal bool
 	cause error

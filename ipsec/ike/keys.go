@@ -3,7 +3,6 @@ package ike
 import (
 	"encoding/binary"
 
-	"mipvpn/ipsec/ike/message"
 	"mipvpn/ipsec/suite"
 )
 
@@ -65,13 +64,11 @@ func (k *keys) childKeys(e suite.Encryption, shared, ni, nr []byte) (fromInitiat
 	return out[:n:n], out[n:]
 }
 
-// sharedKeyAuth returns AUTH for a shared secret (RFC 7296 §2.15). msg is the signer's own IKE_SA_INIT message, nonce
-// the other side's, skp SK_pi or SK_pr, id the signer's identity.
-func (k *keys) sharedKeyAuth(psk, msg, nonce, skp []byte, id message.Identity) []byte {
-	prf := k.suite.prf
-	key := prf.Sum(psk, []byte("Key Pad for IKEv2"))
+// sharedKeyAuth returns AUTH by a shared secret for the octets that the signer has to cover (RFC 7296 §2.15).
+func (k *keys) sharedKeyAuth(secret, octets []byte) []byte {
+	key := k.suite.prf.Sum(secret, []byte("Key Pad for IKEv2"))
 	defer clear(key)
-	return prf.Sum(key, msg, nonce, prf.Sum(skp, id.Body()))
+	return k.suite.prf.Sum(key, octets)
 }
 
 // wipe forgets the keys. The ciphers' own key schedules are left to the garbage collector.

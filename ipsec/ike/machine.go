@@ -43,6 +43,16 @@ type Machine struct {
 	fragmentSize int
 	// first keeps what AUTH and the first child SA need of IKE_SA_INIT, nil when the machine is established.
 	first *firstExchange
+	// said is what the peer has said in IKE_SA_INIT about authentication, answering where the responder stands in it.
+	said      announced
+	answering *authAnswer
+	// waiting is the step that waits for the driver's answer, asked what it has been asked for, answer what it has answered.
+	waiting *waiting
+	asked   question
+	answer  *answered
+	// proved are the identities that the peer has proved, one a round; claimed is its latest IDi.
+	proved  []Identity
+	claimed Identity
 
 	established bool
 	deleting    bool // Delete was called
@@ -143,7 +153,7 @@ func (m *Machine) handleMessage(now link.Instant, s *ikeSA, h message.Header, d 
 		return fmt.Errorf("ike: %w: %v", ErrUnexpected, s)
 	}
 	if h.Response() {
-		if s.exchange == nil || s.exchange.id != h.MessageID {
+		if s.exchange == nil || s.exchange.id != h.MessageID || s.exchange.wires == nil {
 			return fmt.Errorf("ike: %w: response %d to nothing outstanding", ErrMessageID, h.MessageID)
 		}
 		if initial(h.Exchange) && s.exchange.kind == h.Exchange {
@@ -434,6 +444,11 @@ func (m *Machine) pending(s *ikeSA) uint32 {
 
 // forget wipes what only the first exchanges need.
 func (m *Machine) forget() {
+	if m.answering != nil {
+		m.answering.wipe()
+		m.answering = nil
+	}
+	m.waiting, m.answer = nil, nil
 	if m.first != nil {
 		m.first.wipe()
 		m.first = nil

@@ -29,7 +29,7 @@ func (m *Machine) Unpark(now link.Instant) {
 	}
 	m.parked = false
 	for _, s := range m.sas {
-		if x := s.exchange; x != nil {
+		if x := s.exchange; x != nil && x.wires != nil {
 			x.tries, x.interval, x.sentAt, x.resendAt = 0, m.cfg.Retransmission.Initial, now.Boot, now.Boot
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"mipvpn/ipsec/esp"
-	"mipvpn/ipsec/ike/message"
 	"mipvpn/ipsec/suite"
 )
 
@@ -221,7 +220,7 @@ func TestKeyDerivation(t *testing.T) {
 		"d": k.d, "pi": k.pi, "pr": k.pr, "child to responder": toR, "child to initiator": toI,
 		"PFS child to responder": pfsR, "PFS child to initiator": pfsI,
 		"successor's SKEYSEED": k.successorSeed(shared, nr, ni),
-		"AUTH":                 k.sharedKeyAuth([]byte("secret"), []byte("message"), nr, k.pi, message.Identity{Type: message.IDFQDN, Data: "a.example"}),
+		"AUTH":                 k.sharedKeyAuth([]byte("secret"), (&firstExchange{request: []byte("message"), nr: nr}).signedOctets(k, true, mustID("a.example"))),
 	} {
 		if want := goldenKeys[name]; !bytes.Equal(got, want) || len(want) == 0 {
 			t.Errorf("%s: %x, want %x", name, got, want)

@@ -1,8 +1,10 @@
 package ike
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"mipvpn/ipsec/ike/message"
 	"mipvpn/tun/link"
@@ -10,9 +12,22 @@ import (
 
 // handleRequest takes a verified request with the expected message ID and answers it.
 func (m *Machine) handleRequest(now link.Instant, s *ikeSA, d Datagram, in *message.Message) error {
-	if (in.Header.Exchange == message.IKEAuth) != (s.state == saAuth) || s.state == saAuth && s.initiator {
+	auth := in.Header.Exchange == message.IKEAuth
+	if s.state == saAuth && s.initiator || auth != (s.state == saAuth) && (auth || in.Header.Exchange != message.Informational) {
 		return fmt.Errorf("ike: %w: %v request while %v", ErrUnexpected, in.Header.Exchange, s)
 	}
+	if w := m.waiting; w != nil {
+		if w.from == nil || !bytes.Equal(w.from.Payload, d.Payload) {
+			return fmt.Errorf("ike: %w: %v request while another one waits for the driver", ErrUnexpected, in.Header.Exchange)
+		}
+		w.from.Local, w.from.Remote = d.Local, d.Remote // the answer goes where the repetition came from (RFC 7296 §2.11)
+		return nil
+	}
+	return m.answerRequest(now, s, &d, in)
+}
+
+// answerRequest answers a request, or keeps it until the driver has answered.
+func (m *Machine) answerRequest(now link.Instant, s *ikeSA, d *Datagram, in *message.Message) error {
 	var out []message.Payload
 	var after func()
 	var err error
@@ -22,6 +37,11 @@ func (m *Machine) handleRequest(now link.Instant, s *ikeSA, d Datagram, in *mess
 		switch in.Header.Exchange {
 		case message.IKEAuth:
 			out, after, err = m.answerAuth(now, s, in)
+			if errors.Is(err, errWait) {
+				kept := &Datagram{Local: d.Local, Remote: d.Remote, Payload: bytes.Clone(d.Payload)}
+				m.wait(kept, func(now link.Instant) error { return m.answerRequest(now, s, kept, in) })
+				return nil
+			}
 		case message.CreateChildSA:
 			if sa, ok := message.Find[message.SA](in.Payloads); ok && len(sa.Proposals) > 0 && sa.Proposals[0].Protocol == message.ProtocolIKE {
 				out, after, err = m.answerIKERekey(now, s, in)
@@ -36,12 +56,14 @@ func (m *Machine) handleRequest(now link.Instant, s *ikeSA, d Datagram, in *mess
 	}
 	var r *refusal
 	if errors.As(err, &r) {
-		out = []message.Payload{r.notify}
+		if out = r.payloads; out == nil {
+			out = []message.Payload{r.notify}
+		}
 	} else if err != nil {
 		m.close(now, err)
 		return err
 	}
-	if err := m.respond(s, d, in.Header, out); err != nil {
+	if err := m.respond(s, *d, in.Header, out); err != nil {
 		m.close(now, err)
 		return err
 	}
@@ -72,13 +94,17 @@ func (m *Machine) refusedPeer(now link.Instant, s *ikeSA, kind message.ExchangeT
 
 // answerAuth answers IKE_AUTH: authentication, configuration, first child SA.
 func (m *Machine) answerAuth(now link.Instant, s *ikeSA, in *message.Message) (out []message.Payload, after func(), err error) {
-	if m.refusesNAT(in) {
-		return nil, nil, refuse(message.UnexpectedNATDetected)
+	if m.answering == nil {
+		if m.refusesNAT(in) {
+			return nil, nil, refuse(message.UnexpectedNATDetected)
+		}
+		m.answering = &authAnswer{}
 	}
-	auth, err := (&authTask{}).answer(m, s, in)
-	if err != nil {
-		return nil, nil, err
+	auth, done, err := m.answering.answer(m, s, in)
+	if err != nil || !done {
+		return auth, nil, err
 	}
+	in = m.answering.opening
 	mobike := mobikeTask{}.answer(m, in)
 	m.establish(now, s, saEstablished)
 	m.startKeepalive(now)
@@ -102,6 +128,13 @@ func (m *Machine) answerAuth(now link.Instant, s *ikeSA, in *message.Message) (o
 // answerInformational answers an INFORMATIONAL request: Delete payloads and errors; the rest is ignored.
 func (m *Machine) answerInformational(now link.Instant, s *ikeSA, in *message.Message) (out []message.Payload, after func()) {
 	m.noteWindow(s, in)
+	if s.state == saAuth { // from a peer that is not authenticated: all it may do is to give up
+		in = &message.Message{Header: in.Header, Payloads: slices.DeleteFunc(slices.Clone(in.Payloads), func(p message.Payload) bool {
+			n, notify := p.(message.Notify)
+			d, deletes := p.(message.Delete)
+			return !(notify && n.Message.Error() || deletes && d.Protocol == message.ProtocolIKE)
+		})}
+	}
 	out, ended := m.answerDeletes(now, in)
 	if ended {
 		return nil, func() { m.peerClosed(now, s) }

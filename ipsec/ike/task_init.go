@@ -15,17 +15,14 @@ type firstExchange struct {
 	// request and response are the messages as sent, without a non-ESP marker.
 	request, response []byte
 	ni, nr            []byte
-	// required is what the responder's policy wants.
-	required Requirement
-	// resumed is set when the IKE SA is resumed (RFC 5723): peer is the other end's identity by the ticket, ticket the
-	// responder's copy of that.
-	resumed bool
-	peer    Identity
-	ticket  []byte
+	// resumed is set when the IKE SA is resumed (RFC 5723): own and peer are IDi and IDr by the ticket, authenticated
+	// what a responder goes by, ticket the responder's copy of that.
+	resumed                  bool
+	own, peer, authenticated Identity
+	ticket                   []byte
 }
 
 func (f *firstExchange) wipe() {
-	f.required.wipe()
 	clear(f.ticket)
 	clear(f.ni)
 	clear(f.nr)
@@ -298,7 +295,7 @@ func (m *Machine) answerInit(s *ikeSA, in *message.Message, d Datagram) ([]messa
 		message.SA{Proposals: []message.Proposal{answer}},
 		message.KE{Group: uint16(chosen.group), Data: public},
 		message.Nonce{Data: nr},
-	}, append((&natTask{}).answer(m, s, in), fragmentTask{}.answer(m, in)...)...), nil
+	}, append(append((&natTask{}).answer(m, s, in), fragmentTask{}.answer(m, in)...), announceTask{}.answer(m, in)...)...), nil
 }
 
 // exchangeKeys does the responder's half of a key exchange and makes its nonce. A bad public value is refused with

@@ -62,7 +62,7 @@ func (t *resumeTask) abandon(link.Instant, *Machine) { t.ticket.Wipe() }
 func (m *Machine) startResume(now link.Instant, s *ikeSA) (bool, error) {
 	ticket := m.initiator.Ticket
 	m.initiator.Ticket = nil
-	if !ticket.Usable(now) || ticket.localID != m.localID || !m.cfg.Proposals.takes(ticket.suite) ||
+	if !ticket.Usable(now) || ticket.localID != m.initiator.Rounds[len(m.initiator.Rounds)-1].ID || !m.cfg.Proposals.takes(ticket.suite) ||
 		!m.initiator.RemoteID.IsZero() && ticket.remoteID != m.initiator.RemoteID {
 		ticket.Wipe()
 		return false, nil
@@ -126,7 +126,7 @@ func (t *resumeTask) accept(s *ikeSA, in *message.Message, d Datagram) (*accepte
 		return nil, err
 	}
 	first := &firstExchange{
-		response: slices.Clone(d.Payload), ni: t.nonce, nr: slices.Clone(nr.Data), resumed: true, peer: t.ticket.remoteID,
+		response: slices.Clone(d.Payload), ni: t.nonce, nr: slices.Clone(nr.Data), resumed: true, own: t.ticket.localID, peer: t.ticket.remoteID,
 	}
 	return &acceptedInit{keys: k, spiR: spiR, first: first}, nil
 }
@@ -161,9 +161,10 @@ func (m *Machine) answerResume(now link.Instant, s *ikeSA, in *message.Message, 
 	}
 	defer clear(state.Secret)
 	chosen := ikeSuite{encryption: state.Encryption, prf: state.PRF, group: state.Group}
-	if state.Responder != m.localID || !m.cfg.Proposals.takes(chosen) || len(ni.Data) < chosen.prf.Size()/2 {
+	if !m.provesAs(state) || !m.cfg.Proposals.takes(chosen) || len(ni.Data) < chosen.prf.Size()/2 {
 		return nil, refuse(message.TicketNack)
 	}
+	m.localID = state.Responder
 	nr, err := m.random(nonceLen)
 	if err != nil {
 		return nil, err
@@ -172,20 +173,21 @@ func (m *Machine) answerResume(now link.Instant, s *ikeSA, in *message.Message, 
 		return nil, err
 	}
 	m.first = &firstExchange{
-		request: slices.Clone(d.Payload), ni: slices.Clone(ni.Data), nr: nr, resumed: true, peer: state.Initiator, ticket: slices.Clone(ticket.Data),
+		request: slices.Clone(d.Payload), ni: slices.Clone(ni.Data), nr: nr, resumed: true, peer: state.Initiator, authenticated: state.Authenticated, ticket: slices.Clone(ticket.Data),
 	}
 	m.arrived = Datagram{Local: d.Local, Remote: d.Remote}
 	out := append([]message.Payload{message.Nonce{Data: nr}}, (&natTask{}).answer(m, s, in)...)
 	return append(out, fragmentTask{}.answer(m, in)...), nil
 }
 
-// authOf returns AUTH of one end: by the shared secret, or by SK_px of a resumed IKE SA (RFC 5723 §4.3.3). msg is that end's
-// first message, nonce the other's, skp its SK_pi or SK_pr, id its identity.
-func (f *firstExchange) authOf(k *keys, psk, msg, nonce, skp []byte, id message.Identity) []byte {
-	if f.resumed {
-		return k.suite.prf.Sum(skp, msg, nonce, k.suite.prf.Sum(skp, id.Body()))
+// provesAs tells whether this end still is to the peer of a ticket what it was. Whether the peer is still welcome is for
+// IKE_AUTH.
+func (m *Machine) provesAs(t TicketState) bool {
+	own := m.cfg.LocalID
+	if r, err := m.responder.Policy.Authentication(t.Responder, t.Initiator); err == nil && !r.Own.ID.IsZero() {
+		own = r.Own.ID
 	}
-	return k.sharedKeyAuth(psk, msg, nonce, skp, id)
+	return own == t.Responder
 }
 
 // checkResumed makes sure that a resumed peer is the one of the ticket (RFC 5723 §4.3.3).

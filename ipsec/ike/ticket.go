@@ -45,8 +45,9 @@ func (t *Ticket) String() string { return fmt.Sprintf("ticket of %v", t.remoteID
 
 // TicketState is what a responder's ticket has to restore (RFC 5723 §5, "from the ticket").
 type TicketState struct {
-	// Initiator and Responder are the identities of both ends.
-	Initiator, Responder Identity
+	// Initiator and Responder are the identities of both ends as in IDi and IDr. Authenticated is the initiator's that policy
+	// goes by, which may be another one after EAP (§5, note 1).
+	Initiator, Responder, Authenticated Identity
 	// Encryption, PRF and Group are the algorithms of the IKE SA.
 	Encryption suite.Encryption
 	PRF        suite.PRF
@@ -104,7 +105,7 @@ func (t *ticketTask) answer(now link.Instant, m *Machine, s *ikeSA, in *message.
 		return nil
 	}
 	state := TicketState{
-		Initiator: m.remoteID, Responder: m.localID,
+		Initiator: m.claimed, Responder: m.localID, Authenticated: m.remoteID,
 		Encryption: s.keys.suite.encryption, PRF: s.keys.suite.prf, Group: s.keys.suite.group, Secret: slices.Clone(s.keys.d),
 	}
 	defer clear(state.Secret)

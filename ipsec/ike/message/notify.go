@@ -53,6 +53,7 @@ const (
 	Cookie2                     NotifyType = 16401
 	NoNATsAllowed               NotifyType = 16402
 	MultipleAuthSupported       NotifyType = 16404
+	AnotherAuthFollows          NotifyType = 16405 // RFC 4739 §3.2
 	Redirect                    NotifyType = 16407
 	TicketLTOpaque              NotifyType = 16409 // RFC 5723 §7.1: lifetime in seconds, ticket
 	TicketRequest               NotifyType = 16410
@@ -83,7 +84,8 @@ var notifyNames = map[NotifyType]string{
 	ESPTFCPaddingNotSupported: "ESP_TFC_PADDING_NOT_SUPPORTED", NonFirstFragmentsAlso: "NON_FIRST_FRAGMENTS_ALSO",
 	AdditionalIP4Address: "ADDITIONAL_IP4_ADDRESS", AdditionalIP6Address: "ADDITIONAL_IP6_ADDRESS",
 	NoAdditionalAddresses: "NO_ADDITIONAL_ADDRESSES", UpdateSAAddresses: "UPDATE_SA_ADDRESSES", Cookie2: "COOKIE2",
-	NoNATsAllowed: "NO_NATS_ALLOWED", MOBIKESupported: "MOBIKE_SUPPORTED", MultipleAuthSupported: "MULTIPLE_AUTH_SUPPORTED", Redirect: "REDIRECT",
+	NoNATsAllowed: "NO_NATS_ALLOWED", MOBIKESupported: "MOBIKE_SUPPORTED", MultipleAuthSupported: "MULTIPLE_AUTH_SUPPORTED",
+	AnotherAuthFollows: "ANOTHER_AUTH_FOLLOWS", Redirect: "REDIRECT",
 	TicketLTOpaque: "TICKET_LT_OPAQUE", TicketRequest: "TICKET_REQUEST", TicketAck: "TICKET_ACK", TicketNack: "TICKET_NACK",
 	TicketOpaque:          "TICKET_OPAQUE",
 	EAPOnlyAuthentication: "EAP_ONLY_AUTHENTICATION", ChildlessIKEv2Supported: "CHILDLESS_IKEV2_SUPPORTED",

@@ -86,45 +86,6 @@ func (p Auth) appendBody(b []byte) []byte {
 	return append(append(b, byte(p.Method), 0, 0, 0), p.Data...)
 }
 
-// Cert is the Certificate payload (RFC 7296 §3.6, Figure 12); Data is not looked into.
-type Cert struct {
-	// Encoding is the Cert Encoding number, 4 for an X.509 certificate.
-	Encoding uint8
-	Data     []byte
-}
-
-// Type returns TypeCert.
-func (Cert) Type() PayloadType { return TypeCert }
-
-func parseCert(b []byte) (Payload, error) {
-	if len(b) < 1 {
-		return nil, malformed(TypeCert, "Cert Encoding", "want at least 1 octet, found 0")
-	}
-	return Cert{Encoding: b[0], Data: clone(b[1:])}, nil
-}
-
-func (p Cert) appendBody(b []byte) []byte { return append(append(b, p.Encoding), p.Data...) }
-
-// CertReq is the Certificate Request payload (RFC 7296 §3.7, Figure 13).
-type CertReq struct {
-	// Encoding is the Cert Encoding number that is asked for.
-	Encoding uint8
-	// Authority is the concatenation of SHA-1 digests of trusted authorities' public keys, not looked into.
-	Authority []byte
-}
-
-// Type returns TypeCertReq.
-func (CertReq) Type() PayloadType { return TypeCertReq }
-
-func parseCertReq(b []byte) (Payload, error) {
-	if len(b) < 1 {
-		return nil, malformed(TypeCertReq, "Cert Encoding", "want at least 1 octet, found 0")
-	}
-	return CertReq{Encoding: b[0], Authority: clone(b[1:])}, nil
-}
-
-func (p CertReq) appendBody(b []byte) []byte { return append(append(b, p.Encoding), p.Authority...) }
-
 // EAP is the Extensible Authentication Protocol payload (RFC 7296 §3.16); Message is a whole EAP packet, not looked into.
 type EAP struct{ Message []byte }
 
