@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,6 +17,7 @@ import (
 	"mipvpn/client/control"
 	"mipvpn/client/dns"
 	"mipvpn/detect/resolve/query"
+	"mipvpn/ipsec/ike"
 	"mipvpn/tun/link"
 )
 
@@ -45,11 +47,12 @@ type NamesHost struct {
 type hostDNS struct {
 	forwarder *dns.Forwarder
 	settings  dns.Settings
-	plan      dns.Plan
-	domains   query.Domains
-	told      []netip.Addr // by the gateway
-	look      func()       // ends looking
-	unwatch   func()       // ends watching
+	plan      atomic.Pointer[dns.Plan] // read by the worker too
+	domains   query.Domains            // configured, or told of by the gateway
+	told      []netip.Addr             // by the gateway
+	named     []string                 // domains that it has told of
+	look      func()                   // ends looking
+	unwatch   func()                   // ends watching
 	way       *way
 	work      chan struct{} // has room for one; has the worker set the plan again
 	worker    sync.WaitGroup
@@ -87,10 +90,10 @@ func (c *Client) dnsUp() {
 	}
 	d.forwarder, d.settings = forwarder, settings
 	d.domains = canonical(c.cfg.DNS.Domains)
-	d.plan = dns.Plan{
+	d.plan.Store(&dns.Plan{
 		Device: c.cfg.Device.Name, Server: c.cfg.DNS.Listen, Domains: d.domains, Reverse: dns.Reverse(nil, c.cfg.Enterprise.Prefixes),
 		Search: c.cfg.DNS.Search, Full: c.cfg.DNS.Full,
-	}
+	})
 	d.work, d.unwatch = make(chan struct{}, 1), func() {}
 	if w, ok := settings.(dns.Watcher); ok {
 		if stop, err := w.Watch(giveWork(d.work)); err == nil {
@@ -154,7 +157,7 @@ func (c *Client) dnsRoute() {
 	if d.forwarder == nil {
 		return
 	}
-	d.forwarder.Set(dns.Routing{Domains: append(slices.Clone(d.domains), d.plan.Reverse...), Inside: c.dnsInside(), Full: c.cfg.DNS.Full})
+	d.forwarder.Set(dns.Routing{Domains: append(slices.Clone(d.domains), d.plan.Load().Reverse...), Inside: c.dnsInside(), Full: c.cfg.DNS.Full})
 }
 
 // dnsInside returns the enterprise's servers: those that the gateway has told of, and those configured.
@@ -185,18 +188,51 @@ func (c *Client) dnsTold(servers []netip.Addr) {
 	}
 }
 
+// dnsNamed takes the internal domains that the gateway has told of: only its servers are asked about them from now on, until
+// the client goes down (RFC 8598 §5). Top-level domains are not taken from it, which would take their names from everybody.
+func (c *Client) dnsNamed(domains []ike.Domain) {
+	d := &c.dns
+	if d.forwarder == nil || !c.cfg.DNS.GatewayDomains {
+		return
+	}
+	var fresh []string
+	for _, told := range domains {
+		name, err := query.Canonical(told.Name)
+		switch {
+		case err != nil || query.SingleLabel(name):
+			c.event(control.Event{Kind: "dns", Message: fmt.Sprintf("the gateway tells of the domain %s: it is not taken from it; name it in dns.domains if it is the enterprise's", told.Name)})
+		case !d.domains.Contain(name):
+			d.domains = append(slices.Clone(d.domains), name)
+			fresh = append(fresh, told.Name)
+		}
+	}
+	if len(fresh) == 0 {
+		return
+	}
+	d.named = append(d.named, fresh...)
+	plan := *d.plan.Load()
+	plan.Domains = d.domains
+	d.plan.Store(&plan)
+	c.dnsRoute()
+	c.dnsAgain()
+	c.event(control.Event{Kind: "dns", Message: "the gateway tells of the internal domains " + strings.Join(fresh, ", ") + ": only its name servers are asked about them"})
+}
+
 func within(prefixes []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // dnsWorker sets the plan when asked to, beside the actor: the host's services may take their time.
 func (c *Client) dnsWorker(d *hostDNS) {
-	settings, plan, work := d.settings, d.plan, d.work
+	settings, work := d.settings, d.work
 	d.worker.Go(func() {
 		first, failed := true, false
+		var last *dns.Plan
 		for range work {
-			changed, err := settings.Set(plan)
-			again := !first
+			plan := d.plan.Load()
+			changed, err := settings.Set(*plan)
+			again := !first && plan == last
+			last = plan
 			mended := failed && err == nil
 			first, failed = first && err != nil, err != nil
 			if !changed && !mended && err == nil {
@@ -277,7 +313,8 @@ func (c *Client) dnsClose() {
 	if err := d.forwarder.Close(); err != nil {
 		c.log.Debug("closing the forwarder of names", zap.Error(err))
 	}
-	*d = hostDNS{}
+	d.forwarder, d.settings, d.domains, d.told, d.named, d.look, d.unwatch, d.way, d.work = nil, nil, nil, nil, nil, nil, nil, nil, nil
+	d.plan.Store(nil)
 }
 
 // dnsDown takes back what was done to the host's resolver, by this process or an earlier one.
@@ -310,7 +347,7 @@ func (c *Client) dnsStatus() *control.DNS {
 	}
 	n := d.forwarder.Counts()
 	s := &control.DNS{
-		By: d.settings.Name(), Forwarder: c.cfg.DNS.Listen, Full: c.cfg.DNS.Full, Domains: slices.Clone(c.cfg.DNS.Domains), Servers: c.dnsInside(),
+		By: d.settings.Name(), Forwarder: c.cfg.DNS.Listen, Full: c.cfg.DNS.Full, Domains: append(slices.Clone(c.cfg.DNS.Domains), d.named...), Servers: c.dnsInside(),
 		Inside: n.Inside, Outside: n.Outside, Refused: n.Refused, Failed: n.Failed,
 	}
 	if s.Domains == nil {

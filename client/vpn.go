@@ -197,6 +197,7 @@ func (c *Client) ikeConfig() (ike.InitiatorConfig, error) {
 		},
 		Local: netip.AddrPortFrom(c.cfg.External.HomeAddress, esp.PortIKE), Remote: netip.AddrPortFrom(g.Address, esp.PortIKE),
 		RemoteID: remote, PSK: g.PSK, RequestAddress: true, RequestDNS: g.RequestDNS, RequestSubnets: true,
+		RequestDomains:  g.RequestDNS && c.cfg.DNS.Used() && c.cfg.DNS.GatewayDomains,
 		RemoteSelectors: selectors, ForceUDPEncapsulation: g.ForceUDPEncapsulation,
 	}, nil
 }

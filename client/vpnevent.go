@@ -18,6 +18,7 @@ func (c *Client) vpnEvent(v *vpnLayer, e ike.Event) {
 			return
 		}
 		c.dnsTold(e.Configuration.DNS)
+		c.dnsNamed(e.Configuration.Domains)
 		c.ends.failed = false
 		v.established, v.suite, v.udp = true, e.Suite, e.UDPEncapsulation
 		v.address = e.Configuration.Addresses[0]

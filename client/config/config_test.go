@@ -113,7 +113,7 @@ func TestMinimal(t *testing.T) {
 		Detection: Detection{Monitor: time.Minute, Grace: 30 * time.Second, Period: 2 * time.Second, Probe: 10 * time.Minute,
 			ProbeTime: 4 * time.Second, SilencePause: 30 * time.Second, LearnGateways: true,
 			RetransmitInitial: time.Second, RetransmitFactor: 2, RetransmitMax: 2 * time.Second, RetransmitCount: 16},
-		DNS:     DNS{Mode: "auto", Search: true, Listen: netip.MustParseAddr("127.0.77.53")},
+		DNS:     DNS{Mode: "auto", GatewayDomains: true, Search: true, Listen: netip.MustParseAddr("127.0.77.53")},
 		Portal:  portalDefaults(),
 		Control: Control{Socket: DefaultSocket},
 		Log:     Log{Level: "info"},
@@ -200,6 +200,7 @@ domains = ["Corp.Example"]
 servers = ["10.0.1.53"]
 full = true
 search = false
+gateway_domains = false
 listen = "127.0.0.2"
 [mtu]
 probe = false

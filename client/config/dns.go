@@ -12,6 +12,8 @@ type DNS struct {
 	Mode string
 	// Domains are the enterprise's, in lower case without a last dot.
 	Domains []string
+	// GatewayDomains has the domains that the gateway tells of (RFC 8598) treated like Domains.
+	GatewayDomains bool
 	// Servers are the enterprise's name servers, within the enterprise prefixes; the gateway may tell of more.
 	Servers []netip.Addr
 	// Full has the enterprise's servers asked about all names.
@@ -35,7 +37,9 @@ const (
 // defaultListen is the forwarder's address: one that nothing else is known to use.
 var defaultListen = netip.AddrFrom4([4]byte{127, 0, 77, 53})
 
-func dnsDefaults() DNS { return DNS{Mode: "auto", Search: true, Listen: defaultListen} }
+func dnsDefaults() DNS {
+	return DNS{Mode: "auto", GatewayDomains: true, Search: true, Listen: defaultListen}
+}
 
 // dnsFields are the keys of [dns].
 var dnsFields = []field{
@@ -43,6 +47,8 @@ var dnsFields = []field{
 		set: oneOf(dnsModes, func(c *Config) *string { return &c.DNS.Mode })},
 	{key: "dns.domains", valid: vDomains, standard: "[]", about: "the enterprise's domains: their names, and those of the enterprise prefixes' addresses, are asked of the enterprise's name servers and nowhere else, and not resolved while these cannot be reached; without domains and dns.full nothing is changed",
 		set: domains(func(c *Config) *[]string { return &c.DNS.Domains })},
+	{key: "dns.gateway_domains", valid: vBool, standard: "true", about: "treat the domains that the gateway tells of like dns.domains (RFC 8598); top-level domains are not taken from it",
+		set: boolean(func(c *Config) *bool { return &c.DNS.GatewayDomains })},
 	{key: "dns.servers", valid: vServers, standard: "[]", about: "the enterprise's name servers; those that the gateway tells of are asked before them",
 		set: servers(func(c *Config) *[]netip.Addr { return &c.DNS.Servers })},
 	{key: "dns.full", valid: vBool, standard: "false", about: "ask the enterprise's name servers about all names",

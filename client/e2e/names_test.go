@@ -16,6 +16,7 @@ import (
 	"mipvpn/client"
 	"mipvpn/client/config"
 	"mipvpn/client/control"
+	"mipvpn/ipsec/ike"
 	"mipvpn/stack/agent"
 	"mipvpn/stack/simnet"
 )
@@ -58,6 +59,7 @@ func newNamesWorld(t *testing.T, seed uint64, change func(*config.Config)) *name
 		},
 		Gateway: func(c *agent.GatewayConfig) {
 			c.DNS = []netip.Addr{netip.MustParseAddr("192.0.2.53"), simnet.LabCorrespondent}
+			c.Domains = []ike.Domain{{Name: "lab.example"}, {Name: "sales"}}
 		},
 	})
 	start := func(h *simnet.Host, at string, answers func(string) []netip.Addr) *NameServer {
@@ -147,6 +149,36 @@ func TestNamesEverywhere(t *testing.T) {
 			t.Error("the judge sees nothing: nothing was tested")
 		}
 	})
+}
+
+// Shows: IKE-4 (split DNS, RFC 8598), HST-3. Domains that the gateway tells of are resolved inside alone from then on, unless the
+// configuration has them not taken; a top-level domain is not taken from it.
+func TestDomainsOfTheGateway(t *testing.T) {
+	for _, taken := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newNamesWorld(t, 63, func(c *config.Config) { c.DNS.GatewayDomains = taken })
+			n.Plug(n.Eth0, n.Cafe)
+			if _, err := n.UntilMode(time.Minute, "cvc"); err != nil {
+				t.Fatal(err)
+			}
+			want := cafeAnswer.String()
+			if taken {
+				want = insideAnswer.String()
+			}
+			n.lookup(t, "host.lab.example.", want)
+			n.lookup(t, "lab.example.", want)
+			n.lookup(t, "otherlab.example.", cafeAnswer.String())
+			n.lookup(t, "www.sales.", cafeAnswer.String())
+			if s, err := n.Client.Status(context.Background()); err != nil || slices.Contains(s.DNS.Domains, "lab.example") != taken || slices.Contains(s.DNS.Domains, "sales") {
+				t.Errorf("status: %+v, %v", s.DNS, err)
+			}
+			if taken {
+				if asked := n.cafe.Asked(); slices.ContainsFunc(asked, func(name string) bool { return strings.HasSuffix(name, ".lab.example.") }) {
+					t.Errorf("the café's server was asked %v", asked)
+				}
+			}
+		})
+	}
 }
 
 // Shows: HST-3, HST-2 (no enterprise name on any external wire in any state: roaming, the gateway dead, the laptop blocked, asleep,
