@@ -90,27 +90,28 @@ func TestConfigurationOfBothFamilies(t *testing.T) {
 // not follow its domain (RFC 8598 §4.2).
 func TestReadConfiguration(t *testing.T) {
 	type attribute = message.ConfigurationAttribute
+	at := func(t message.AttributeType, v []byte) attribute { return attribute{Type: t, Value: v} }
 	digest := append([]byte{1, 2, 8, 2}, "ABCDEF"...)
 	for name, c := range map[string]struct {
 		attributes []attribute
 		want       Configuration
 	}{
 		"empty": {nil, Configuration{}},
-		"short": {[]attribute{{message.InternalIP4Address, []byte{1, 2, 3}}, {message.InternalIP4DNS, nil}, {message.InternalIP4Subnet, make([]byte, 7)},
-			{message.InternalIP6Address, make([]byte, 16)}, {message.InternalIP6DNS, make([]byte, 4)}, {message.InternalIP6Subnet, make([]byte, 16)},
-			{message.InternalDNSDomain, nil}, {message.InternalDNSSECTA, []byte{1}}, {message.ApplicationVersion, nil}}, Configuration{}},
-		"no prefixes": {[]attribute{{message.InternalIP4Subnet, []byte{10, 0, 0, 0, 255, 0, 255, 0}}, {message.InternalIP4Subnet, []byte{10, 0, 0, 0, 0, 0, 0, 1}},
-			{message.InternalIP6Subnet, append(make([]byte, 16), 129)}, {message.InternalIP6Address, append(make([]byte, 16), 129)}}, Configuration{}},
-		"masks": {[]attribute{{message.InternalIP4Subnet, make([]byte, 8)}, {message.InternalIP4Subnet, []byte{10, 1, 2, 3, 255, 255, 255, 255}}},
+		"short": {[]attribute{at(message.InternalIP4Address, []byte{1, 2, 3}), at(message.InternalIP4DNS, nil), at(message.InternalIP4Subnet, make([]byte, 7)),
+			at(message.InternalIP6Address, make([]byte, 16)), at(message.InternalIP6DNS, make([]byte, 4)), at(message.InternalIP6Subnet, make([]byte, 16)),
+			at(message.InternalDNSDomain, nil), at(message.InternalDNSSECTA, []byte{1}), at(message.ApplicationVersion, nil)}, Configuration{}},
+		"no prefixes": {[]attribute{at(message.InternalIP4Subnet, []byte{10, 0, 0, 0, 255, 0, 255, 0}), at(message.InternalIP4Subnet, []byte{10, 0, 0, 0, 0, 0, 0, 1}),
+			at(message.InternalIP6Subnet, append(make([]byte, 16), 129)), at(message.InternalIP6Address, append(make([]byte, 16), 129))}, Configuration{}},
+		"masks": {[]attribute{at(message.InternalIP4Subnet, make([]byte, 8)), at(message.InternalIP4Subnet, []byte{10, 1, 2, 3, 255, 255, 255, 255})},
 			Configuration{Subnets: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("10.1.2.3/32")}}},
-		"domains": {[]attribute{{message.InternalDNSDomain, []byte("Example.COM.")}, {message.InternalDNSDomain, []byte(".")}, {message.InternalDNSDomain, []byte("a..b")},
-			{message.InternalDNSDomain, []byte("a b")}, {message.InternalDNSDomain, []byte("x\x00")}, {message.InternalDNSDomain, []byte(strings.Repeat("a", 64))},
-			{message.InternalDNSDomain, []byte(strings.Repeat("ab.", 90))}}, Configuration{Domains: []Domain{{Name: "example.com"}}}},
-		"anchors": {[]attribute{{message.InternalDNSSECTA, digest}, {message.InternalDNSDomain, []byte("a.test")}, {message.InternalDNSSECTA, digest},
-			{message.InternalDNSSECTA, digest[:5]}, {message.InternalDNSSECTA, []byte{1, 2, 8, 2, 'x', 'y'}}, {message.InternalDNSSECTA, digest},
-			{message.InternalIP4DHCP, nil}, {message.InternalDNSSECTA, digest}, {message.InternalDNSDomain, []byte("no name")}, {message.InternalDNSSECTA, digest}},
+		"domains": {[]attribute{at(message.InternalDNSDomain, []byte("Example.COM.")), at(message.InternalDNSDomain, []byte(".")), at(message.InternalDNSDomain, []byte("a..b")),
+			at(message.InternalDNSDomain, []byte("a b")), at(message.InternalDNSDomain, []byte("x\x00")), at(message.InternalDNSDomain, []byte(strings.Repeat("a", 64))),
+			at(message.InternalDNSDomain, []byte(strings.Repeat("ab.", 90)))}, Configuration{Domains: []Domain{{Name: "example.com"}}}},
+		"anchors": {[]attribute{at(message.InternalDNSSECTA, digest), at(message.InternalDNSDomain, []byte("a.test")), at(message.InternalDNSSECTA, digest),
+			at(message.InternalDNSSECTA, digest[:5]), at(message.InternalDNSSECTA, []byte{1, 2, 8, 2, 'x', 'y'}), at(message.InternalDNSSECTA, digest),
+			at(message.InternalIP4DHCP, nil), at(message.InternalDNSSECTA, digest), at(message.InternalDNSDomain, []byte("no name")), at(message.InternalDNSSECTA, digest)},
 			Configuration{Domains: []Domain{{Name: "a.test", Anchors: []TrustAnchor{{0x0102, 8, 2, "abcdef"}, {0x0102, 8, 2, "abcdef"}}}}}},
-		"version": {[]attribute{{message.ApplicationVersion, []byte("x\x1b[2J\xff\n" + strings.Repeat("y", 300))}}, Configuration{Version: "x[2J" + strings.Repeat("y", 248)}},
+		"version": {[]attribute{at(message.ApplicationVersion, []byte("x\x1b[2J\xff\n"+strings.Repeat("y", 300)))}, Configuration{Version: "x[2J" + strings.Repeat("y", 248)}},
 	} {
 		if got := readConfiguration(message.Configuration{Kind: message.CFGReply, Attributes: c.attributes}); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
@@ -118,8 +119,8 @@ func TestReadConfiguration(t *testing.T) {
 	}
 	var many []attribute
 	for range 5000 {
-		many = append(many, attribute{message.InternalIP4Address, []byte{1, 2, 3, 4}}, attribute{message.InternalIP4DNS, []byte{1, 2, 3, 4}},
-			attribute{message.InternalDNSDomain, []byte("x.test")}, attribute{message.InternalDNSSECTA, digest})
+		many = append(many, at(message.InternalIP4Address, []byte{1, 2, 3, 4}), at(message.InternalIP4DNS, []byte{1, 2, 3, 4}),
+			at(message.InternalDNSDomain, []byte("x.test")), at(message.InternalDNSSECTA, digest))
 	}
 	if got := readConfiguration(message.Configuration{Attributes: many}); len(got.Addresses) != maxAddresses || len(got.DNS) != maxListed || len(got.Domains) != maxListed {
 		t.Errorf("%d addresses, %d servers, %d domains are kept of 5000", len(got.Addresses), len(got.DNS), len(got.Domains))
