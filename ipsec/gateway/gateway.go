@@ -14,6 +14,7 @@ import (
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/ike/message"
 	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
 )
 
 // Reasons for the rejection of one datagram.
@@ -149,6 +150,9 @@ func initHash(d ike.Datagram) [sha256.Size]byte {
 	addr := d.Remote.Addr().As16()
 	h.Write(addr[:])
 	h.Write(binary.BigEndian.AppendUint16(nil, d.Remote.Port()))
+	if d.TCP {
+		h.Write([]byte{packet.ProtocolTCP})
+	}
 	h.Write(d.Payload)
 	return [sha256.Size]byte(h.Sum(nil))
 }
@@ -156,7 +160,8 @@ func initHash(d ike.Datagram) [sha256.Size]byte {
 // admit decides whether a new peer gets a machine: under load only with a cookie, and never over the bounds.
 func (g *Gateway) admit(now link.Instant, h message.Header, d ike.Datagram) error {
 	from := d.Remote.Addr()
-	if initial(h.Exchange) && g.halfOpen >= max(g.cfg.CookieThreshold, 0) {
+	// A TCP handshake has proven the address already (RFC 9329 §6.3).
+	if initial(h.Exchange) && !d.TCP && g.halfOpen >= max(g.cfg.CookieThreshold, 0) {
 		m, err := message.Parse(d.Payload)
 		if err != nil {
 			return fmt.Errorf("gateway: %w", err)
@@ -213,7 +218,7 @@ func (g *Gateway) notify(d ike.Datagram, h message.Header, n message.Notify) err
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
-	g.transmits = append(g.transmits, ike.Transmit{Local: d.Local, Remote: d.Remote, Payload: wire})
+	g.transmits = append(g.transmits, ike.Transmit{Local: d.Local, Remote: d.Remote, TCP: d.TCP, Payload: wire})
 	return nil
 }
 

@@ -27,7 +27,7 @@ func (m *Machine) answerMOBIKE(now link.Instant, s *ikeSA, in *message.Message) 
 			return append(out, message.Notify{Message: message.UnacceptableAddresses}), nil
 		}
 		m.mobike.newest = s.serial
-		at := path{m.arrived.Local, m.arrived.Remote}
+		at := m.arrived.path()
 		nat, detected := (natTask{}).detect(in.Header, in.Payloads, m.arrived)
 		after = func() { m.updated(now, at, nat, detected) }
 	}
@@ -35,7 +35,7 @@ func (m *Machine) answerMOBIKE(now link.Instant, s *ikeSA, in *message.Message) 
 		m.mobike.newest = s.serial
 		m.mobike.peers = peerAddresses(in.Payloads, m.arrived.Remote.Addr())
 		if m.initiator != nil {
-			at := path{m.arrived.Local, m.arrived.Remote}
+			at := m.arrived.path()
 			after = func() { m.peersChanged(now, at) }
 		}
 	}
@@ -54,7 +54,7 @@ func isAddressNotify(p message.Payload) bool {
 // way, and the child SAs do, before or after the initiator has answered from there.
 func (m *Machine) updated(now link.Instant, at path, nat NAT, detected bool) {
 	moved := at != m.path()
-	m.local, m.remote = at.local, at.remote
+	m.use(at)
 	if detected && m.natTraversal {
 		m.setNAT(now, nat)
 	}

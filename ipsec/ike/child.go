@@ -93,7 +93,7 @@ func (m *Machine) install(now link.Instant, c *child, keyI, keyR []byte, ours bo
 	}
 	e := ChildInstalled{
 		ID: c.id, Inbound: half(c.in, keyIn), Outbound: half(c.out, keyOut), UDPEncapsulation: m.encapsulate,
-		Local: m.local, Remote: m.remote, Standby: c.standby, Suite: c.suite.String(),
+		Local: m.local, Remote: m.remote, TCP: m.tcp, Standby: c.standby, Suite: c.suite.String(),
 	}
 	if old != nil {
 		e.Replaces = old.id

@@ -89,6 +89,8 @@ type InitiatorConfig struct {
 	// Local and Remote are the endpoints of the first message. A port of 0 means 500; with 4500 everything goes there from
 	// the beginning (RFC 7296 §2.23).
 	Local, Remote netip.AddrPort
+	// TCP has IKE and ESP travel in a TCP connection that the driver has opened from Local to Remote (RFC 9329).
+	TCP bool
 	// RemoteID is the identity that the peer must prove; the zero Identity takes any that Accept proves. It is also sent
 	// as IDr.
 	RemoteID Identity

@@ -22,7 +22,8 @@
 // §2.5; §2.6 on the initiator's side (the gateway makes cookies in front of the machines); §2.7; §2.8 with all collisions
 // of §2.8.1, §2.8.2 and §2.25; §2.9; §2.10 to §2.15 (shared keys); §2.17 to §2.19; §2.21; §2.23 for tunnel mode; §3 through
 // ipsec/ike/message; RFC 5282; RFC 3948 §4 (keepalives); RFC 7383 (fragmentation; of §2.5.2 a
-// coarse search downward, without ICMP); RFC 5723 (resumption: what a gateway's tickets look like is left to
+// coarse search downward, without ICMP); RFC 9329 (TCP, the
+// machine's part of §5 to §7); RFC 5723 (resumption: what a gateway's tickets look like is left to
 // ike.Tickets).
 //
 // Left out on purpose: transport mode and AH; IPComp; IPv6 selectors and addresses; a send window of more than one, which

@@ -18,7 +18,8 @@ import (
 type EndpointUpdate struct {
 	number        uint64
 	local, remote netip.AddrPort
-	udp, proven   bool
+	udp, tcp      bool
+	proven        bool
 	children      []ChildID
 }
 
@@ -34,6 +35,10 @@ func (u EndpointUpdate) Remote() netip.AddrPort { return u.remote }
 // UDPEncapsulation tells whether ESP is to be sent in UDP (RFC 3948) from now on. Either form is still to be received.
 func (u EndpointUpdate) UDPEncapsulation() bool { return u.udp }
 
+// TCP tells whether ESP is to be sent in the TCP connection between Local and Remote (RFC 9329) from now on. Any form is still
+// to be received.
+func (u EndpointUpdate) TCP() bool { return u.tcp }
+
 // Proven tells whether the peer is known to receive at Remote (return routability, RFC 4555 §3.7). Until an update says so, the
 // holder of the child SAs must send there no more than three times the octets that have come from there, since the endpoint
 // could be a victim's: another update follows when the peer has answered from there.
@@ -43,12 +48,24 @@ func (u EndpointUpdate) Proven() bool { return u.proven }
 func (u EndpointUpdate) Concerns(id ChildID) bool { return slices.Contains(u.children, id) }
 
 // follow has an end that is not behind a NAT itself use the endpoints that an authentic and fresh packet of a peer behind a NAT
-// has come by (RFC 7296 §2.23), and has the peer answer from there.
+// has come by (RFC 7296 §2.23), and has the peer answer from there. In TCP a responder does so whatever stands between: the
+// originator makes a new connection when the old one has broken (RFC 9329 §6.1). Only MOBIKE changes between UDP and TCP.
 func (m *Machine) follow(now link.Instant, at path) {
-	if !m.nat.Remote || m.nat.Local || at == m.path() {
+	if at == m.path() || at.tcp != m.tcp {
 		return
 	}
-	m.local, m.remote = at.local, at.remote
+	if at.tcp {
+		if m.responder != nil {
+			m.use(at)
+			m.updateEndpoints(true)
+			m.retransmitAll()
+		}
+		return
+	}
+	if !m.nat.Remote || m.nat.Local {
+		return
+	}
+	m.use(at)
 	m.updateEndpoints(m.isProven(m.remote))
 	m.proveRemote(now)
 }
@@ -56,7 +73,7 @@ func (m *Machine) follow(now link.Instant, at path) {
 // updateEndpoints tells the driver that the child SAs have the endpoints of the IKE SA.
 func (m *Machine) updateEndpoints(proven bool) {
 	m.updates++
-	u := EndpointUpdate{number: m.updates, local: m.local, remote: m.remote, udp: m.encapsulate, proven: proven}
+	u := EndpointUpdate{number: m.updates, local: m.local, remote: m.remote, udp: m.encapsulate, tcp: m.tcp, proven: proven}
 	for _, c := range m.children {
 		u.children = append(u.children, c.id)
 	}

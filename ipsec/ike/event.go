@@ -16,6 +16,8 @@ type Datagram struct {
 	// Local is where it arrived, with port 500 or 4500; Remote is where it came from.
 	Local, Remote netip.AddrPort
 	Payload       []byte
+	// TCP is set when it came in a TCP stream (RFC 9329); the ports are those of the connection then.
+	TCP bool
 }
 
 // Transmit is a datagram to be sent from Local to Remote. Local's port is 500 or 4500 and says which flow to take; on
@@ -26,6 +28,8 @@ type Transmit struct {
 	Payload       []byte
 	// Keepalive marks a NAT keepalive: the single octet 0xFF, sent on port 4500 without a marker (RFC 3948 §2.3).
 	Keepalive bool
+	// TCP has it sent, behind the non-ESP marker, in the TCP connection between Local and Remote (RFC 9329).
+	TCP bool
 }
 
 // ChildID names a child SA pair of one Machine. It is never used again.
@@ -65,8 +69,10 @@ type Established struct {
 	NAT           NAT
 	// UDPEncapsulation is set when ESP travels in UDP port 4500: a NAT was found or is pretended.
 	UDPEncapsulation bool
-	// Local and Remote are the endpoints in use; ESP in UDP goes between the same.
+	// Local and Remote are the endpoints in use; ESP in UDP, or in TCP, goes between the same.
 	Local, Remote netip.AddrPort
+	// TCP is set when IKE and ESP travel in a TCP connection (RFC 9329).
+	TCP bool
 	// Resumed is set when the IKE SA was made with a ticket (RFC 5723): others with this RemoteID are dead and not told
 	// (§4.3.4).
 	Resumed bool
@@ -87,8 +93,9 @@ type ChildInstalled struct {
 	// Inbound and Outbound hold keys; the receiver of the event owns them.
 	Inbound, Outbound esp.Parameters
 	UDPEncapsulation  bool
-	// Local and Remote are the outer endpoints.
+	// Local and Remote are the outer endpoints, in a TCP connection between which ESP goes when TCP is set (RFC 9329).
 	Local, Remote netip.AddrPort
+	TCP           bool
 	// Replaces is the child SA that this one rekeys, 0 for none.
 	Replaces ChildID
 	Standby  bool

@@ -179,7 +179,9 @@ func (m *Machine) resend(now link.Instant, x *exchange) {
 	x.tries++
 	x.resendAt = now.Boot + m.pace(now, x)
 	x.interval = min(time.Duration(float64(x.interval)*m.cfg.Retransmission.Factor), m.cfg.Retransmission.Limit)
-	m.sendOver(over, x)
+	if !over.tcp || x.tries == 1 { // what TCP has taken it delivers, or the connection is made anew (RFC 9329 §6.2)
+		m.sendOver(over, x)
+	}
 	m.suspect(now, x)
 }
 
@@ -291,7 +293,7 @@ func (m *Machine) respond(s *ikeSA, d Datagram, h message.Header, ps []message.P
 		s.lastAnswer = &answer{own, ps}
 	}
 	for _, wire := range wires {
-		m.transmit(d.Local, d.Remote, wire)
+		m.transmit(d.path(), wire)
 	}
 	return nil
 }

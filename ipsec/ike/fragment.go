@@ -104,7 +104,7 @@ func (m *Machine) messageSize(size int) int {
 
 // sealed makes the datagrams of a message: one, or its fragments.
 func (m *Machine) sealed(s *ikeSA, h message.Header, ps []message.Payload) ([][]byte, error) {
-	if s.keys == nil || initial(h.Exchange) || m.fragmentSize == 0 {
+	if s.keys == nil || initial(h.Exchange) || m.fragmentSize == 0 || m.tcp {
 		wire, err := s.seal(h, ps)
 		return [][]byte{wire}, err
 	}
@@ -115,6 +115,9 @@ func (m *Machine) sealed(s *ikeSA, h message.Header, ps []message.Payload) ([][]
 // shrink goes on with smaller fragments (RFC 7383 §2.5.2) when the longest of the datagrams of a message is longer than
 // those, and tells whether it did. A size set for jumbo frames gets to the default first.
 func (m *Machine) shrink(wires [][]byte) bool {
+	if m.tcp { // a stream needs no fragments (RFC 9329 §7.5)
+		return false
+	}
 	next := m.cfg.Fragmentation.Smallest
 	if m.fragmentSize > 1280 {
 		next = max(next, 1280)
@@ -278,7 +281,7 @@ func (m *Machine) respondAgain(s *ikeSA, d Datagram) {
 		}
 	}
 	for _, wire := range s.lastResponse {
-		m.transmit(d.Local, d.Remote, wire)
+		m.transmit(d.path(), wire)
 	}
 }
 

@@ -23,6 +23,7 @@ type Machine struct {
 	rand      io.Reader
 
 	local, remote netip.AddrPort
+	tcp           bool // in a TCP connection (RFC 9329)
 	nat           NAT
 	encapsulate   bool
 	remoteID      Identity
@@ -79,7 +80,7 @@ func NewInitiator(cfg InitiatorConfig, rand io.Reader) (*Machine, error) {
 		return nil, err
 	}
 	return &Machine{
-		cfg: cfg.Config, initiator: &cfg, rand: rand, local: cfg.Local, remote: cfg.Remote,
+		cfg: cfg.Config, initiator: &cfg, rand: rand, local: cfg.Local, remote: cfg.Remote, tcp: cfg.TCP,
 		localID: cfg.LocalID, remoteID: cfg.RemoteID, mobike: cfg.startAddresses(),
 	}, nil
 }
@@ -186,7 +187,7 @@ func (m *Machine) handleMessage(now link.Instant, s *ikeSA, h message.Header, d 
 	if h.Response() && s.exchange.kind != h.Exchange {
 		return fmt.Errorf("ike: %w: %v response to a %v request", ErrUnexpected, h.Exchange, s.exchange.kind)
 	}
-	m.arrived = Datagram{Local: d.Local, Remote: d.Remote}
+	m.arrived = Datagram{Local: d.Local, Remote: d.Remote, TCP: d.TCP}
 	m.heard(now, s, d)
 	if err != nil {
 		return m.badText(now, s, h, d, err)
@@ -242,12 +243,12 @@ func (m *Machine) heard(now link.Instant, s *ikeSA, d Datagram) {
 		m.emit(Alive{})
 	}
 	if m.responder != nil && !m.established {
-		m.local, m.remote = d.Local, d.Remote
+		m.use(d.path())
 		return
 	}
 	// RFC 7296 §2.23: by fresh messages, without MOBIKE (RFC 4555 §3.8).
-	if !m.mobike.on {
-		m.follow(now, path{d.Local, d.Remote})
+	if !m.mobike.on || m.tcp {
+		m.follow(now, d.path())
 	}
 }
 
@@ -399,8 +400,9 @@ func pop[T any](q *[]T) (T, bool) {
 
 func (m *Machine) emit(e Event) { m.events = append(m.events, e) }
 
-func (m *Machine) transmit(local, remote netip.AddrPort, wire []byte) {
-	m.transmits = append(m.transmits, Transmit{Local: local, Remote: remote, Payload: wire})
+// transmit sends a message over a path.
+func (m *Machine) transmit(over path, wire []byte) {
+	m.transmits = append(m.transmits, Transmit{Local: over.local, Remote: over.remote, TCP: over.tcp, Payload: wire})
 }
 
 // running tells whether commands make sense: established, alive, not being deleted.
@@ -414,7 +416,7 @@ func (m *Machine) close(now link.Instant, err error, farewell ...message.Payload
 	}
 	if s := m.current; len(farewell) != 0 && s != nil && s.keys != nil {
 		if wire, serr := s.seal(s.header(message.Informational, s.nextID+m.pending(s), false), farewell); serr == nil {
-			m.transmit(m.local, m.remote, wire)
+			m.transmit(m.path(), wire)
 		}
 	}
 	m.err = err

@@ -75,12 +75,17 @@ const (
 	patience = 5 * time.Minute
 )
 
-// path is a pair of endpoints.
-type path struct{ local, remote netip.AddrPort }
+// path is a pair of endpoints, those of a TCP connection when tcp is set.
+type path struct {
+	local, remote netip.AddrPort
+	tcp           bool
+}
 
-// joins tells whether the path has the same addresses; ports are a NAT's affair.
+func (d Datagram) path() path { return path{d.Local, d.Remote, d.TCP} }
+
+// joins tells whether the path has the same addresses and transport; ports are a NAT's affair.
 func (p path) joins(o path) bool {
-	return p.local.Addr() == o.local.Addr() && p.remote.Addr() == o.remote.Addr()
+	return p.tcp == o.tcp && p.local.Addr() == o.local.Addr() && p.remote.Addr() == o.remote.Addr()
 }
 
 // mobike is the state of RFC 4555.
@@ -119,7 +124,11 @@ type search struct {
 	pause time.Duration
 }
 
-func (m *Machine) path() path { return path{m.local, m.remote} }
+// path returns the path in use.
+func (m *Machine) path() path { return path{m.local, m.remote, m.tcp} }
+
+// use makes p the path in use.
+func (m *Machine) use(p path) { m.local, m.remote, m.tcp = p.local, p.remote, p.tcp }
 
 // SetAddresses tells the machine this end's addresses, the preferred first. An initiator moves its SAs away from an address
 // that is gone, at once and to the first pair of addresses that may work, and searches on when there is no answer; to an
@@ -198,8 +207,10 @@ func (m *Machine) paths() []path {
 	var out []path
 	for _, local := range b.addresses {
 		for _, remote := range append([]netip.Addr{m.remote.Addr()}, b.peers...) {
-			p := path{netip.AddrPortFrom(local, m.local.Port()), netip.AddrPortFrom(remote, portNATT)}
+			p := path{local: netip.AddrPortFrom(local, m.local.Port()), remote: netip.AddrPortFrom(remote, portNATT)}
 			switch {
+			case m.tcp: // the way back to UDP (RFC 9329 §7.1)
+				p.local = netip.AddrPortFrom(local, portNATT)
 			case remote == m.remote.Addr():
 				p.remote = m.remote
 				if len(b.peers) != 0 && !slices.Contains(b.peers, remote) {
@@ -216,9 +227,12 @@ func (m *Machine) paths() []path {
 	return out
 }
 
-// preferredPaths returns the paths from addresses that are preferred to the one in use.
+// preferredPaths returns the paths from addresses that are preferred to the one in use, and out of TCP those from this one too.
 func (m *Machine) preferredPaths() []path {
 	rank := slices.Index(m.mobike.addresses, m.local.Addr())
+	if m.tcp {
+		rank++
+	}
 	return slices.DeleteFunc(m.paths(), func(p path) bool { return slices.Index(m.mobike.addresses, p.local.Addr()) >= rank })
 }
 
@@ -227,9 +241,9 @@ func (m *Machine) moveTo(now link.Instant, to path) {
 	b := &m.mobike
 	b.generation++
 	b.pending, b.search, b.tests = true, search{}, nil
-	m.local, m.remote = to.local, to.remote
+	m.use(to)
 	// A NAT is suspected on the new path until the answer shows that there is none.
-	m.encapsulate = m.natTraversal
+	m.encapsulate = m.natTraversal && !m.tcp
 	if m.isProven(m.remote) || m.cfg.MOBIKE.Routability != CheckBefore {
 		m.updateEndpoints(m.isProven(m.remote))
 	}
@@ -256,7 +270,7 @@ func (m *Machine) leaveAddress(now link.Instant) {
 			break
 		}
 	}
-	m.local, m.remote = to.local, to.remote
+	m.use(to)
 	m.updateEndpoints(m.isProven(m.remote))
 	m.repeatOutstanding(now)
 	m.proveRemote(now)
@@ -279,9 +293,9 @@ func (m *Machine) queued(is func(task) bool) bool {
 	return slices.ContainsFunc(m.current.queue, func(x *exchange) bool { return is(x.tasks[0]) })
 }
 
-// isProven tells whether the peer has been reached at the endpoint.
+// isProven tells whether the peer has been reached at the endpoint; TCP's handshake shows it (RFC 9329 §7.1).
 func (m *Machine) isProven(remote netip.AddrPort) bool {
-	return m.cfg.MOBIKE != nil && m.cfg.MOBIKE.Routability == CheckNever || slices.Contains(m.mobike.proven, remote)
+	return m.tcp || m.cfg.MOBIKE != nil && m.cfg.MOBIKE.Routability == CheckNever || slices.Contains(m.mobike.proven, remote)
 }
 
 func (m *Machine) noteProven(remote netip.AddrPort) {
@@ -350,7 +364,7 @@ func (m *Machine) searchTimeout(now link.Instant) {
 // sendOver sends the request of an exchange over a path.
 func (m *Machine) sendOver(p path, x *exchange) {
 	for _, wire := range x.wires {
-		m.transmit(p.local, p.remote, wire)
+		m.transmit(p, wire)
 	}
 }
 
@@ -363,7 +377,7 @@ func (m *Machine) patient(now link.Instant, x *exchange) bool {
 func (m *Machine) noteAnswer(now link.Instant, x *exchange) {
 	b := &m.mobike
 	b.search = search{}
-	at := path{m.arrived.Local, m.arrived.Remote}
+	at := m.arrived.path()
 	if !b.on || !m.running() || !x.spread || at.joins(m.path()) || !slices.Contains(b.addresses, at.local.Addr()) {
 		return
 	}
@@ -373,7 +387,7 @@ func (m *Machine) noteAnswer(now link.Instant, x *exchange) {
 	}
 	// The IKE SA goes there; child SAs do when the initiator says so (RFC 4555 §3.6), unless they cannot stay.
 	gone := !slices.Contains(b.addresses, m.local.Addr())
-	m.local, m.remote = at.local, at.remote
+	m.use(at)
 	if gone {
 		m.updateEndpoints(m.isProven(m.remote))
 	}

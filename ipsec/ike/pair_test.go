@@ -330,7 +330,7 @@ func (p *pair) deliver(f flight) error {
 	if f.Keepalive {
 		return nil
 	}
-	d := Datagram{Local: f.Remote, Remote: f.Local, Payload: bytes.Clone(f.Payload)}
+	d := Datagram{Local: f.Remote, Remote: f.Local, TCP: f.TCP, Payload: bytes.Clone(f.Payload)}
 	if p.nat.IsValid() {
 		d = p.translate(f, d)
 	}

@@ -127,9 +127,9 @@ func (m *Machine) handleInitResponse(now link.Instant, s *ikeSA, d Datagram) err
 	}
 	t.accepted, err = t.accept(m, s, in, d)
 	if err != nil {
-		return m.refuseLater(err)
+		return m.refuseLater(now, err)
 	}
-	m.arrived = Datagram{Local: d.Local, Remote: d.Remote}
+	m.arrived = Datagram{Local: d.Local, Remote: d.Remote, TCP: d.TCP}
 	if err := m.handleResponse(now, s, in); err != nil || m.err != nil {
 		return err
 	}
@@ -165,13 +165,18 @@ func (m *Machine) initRefused(now link.Instant, x *exchange, t *initTask, n mess
 			return m.send(now, x)
 		}
 	}
-	return m.refuseLater(refused)
+	return m.refuseLater(now, refused)
 }
 
 // refuseLater remembers an unauthenticated refusal as the reason, should nothing better come.
-func (m *Machine) refuseLater(err error) error {
-	var old, now *NotifyError
-	repeated := errors.As(m.refused, &old) && errors.As(err, &now) && old.Type == now.Type
+func (m *Machine) refuseLater(now link.Instant, err error) error {
+	if m.tcp { // nothing better can come in the same connection (RFC 9329 §6.4)
+		err = fmt.Errorf("ike: %w", err)
+		m.close(now, err)
+		return err
+	}
+	var old, next *NotifyError
+	repeated := errors.As(m.refused, &old) && errors.As(err, &next) && old.Type == next.Type
 	m.refused = err
 	if !repeated {
 		m.emit(Refused{Err: err})
@@ -248,7 +253,8 @@ func (m *Machine) handleFirst(now link.Instant, h message.Header, d Datagram) er
 		return err
 	}
 	m.current = s
-	m.local, m.remote, m.lastHeard = d.Local, d.Remote, now.Boot
+	m.use(d.path())
+	m.lastHeard = now.Boot
 	m.addSA(s)
 	if err := m.respond(s, d, h, out); err != nil {
 		m.close(now, err)
@@ -290,7 +296,7 @@ func (m *Machine) answerInit(s *ikeSA, in *message.Message, d Datagram) ([]messa
 		return nil, err
 	}
 	m.first = &firstExchange{request: append([]byte(nil), d.Payload...), ni: ni.Data, nr: nr}
-	m.arrived = Datagram{Local: d.Local, Remote: d.Remote}
+	m.arrived = Datagram{Local: d.Local, Remote: d.Remote, TCP: d.TCP}
 	return append([]message.Payload{
 		message.SA{Proposals: []message.Proposal{answer}},
 		message.KE{Group: uint16(chosen.group), Data: public},
@@ -336,6 +342,6 @@ func (m *Machine) refuseVersion(h message.Header, d Datagram) {
 	h.Minor = 0
 	out := message.Message{Header: h, Payloads: []message.Payload{message.Notify{Message: message.InvalidMajorVersion}}}
 	if wire, err := out.Append(nil); err == nil {
-		m.transmit(d.Local, d.Remote, wire)
+		m.transmit(d.path(), wire)
 	}
 }

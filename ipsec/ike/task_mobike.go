@@ -316,7 +316,7 @@ func (t *testTask) request(_ link.Instant, _ *Machine, x *exchange) error {
 }
 
 func (t *testTask) response(now link.Instant, m *Machine, x *exchange, _ *message.Message) error {
-	if !x.spread && t.path.joins(path{m.arrived.Local, m.arrived.Remote}) && t.needed(m) {
+	if !x.spread && t.path.joins(m.arrived.path()) && t.needed(m) {
 		m.moveTo(now, t.path)
 		return nil
 	}

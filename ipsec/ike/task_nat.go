@@ -68,7 +68,7 @@ func (t *natTask) request(_ link.Instant, m *Machine, x *exchange) error {
 // natPayloads returns the notifies of a request of ours over the path in use.
 func (m *Machine) natPayloads(s *ikeSA) ([]message.Payload, error) {
 	ps := natTask{}.payloads(s, m.local, m.remote)
-	if m.initiator != nil && m.initiator.ForceUDPEncapsulation {
+	if m.initiator != nil && m.initiator.ForceUDPEncapsulation && !m.tcp {
 		false20, err := m.random(sha1.Size)
 		if err != nil {
 			return nil, err
@@ -82,6 +82,7 @@ func (m *Machine) natPayloads(s *ikeSA) ([]message.Payload, error) {
 func (m *Machine) setNAT(now link.Instant, nat NAT) {
 	m.nat = nat
 	m.encapsulate = nat.Local || nat.Remote || m.initiator != nil && m.initiator.ForceUDPEncapsulation
+	m.encapsulate = m.encapsulate && !m.tcp
 	m.startKeepalive(now)
 }
 
@@ -92,6 +93,9 @@ func (t *natTask) response(now link.Instant, m *Machine, _ *exchange, in *messag
 	}
 	m.natTraversal = true
 	m.setNAT(now, nat)
+	if m.tcp {
+		return nil // it passes NATs as it is (RFC 9329 §6.5)
+	}
 	if m.remote.Port() == portNATT {
 		m.mobike.seenAs = seenAs(in)
 	} else if m.encapsulate || m.cfg.MOBIKE != nil { // RFC 4555 §3.3: with MOBIKE always
@@ -110,14 +114,14 @@ func (t *natTask) answer(m *Machine, s *ikeSA, in *message.Message) []message.Pa
 		return nil
 	}
 	m.natTraversal = true
-	m.nat, m.encapsulate = nat, nat.Local || nat.Remote
+	m.nat, m.encapsulate = nat, (nat.Local || nat.Remote) && !m.arrived.TCP
 	return t.payloads(s, m.arrived.Local, m.arrived.Remote)
 }
 
 // startKeepalive arms the keepalives of an end behind a NAT (RFC 3948 §4, RFC 7296 §2.23).
 func (m *Machine) startKeepalive(now link.Instant) {
 	m.keepaliveAt = 0
-	if m.nat.Local && m.cfg.Keepalive > 0 {
+	if m.nat.Local && !m.tcp && m.cfg.Keepalive > 0 { // RFC 9329 §6.6
 		m.keepaliveAt = now.Boot + m.cfg.Keepalive
 	}
 }

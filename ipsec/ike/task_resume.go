@@ -106,7 +106,7 @@ func (m *Machine) handleResumeResponse(now link.Instant, s *ikeSA, t *resumeTask
 	if t.accepted, err = t.accept(s, in, d); err != nil {
 		return fmt.Errorf("ike: %w", err)
 	}
-	m.arrived = Datagram{Local: d.Local, Remote: d.Remote}
+	m.arrived = Datagram{Local: d.Local, Remote: d.Remote, TCP: d.TCP}
 	if err := m.handleResponse(now, s, in); err != nil || m.err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (m *Machine) answerResume(now link.Instant, s *ikeSA, in *message.Message, 
 	m.first = &firstExchange{
 		request: slices.Clone(d.Payload), ni: slices.Clone(ni.Data), nr: nr, resumed: true, peer: state.Initiator, authenticated: state.Authenticated, ticket: slices.Clone(ticket.Data),
 	}
-	m.arrived = Datagram{Local: d.Local, Remote: d.Remote}
+	m.arrived = Datagram{Local: d.Local, Remote: d.Remote, TCP: d.TCP}
 	out := append([]message.Payload{message.Nonce{Data: nr}}, (&natTask{}).answer(m, s, in)...)
 	return append(out, fragmentTask{}.answer(m, in)...), nil
 }
