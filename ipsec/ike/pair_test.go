@@ -111,6 +111,8 @@ type pair struct {
 	inits [][]byte
 	// lose, when set, decides by index and contents whether a datagram is lost; duplicate whether it arrives twice.
 	lose, duplicate func(f flight) bool
+	// answer, when set, answers what a machine asks its driver.
+	answer func(e *end, ev Event)
 	// nat rewrites the client's address as the gateway sees it, and back.
 	nat netip.Addr
 	// natPort is the NAT's port for the client's 4500 (500 is mapped to itself).
@@ -223,6 +225,9 @@ func (p *pair) event(e *end, ev Event) {
 		p.t.Fatalf("%s: %T after Closed", e.name, ev)
 	}
 	e.events = append(e.events, ev)
+	if p.answer != nil {
+		p.answer(e, ev)
+	}
 	switch ev := ev.(type) {
 	case SPIOpened:
 		e.spis[ev] = true
