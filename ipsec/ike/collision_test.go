@@ -54,6 +54,9 @@ func (p *pair) interleave(choices uint) (used int) {
 			continue
 		}
 		_ = p.deliver(f)
+		if p.duplicate != nil && p.duplicate(f) {
+			_ = p.deliver(f)
+		}
 	}
 	return used
 }

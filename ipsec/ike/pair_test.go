@@ -379,6 +379,9 @@ func (p *pair) translate(f flight, d Datagram) Datagram {
 func (p *pair) invariants() {
 	p.t.Helper()
 	for _, e := range []*end{p.a, p.b} {
+		if !p.lax {
+			p.timers(e)
+		}
 		o := p.other(e)
 		s := e.sending()
 		if p.lax || s == nil || o.closed != nil || o.m.Err() != nil {
