@@ -13,10 +13,10 @@ import (
 // ErrRunning is returned by Listen when a daemon already listens on the socket.
 var ErrRunning = errors.New("control: a daemon is already running")
 
-// Listen makes the unix socket at path and its directory. Everybody may connect, since the server goes by the peer's
-// credentials and not by the socket's mode. A socket that a crashed daemon left is replaced; one that answers gives
+// Listen makes the unix socket at path with that mode, and its directory. 0666 lets everybody connect: that is for a server that
+// goes by the peer's credentials and not by the socket's mode. A socket that a crashed daemon left is replaced; one that answers gives
 // ErrRunning, and a file of another kind is left alone. Close removes the socket.
-func Listen(path string) (net.Listener, error) {
+func Listen(path string, mode fs.FileMode) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("control: make the socket's directory: %w", err)
 	}
@@ -27,7 +27,7 @@ func Listen(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control: listen on %s: %w", path, err)
 	}
-	if err := os.Chmod(path, 0o666); err != nil {
+	if err := os.Chmod(path, mode); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("control: set the socket's mode: %w", err)
 	}

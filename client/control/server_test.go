@@ -353,7 +353,7 @@ func TestAnswersOfAnotherDaemon(t *testing.T) {
 func socket(t *testing.T, b control.Backend, a control.Authority) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "run", "s")
-	l, err := control.Listen(path)
+	l, err := control.Listen(path, 0o666)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,7 +384,7 @@ func TestRealSocket(t *testing.T) {
 	if s, err := c.Status(t.Context()); err != nil || s.State != control.StateConnected {
 		t.Errorf("%+v, %v", s, err)
 	}
-	if _, err := control.Listen(path); !errors.Is(err, control.ErrRunning) {
+	if _, err := control.Listen(path, 0o666); !errors.Is(err, control.ErrRunning) {
 		t.Errorf("a second daemon: %v", err)
 	}
 	if s, err := c.Status(t.Context()); err != nil || s.State != control.StateConnected {
@@ -466,7 +466,7 @@ func TestListen(t *testing.T) {
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close() // as a crash leaves it
-	second, err := control.Listen(path)
+	second, err := control.Listen(path, 0o666)
 	if err != nil {
 		t.Fatalf("over the socket of a daemon that is gone: %v", err)
 	}
@@ -478,7 +478,7 @@ func TestListen(t *testing.T) {
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := control.Listen(file); err == nil {
+	if _, err := control.Listen(file, 0o666); err == nil {
 		t.Error("over a file")
 	}
 	if p, err := os.ReadFile(file); err != nil || string(p) != "precious" {

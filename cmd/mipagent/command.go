@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 
@@ -59,7 +61,10 @@ func newCommand(stderr io.Writer) *cobra.Command {
 			return failure{err}
 		}
 		defer func() { _ = log.Sync() }()
-		if err := runRoles(cmd.Context(), cfg, kernelHosts(), log); err != nil {
+		reload := make(chan os.Signal, 1)
+		notifyReload(reload)
+		defer signal.Stop(reload)
+		if err := runRoles(cmd.Context(), cfg, kernelHosts(), reload, log); err != nil {
 			return failure{err}
 		}
 		return nil
@@ -68,7 +73,8 @@ func newCommand(stderr io.Writer) *cobra.Command {
 		Use:   "mipagent",
 		Short: "Home agent, foreign agent and VPN gateway for Mobile IPv4 VPNs",
 		Long: "mipagent runs the roles that its configuration file has tables for: [home_agent.internal], [home_agent.external],\n" +
-			"[foreign_agent] and [gateway]. It logs to standard error and ends on SIGTERM or SIGINT. It needs the rights to make\n" +
+			"[foreign_agent] and [gateway]. It logs to standard error, reads its configuration again on SIGHUP, and ends on SIGTERM\n" +
+			"or SIGINT. It needs the rights to make\n" +
 			"TUN devices, raw sockets and routes (root, or CAP_NET_ADMIN and CAP_NET_RAW).",
 		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs, RunE: run,
 	}
@@ -98,5 +104,6 @@ func newCommand(stderr io.Writer) *cobra.Command {
 			return nil
 		},
 	})
+	root.AddCommand(controlCommands()...)
 	return root
 }

@@ -32,7 +32,10 @@ type configuration struct {
 	ForeignAgent *foreignAgentTable `toml:"foreign_agent"`
 	Gateway      *gatewayTable      `toml:"gateway"`
 	Log          logTable           `toml:"log"`
+	Control      controlTable       `toml:"control"`
+	Metrics      metricsTable       `toml:"metrics"`
 
+	file     string
 	dir      string // relative paths are relative to this
 	prepared []role
 }
@@ -40,6 +43,17 @@ type configuration struct {
 type logTable struct {
 	Level  string `toml:"level"`
 	Format string `toml:"format"`
+}
+
+// controlTable is the socket that the other commands of this program use: defaultSocket when the file does not say, none when it
+// says "".
+type controlTable struct {
+	Socket *string `toml:"socket"`
+}
+
+// metricsTable is where Prometheus' metrics are served over TCP, nowhere without it.
+type metricsTable struct {
+	Listen netip.AddrPort `toml:"listen"`
 }
 
 // association is the part of a table that is a mobility security association.
@@ -131,7 +145,7 @@ func parseConfig(path string, data []byte) (*configuration, error) {
 	if len(data) > maxConfig {
 		return nil, fmt.Errorf("%w: %s has %d octets, at most %d are read", errConfig, path, len(data), maxConfig)
 	}
-	c := &configuration{dir: filepath.Dir(path)}
+	c := &configuration{file: path, dir: filepath.Dir(path)}
 	d := toml.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(c); err != nil {

@@ -29,6 +29,8 @@ import (
 
 // threeRoles are i-HA, x-HA and gateway; the SPIs are left open.
 const threeRoles = `schema = 1
+[control]
+socket = ""
 [home_agent.internal]
 address = "10.0.1.10"
 home_networks = ["10.0.8.0/24"]
@@ -108,7 +110,7 @@ func tryOut(t *testing.T, l *simnet.Lab, makeHost hostMaker, change func(*config
 	cfg := loadRoles(t, threeRoles)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- runRoles(ctx, cfg, makeHost, zap.NewNop()) }()
+	go func() { ended <- runRoles(ctx, cfg, makeHost, nil, zap.NewNop()) }()
 	defer func() {
 		cancel()
 		if err := <-ended; err != nil {

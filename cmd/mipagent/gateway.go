@@ -39,7 +39,7 @@ type gatewayPeerTable struct {
 }
 
 // gateway prepares the role of the table [gateway].
-func (c *configuration) gateway() (func(link.Host, *zap.Logger) (running, error), error) {
+func (c *configuration) gateway() (starter, error) {
 	t := c.Gateway
 	if !t.Address.Is4() {
 		return nil, fmt.Errorf("address %v: expected the gateway's outer IPv4 address", t.Address)

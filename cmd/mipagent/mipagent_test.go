@@ -208,7 +208,7 @@ func lab(hosts ...link.Host) hostMaker {
 func TestRunRoles(t *testing.T) {
 	dir := examples(t)
 	var both strings.Builder
-	both.WriteString("schema = 1\n")
+	both.WriteString("schema = 1\n[control]\nsocket = \"\"\n")
 	for _, name := range []string{"internal-home-agent", "external-home-agent", "gateway"} {
 		data, err := os.ReadFile(filepath.Join(dir, name+".toml"))
 		if err != nil {
@@ -232,7 +232,7 @@ func TestRunRoles(t *testing.T) {
 		defer l.Close()
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- runRoles(ctx, cfg, lab(l.InternalHA, l.ExternalHA, l.Gateway), zap.NewNop()) }()
+		go func() { ended <- runRoles(ctx, cfg, lab(l.InternalHA, l.ExternalHA, l.Gateway), nil, zap.NewNop()) }()
 		time.Sleep(time.Second)
 		select {
 		case err := <-ended:
@@ -262,12 +262,12 @@ func TestRunRoles(t *testing.T) {
 			c.Close()
 		}
 
-		err := runRoles(t.Context(), cfg, lab(l.InternalHA, l.Correspondent, l.Gateway), zap.NewNop())
+		err := runRoles(t.Context(), cfg, lab(l.InternalHA, l.Correspondent, l.Gateway), nil, zap.NewNop())
 		if err == nil || !strings.Contains(err.Error(), "[home_agent.external]") {
 			t.Errorf("error %v, want one of [home_agent.external], whose address is not there", err)
 		}
 		failing := func(int) (link.Host, func() error, error) { return nil, nil, fmt.Errorf("no kernel") }
-		if err := runRoles(t.Context(), cfg, failing, zap.NewNop()); err == nil || !strings.Contains(err.Error(), "no kernel") {
+		if err := runRoles(t.Context(), cfg, failing, nil, zap.NewNop()); err == nil || !strings.Contains(err.Error(), "no kernel") {
 			t.Errorf("error %v", err)
 		}
 	})

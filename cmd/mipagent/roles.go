@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
@@ -31,8 +32,11 @@ type running interface {
 // role is one table of the configuration, ready to be started.
 type role struct {
 	name  string
-	start func(link.Host, *zap.Logger) (running, error)
+	start starter
 }
+
+// starter starts a role.
+type starter = func(link.Host, *zap.Logger) (running, error)
 
 // hostMaker makes the host for the role with that place among roles; done gives it back.
 type hostMaker func(place int) (host link.Host, done func() error, err error)
@@ -45,12 +49,12 @@ func (c *configuration) prepare() error {
 	for _, t := range []struct {
 		name  string
 		there bool
-		make  func() (func(link.Host, *zap.Logger) (running, error), error)
+		make  func() (starter, error)
 	}{
-		{"home_agent.internal", c.HomeAgent.Internal != nil, func() (func(link.Host, *zap.Logger) (running, error), error) {
+		{"home_agent.internal", c.HomeAgent.Internal != nil, func() (starter, error) {
 			return c.homeAgent(c.HomeAgent.Internal, true)
 		}},
-		{"home_agent.external", c.HomeAgent.External != nil, func() (func(link.Host, *zap.Logger) (running, error), error) {
+		{"home_agent.external", c.HomeAgent.External != nil, func() (starter, error) {
 			return c.homeAgent(c.HomeAgent.External, false)
 		}},
 		{"foreign_agent", c.ForeignAgent != nil, c.foreignAgent},
@@ -78,7 +82,7 @@ func (c *configuration) prepare() error {
 // switch between interfaces, and room for what could not be taken back. 1 turns them off.
 const defaultBindings = 4
 
-func (c *configuration) homeAgent(t *homeAgentTable, internal bool) (func(link.Host, *zap.Logger) (running, error), error) {
+func (c *configuration) homeAgent(t *homeAgentTable, internal bool) (starter, error) {
 	device := "mipxha0"
 	if internal {
 		device = "mipha0"
@@ -129,7 +133,7 @@ func (c *configuration) homeAgent(t *homeAgentTable, internal bool) (func(link.H
 	return func(h link.Host, log *zap.Logger) (running, error) { return agent.StartHomeAgent(h, cfg, log) }, nil
 }
 
-func (c *configuration) foreignAgent() (func(link.Host, *zap.Logger) (running, error), error) {
+func (c *configuration) foreignAgent() (starter, error) {
 	t := c.ForeignAgent
 	cfg := agent.ForeignAgentConfig{
 		Interface: t.Interface,
@@ -177,9 +181,16 @@ func (c *configuration) peers(name string, tables []peerTable) ([]foreignagent.P
 
 func isFalse(b *bool) bool { return b != nil && !*b }
 
-// runRoles starts the roles and runs them until ctx ends or one fails.
-func runRoles(ctx context.Context, c *configuration, makeHost hostMaker, log *zap.Logger) (err error) {
+// reloadable is a role that takes another configuration while it runs.
+type reloadable interface {
+	// reload takes the configuration. What is not changed goes on; an error leaves all as it was.
+	reload(*configuration) error
+}
+
+// runRoles starts the roles and runs them until ctx ends or one fails. Each time that reload yields, the file is read again.
+func runRoles(ctx context.Context, c *configuration, makeHost hostMaker, reload <-chan os.Signal, log *zap.Logger) (err error) {
 	ended := make(chan error, len(c.roles()))
+	roles := make(map[string]running)
 	for i, r := range c.roles() {
 		host, done, e := makeHost(i)
 		if e != nil {
@@ -190,6 +201,7 @@ func runRoles(ctx context.Context, c *configuration, makeHost hostMaker, log *za
 		if e != nil {
 			return fmt.Errorf("[%s]: %w", r.name, e)
 		}
+		roles[r.name] = a
 		defer func() {
 			err = errors.Join(err, a.Close())
 			log.Named(r.name).Info("agent ends", zap.Any("dropped", a.Drops().Snapshot()))
@@ -202,10 +214,54 @@ func runRoles(ctx context.Context, c *configuration, makeHost hostMaker, log *za
 			}
 		}()
 	}
-	select {
-	case err = <-ended:
+	again := func() error { return c.reload(roles, log) }
+	stop, err := serveControl(c, newControlServer(roles, again), log)
+	if err != nil {
 		return err
-	case <-ctx.Done():
-		return nil
 	}
+	defer stop()
+	for {
+		select {
+		case err = <-ended:
+			return err
+		case <-ctx.Done():
+			return nil
+		case <-reload:
+			if err := again(); err != nil {
+				log.Error("the configuration is not taken, the old one stays", zap.Error(err))
+			}
+		}
+	}
+}
+
+// reload reads the file again and gives the roles that can take it their new configuration. When something is wrong with the
+// file nothing is changed.
+func (c *configuration) reload(roles map[string]running, log *zap.Logger) error {
+	fresh, err := loadConfig(c.file)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	seen := make(map[string]bool)
+	for _, r := range fresh.roles() {
+		seen[r.name] = true
+		switch role := roles[r.name].(type) {
+		case nil:
+			errs = append(errs, fmt.Errorf("[%s] is new: it begins with the next start of mipagent", r.name))
+		case reloadable:
+			if err := role.reload(fresh); err != nil {
+				errs = append(errs, fmt.Errorf("[%s]: %w", r.name, err))
+				continue
+			}
+			log.Named(r.name).Info("the configuration was read again")
+		default:
+			log.Named(r.name).Warn("this role reads its configuration only when it starts")
+		}
+	}
+	for name := range roles {
+		if !seen[name] {
+			errs = append(errs, fmt.Errorf("[%s] is gone from the file: it ends with the next stop of mipagent", name))
+		}
+	}
+	return errors.Join(errs...)
 }

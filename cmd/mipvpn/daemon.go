@@ -44,7 +44,7 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, log *zap.Logger) (e
 	if err != nil {
 		return err
 	}
-	l, err := control.Listen(cfg.Control.Socket)
+	l, err := control.Listen(cfg.Control.Socket, 0o666)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func noClient(*config.Config, *zap.Logger) (backend, error) {
 func serve(t *testing.T, b control.Backend, a control.Authority) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
-	l, err := control.Listen(path)
+	l, err := control.Listen(path, 0o666)
 	if err != nil {
 		t.Fatal(err)
 	}

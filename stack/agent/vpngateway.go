@@ -63,6 +63,7 @@ type Gateway struct {
 	routes   clientRoutes
 	children children // of the loop, like accounts
 	accounts accounts
+	rejected map[string]uint64 // messages by kind
 }
 
 // StartGateway starts a VPN gateway on the host. Its address must be one of the host's, on which no other program speaks
@@ -78,7 +79,7 @@ func StartGateway(host link.Host, cfg GatewayConfig, log *zap.Logger) (*Gateway,
 	}
 	g := &Gateway{host: host, cfg: cfg, log: log, machine: m, notices: make(notices), ready: make(chan struct{}),
 		life: newLife(), children: newChildren(),
-		accounts: accounts{tell: cfg.Account, interval: cfg.AccountInterval, open: make(map[gateway.SessionID]*account)}}
+		accounts: accounts{tell: cfg.Account, interval: cfg.AccountInterval, open: make(map[gateway.SessionID]*account)}, rejected: make(map[string]uint64)}
 	if err := g.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("agent: start VPN gateway %v: %w", cfg.Address, err), g.Close())
 	}

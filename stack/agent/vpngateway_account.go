@@ -73,6 +73,9 @@ type accounts struct {
 	tell     func(AccountingRecord) // nil for nobody
 	interval time.Duration          // 0 for no interim records
 	next     time.Duration          // boot time of the next one, or earlier; 0 for none
+	began    uint64                 // sessions, ever
+	ended    uint64
+	from, to esp.Usage // of the sessions that have ended
 	open     map[gateway.SessionID]*account
 }
 
@@ -89,6 +92,7 @@ func (a *accounts) begin(now link.Instant, e gateway.Event, suite string) {
 		a.schedule(c.interim)
 	}
 	a.open[e.Session] = c
+	a.began++
 	a.record(AccountingRecord{Kind: AccountingStart, SessionFigures: c.SessionFigures})
 }
 
@@ -113,7 +117,10 @@ func (a *accounts) end(now link.Instant, session gateway.SessionID, live []*chil
 		return
 	}
 	delete(a.open, session)
-	a.record(AccountingRecord{Kind: AccountingStop, SessionFigures: c.figures(now, live), Cause: cause})
+	f := c.figures(now, live)
+	a.ended++
+	a.from, a.to = sum(a.from, f.From), sum(a.to, f.To)
+	a.record(AccountingRecord{Kind: AccountingStop, SessionFigures: f, Cause: cause})
 }
 
 // figures returns the figures of a session whose child SAs are live.
@@ -183,6 +190,55 @@ func (g *Gateway) Figures() []SessionFigures {
 		}
 		return out
 	})
+}
+
+// GatewayTotals is what a gateway has done since it was started. The numbers never go down, but for those of what is there now.
+type GatewayTotals struct {
+	// Sessions are the clients that are connected, HalfOpen the IKE SAs whose peer is not authenticated yet.
+	Sessions, HalfOpen int
+	// Began and Ended count sessions.
+	Began, Ended uint64
+	// Rejected counts messages that were not taken, by kind.
+	Rejected map[string]uint64
+	// From and To are the inner packets that came from clients and went to them.
+	From, To esp.Usage
+}
+
+// Totals returns what the gateway has done, the zero GatewayTotals when it is too busy to say or closed.
+func (g *Gateway) Totals() GatewayTotals {
+	return ask(g, func(now link.Instant) GatewayTotals {
+		a := &g.accounts
+		t := GatewayTotals{Sessions: len(a.open), HalfOpen: g.machine.HalfOpen(), Began: a.began, Ended: a.ended,
+			Rejected: maps.Clone(g.rejected), From: a.from, To: a.to}
+		for id, c := range a.open {
+			f := c.figures(now, g.children.bySession[id])
+			t.From, t.To = sum(t.From, f.From), sum(t.To, f.To)
+		}
+		return t
+	})
+}
+
+// Disconnect closes the sessions of a client and tells it, and returns how many there were.
+func (g *Gateway) Disconnect(id ike.Identity) int {
+	return ask(g, func(now link.Instant) (n int) {
+		for session, c := range g.accounts.open {
+			if c.Identity == id && g.machine.Delete(now, session) == nil {
+				n++
+			}
+		}
+		return n
+	})
+}
+
+// maxKinds bounds the kinds of rejected messages that are counted by themselves: peers could make up more.
+const maxKinds = 64
+
+// countRejected counts a rejected message.
+func (g *Gateway) countRejected(kind string) {
+	if _, known := g.rejected[kind]; !known && len(g.rejected) >= maxKinds {
+		kind = "other"
+	}
+	g.rejected[kind]++
 }
 
 // ask has the gateway's goroutine answer a question, the zero value when it is too busy or has ended.

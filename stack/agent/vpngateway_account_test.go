@@ -77,6 +77,9 @@ func TestGatewayAccounts(t *testing.T) {
 			}
 			before = r.From
 		}
+		if n := g.Totals(); n.Began != 1 || n.Ended != 1 || n.Sessions != 0 || n.From != want || n.To != want {
+			t.Errorf("totals %+v", n)
+		}
 		if n := len(g.Figures()); n != 0 {
 			t.Errorf("%d accounts are left open", n)
 		}

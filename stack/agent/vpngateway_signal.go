@@ -175,6 +175,7 @@ func (g *Gateway) report(now link.Instant, remote netip.AddrPort, err error) {
 	case errors.As(err, &notify):
 		kind = notify.Type.String()
 	}
+	g.countRejected(kind)
 	suppressed, due := g.notices.due(kind, now.Boot)
 	if !due {
 		return

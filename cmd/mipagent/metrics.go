@@ -1,0 +1,62 @@
+package main
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// What the agents count, by its name in Prometheus' format. Octets and packets are those of users, without tunnels.
+var (
+	descDropped = prometheus.NewDesc("mipvpn_agent_dropped_packets_total", "Packets that were not passed on.", []string{"role", "reason"}, nil)
+
+	descSessions = prometheus.NewDesc("mipvpn_gateway_sessions", "Clients that are connected.", nil, nil)
+	descHalfOpen = prometheus.NewDesc("mipvpn_gateway_half_open", "IKE SAs whose peer is not authenticated yet.", nil, nil)
+	descBegan    = prometheus.NewDesc("mipvpn_gateway_sessions_began_total", "Clients that have connected.", nil, nil)
+	descEnded    = prometheus.NewDesc("mipvpn_gateway_sessions_ended_total", "Sessions that have ended.", nil, nil)
+	descRejected = prometheus.NewDesc("mipvpn_gateway_rejected_messages_total", "IKE messages that were not taken.", []string{"kind"}, nil)
+	descPackets  = prometheus.NewDesc("mipvpn_gateway_packets_total", "Inner packets carried.", []string{"direction"}, nil)
+	descOctets   = prometheus.NewDesc("mipvpn_gateway_octets_total", "Octets of inner packets carried.", []string{"direction"}, nil)
+)
+
+// collector reads the roles' counters when it is asked for them.
+type collector struct{ roles map[string]running }
+
+// Describe implements prometheus.Collector.
+func (collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descDropped, descSessions, descHalfOpen, descBegan, descEnded, descRejected, descPackets, descOctets} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v int) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v))
+	}
+	for _, role := range slices.Sorted(maps.Keys(c.roles)) {
+		for reason, n := range c.roles[role].Drops().Snapshot() {
+			counter(descDropped, n, role, reason)
+		}
+		g, ok := c.roles[role].(sessions)
+		if !ok {
+			continue
+		}
+		t := g.Totals()
+		gauge(descSessions, t.Sessions)
+		gauge(descHalfOpen, t.HalfOpen)
+		counter(descBegan, t.Began)
+		counter(descEnded, t.Ended)
+		for kind, n := range t.Rejected {
+			counter(descRejected, n, kind)
+		}
+		counter(descPackets, t.From.Packets, "from_client")
+		counter(descPackets, t.To.Packets, "to_client")
+		counter(descOctets, t.From.Bytes, "from_client")
+		counter(descOctets, t.To.Bytes, "to_client")
+	}
+}
