@@ -39,9 +39,10 @@ type exchange struct {
 	wires    [][]byte
 	tries    int
 	interval time.Duration
-	// test is a path that the request is to be sent over first; spread is set once it has been sent over more than one.
-	test   path
-	spread bool
+	// test is a path that the request is to be sent over first; spread is set once it has been sent over more than one, and
+	// searching once other paths than the one in use have been tried for it.
+	test              path
+	spread, searching bool
 	// Boot times: when it was first sent, or taken up again after a pause; when it is repeated.
 	sentAt, resendAt time.Duration
 	// incoming has the fragments of the response.

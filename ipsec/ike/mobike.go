@@ -281,7 +281,7 @@ func (m *Machine) leaveAddress(now link.Instant) {
 func (m *Machine) repeatOutstanding(now link.Instant) {
 	for _, s := range m.sas {
 		if x := s.exchange; x != nil && s.state != saClosed {
-			x.spread, x.test = true, path{}
+			x.spread, x.searching, x.test = true, false, path{}
 			x.tries, x.interval, x.sentAt = 0, m.cfg.Retransmission.Initial, now.Boot
 			m.resend(now, x)
 		}
@@ -357,12 +357,22 @@ func (m *Machine) searchTimeout(now link.Instant) {
 	p := s.queue[0]
 	s.queue = s.queue[1:]
 	s.at = now.Boot + searchPace
-	x.spread = true
+	x.spread, x.searching = true, true
 	m.sendOver(p, x)
 }
 
-// sendOver sends the request of an exchange over a path.
+// sendOver sends the request of an exchange over a path. The first one on an IKE SA that the peer has asked for may find that
+// the peer does not know it: the answer has gone the old way, and the peer still asks there. So it goes this way too.
 func (m *Machine) sendOver(p path, x *exchange) {
+	if m.mobike.on && x.sa == m.current && !x.sa.initiator && x.id == 0 && x.sa.expectID == 0 {
+		for _, s := range m.sas {
+			if s.state == saReplaced {
+				for _, wire := range s.lastResponse {
+					m.transmit(p, wire)
+				}
+			}
+		}
+	}
 	for _, wire := range x.wires {
 		m.transmit(p, wire)
 	}
@@ -373,12 +383,12 @@ func (m *Machine) patient(now link.Instant, x *exchange) bool {
 	return m.mobike.on && m.responder != nil && m.running() && x.sa == m.current && now.Since(x.sentAt) < patience
 }
 
-// noteAnswer takes note of where the answer to x has come from. When x was sent over several paths, that is one that works.
+// noteAnswer takes note of where the answer to x has come from: a path that works, when others were tried for it.
 func (m *Machine) noteAnswer(now link.Instant, x *exchange) {
 	b := &m.mobike
 	b.search = search{}
 	at := m.arrived.path()
-	if !b.on || !m.running() || !x.spread || at.joins(m.path()) || !slices.Contains(b.addresses, at.local.Addr()) {
+	if !b.on || !m.running() || !x.searching || at.joins(m.path()) || !slices.Contains(b.addresses, at.local.Addr()) {
 		return
 	}
 	if m.initiator != nil {

@@ -82,6 +82,7 @@ type end struct {
 	spis     map[SPIOpened]bool
 	events   []Event
 	order    int
+	update   uint64 // the last EndpointUpdate
 	closed   error
 }
 
@@ -115,6 +116,8 @@ type pair struct {
 	answer func(e *end, ev Event)
 	// nat rewrites the client's address as the gateway sees it, and back.
 	nat netip.Addr
+	// route, when set, is the network in the place of nat: it rewrites addresses, or loses the datagram.
+	route func(f flight, d Datagram) (Datagram, bool)
 	// natPort is the NAT's port for the client's 4500 (500 is mapped to itself).
 	natPort uint16
 }
@@ -247,6 +250,16 @@ func (p *pair) event(e *end, ev Event) {
 			p.t.Fatalf("%s: activation of child SA %d, which is %+v", e.name, ev.ID, e.children[ev.ID])
 		}
 		e.activate(e.children[ev.ID])
+	case EndpointChanged:
+		for id, c := range e.children {
+			if u := ev.Update; u.Concerns(id) {
+				if u.Number() <= e.update {
+					p.t.Fatalf("%s: endpoint update %d after %d", e.name, u.Number(), e.update)
+				}
+				c.Local, c.Remote, c.UDPEncapsulation = u.Local(), u.Remote(), u.UDPEncapsulation()
+			}
+		}
+		e.update = ev.Update.Number()
 	case ChildRemoved:
 		c := e.children[ev.ID]
 		if c == nil || c.Inbound.SPI != ev.Inbound || c.Outbound.SPI != ev.Outbound {
@@ -338,6 +351,13 @@ func (p *pair) deliver(f flight) error {
 	d := Datagram{Local: f.Remote, Remote: f.Local, TCP: f.TCP, Payload: bytes.Clone(f.Payload)}
 	if p.nat.IsValid() {
 		d = p.translate(f, d)
+	}
+	if p.route != nil {
+		var ok bool
+		if d, ok = p.route(f, d); !ok {
+			p.log = append(p.log, "   no way: "+f.text)
+			return nil
+		}
 	}
 	if b := p.b.m; f.from == p.a && b.current == nil && b.err != nil {
 		// It has refused IKE_SA_INIT: the gateway makes a new machine for the next request.

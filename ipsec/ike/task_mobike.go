@@ -193,6 +193,12 @@ func (t *updateTask) response(now link.Instant, m *Machine, x *exchange, in *mes
 		b.announce = b.announce || t.lists // the list goes with the address that it is sent from
 		return nil                         // the path has changed meanwhile, and another update says so
 	}
+	if x.spread {
+		// The responder has taken the address that the request came from first, whichever that was (RFC 4555 §3.6).
+		b.announce = b.announce || t.lists
+		m.moveTo(now, m.path())
+		return nil
+	}
 	if n, ok := message.ErrorNotify(in.Payloads); ok {
 		return t.refused(now, m, n)
 	}
