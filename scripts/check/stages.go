@@ -123,9 +123,10 @@ func checkFormat() result {
 }
 
 // debianPackages are what some tests use and skip without: the race detector's C compiler, the dissector that judges our
-// packets, the VPN gateway that is not ours, and a D-Bus daemon.
+// packets, the VPN gateway that is not ours, a D-Bus daemon, and a token and a TPM that are programs.
 var debianPackages = []string{"gcc", "libc6-dev", "tshark", "strongswan-charon", "strongswan-swanctl",
-	"libstrongswan-standard-plugins", "libstrongswan-extra-plugins", "libcharon-extra-plugins", "libcharon-extauth-plugins", "dbus"}
+	"libstrongswan-standard-plugins", "libstrongswan-extra-plugins", "libcharon-extra-plugins", "libcharon-extauth-plugins", "dbus",
+	"openssl", "softhsm2", "opensc", "swtpm"}
 
 // installPackages installs the Debian packages that are missing, where that is possible; what is not there is a skip.
 func installPackages() result {
