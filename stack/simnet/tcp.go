@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
 
@@ -127,6 +128,17 @@ func (h *Host) ListenTCP(local netip.AddrPort) (*Listener, error) {
 	}
 	l := &Listener{host: h, local: local}
 	h.listeners = append(h.listeners, l)
+	return l, nil
+}
+
+var _ link.StreamHost = (*Host)(nil)
+
+// ListenStream implements link.StreamHost.
+func (h *Host) ListenStream(local netip.AddrPort) (net.Listener, error) {
+	l, err := h.ListenTCP(local)
+	if err != nil {
+		return nil, err
+	}
 	return l, nil
 }
 

@@ -1,15 +1,10 @@
 package underlay
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"mipvpn/tun/hostnet"
 	"mipvpn/tun/link"
@@ -47,31 +42,6 @@ func (w *portalWay) Join(pid int, user uint32) error {
 func (w *portalWay) Confinement() string { return w.way.Confinement() }
 
 func (w *portalWay) Close() error { return w.host.in(w.way.Close) }
-
-// DialThrough implements link.PortalHost.
-func (h *Host) DialThrough(ctx context.Context, index int, to netip.AddrPort) (c net.Conn, err error) {
-	if !to.Addr().Is4() {
-		return nil, fmt.Errorf("underlay: dial %v: expected an IPv4 address", to)
-	}
-	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
-		var err error
-		outer := raw.Control(func(fd uintptr) {
-			err = errors.Join(
-				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(h.opts.mark(link.Protected))),
-				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, index))
-		})
-		return errors.Join(outer, err)
-	}}
-	// With an address the dialer makes the socket in the calling goroutine, and so in the Host's namespace.
-	err = h.in(func() error {
-		c, err = d.DialContext(ctx, "tcp4", to.String())
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("underlay: through interface %d: %w", index, err)
-	}
-	return c, nil
-}
 
 // ListenLocal implements link.PortalHost.
 func (h *Host) ListenLocal() (c net.PacketConn, err error) {

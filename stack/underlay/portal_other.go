@@ -20,3 +20,6 @@ func (*Host) DialThrough(context.Context, int, netip.AddrPort) (net.Conn, error)
 
 // ListenLocal fails with ErrUnsupported.
 func (*Host) ListenLocal() (net.PacketConn, error) { return nil, unsupported() }
+
+// ListenStream fails with ErrUnsupported.
+func (*Host) ListenStream(netip.AddrPort) (net.Listener, error) { return nil, unsupported() }
