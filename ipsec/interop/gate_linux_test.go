@@ -34,16 +34,19 @@ func newGate(t testing.TB, ns *os.File, cfg gateway.Config, addrs ...netip.Addr)
 		}
 		return happening{e.Session, e.Event}, ok
 	}
-	g.inner = func(p *packet.Buf) {
-		answer := echoPacket(packet.IPv4(p.Bytes()))
-		p.Release()
-		if answer == nil {
-			return
-		}
-		if err := g.seal(answer); err != nil {
-			t.Errorf("ours: sealing an answer: %v", err)
-		}
-	}
+	g.inner = g.echo
 	go g.run()
 	return g
+}
+
+// echo answers an inner packet.
+func (c *endpoint) echo(p *packet.Buf) {
+	answer := echoPacket(packet.IPv4(p.Bytes()))
+	p.Release()
+	if answer == nil {
+		return
+	}
+	if err := c.seal(answer); err != nil {
+		c.t.Errorf("ours: sealing an answer: %v", err)
+	}
 }
