@@ -39,11 +39,24 @@ type ground struct {
 func newGround(t testing.TB, p peer, r role) (*ground, error) {
 	t.Helper()
 	g := &ground{t: t, client: netnstest.New(t), gate: netnstest.New(t), dir: t.TempDir()}
+	for _, ns := range []*os.File{g.client, g.gate} {
+		netnstest.Inside(t, ns, func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0) })
+	}
 	netnstest.Wire(t, g.client, "eth0", netip.PrefixFrom(clientAddr, 24), g.gate, "out", netip.PrefixFrom(gatewayAddr, 24))
-	netnstest.Inside(t, g.client, func() error { return netnstest.SetUp("eth0", netip.PrefixFrom(otherAddr, 24)) })
 	for i, inner := range natAddrs {
 		g.addNAT(i, inner, natOuter[i])
 	}
+	netnstest.Inside(t, g.client, func() error {
+		for i, inner := range natAddrs {
+			rule := netlink.NewRule()
+			rule.Src, rule.Table, rule.Family = netnstest.IPNet(netip.PrefixFrom(inner, 32)), natTable+i, netlink.FAMILY_V4
+			if err := netlink.RuleAdd(rule); err != nil {
+				return fmt.Errorf("add rule: %w", err)
+			}
+		}
+		return os.WriteFile("/proc/sys/net/ipv4/conf/eth0/promote_secondaries", []byte("1"), 0)
+	})
+	g.settle(t)
 	where := g.client
 	if r == initiator {
 		where = g.gate
@@ -56,8 +69,9 @@ func newGround(t testing.TB, p peer, r role) (*ground, error) {
 	}
 	g.daemon = d
 	t.Cleanup(func() {
-		if err := d.Stop(); err != nil {
-			t.Error(err)
+		// A charon that keeps SAs of a failed case would wait for answers.
+		if end := map[bool]func() error{true: d.Kill, false: d.Stop}[t.Failed()]; end() != nil {
+			t.Errorf("charon does not end as it should: %v", end())
 		}
 	})
 	return g, nil
@@ -81,6 +95,36 @@ charon {
 		pkcs11 {
 			load = no
 		}
+		forecast {
+			load = no
+		}
+		farp {
+			load = no
+		}
+		dhcp {
+			load = no
+		}
+		ha {
+			load = no
+		}
+		tnc-tnccs {
+			load = no
+		}
+		eap-tnc {
+			load = no
+		}
+		led {
+			load = no
+		}
+		lookip {
+			load = no
+		}
+		error-notify {
+			load = no
+		}
+		connmark {
+			load = no
+		}
 	}
 }
 `
@@ -90,17 +134,8 @@ func (g *ground) addNAT(i int, inner, outer netip.Addr) {
 	g.t.Helper()
 	nat := netnstest.New(g.t)
 	near, far := inner.Prev(), outer.Prev()
-	netnstest.Wire(g.t, g.client, fmt.Sprintf("nat%d", i), netip.PrefixFrom(inner, 24), nat, "inner", netip.PrefixFrom(near, 24))
+	netnstest.Wire(g.t, g.client, natName(i), netip.PrefixFrom(inner, 24), nat, "inner", netip.PrefixFrom(near, 24))
 	netnstest.Wire(g.t, nat, "outer", netip.PrefixFrom(outer, 24), g.gate, fmt.Sprintf("out%d", i), netip.PrefixFrom(far, 24))
-	netnstest.Inside(g.t, g.client, func() error {
-		table := 101 + i
-		rule := netlink.NewRule()
-		rule.Src, rule.Table, rule.Family = netnstest.IPNet(netip.PrefixFrom(inner, 32)), table, netlink.FAMILY_V4
-		if err := netlink.RuleAdd(rule); err != nil {
-			return fmt.Errorf("add rule: %w", err)
-		}
-		return netlink.RouteAdd(&netlink.Route{Table: table, Dst: netnstest.IPNet(netip.PrefixFrom(netip.IPv4Unspecified(), 0)), Gw: near.AsSlice()})
-	})
 	netnstest.Inside(g.t, nat, func() error {
 		if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
 			return err
@@ -109,6 +144,66 @@ func (g *ground) addNAT(i int, inner, outer netip.Addr) {
 			return err
 		}
 		return masquerade("outer")
+	})
+}
+
+// natTable is the routing table for what the client sends from the address behind the first NAT; the next one is the second's.
+const natTable = 101
+
+// natName is the client's interface to a NAT.
+func natName(i int) string { return fmt.Sprintf("nat%d", i) }
+
+// settle brings the client's interfaces, addresses and routes to where they are at the beginning of each case.
+func (g *ground) settle(t testing.TB) {
+	t.Helper()
+	netnstest.Inside(t, g.client, func() error {
+		for name, addrs := range map[string][]netip.Addr{"eth0": {clientAddr, otherAddr}, natName(0): natAddrs[:1], natName(1): natAddrs[1:]} {
+			l, err := netlink.LinkByName(name)
+			if err != nil {
+				return err
+			}
+			if err := netlink.LinkSetUp(l); err != nil {
+				return err
+			}
+			for _, a := range addrs {
+				if err := netlink.AddrReplace(l, &netlink.Addr{IPNet: netnstest.IPNet(netip.PrefixFrom(a, 24))}); err != nil {
+					return fmt.Errorf("address %v: %w", a, err)
+				}
+			}
+		}
+		// What has the address of a NAT's network goes there; all else too, when the gateway's own network is not there.
+		anywhere := netnstest.IPNet(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
+		for i, inner := range natAddrs {
+			for _, r := range []netlink.Route{{Table: natTable + i}, {Priority: natTable + i}} {
+				r.Dst, r.Gw = anywhere, inner.Prev().AsSlice()
+				if err := netlink.RouteReplace(&r); err != nil {
+					return fmt.Errorf("route by NAT %d: %w", i, err)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// readdress gives the client's first interface its addresses anew, so that the first one is the preferred one.
+func (g *ground) readdress(t testing.TB) {
+	t.Helper()
+	g.leave(t, "eth0", otherAddr)
+	g.settle(t)
+}
+
+// leave takes an interface of the client down, or one of its addresses away.
+func (g *ground) leave(t testing.TB, name string, addr netip.Addr) {
+	t.Helper()
+	netnstest.Inside(t, g.client, func() error {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		if addr.IsValid() {
+			return netlink.AddrDel(l, &netlink.Addr{IPNet: netnstest.IPNet(netip.PrefixFrom(addr, 24))})
+		}
+		return netlink.LinkSetDown(l)
 	})
 }
 
@@ -139,7 +234,12 @@ func (g *ground) addInside() {
 	g.t.Helper()
 	inside := netnstest.New(g.t)
 	netnstest.Wire(g.t, inside, "eth0", netip.PrefixFrom(insideAddr, 24), g.gate, "in", netip.PrefixFrom(innerAddr, 24))
-	netnstest.Inside(g.t, g.gate, func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0) })
+	netnstest.Inside(g.t, g.gate, func() error {
+		if err := netnstest.SetUp("in", netip.PrefixFrom(company6.Addr().Next(), company6.Bits())); err != nil {
+			return err
+		}
+		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
+	})
 	netnstest.Inside(g.t, inside, func() error {
 		if err := netnstest.Route(poolPrefix, innerAddr); err != nil {
 			return err

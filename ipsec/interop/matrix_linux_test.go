@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"mipvpn/ipsec/ike"
-	"mipvpn/ipsec/suite"
 )
 
 var all = flag.Bool("all", false, "play all cases, not a third of them, and print them as a table")
@@ -19,16 +16,6 @@ const (
 	initiator role = "initiator"
 	responder role = "responder"
 )
-
-// transforms are a choice of algorithms, for both ends.
-type transforms struct {
-	name string
-	// ike and esp are strongSwan's words for it.
-	ike, esp string
-	ours     ike.Proposals
-	// ikeSA and childSA are what charon must say of its SAs.
-	ikeSA, childSA map[string]string
-}
 
 // step is something that happens to an SA that is up.
 type step string
@@ -46,10 +33,51 @@ type Case struct {
 	peer    peer
 	role    role
 	suite   transforms
-	behind  bool   // the client is behind a NAT
+	nat     nat
+	sizes   sizes
+	config  configuration
+	move    move
 	rekey   []step // in this order
 	deleter string // us or peer
 }
+
+// nat says who is behind a NAT.
+type nat string
+
+const (
+	noNAT     nat = "-"
+	clientNAT nat = "client"
+)
+
+// sizes says in which sizes IKE messages are sent (RFC 7383).
+type sizes string
+
+const (
+	whole sizes = "off"
+	usual sizes = "on"
+	small sizes = "small"
+)
+
+// configuration is what the gateway assigns, beside an IPv4 address and a name server.
+type configuration string
+
+const (
+	plain    configuration = "IPv4"
+	both     configuration = "IPv4, IPv6"
+	splitDNS configuration = "split DNS"
+)
+
+// move is what the client's addresses do while the IKE SA is up (RFC 4555).
+type move string
+
+const (
+	fixed        move = "-" // without MOBIKE
+	stays        move = "none"
+	otherAddress move = "address"
+	behindNAT    move = "into NAT"
+	outOfNAT     move = "out of NAT"
+	otherNAT     move = "other NAT"
+)
 
 // choice is a value of an axis, with what it does to a case.
 type choice struct {
@@ -88,10 +116,22 @@ func dimensions() []dimension {
 			{"responder", func(c *Case) { c.role = responder }},
 		}},
 		suites,
-		{"NAT", []choice{{"-", func(*Case) {}}, {"client", func(c *Case) { c.behind = true }}}},
+		named("NAT", func(c *Case, n nat) { c.nat = n }, noNAT, clientNAT),
+		named("fragments", func(c *Case, z sizes) { c.sizes = z }, whole, usual, small),
+		named("assigned", func(c *Case, v configuration) { c.config = v }, plain, both, splitDNS),
+		named("move", func(c *Case, m move) { c.move = m }, fixed, stays, otherAddress, behindNAT, outOfNAT, otherNAT),
 		rekeys,
 		{"delete", []choice{{"by us", func(c *Case) { c.deleter = "us" }}, {"by peer", func(c *Case) { c.deleter = "peer" }}}},
 	}
+}
+
+// named makes a dimension whose choices are values with names.
+func named[T ~string](name string, set func(*Case, T), values ...T) dimension {
+	d := dimension{name: name}
+	for _, v := range values {
+		d.choices = append(d.choices, choice{string(v), func(c *Case) { set(c, v) }})
+	}
+	return d
 }
 
 // makeCase makes the case of a pick; open axes stay as they are.
@@ -109,8 +149,16 @@ func makeCase(dims []dimension, p pick) Case {
 	return c
 }
 
-// possible reports whether a case makes sense, as far as it is filled in.
-func possible(Case) bool { return true }
+// possible reports whether a case makes sense. What is open has its zero value.
+func possible(c Case) bool {
+	switch c.move {
+	case otherAddress, behindNAT:
+		return c.nat != clientNAT
+	case outOfNAT, otherNAT:
+		return c.nat != noNAT
+	}
+	return true
+}
 
 // cases returns the cases to be played, each with the words of the table's columns.
 func cases(dims []dimension, all bool) (list []Case, columns [][]string) {
@@ -190,36 +238,5 @@ func TestMatrix(t *testing.T) {
 	})
 	if *all {
 		fmt.Println(table)
-	}
-}
-
-// allTransforms returns the choices of algorithms.
-func allTransforms() []transforms {
-	one := func(e suite.Encryption, p suite.PRF, g suite.Group, child suite.Encryption) ike.Proposals {
-		return ike.Proposals{Encryption: []suite.Encryption{e}, PRFs: []suite.PRF{p}, Groups: []suite.Group{g}, ChildEncryption: []suite.Encryption{child}}
-	}
-	sa := func(encryption, bits, prf, group string) map[string]string {
-		return map[string]string{"encr-alg": encryption, "encr-keysize": bits, "prf-alg": prf, "dh-group": group}
-	}
-	child := func(encryption, bits string) map[string]string {
-		return map[string]string{"encr-alg": encryption, "encr-keysize": bits}
-	}
-	const gcm, chacha = "AES_GCM_16", "CHACHA20_POLY1305"
-	return []transforms{
-		{"AES-256-GCM, x25519", "aes256gcm16-prfsha256-x25519", "aes256gcm16-x25519",
-			one(suite.AESGCM256, suite.PRFHMACSHA256, suite.GroupCurve25519, suite.AESGCM256),
-			sa(gcm, "256", "PRF_HMAC_SHA2_256", "CURVE_25519"), child(gcm, "256")},
-		{"AES-128-GCM, P-256", "aes128gcm16-prfsha256-ecp256", "aes128gcm16-ecp256",
-			one(suite.AESGCM128, suite.PRFHMACSHA256, suite.GroupP256, suite.AESGCM128),
-			sa(gcm, "128", "PRF_HMAC_SHA2_256", "ECP_256"), child(gcm, "128")},
-		{"AES-256-GCM, P-384", "aes256gcm16-prfsha384-ecp384", "aes256gcm16-ecp384",
-			one(suite.AESGCM256, suite.PRFHMACSHA384, suite.GroupP384, suite.AESGCM256),
-			sa(gcm, "256", "PRF_HMAC_SHA2_384", "ECP_384"), child(gcm, "256")},
-		{"ChaCha20-Poly1305, x25519", "chacha20poly1305-prfsha512-x25519", "chacha20poly1305-x25519",
-			one(suite.ChaCha20Poly1305, suite.PRFHMACSHA512, suite.GroupCurve25519, suite.ChaCha20Poly1305),
-			sa(chacha, "", "PRF_HMAC_SHA2_512", "CURVE_25519"), child(chacha, "")},
-		{"AES-256-GCM, MODP-2048", "aes256gcm16-prfsha256-modp2048", "chacha20poly1305-modp2048",
-			one(suite.AESGCM256, suite.PRFHMACSHA256, suite.GroupMODP2048, suite.ChaCha20Poly1305),
-			sa(gcm, "256", "PRF_HMAC_SHA2_256", "MODP_2048"), child(chacha, "")},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"mipvpn/ipsec/esp"
@@ -24,6 +25,8 @@ type game struct {
 	// traffic sends data both ways.
 	traffic func()
 	up      ike.Established
+	// at is where the client is, outer what the gateway sees of it.
+	at, outer netip.Addr
 }
 
 // commands are those of a session of ours.
@@ -31,12 +34,17 @@ type commands struct {
 	rekeyChild func(now link.Instant, id ike.ChildID) error
 	rekeyIKE   func(now link.Instant) error
 	delete     func(now link.Instant)
+	// addresses are the client's.
+	addresses func(now link.Instant, addrs []netip.Addr) error
 }
 
 // play plays a case on the ground.
 func play(r *recorder, on *ground, c Case) {
 	r.Helper()
-	g := &game{recorder: r, ground: on, Case: c}
+	g := &game{recorder: r, ground: on, Case: c, at: c.start(), outer: c.start()}
+	if c.nat == clientNAT {
+		g.outer = natOuter[0]
+	}
 	mark := on.mark()
 	r.Cleanup(func() {
 		if r.Failed() {
@@ -51,6 +59,11 @@ func play(r *recorder, on *ground, c Case) {
 	}
 	g.agree()
 	g.exchange()
+	if c.move != fixed && c.move != stays {
+		g.roam()
+		g.agree()
+		g.exchange()
+	}
 	for _, s := range c.rekey {
 		g.take(s)
 		g.agree()
@@ -59,9 +72,9 @@ func play(r *recorder, on *ground, c Case) {
 	g.end()
 }
 
-// clientAddr is where the client is.
-func (c Case) clientAddr() netip.Addr {
-	if c.behind {
+// start is where the client is at first.
+func (c Case) start() netip.Addr {
+	if c.nat == clientNAT {
 		return natAddrs[0]
 	}
 	return clientAddr
@@ -70,30 +83,77 @@ func (c Case) clientAddr() netip.Addr {
 // connect brings our client up against the peer's gateway.
 func (g *game) connect() {
 	g.Helper()
-	c := newClient(g.recorder, g.client, g.initiatorConfig())
+	c := newClient(g.recorder, g.client, g.initiatorConfig(), slices.DeleteFunc(
+		[]netip.Addr{clientAddr, otherAddr, natAddrs[0], natAddrs[1]}, func(a netip.Addr) bool { return a == g.at })...)
 	g.ours = c.endpoint
-	g.machine = commands{c.machine.RekeyChild, c.machine.RekeyIKE, c.machine.Delete}
+	g.machine = commands{c.machine.RekeyChild, c.machine.RekeyIKE, c.machine.Delete, c.machine.SetAddresses}
 	g.traffic = c.data
 	c.start()
 	g.up = wait[ike.Established](c)
-	if n := len(g.up.Configuration.Addresses); n != 1 || !poolPrefix.Contains(g.up.Configuration.Addresses[0]) ||
-		len(g.up.Configuration.DNS) != 1 || g.up.Configuration.DNS[0] != nameServer || g.up.RemoteID != identity(g, gatewayName) {
+	g.assigned()
+	if g.up.RemoteID != identity(g, gatewayName) || g.up.MOBIKE != (g.move != fixed) {
 		g.Fatalf("established with %+v", g.up)
 	}
 	// kernel-libipsec makes charon pretend that it is behind a NAT.
-	if want := (ike.NAT{Local: g.behind, Remote: true}); g.up.NAT != want || !g.up.UDPEncapsulation {
+	if want := (ike.NAT{Local: g.nat == clientNAT, Remote: true}); g.up.NAT != want || !g.up.UDPEncapsulation {
 		g.Fatalf("NAT %+v, encapsulation %t; want %+v", g.up.NAT, g.up.UDPEncapsulation, want)
 	}
 	wait[ike.ChildInstalled](c)
 }
 
-var nameServer = netip.MustParseAddr("10.0.1.1")
+// What gateways assign.
+var (
+	nameServer  = netip.MustParseAddr("10.0.1.1")
+	poolPrefix6 = netip.MustParsePrefix("fd00:9::/112")
+	company6    = netip.MustParsePrefix("fd00:1::/64")
+)
+
+const domainName = "corp.example"
 
 func (g *game) initiatorConfig() ike.InitiatorConfig {
 	return ike.InitiatorConfig{
-		Config: ike.Config{LocalID: identity(g, clientName), Proposals: g.suite.ours},
-		Local:  netip.AddrPortFrom(g.clientAddr(), esp.PortIKE), Remote: netip.AddrPortFrom(gatewayAddr, esp.PortIKE),
+		Config: g.common(clientName),
+		Local:  netip.AddrPortFrom(g.at, esp.PortIKE), Remote: netip.AddrPortFrom(gatewayAddr, esp.PortIKE),
 		RemoteID: identity(g, gatewayName), PSK: key, RequestAddress: true, RequestDNS: true,
+		RequestAddress6: g.config == both, RequestDomains: g.config == splitDNS,
+	}
+}
+
+// common is what both roles have in common.
+func (g *game) common(name string) ike.Config {
+	cfg := ike.Config{LocalID: identity(g, name), Proposals: g.suite.ours}
+	switch g.sizes {
+	case whole:
+		cfg.Fragmentation.Off = true
+	case small:
+		cfg.Fragmentation = ike.Fragmentation{Size: 400, Smallest: 300}
+	}
+	if g.move != fixed {
+		cfg.MOBIKE = &ike.MOBIKE{}
+	}
+	return cfg
+}
+
+// assigned checks what the client has been assigned.
+func (g *game) assigned() {
+	g.Helper()
+	got := g.up.Configuration
+	pools := []netip.Prefix{poolPrefix}
+	if g.config == both {
+		pools = append(pools, poolPrefix6)
+	}
+	ok := len(got.Addresses) == len(pools)
+	for i, pool := range pools {
+		ok = ok && pool.Contains(got.Addresses[i])
+	}
+	if g.role == initiator {
+		ok = ok && slices.Equal(got.DNS, []netip.Addr{nameServer})
+		if g.config == splitDNS {
+			ok = ok && len(got.Domains) == 1 && got.Domains[0].Name == domainName
+		}
+	}
+	if !ok {
+		g.Fatalf("assigned: %+v", got)
 	}
 }
 
@@ -111,14 +171,17 @@ func (g *game) serve() {
 				g.Error(err)
 			}
 		},
+		nil,
+	}
+	if g.move == otherNAT {
+		g.leave(g, "eth0", netip.Addr{})
 	}
 	done := g.initiate()
 	g.up = wait[ike.Established](ours)
-	if g.up.RemoteID != identity(g, clientName) || !g.up.UDPEncapsulation || !g.up.NAT.Remote || g.up.NAT.Local {
+	g.assigned()
+	if g.up.RemoteID != identity(g, clientName) || !g.up.UDPEncapsulation || !g.up.NAT.Remote || g.up.NAT.Local ||
+		g.up.MOBIKE != (g.move != fixed) || g.up.Remote.Addr() != g.outer {
 		g.Fatalf("established with %+v", g.up)
-	}
-	if from := g.up.Remote.Addr(); g.behind && from != natOuter[0] || !g.behind && from != clientAddr {
-		g.Fatalf("the client came from %v", from)
 	}
 	wait[ike.ChildInstalled](ours)
 	if err := <-done; err != nil {
@@ -129,11 +192,18 @@ func (g *game) serve() {
 }
 
 func (g *game) gatewayConfig() gateway.Config {
-	return gateway.Config{
-		IKE:   ike.Config{LocalID: identity(g, gatewayName), Proposals: g.suite.ours},
+	cfg := gateway.Config{
+		IKE:   g.common(gatewayName),
 		Peers: []gateway.Peer{{Identity: identity(g, clientName), PSK: key}},
 		Pool:  poolPrefix, DNS: []netip.Addr{nameServer}, Networks: []netip.Prefix{company},
 	}
+	switch g.config {
+	case both:
+		cfg.Pool6, cfg.Networks = poolPrefix6, append(cfg.Networks, company6)
+	case splitDNS:
+		cfg.Domains = []ike.Domain{{Name: domainName}}
+	}
+	return cfg
 }
 
 // agree checks that charon says of the SAs what the case wants.
@@ -150,14 +220,13 @@ func (g *game) agree() {
 	}
 	if g.role == initiator {
 		want["remote-id"], want["local-id"] = clientName, gatewayName
-		if g.behind {
-			want["nat-remote"], want["remote-host"] = "yes", natOuter[0].String()
-		} else {
-			want["nat-remote"], want["remote-host"] = "", clientAddr.String()
+		want["nat-remote"], want["remote-host"] = "", g.outer.String()
+		if g.outer != g.at {
+			want["nat-remote"] = "yes"
 		}
 	} else {
 		want["remote-id"], want["local-id"] = gatewayName, clientName
-		want["nat-remote"], want["local-host"] = "", g.clientAddr().String()
+		want["nat-remote"], want["local-host"] = "", g.at.String()
 	}
 	for k, v := range want {
 		if got := sa.String(k); got != v {
@@ -250,10 +319,7 @@ func (g *game) take(s step) {
 			g.Fatalf("the new child SA replaces %d, want %d", next.Replaces, before.child)
 		}
 		// Of a child SA that they make we send only when they have said that they can receive.
-		eventually(g.recorder, "we use the new child SA", func() (in bool, state string) {
-			g.ours.command(func(link.Instant) error { in, state = g.ours.using != before, fmt.Sprint(g.ours.using); return nil })
-			return in, state
-		})
+		g.follow(before)
 	case ikeByUs:
 		g.ours.command(g.machine.rekeyIKE)
 		wait[ike.IKERekeyed](g.ours)
@@ -264,6 +330,83 @@ func (g *game) take(s step) {
 	eventually(g.recorder, "charon has done with the old SA", func() (bool, string) {
 		sas := g.sas(g.recorder)
 		return len(sas) == 1 && sas[0].String("state") == "ESTABLISHED", fmt.Sprint(sas)
+	})
+}
+
+// roam moves the client to where the case says, and waits until both ends have followed.
+func (g *game) roam() {
+	g.Helper()
+	var before childKey
+	g.ours.command(func(link.Instant) error { before = g.ours.using; return nil })
+	switch g.move {
+	case otherAddress:
+		g.at, g.outer = otherAddr, otherAddr
+	case outOfNAT:
+		g.at, g.outer = clientAddr, clientAddr
+	case behindNAT:
+		g.at, g.outer = natAddrs[0], natOuter[0]
+	case otherNAT:
+		g.at, g.outer = natAddrs[1], natOuter[1]
+	}
+	if g.role == initiator {
+		g.ours.command(func(now link.Instant) error { return g.machine.addresses(now, []netip.Addr{g.at}) })
+	} else {
+		g.Cleanup(func() {
+			if g.move == otherAddress {
+				g.readdress(g)
+			}
+			g.settle(g)
+		})
+		switch g.move {
+		case otherAddress:
+			g.leave(g, "eth0", clientAddr)
+		case behindNAT:
+			g.leave(g, "eth0", netip.Addr{})
+		case outOfNAT, otherNAT:
+			g.leave(g, natName(0), netip.Addr{})
+		}
+	}
+	host := "local-host"
+	if g.role == initiator {
+		host = "remote-host"
+	}
+	eventually(g.recorder, "the peer's IKE SA moves", func() (bool, string) {
+		sas := g.sas(g.recorder)
+		want := g.at
+		if g.role == initiator {
+			want = g.outer
+		}
+		return len(sas) == 1 && sas[0].String(host) == want.String(), fmt.Sprintf("want %s %v, found %v", host, want, sas)
+	})
+	eventually(g.recorder, "our child SA moves", func() (moved bool, state string) {
+		g.ours.command(func(link.Instant) error {
+			sa := g.ours.children[before]
+			if sa == nil {
+				moved = true // replaced already
+				return nil
+			}
+			mine, want := sa.local.Addr(), g.at
+			if g.role == responder {
+				mine, want = sa.remote.Addr(), g.outer
+			}
+			moved, state = mine == want, fmt.Sprintf("want %v, found %v", want, mine)
+			return nil
+		})
+		return moved, state
+	})
+	// kernel-libipsec cannot change an SA's endpoints, so charon replaces the child SA after each move.
+	if next := wait[ike.ChildInstalled](g.ours); next.Replaces != before.child {
+		g.Fatalf("the new child SA replaces %d, want %d", next.Replaces, before.child)
+	}
+	g.follow(before)
+}
+
+// follow waits until we send with another child SA than before.
+func (g *game) follow(before childKey) {
+	g.Helper()
+	eventually(g.recorder, "we use the new child SA", func() (in bool, state string) {
+		g.ours.command(func(link.Instant) error { in, state = g.ours.using != before, fmt.Sprint(g.ours.using); return nil })
+		return in, state
 	})
 }
 

@@ -51,7 +51,12 @@ func (g *ground) load(r *recorder, c Case) {
 	})
 	g.call(r, "load-shared", charon.Section{"id": "psk", "type": "IKE", "data": key, "owners": []string{clientName, gatewayName}})
 	if c.role == initiator {
-		g.call(r, "load-pool", charon.Section{"v4": charon.Section{"addrs": poolPrefix.String(), "dns": []string{"10.0.1.1"}}})
+		v4 := charon.Section{"addrs": poolPrefix.String(), "dns": []string{nameServer.String()}}
+		if c.config == splitDNS {
+			v4[internalDNSDomain] = []string{domainName}
+		}
+		g.call(r, "load-pool", charon.Section{"v4": v4})
+		g.call(r, "load-pool", charon.Section{"v6": charon.Section{"addrs": poolPrefix6.String()}})
 	}
 	g.call(r, "load-conn", charon.Section{connection: c.connection()})
 }
@@ -61,20 +66,38 @@ func (c Case) connection() charon.Section {
 	client := charon.Section{"auth": "psk", "id": clientName}
 	gateway := charon.Section{"auth": "psk", "id": gatewayName}
 	child := charon.Section{"esp_proposals": []string{c.suite.esp}, "start_action": "none", "dpd_action": "clear"}
-	s := charon.Section{"version": "2", "proposals": []string{c.suite.ike}, "mobike": "no", "dpd_delay": "60s", "unique": "replace",
+	s := charon.Section{"version": "2", "proposals": []string{c.suite.ike}, "mobike": yes(c.move != fixed), "dpd_delay": "60s",
+		"unique": "replace", "fragmentation": map[sizes]string{whole: "no", usual: "yes", small: "force"}[c.sizes],
 		"children": charon.Section{childName: child}}
+	networks, vips := []string{company.String()}, []string{"0.0.0.0"}
+	if c.config == both {
+		networks, vips = append(networks, company6.String()), append(vips, "::")
+	}
 	if c.role == initiator {
 		client["id"] = "*@corp.example"
 		s["local_addrs"], s["pools"] = []string{gatewayAddr.String()}, []string{"v4"}
+		if c.config == both {
+			s["pools"] = []string{"v4", "v6"}
+		}
 		s["local"], s["remote"] = gateway, client
-		child["local_ts"] = []string{company.String()}
+		child["local_ts"] = networks
 		return s
 	}
-	s["local_addrs"], s["remote_addrs"], s["vips"] = []string{c.clientAddr().String()}, []string{gatewayAddr.String()}, []string{"0.0.0.0"}
+	s["local_addrs"], s["remote_addrs"], s["vips"] = []string{c.start().String()}, []string{gatewayAddr.String()}, vips
 	s["local"], s["remote"] = client, gateway
-	child["remote_ts"] = []string{company.String()}
+	child["remote_ts"] = networks
 	return s
 }
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// internalDNSDomain is the number of the configuration attribute (RFC 8598 §4.1), by which a pool may name it.
+const internalDNSDomain = "25"
 
 // sas returns charon's IKE SAs.
 func (g *ground) sas(r *recorder) []charon.Section {

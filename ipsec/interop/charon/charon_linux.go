@@ -273,3 +273,12 @@ func (d *Daemon) Stop() error {
 	<-d.done
 	return fmt.Errorf("charon: it did not end within %v of being asked and was killed", patience)
 }
+
+// Kill ends charon at once, without a word to its peers, and waits for it.
+func (d *Daemon) Kill() error {
+	if err := d.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("charon: %w", err)
+	}
+	<-d.done
+	return nil
+}
