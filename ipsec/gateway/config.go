@@ -41,6 +41,10 @@ type Config struct {
 	// Networks are the networks behind the gateway: what child SAs may reach, and what clients are told.
 	Networks []netip.Prefix
 
+	// CrashSecrets are what tokens for quick crash detection are made of (RFC 6290 §5.1): 32 octets at least each, kept over
+	// restarts. The first is used for new IKE SAs; up to three earlier ones are still answered with. Empty for no tokens.
+	CrashSecrets [][]byte
+
 	// NoResumption grants no tickets and resumes no IKE SA with one (RFC 5723).
 	NoResumption bool
 
@@ -71,6 +75,14 @@ func (c *Config) complete() error {
 	}
 	if c.Pool6 != (netip.Prefix{}) && (!c.Pool6.Addr().Is6() || c.Pool6.Addr().Is4In6()) {
 		return fmt.Errorf("%w: pool6: want an IPv6 prefix, found %v", ErrConfig, c.Pool6)
+	}
+	if len(c.CrashSecrets) > maxCrashSecrets {
+		return fmt.Errorf("%w: crash secrets: want up to %d, found %d", ErrConfig, maxCrashSecrets, len(c.CrashSecrets))
+	}
+	for _, secret := range c.CrashSecrets {
+		if len(secret) < minCrashSecret {
+			return fmt.Errorf("%w: crash secrets: want %d octets at least, found %d", ErrConfig, minCrashSecret, len(secret))
+		}
 	}
 	if len(c.Domains) > 0 && len(c.DNS) == 0 {
 		return fmt.Errorf("%w: domains without name servers (RFC 8598 §3.2)", ErrConfig)

@@ -29,8 +29,9 @@ var (
 	ErrClosed = errors.New("gateway: closed")
 )
 
-// maxUnknownAnswers bounds the INVALID_IKE_SPI notifies a second, which are not protected (RFC 7296 §2.21.4).
-const maxUnknownAnswers = 10
+// maxUnknownAnswers bounds the INVALID_IKE_SPI notifies a second, which are not protected (RFC 7296 §2.21.4); with tokens there
+// are many clients to be told after a restart, each with about as many octets as it has sent.
+const maxUnknownAnswers, maxUnknownTokens = 10, 1000
 
 // Gateway is the machine of a VPN gateway. It is driven like the machines of ipsec/ike: after each call PollEvent is
 // drained, then PollTransmit; HandleTimeout is called at Deadline.
@@ -75,6 +76,9 @@ func New(cfg Config, rand io.Reader) (*Gateway, error) {
 	}
 	for _, p := range cfg.Peers {
 		g.peers[p.Identity] = p
+	}
+	if len(cfg.CrashSecrets) > 0 {
+		g.cfg.IKE.CrashToken = func(spiI, spiR uint64) []byte { return crashToken(cfg.CrashSecrets[0], spiI, spiR) }
 	}
 	g.cfg.IKE.SPIInUse = func(spi uint32) bool { return g.byInbound[spi] != nil }
 	if _, err := ike.NewResponder(ike.ResponderConfig{Config: g.cfg.IKE, Policy: policy{g: g}, HalfOpen: cfg.HalfOpen}, rand); err != nil {
@@ -204,17 +208,21 @@ func (g *Gateway) answerUnknown(now link.Instant, h message.Header, d ike.Datagr
 	if g.unknownCount == 0 || now.Since(g.unknownSince) >= time.Second {
 		g.unknownSince, g.unknownCount = now.Boot, 0
 	}
-	if g.unknownCount++; g.unknownCount > maxUnknownAnswers {
+	limit := maxUnknownAnswers
+	if len(g.cfg.CrashSecrets) > 0 {
+		limit = maxUnknownTokens
+	}
+	if g.unknownCount++; g.unknownCount > limit {
 		return
 	}
 	answer := message.Header{InitiatorSPI: h.InitiatorSPI, ResponderSPI: h.ResponderSPI, Exchange: h.Exchange,
 		Flags: message.FlagResponse | (^h.Flags & message.FlagInitiator), MessageID: h.MessageID}
-	// A failure to encode four octets of notify cannot happen, and there is nobody to tell.
-	_ = g.notify(d, answer, message.Notify{Message: message.InvalidIKESPI})
+	// A failure to encode a few notifies cannot happen, and there is nobody to tell.
+	_ = g.notify(d, answer, g.lost(h)...)
 }
 
-func (g *Gateway) notify(d ike.Datagram, h message.Header, n message.Notify) error {
-	wire, err := (&message.Message{Header: h, Payloads: []message.Payload{n}}).Append(nil)
+func (g *Gateway) notify(d ike.Datagram, h message.Header, ps ...message.Payload) error {
+	wire, err := (&message.Message{Header: h, Payloads: ps}).Append(nil)
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}

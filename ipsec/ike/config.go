@@ -79,6 +79,10 @@ type Config struct {
 	// MOBIKE lets the IKE SA and its child SAs move to other addresses (RFC 4555) where the peer supports it too; everything is
 	// on port 4500 then. nil for an end that does not.
 	MOBIKE *MOBIKE
+	// CrashToken, when set, returns the token that proves to the peer that this end has lost the IKE SA with these SPIs, 16 to
+	// 128 octets (RFC 6290 §5). It must return the same after a restart, be a secret of this end, and not be said in the clear
+	// while the IKE SA lives. The peer's tokens are understood in any case.
+	CrashToken func(spiI, spiR uint64) []byte
 	// SPIInUse, when set, tells whether an inbound ESP SPI is taken by somebody else on this host.
 	SPIInUse func(spi uint32) bool
 }

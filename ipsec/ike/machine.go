@@ -61,6 +61,8 @@ type Machine struct {
 	parked      bool // Park was called
 	lastHeard   time.Duration
 	lastHint    time.Duration
+	tokensAt    time.Duration // start of the second that tokens counts
+	tokens      int           // messages with QCD tokens
 	hinted      bool
 	keepaliveAt time.Duration
 	halfOpenAt  time.Duration
@@ -206,6 +208,10 @@ func (m *Machine) handleMessage(now link.Instant, s *ikeSA, h message.Header, d 
 func (m *Machine) unverified(now link.Instant, s *ikeSA, d Datagram, err error) error {
 	if plain, perr := message.Parse(d.Payload); perr == nil {
 		if _, protected := message.Find[message.Encrypted](plain.Payloads); !protected {
+			if m.crashed(now, s, plain) {
+				m.discard(now, s)
+				return nil
+			}
 			if s == m.current && m.running() && (!m.hinted || now.Since(m.lastHint) >= hintInterval) {
 				m.hinted, m.lastHint = true, now.Boot
 				m.probe(now)

@@ -106,6 +106,8 @@ func (m *Machine) answerAuth(now link.Instant, s *ikeSA, in *message.Message) (o
 	}
 	in = m.answering.opening
 	mobike := mobikeTask{}.answer(m, in)
+	s.noteToken(in)
+	auth = append(auth, crashTask{}.payloads(m, s)...)
 	m.establish(now, s, saEstablished)
 	m.startKeepalive(now)
 	config, err := (&configTask{}).answer(m, in)
@@ -152,6 +154,7 @@ func (m *Machine) answerInformational(now link.Instant, s *ikeSA, in *message.Me
 		}
 	}
 	if s == m.current && m.established {
+		s.noteToken(in)
 		out = append(out, (&configTask{}).answerLater(m, in)...)
 	}
 	moved, after := m.answerMOBIKE(now, s, in)

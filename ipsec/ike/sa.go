@@ -62,6 +62,8 @@ type ikeSA struct {
 	// exchange is our outstanding request: the window is 1 (RFC 7296 §2.3), whatever the peer would take.
 	exchange *exchange
 	queue    []*exchange
+	// token is the peer's for quick crash detection (RFC 6290), nil without one.
+	token []byte
 	// peerWindow is what the peer announced by SET_WINDOW_SIZE.
 	peerWindow uint32
 	// lastRequest and lastResponse answer a repeated request (RFC 7296 §2.1).
@@ -184,6 +186,7 @@ func (m *Machine) adopt(now link.Instant, s *ikeSA) {
 	}
 	old.queue = nil
 	m.renewTicket(s)
+	m.renewToken(s)
 	m.emit(IKERekeyed{InitiatorSPI: s.spiI, ResponderSPI: s.spiR})
 	old.guardAt = now.Boot + guardTime
 }

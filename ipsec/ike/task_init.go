@@ -139,7 +139,7 @@ func (m *Machine) handleInitResponse(now link.Instant, s *ikeSA, d Datagram) err
 
 // authenticate goes on with IKE_AUTH.
 func (m *Machine) authenticate(now link.Instant, s *ikeSA) {
-	tasks := []task{&authTask{}}
+	tasks := []task{&authTask{}, crashTask{}}
 	c := m.initiator
 	if c.RequestAddress || c.RequestDNS || c.RequestSubnets {
 		tasks = append(tasks, &configTask{})

@@ -78,6 +78,7 @@ func (t *ikeRekeyTask) response(now link.Instant, m *Machine, x *exchange, in *m
 		// The peer has an SA that we cannot use: state is lost, so that only a fresh start helps (§2.21.3).
 		return fatal(err, deleteIKE)
 	}
+	s.noteToken(in)
 	m.addSA(s)
 	m.establish(now, s, saCandidate)
 	peer := t.collision
@@ -220,9 +221,9 @@ func (m *Machine) answerIKERekey(now link.Instant, s *ikeSA, in *message.Message
 		}
 	}
 	answer.SPI = binary.BigEndian.AppendUint64(nil, n.spiR)
-	return []message.Payload{
+	return append([]message.Payload{
 		message.SA{Proposals: []message.Proposal{answer}},
 		message.Nonce{Data: nr},
 		message.KE{Group: uint16(chosen.group), Data: public},
-	}, after, nil
+	}, crashTask{}.payloads(m, n)...), after, nil
 }

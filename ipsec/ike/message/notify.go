@@ -54,7 +54,10 @@ const (
 	NoNATsAllowed               NotifyType = 16402
 	MultipleAuthSupported       NotifyType = 16404
 	AnotherAuthFollows          NotifyType = 16405 // RFC 4739 §3.2
-	Redirect                    NotifyType = 16407
+	AuthLifetime                NotifyType = 16403 // RFC 4478 §3: seconds
+	RedirectSupported           NotifyType = 16406 // RFC 5685 §9.1
+	Redirect                    NotifyType = 16407 // RFC 5685 §9.2: gateway, nonce
+	RedirectedFrom              NotifyType = 16408 // RFC 5685 §9.3: gateway
 	TicketLTOpaque              NotifyType = 16409 // RFC 5723 §7.1: lifetime in seconds, ticket
 	TicketRequest               NotifyType = 16410
 	TicketAck                   NotifyType = 16411
@@ -62,6 +65,7 @@ const (
 	TicketOpaque                NotifyType = 16413 // RFC 5723 §7.2: ticket
 	EAPOnlyAuthentication       NotifyType = 16417
 	ChildlessIKEv2Supported     NotifyType = 16418
+	QCDToken                    NotifyType = 16419 // RFC 6290 §4.1: token
 	IKEv2MessageIDSync          NotifyType = 16420
 	IKEv2FragmentationSupport   NotifyType = 16430
 	SignatureHashAlgorithms     NotifyType = 16431
@@ -85,7 +89,8 @@ var notifyNames = map[NotifyType]string{
 	AdditionalIP4Address: "ADDITIONAL_IP4_ADDRESS", AdditionalIP6Address: "ADDITIONAL_IP6_ADDRESS",
 	NoAdditionalAddresses: "NO_ADDITIONAL_ADDRESSES", UpdateSAAddresses: "UPDATE_SA_ADDRESSES", Cookie2: "COOKIE2",
 	NoNATsAllowed: "NO_NATS_ALLOWED", MOBIKESupported: "MOBIKE_SUPPORTED", MultipleAuthSupported: "MULTIPLE_AUTH_SUPPORTED",
-	AnotherAuthFollows: "ANOTHER_AUTH_FOLLOWS", Redirect: "REDIRECT",
+	AnotherAuthFollows: "ANOTHER_AUTH_FOLLOWS", Redirect: "REDIRECT", AuthLifetime: "AUTH_LIFETIME",
+	RedirectSupported: "REDIRECT_SUPPORTED", RedirectedFrom: "REDIRECTED_FROM", QCDToken: "QCD_TOKEN",
 	TicketLTOpaque: "TICKET_LT_OPAQUE", TicketRequest: "TICKET_REQUEST", TicketAck: "TICKET_ACK", TicketNack: "TICKET_NACK",
 	TicketOpaque:          "TICKET_OPAQUE",
 	EAPOnlyAuthentication: "EAP_ONLY_AUTHENTICATION", ChildlessIKEv2Supported: "CHILDLESS_IKEV2_SUPPORTED",
