@@ -31,6 +31,10 @@ type GatewayConfig struct {
 	gateway.Config
 	// Address is the outer address, one of the host's, that clients connect to.
 	Address netip.Addr
+	// TCPPort is the port on which IKE and ESP are taken in TCP too (RFC 9329), 0 for 4500; NoTCP has that not be done. A
+	// host that is no link.StreamHost does without.
+	TCPPort uint16
+	NoTCP   bool
 	// Device is the name of the TUN device, empty for the system's choice.
 	Device string
 	// Account is told of the sessions' beginnings and ends, nil for nobody. It is called by the gateway's own goroutine and must
@@ -54,6 +58,7 @@ type Gateway struct {
 	loop           *loop
 	device         link.Device
 	ike, natt, esp link.Flow
+	streams        streams
 	ready          chan struct{} // closed when all of the above is there: receivers drop before
 	reader         sync.WaitGroup
 	life
@@ -116,6 +121,9 @@ func (g *Gateway) open() error {
 	if err := g.host.Apply(link.Settings{Device: g.device.Name(), MTU: mtu, Routes: g.clientPrefixes(), Forward: true}); err != nil {
 		return err
 	}
+	if err := g.listen(); err != nil {
+		return err
+	}
 	close(g.ready)
 	takeFrom(g.device, taker{forward: g.forward, head: espRoom, tail: packet.Tailroom, super: true})
 	g.reader.Go(g.read)
@@ -175,6 +183,7 @@ func (g *Gateway) Close() error {
 				errs = append(errs, f.Close())
 			}
 		}
+		errs = append(errs, g.closeStreams())
 		if g.device != nil {
 			errs = append(errs, g.host.Apply(link.Settings{}), g.device.Close())
 		}

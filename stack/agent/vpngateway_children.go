@@ -22,6 +22,7 @@ type child struct {
 	out          *esp.Outbound
 	address      netip.Addr // the client's inner one
 	encapsulated bool       // ESP in UDP
+	tcp          bool       // ESP in TCP
 	remote       netip.AddrPort
 	update       uint64 // number of the ike.EndpointUpdate that its endpoint is from, 0 for ike.ChildInstalled
 	usable       bool   // may be sent through: not on standby

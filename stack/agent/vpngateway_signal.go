@@ -22,10 +22,18 @@ func (g *Gateway) post(f func(link.Instant)) {
 
 // handleMessage copies an IKE message that arrived on the local port and has it handled.
 func (g *Gateway) handleMessage(local uint16, remote netip.AddrPort, payload []byte) {
-	d := ike.Datagram{Local: netip.AddrPortFrom(g.cfg.Address, local), Remote: remote, Payload: append([]byte(nil), payload...)}
+	g.handleDatagram(ike.Datagram{Local: netip.AddrPortFrom(g.cfg.Address, local), Remote: remote, Payload: append([]byte(nil), payload...)})
+}
+
+// handleMessageTCP is handleMessage for one that arrived in a TCP connection.
+func (g *Gateway) handleMessageTCP(local, remote netip.AddrPort, payload []byte) {
+	g.handleDatagram(ike.Datagram{Local: local, Remote: remote, TCP: true, Payload: append([]byte(nil), payload...)})
+}
+
+func (g *Gateway) handleDatagram(d ike.Datagram) {
 	g.post(func(now link.Instant) {
 		if err := g.machine.HandleDatagram(now, d); err != nil {
-			g.report(now, remote, err)
+			g.report(now, d.Remote, err)
 		}
 	})
 }
@@ -37,6 +45,12 @@ func (g *Gateway) drain() {
 		g.handleEvent(now, e)
 	}
 	for t, ok := g.machine.PollTransmit(); ok; t, ok = g.machine.PollTransmit() {
+		if t.TCP {
+			if err := g.sendStream(t.Remote, t.Payload); err != nil {
+				g.log.Debug("IKE message could not be sent", zap.Stringer("to", t.Remote), zap.Error(err))
+			}
+			continue
+		}
 		flow, payload := g.ike, t.Payload
 		if t.Local.Port() == esp.PortNATT {
 			flow = g.natt
@@ -55,7 +69,8 @@ func (g *Gateway) handleEvent(now link.Instant, e gateway.Event) {
 	switch v := e.Event.(type) {
 	case ike.Established:
 		g.accounts.begin(now, e, v.Suite)
-		log.Info("client connected", zap.String("suite", v.Suite), zap.Bool("udp_encapsulation", v.UDPEncapsulation))
+		g.streams.claim(e.Session, v.Remote, v.TCP)
+		log.Info("client connected", zap.String("suite", v.Suite), zap.Bool("udp_encapsulation", v.UDPEncapsulation), zap.Bool("tcp", v.TCP))
 	case ike.ChildInstalled:
 		g.install(e, v, log)
 	case ike.ChildActivated:
@@ -66,10 +81,12 @@ func (g *Gateway) handleEvent(now link.Instant, e gateway.Event) {
 	case ike.ChildFailed:
 		log.Warn("child SA failed", zap.Error(v.Err))
 	case ike.EndpointChanged:
+		g.streams.claim(e.Session, v.Update.Remote(), v.Update.TCP())
 		g.move(e.Session, v.Update, log)
 	case ike.IKERekeyed:
 		log.Debug("IKE SA rekeyed")
 	case ike.Closed:
+		g.streams.claim(e.Session, netip.AddrPort{}, false)
 		if e.Identity.IsZero() {
 			return // nobody was there yet; what went wrong is told by report
 		}
@@ -96,7 +113,7 @@ func (g *Gateway) install(e gateway.Event, v ike.ChildInstalled, log *zap.Logger
 		log.Error("child SA cannot be installed: its SPI is in use", zap.Uint32("spi", in.SPI()))
 		return
 	}
-	c := &child{key: childKey{e.Session, v.ID}, in: in, out: out, address: e.Address, encapsulated: v.UDPEncapsulation,
+	c := &child{key: childKey{e.Session, v.ID}, in: in, out: out, address: e.Address, encapsulated: v.UDPEncapsulation, tcp: v.TCP,
 		remote: v.Remote, usable: !v.Standby}
 	g.children.add(c)
 	g.choose(c.address)
@@ -130,11 +147,11 @@ func (g *Gateway) move(session gateway.SessionID, u ike.EndpointUpdate, log *zap
 		if !u.Concerns(c.key.id) || u.Number() <= c.update {
 			continue
 		}
-		c.update, c.remote, c.encapsulated = u.Number(), u.Remote(), u.UDPEncapsulation()
+		c.update, c.remote, c.encapsulated, c.tcp = u.Number(), u.Remote(), u.UDPEncapsulation(), u.TCP()
 		g.choose(c.address)
 	}
 	g.accounts.moved(session, u.Remote())
-	log.Info("client's endpoint changed", zap.Stringer("to", u.Remote()), zap.Bool("udp_encapsulation", u.UDPEncapsulation()), zap.Bool("proven", u.Proven()))
+	log.Info("client's endpoint changed", zap.Stringer("to", u.Remote()), zap.Bool("udp_encapsulation", u.UDPEncapsulation()), zap.Bool("tcp", u.TCP()), zap.Bool("proven", u.Proven()))
 }
 
 // choose sends packets for the inner address through the newest usable child SA of its newest session.
@@ -153,7 +170,15 @@ func (g *Gateway) choose(address netip.Addr) {
 		return
 	}
 	r := &clientRoute{inbound: best.in.SPI(), out: best.out, remote: netip.AddrPortFrom(best.remote.Addr(), 0), path: g.esp.Path(link.Protected)}
-	if best.encapsulated {
+	switch {
+	case best.tcp:
+		f := g.streams.flow(best.remote)
+		if f == nil { // until the client makes another connection
+			g.routes.set(address, nil)
+			return
+		}
+		r.remote, r.path = best.remote, f.Path(link.Protected)
+	case best.encapsulated:
 		r.remote, r.path = best.remote, g.natt.Path(link.Protected)
 	}
 	g.routes.set(address, r)

@@ -19,6 +19,7 @@ import (
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/ike/message"
 	"mipvpn/stack/simnet"
+	"mipvpn/stack/tcpflow"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
@@ -72,6 +73,7 @@ type vpnClient struct {
 	inbound  esp.Table
 	children map[ike.ChildID]ike.ChildInstalled // of the loop
 	out      atomic.Pointer[clientRoute]
+	tcp      atomic.Pointer[tcpflow.Flow]
 }
 
 func newVPNClient(t *testing.T, host link.Host, index int, own netip.Addr, number int, change func(*ike.InitiatorConfig)) *vpnClient {
@@ -161,10 +163,17 @@ func (c *vpnClient) drain() {
 		case ike.ChildRemoved:
 			c.inbound.Remove(v.Inbound)
 		}
+		if v, ok := e.(ike.EndpointChanged); ok && v.Update.TCP() {
+			r := *c.out.Load()
+			r.path = c.tcp.Load().Path(link.Protected)
+			c.out.Store(&r)
+		}
 		c.events <- e
 	}
 	for t, ok := c.machine.PollTransmit(); ok; t, ok = c.machine.PollTransmit() {
 		switch {
+		case t.TCP:
+			_ = c.tcp.Load().Send(t.Remote, append(make([]byte, esp.MarkerLen), t.Payload...))
 		case t.Local.Port() == esp.PortIKE:
 			_ = c.ike.Send(netip.AddrPort{}, t.Payload)
 		case t.Keepalive:
@@ -184,6 +193,9 @@ func (c *vpnClient) use(v ike.ChildInstalled) {
 	r := &clientRoute{out: out, path: c.raw.Path(link.Protected)}
 	if v.UDPEncapsulation {
 		r.path = c.natt.Path(link.Protected)
+	}
+	if v.TCP {
+		r.path = c.tcp.Load().Path(link.Protected)
 	}
 	c.out.Store(r)
 }

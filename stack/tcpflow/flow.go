@@ -18,10 +18,12 @@ import (
 const (
 	// dataRoom is the room in octets for data in front of the connection: what the kernel is given in one go.
 	dataRoom = 128 << 10
-	// chunk is how much is written at a time, and Stalled how long the other end may take for that.
+	// chunk is how much is written at a time: what the other end has Stalled for.
 	chunk = 16 << 10
 	// Stalled is how long a peer may take nothing before its connection ends.
 	Stalled = 30 * time.Second
+	// farewell is how long Close lets what was sent leave.
+	farewell = time.Second
 )
 
 // ErrStalled means that the peer has taken nothing for the time of Stalled.
@@ -51,11 +53,13 @@ type Flow struct {
 
 	mu    sync.Mutex
 	queue *iketcp.Queue
+	out   []byte // the writer's
 	wake  chan struct{}
 
 	closed  atomic.Bool
 	ended   sync.Once
 	stop    chan struct{}
+	written chan struct{} // closed when nothing is written any more
 	workers sync.WaitGroup
 }
 
@@ -64,7 +68,7 @@ var _ link.Flow = (*Flow)(nil)
 // New makes a Flow of a connection, which it owns from now on.
 func New(conn net.Conn, o Options) *Flow {
 	f := &Flow{conn: conn, opts: o, local: endpoint(conn.LocalAddr()), remote: endpoint(conn.RemoteAddr()),
-		queue: iketcp.NewQueue(o.Originator, dataRoom), wake: make(chan struct{}, 1), stop: make(chan struct{})}
+		queue: iketcp.NewQueue(o.Originator, dataRoom), wake: make(chan struct{}, 1), stop: make(chan struct{}), written: make(chan struct{})}
 	f.workers.Go(f.read)
 	f.workers.Go(f.write)
 	f.signal() // the prefix goes out at once
@@ -130,27 +134,37 @@ func (f *Flow) Path(link.Class) link.Path {
 	return link.Path{Out: sender{f}, Overhead: f.overhead(), MTU: f.opts.MTU - f.overhead()}
 }
 
-// Close implements link.Flow. It is not called from the receiver.
+// Close implements link.Flow: what has been sent still leaves, as far as that takes no longer than a second. It is not called
+// from the receiver.
 func (f *Flow) Close() error {
 	f.ended.Do(func() {})
-	err := f.end()
+	var err error
+	if !f.closed.Swap(true) {
+		close(f.stop)
+		err = f.limit()
+		<-f.written
+		err = errors.Join(err, f.conn.Close())
+	}
 	f.workers.Wait()
 	return err
 }
 
-// end closes the connection once.
-func (f *Flow) end() error {
-	if f.closed.Swap(true) {
-		return nil
+// limit says how long the write under way, or the next one, may last. net.Conn has no other way to bound it.
+func (f *Flow) limit() error {
+	d := Stalled
+	if f.closed.Load() {
+		d = farewell
 	}
-	close(f.stop)
-	return f.conn.Close()
+	return f.conn.SetWriteDeadline(time.Now().Add(d))
 }
 
 // fail ends the connection for a reason.
 func (f *Flow) fail(err error) {
 	f.ended.Do(func() {
-		_ = f.end() // the reason is what counts
+		if !f.closed.Swap(true) {
+			close(f.stop)
+		}
+		_ = f.conn.Close() // the reason is what counts
 		if f.opts.Ended != nil {
 			f.opts.Ended(err)
 		}
@@ -181,34 +195,48 @@ func (s sender) Send(b *packet.Batch) error {
 
 // write writes what is in the queue until the connection ends.
 func (f *Flow) write() {
-	var out []byte
+	defer close(f.written)
 	for {
 		select {
 		case <-f.wake:
 		case <-f.stop:
+			_ = f.drain() // a farewell; nobody is there to hear of an error
 			return
 		}
-		f.mu.Lock()
-		out = f.queue.Take(out)
-		f.mu.Unlock()
-		for rest := out; len(rest) > 0; {
-			n := min(len(rest), chunk)
-			// Without a deadline a write could last as long as the connection; net.Conn has no other way to say so.
-			if err := f.conn.SetWriteDeadline(time.Now().Add(Stalled)); err != nil {
-				f.fail(err)
+		if err := f.drain(); err != nil {
+			if f.closed.Load() {
 				return
 			}
-			if _, err := f.conn.Write(rest[:n]); err != nil {
-				var timeout net.Error
-				if errors.As(err, &timeout) && timeout.Timeout() {
-					err = fmt.Errorf("tcpflow: %v: %w", f.remote, ErrStalled)
-				}
-				f.fail(err)
-				return
+			var timeout net.Error
+			if errors.As(err, &timeout) && timeout.Timeout() {
+				err = fmt.Errorf("tcpflow: %v: %w", f.remote, ErrStalled)
 			}
-			rest = rest[n:]
+			f.fail(err)
+			return
 		}
 	}
+}
+
+// drain writes what is in the queue now.
+func (f *Flow) drain() error {
+	f.mu.Lock()
+	f.out = f.queue.Take(f.out)
+	f.mu.Unlock()
+	for rest := f.out; len(rest) > 0; {
+		n := min(len(rest), chunk)
+		err := f.limit()
+		if err == nil && f.closed.Load() {
+			err = f.limit() // Close may have come between
+		}
+		if err == nil {
+			_, err = f.conn.Write(rest[:n])
+		}
+		if err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return nil
 }
 
 // read hands on what arrives until the connection ends.

@@ -103,10 +103,16 @@ func TestFlow(t *testing.T) {
 		if a.Local() != near || a.Remote() != far {
 			t.Errorf("endpoints %v, %v", a.Local(), a.Remote())
 		}
+		if err := a.Send(far, ike); err != nil {
+			t.Fatal(err)
+		}
 		if err := a.Close(); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
+		if len(b.got) != 2 {
+			t.Errorf("what was sent last has not arrived: %d messages", len(b.got))
+		}
 		if err := a.Send(far, ike); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("sent after the end: %v", err)
 		}
