@@ -288,26 +288,27 @@ func TestDetectionPeriodDelaysIKEOnly(t *testing.T) {
 				if period > 0 {
 					return
 				}
-				// Cold start outside (RFC 5265 §5.3): the registration with the x-HA, the set-up of IKE (IKE_SA_INIT and IKE_AUTH), the
-				// registration with the i-HA through the VPN: four exchanges, eight messages, and the one request to the i-HA that
-				// gets no answer. The way to the gateway: café 2 ms, to the x-HA 5 ms, to the gateway 5 ms; the way back has one
+				// Cold start outside (RFC 5265 §5.3): the registration with the x-HA, the set-up of IKE (IKE_SA_INIT, IKE_INTERMEDIATE
+				// for ML-KEM, which the RFC did not know, and IKE_AUTH), the registration with the i-HA through the VPN: five
+				// exchanges, ten messages, and the one request to the i-HA that gets no answer. The way to the gateway: café 2 ms, to the x-HA 5 ms, to the gateway 5 ms; the way back has one
 				// hop of 5 ms more, the router in front of the x-HA. The i-HA is under a millisecond further.
 				if len(internal) != 1 || len(external) != 1 || data != 1 {
 					t.Errorf("%d requests to the i-HA in the clear, %d to the x-HA, %d packets of ESP", len(internal), len(external), data)
 				}
 				toAgent, toGateway := 2*(2+5)*time.Millisecond, (2+5+5+5+5+5+2)*time.Millisecond
-				limit := toAgent + 3*toGateway + time.Millisecond
+				limit := toAgent + 4*toGateway + time.Millisecond
 				if took := up - began; took > limit {
-					t.Errorf("up after %v, four round trips take %v", took, limit)
+					t.Errorf("up after %v, five round trips take %v", took, limit)
 				}
-				t.Logf("mode %s %v after the first request: 2 RRQs, 2 IKE requests, 1 RRQ in ESP", s.Mode, up-began)
+				t.Logf("mode %s %v after the first request: 2 RRQs, 3 IKE requests, 1 RRQ in ESP", s.Mode, up-began)
 			})
 		})
 	}
 }
 
-// Shows: DET-7 (the number of messages of a cold start, with a period of 0)
-func TestColdStartOutsideTakesFourExchanges(t *testing.T) {
+// Shows: DET-7 (the number of messages of a cold start, with a period of 0: IKE_INTERMEDIATE for ML-KEM is one exchange more than the
+// RFC's four)
+func TestColdStartOutsideTakesFiveExchanges(t *testing.T) {
 	for _, at := range []place{cafePlace, hotspotPlace} {
 		t.Run(at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -322,8 +323,8 @@ func TestColdStartOutsideTakesFourExchanges(t *testing.T) {
 				r.mu.Lock()
 				data := r.esp
 				r.mu.Unlock()
-				if internal != 1 || external != 1 || count.ike() != 2 || data != 1 {
-					t.Errorf("requests: %d to the i-HA in the clear, %d to the x-HA, %d of IKE, %d in ESP; want 1, 1, 2, 1", internal, external, count.ike(), data)
+				if internal != 1 || external != 1 || count.ike() != 3 || data != 1 {
+					t.Errorf("requests: %d to the i-HA in the clear, %d to the x-HA, %d of IKE, %d in ESP; want 1, 1, 3, 1", internal, external, count.ike(), data)
 				}
 			})
 		})

@@ -106,8 +106,15 @@ func (t *tickets) Grant(now link.Instant, s ike.TicketState) ([]byte, time.Durat
 	body := append([]byte(nil), random[:ticketID]...)
 	defer func() { clear(body) }()
 	body = binary.BigEndian.AppendUint64(body, uint64(now.Boot+t.life))
-	for _, v := range []uint16{uint16(s.Encryption.ID), s.Encryption.KeyBits, uint16(s.PRF), uint16(s.Group)} {
+	if len(s.Additional) > 1<<8-1 {
+		return nil, 0, fmt.Errorf("%w: %d additional key exchanges do not fit", ErrTicket, len(s.Additional))
+	}
+	for _, v := range []uint16{uint16(s.Encryption.ID), s.Encryption.KeyBits, uint16(s.Encryption.Integrity), uint16(s.PRF), uint16(s.Group)} {
 		body = binary.BigEndian.AppendUint16(body, v)
+	}
+	body = append(body, byte(len(s.Additional)))
+	for _, g := range s.Additional {
+		body = binary.BigEndian.AppendUint16(body, uint16(g))
 	}
 	for _, field := range [][]byte{identityField(s.Initiator), identityField(s.Responder), identityField(s.Authenticated), s.Secret} {
 		if len(field) > 1<<16-1 {
@@ -195,12 +202,16 @@ func (t *tickets) openWith(ticket []byte) ([]byte, error) {
 // readTicket reads the part of the body behind the expiry. It is authentic, and checked all the same.
 func readTicket(b []byte) (s ike.TicketState, err error) {
 	short := fmt.Errorf("%w: its body is too short", ErrTicket)
-	if len(b) < 8 {
+	if len(b) < 11 || len(b) < 11+2*int(b[10]) {
 		return s, short
 	}
-	s.Encryption = suite.Encryption{ID: suite.EncryptionID(binary.BigEndian.Uint16(b)), KeyBits: binary.BigEndian.Uint16(b[2:])}
-	s.PRF, s.Group = suite.PRF(binary.BigEndian.Uint16(b[4:])), suite.Group(binary.BigEndian.Uint16(b[6:]))
-	b = b[8:]
+	s.Encryption = suite.Encryption{ID: suite.EncryptionID(binary.BigEndian.Uint16(b)), KeyBits: binary.BigEndian.Uint16(b[2:]),
+		Integrity: suite.Integrity(binary.BigEndian.Uint16(b[4:]))}
+	s.PRF, s.Group = suite.PRF(binary.BigEndian.Uint16(b[6:])), suite.Group(binary.BigEndian.Uint16(b[8:]))
+	additional := int(b[10])
+	for b = b[11:]; additional > 0; additional-- {
+		s.Additional, b = append(s.Additional, suite.Group(binary.BigEndian.Uint16(b))), b[2:]
+	}
 	var fields [4][]byte
 	for i := range fields {
 		if len(b) < 2 || len(b)-2 < int(binary.BigEndian.Uint16(b)) {

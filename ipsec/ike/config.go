@@ -7,26 +7,7 @@ import (
 	"time"
 
 	"mipvpn/ipsec/esp"
-	"mipvpn/ipsec/suite"
 )
-
-// Proposals are the algorithms that this end offers and accepts, each list with the most preferred first. Empty lists
-// mean what suite supports, which is the choice of RFC 8247 and RFC 8221: AES-256-GCM, AES-128-GCM, ChaCha20-Poly1305;
-// PRF_HMAC_SHA2_256, _384, _512; groups 31, 19, 20, 14.
-type Proposals struct {
-	// Encryption, PRFs and Groups are for the IKE SA.
-	Encryption []suite.Encryption
-	PRFs       []suite.PRF
-	Groups     []suite.Group
-	// ChildEncryption is for child SAs.
-	ChildEncryption []suite.Encryption
-	// ChildGroups are for a fresh key exchange when child SAs are rekeyed. It is offered first, and a rekeying without it
-	// next, as the peer likes; NoChildGroups offers only the latter.
-	ChildGroups   []suite.Group
-	NoChildGroups bool
-	// RequireESN refuses child SAs without extended sequence numbers; otherwise both are offered, the extended first.
-	RequireESN bool
-}
 
 // Lifetimes say when SAs are renewed. A zero Duration means the default, a negative one never.
 type Lifetimes struct {
@@ -197,29 +178,8 @@ func (c *Config) complete() error {
 	if c.LocalID.IsZero() {
 		return fmt.Errorf("%w: LocalID is missing", ErrConfig)
 	}
-	p := &c.Proposals
-	p.Encryption = listOr(p.Encryption, suite.CombinedModes())
-	p.PRFs = listOr(p.PRFs, suite.PRFs())
-	p.Groups = listOr(p.Groups, []suite.Group{suite.GroupCurve25519, suite.GroupP256, suite.GroupP384, suite.GroupP521, suite.GroupMODP2048})
-	p.ChildEncryption = listOr(p.ChildEncryption, suite.CombinedModes())
-	p.ChildGroups = listOr(p.ChildGroups, p.Groups)
-	if p.NoChildGroups {
-		p.ChildGroups = nil
-	}
-	for _, e := range append(append([]suite.Encryption(nil), p.Encryption...), p.ChildEncryption...) {
-		if !e.Supported() {
-			return fmt.Errorf("%w: Proposals: %w: %v", ErrConfig, suite.ErrUnsupported, e)
-		}
-	}
-	for _, f := range p.PRFs {
-		if !f.Supported() {
-			return fmt.Errorf("%w: Proposals: %w: %v", ErrConfig, suite.ErrUnsupported, f)
-		}
-	}
-	for _, g := range append(append([]suite.Group(nil), p.Groups...), p.ChildGroups...) {
-		if !g.Supported() {
-			return fmt.Errorf("%w: Proposals: %w: %v", ErrConfig, suite.ErrUnsupported, g)
-		}
+	if err := c.Proposals.complete(); err != nil {
+		return err
 	}
 	withDefault(&c.Lifetimes.IKE, 4*time.Hour)
 	withDefault(&c.Lifetimes.Child, time.Hour)

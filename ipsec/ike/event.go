@@ -83,6 +83,11 @@ type Established struct {
 	MOBIKE bool
 	// Suite names the algorithms of the IKE SA for status.
 	Suite string
+	// KeyExchanges are the methods of the key exchanges that made the keys, the first one and the additional ones (RFC 9370), by
+	// their names. Downgraded is set when this end wanted additional ones and the peer did none, so that the connection is as
+	// good as the first alone.
+	KeyExchanges []string
+	Downgraded   bool
 }
 
 // ChildInstalled says that a child SA pair exists. Inbound is to be installed at once; Outbound is to be used at once

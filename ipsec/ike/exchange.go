@@ -291,7 +291,7 @@ func (m *Machine) respond(s *ikeSA, d Datagram, h message.Header, ps []message.P
 	s.lastRequest, s.lastResponse = sha256.Sum256(d.Payload), wires
 	s.lastAnswer, s.repeats = nil, 0
 	if m.fragmentSize != 0 && !initial(h.Exchange) {
-		s.lastAnswer = &answer{own, ps}
+		s.lastAnswer = &answer{own, ps, s.ownCipher(), s.peerCipher()}
 	}
 	for _, wire := range wires {
 		m.transmit(d.path(), wire)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mipvpn/ipsec/ike/message"
+	"mipvpn/ipsec/suite"
 	"mipvpn/tun/link"
 )
 
@@ -108,8 +109,13 @@ func (m *Machine) sealed(s *ikeSA, h message.Header, ps []message.Payload) ([][]
 		wire, err := s.seal(h, ps)
 		return [][]byte{wire}, err
 	}
+	return m.fragmented(s, h, ps, s.ownCipher())
+}
+
+// fragmented makes the fragments of a message, or one when that will do.
+func (m *Machine) fragmented(s *ikeSA, h message.Header, ps []message.Payload, c suite.Cipher) ([][]byte, error) {
 	counter := func() uint64 { s.sent++; return s.sent }
-	return message.AppendFragments(h, ps, s.ownCipher(), counter, m.messageSize(m.fragmentSize))
+	return message.AppendFragments(h, ps, c, counter, m.messageSize(m.fragmentSize))
 }
 
 // shrink goes on with smaller fragments (RFC 7383 §2.5.2) when the longest of the datagrams of a message is longer than
@@ -265,7 +271,11 @@ func (m *Machine) repeatedFragment(s *ikeSA, f *message.Fragment, d Datagram) er
 	if f.Header.MessageID+1 != s.expectID || f.Number != 1 || len(s.lastResponse) == 0 || m.fragmentSize == 0 {
 		return fmt.Errorf("ike: %w: of request %d, want %d", ErrFragment, f.Header.MessageID, s.expectID)
 	}
-	if _, err := f.Open(s.peerCipher()); err != nil {
+	c := s.peerCipher()
+	if s.lastAnswer != nil {
+		c = s.lastAnswer.peer
+	}
+	if _, err := f.Open(c); err != nil {
 		return fmt.Errorf("ike: %w: %w", ErrIntegrity, err)
 	}
 	m.respondAgain(s, d)
@@ -276,7 +286,7 @@ func (m *Machine) repeatedFragment(s *ikeSA, f *message.Fragment, d Datagram) er
 func (m *Machine) respondAgain(s *ikeSA, d Datagram) {
 	s.repeats++
 	if a := s.lastAnswer; a != nil && s.keys != nil && s.repeats >= fragmentRepeats && m.shrink(s.lastResponse) {
-		if wires, err := m.sealed(s, a.header, a.payloads); err == nil {
+		if wires, err := m.fragmented(s, a.header, a.payloads, a.own); err == nil {
 			s.lastResponse, s.repeats = wires, 0
 		}
 	}
@@ -285,8 +295,10 @@ func (m *Machine) respondAgain(s *ikeSA, d Datagram) {
 	}
 }
 
-// answer is what the last response was made of, to make it again in other fragments.
+// answer is what the last response was made of, to make it again in other fragments. own and peer are the ciphers of that time:
+// IKE_INTERMEDIATE may have changed the keys since (RFC 9242 §3.3.1).
 type answer struct {
-	header   message.Header
-	payloads []message.Payload
+	header    message.Header
+	payloads  []message.Payload
+	own, peer suite.Cipher
 }

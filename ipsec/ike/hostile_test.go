@@ -62,7 +62,7 @@ func TestHostileGateway(t *testing.T) {
 	child := func(spi []byte, n uint8, ts ...message.Transform) message.SA {
 		return message.SA{Proposals: []message.Proposal{{Number: n, Protocol: message.ProtocolESP, SPI: spi, Transforms: ts}}}
 	}
-	good := childSuite{suite.AESGCM256, 0, true}.transforms()
+	good := childSuite{encryption: suite.AESGCM256, esn: true}.transforms()
 	for _, c := range []struct {
 		name   string
 		change func([]message.Payload) []message.Payload

@@ -2,12 +2,13 @@ package ike
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"mipvpn/ipsec/suite"
 )
 
-// keys are those of one IKE SA (RFC 7296 §2.14). SK_ai and SK_ar are empty, for all ciphers are combined-mode (RFC 5282
-// §6); SK_ei and SK_er live in the ciphers only.
+// keys are those of one IKE SA (RFC 7296 §2.14). SK_ei, SK_er, SK_ai and SK_ar live in the ciphers only; the latter two are empty
+// with combined-mode ciphers (RFC 5282 §6).
 type keys struct {
 	suite ikeSuite
 	// d makes the keys of child SAs and successors; pi and pr are for AUTH.
@@ -29,18 +30,21 @@ func deriveKeys(s ikeSuite, seed, ni, nr []byte, spiI, spiR uint64) (*keys, erro
 	var spis [16]byte
 	binary.BigEndian.PutUint64(spis[:], spiI)
 	binary.BigEndian.PutUint64(spis[8:], spiR)
-	np, ne := s.prf.Size(), s.encryption.KeyLen()
-	out := s.prf.Expand(seed, 3*np+2*ne, ni, nr, spis[:])
+	np, na := s.prf.Size(), s.encryption.Integrity.KeyLen()
+	ne := s.encryption.KeyLen() - na
+	out := s.prf.Expand(seed, 3*np+2*na+2*ne, ni, nr, spis[:])
 	take := func(n int) []byte {
 		k := out[:n:n]
 		out = out[n:]
 		return k
 	}
 	k := &keys{suite: s, d: take(np)}
-	ei, er := take(ne), take(ne)
+	ai, ar := take(na), take(na)
+	ei, er := slices.Concat(take(ne), ai), slices.Concat(take(ne), ar)
 	k.pi, k.pr = take(np), take(np)
-	defer clear(ei)
-	defer clear(er)
+	for _, key := range [][]byte{ai, ar, ei, er} {
+		defer clear(key)
+	}
 	var err error
 	if k.fromInitiator, err = s.encryption.NewCipher(ei); err != nil {
 		return nil, err
@@ -51,16 +55,17 @@ func deriveKeys(s ikeSuite, seed, ni, nr []byte, spiI, spiR uint64) (*keys, erro
 	return k, nil
 }
 
-// successorSeed returns SKEYSEED of the IKE SA that rekeys this one, by this one's PRF (RFC 7296 §2.18).
-func (k *keys) successorSeed(shared, ni, nr []byte) []byte {
-	return k.suite.prf.Sum(k.d, shared, ni, nr)
+// successorSeed returns SKEYSEED of the IKE SA that rekeys this one, by this one's PRF (RFC 7296 §2.18), or of this one after an
+// additional key exchange (RFC 9370 §2.2.2). more are the secrets of the additional key exchanges of a rekeying (§2.2.4).
+func (k *keys) successorSeed(shared, ni, nr []byte, more ...[]byte) []byte {
+	return k.suite.prf.Sum(k.d, append([][]byte{shared, ni, nr}, more...)...)
 }
 
 // childKeys returns the keys of a child SA for the directions from and to the exchange's initiator (RFC 7296 §2.17).
-// shared is empty without a key exchange.
-func (k *keys) childKeys(e suite.Encryption, shared, ni, nr []byte) (fromInitiator, fromResponder []byte) {
+// shared is empty without a key exchange; more are the secrets of the additional ones (RFC 9370 §2.2.4).
+func (k *keys) childKeys(e suite.Encryption, shared, ni, nr []byte, more ...[]byte) (fromInitiator, fromResponder []byte) {
 	n := e.KeyLen()
-	out := k.suite.prf.Expand(k.d, 2*n, shared, ni, nr)
+	out := k.suite.prf.Expand(k.d, 2*n, append([][]byte{shared, ni, nr}, more...)...)
 	return out[:n:n], out[n:]
 }
 

@@ -135,14 +135,14 @@ func newPair(t *testing.T, seed uint64, opts ...option) *pair {
 	}
 	never := Lifetimes{IKE: -1, Child: -1}
 	ic := InitiatorConfig{
-		Config:   Config{LocalID: mustID("laptop@example.com"), Lifetimes: never, Liveness: -1},
+		Config:   Config{LocalID: mustID("laptop@example.com"), Lifetimes: never, Liveness: -1, Proposals: Proposals{NoAdditional: true}},
 		Local:    netip.AddrPortFrom(clientAddr, 0),
 		Remote:   netip.AddrPortFrom(gatewayAddr, 0),
 		PSK:      testPSK,
 		RemoteID: mustID("vpn.example.com"), RequestAddress: true, RequestDNS: true, RequestSubnets: true,
 	}
 	rc := ResponderConfig{
-		Config: Config{LocalID: mustID("vpn.example.com"), Lifetimes: never, Liveness: -1},
+		Config: Config{LocalID: mustID("vpn.example.com"), Lifetimes: never, Liveness: -1, Proposals: Proposals{NoAdditional: true}},
 		Policy: p.policy,
 	}
 	for _, o := range opts {

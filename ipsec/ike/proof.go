@@ -37,13 +37,13 @@ const (
 	maxCertificateOctets = 64 << 10
 )
 
-// signedOctets are what AUTH of one end covers (RFC 7296 §2.15): initiator tells which end, id is its latest identity.
+// signedOctets are what AUTH of one end covers (RFC 7296 §2.15, RFC 9242 §3.3.2): initiator tells which end, id is its latest identity.
 func (f *firstExchange) signedOctets(k *keys, initiator bool, id Identity) []byte {
 	msg, nonce, skp := f.response, f.ni, k.pr
 	if initiator {
 		msg, nonce, skp = f.request, f.nr, k.pi
 	}
-	return slices.Concat(msg, nonce, k.suite.prf.Sum(skp, id.Body()))
+	return slices.Concat(msg, nonce, k.suite.prf.Sum(skp, id.Body()), f.intermediates.octets())
 }
 
 // mac returns AUTH of one end by a shared secret, or by SK_pi or SK_pr of a resumed IKE SA (RFC 5723 §4.3.3). An empty secret

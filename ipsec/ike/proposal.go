@@ -1,7 +1,6 @@
 package ike
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -9,31 +8,81 @@ import (
 	"mipvpn/ipsec/suite"
 )
 
-// ikeSuite is the choice of algorithms of an IKE SA.
+// ikeSuite is the choice of algorithms of an IKE SA. It is comparable.
 type ikeSuite struct {
 	encryption suite.Encryption
 	prf        suite.PRF
 	group      suite.Group
+	additional additional
 }
 
-func (s ikeSuite) String() string { return fmt.Sprintf("%v/%v/%v", s.encryption, s.prf, s.group) }
+func (s ikeSuite) String() string {
+	return fmt.Sprintf("%v/%v/%v%v", s.encryption, s.prf, s.group, s.additional)
+}
+
+// exchanges returns the names of the key exchanges.
+func (s ikeSuite) exchanges() []string {
+	out := []string{s.group.String()}
+	for _, g := range s.additional.list() {
+		out = append(out, g.String())
+	}
+	return out
+}
+
+// downgraded tells whether additional key exchanges are wanted, and none of them took place.
+func (p *Proposals) downgraded(a additional) bool { return len(p.Additional) != 0 && !a.any() }
 
 // childSuite is the choice of algorithms of a child SA. group 0 means no key exchange of its own.
 type childSuite struct {
 	encryption suite.Encryption
 	group      suite.Group
+	additional additional
 	esn        bool
 }
 
 func (s childSuite) String() string {
 	out := s.encryption.String()
 	if s.group != 0 {
-		out += "/" + s.group.String()
+		out += fmt.Sprintf("/%v%v", s.group, s.additional)
 	}
 	if s.esn {
 		out += "/ESN"
 	}
 	return out
+}
+
+// additional are the additional key exchanges of an SA by the number of their transform type, Additional Key Exchange 1 to 7;
+// 0 is NONE (RFC 9370 §2.2.1).
+type additional [maxAdditional]suite.Group
+
+const maxAdditional = int(message.TransformAdditional7-message.TransformAdditional1) + 1
+
+// list returns those that take place, in their order.
+func (a additional) list() []suite.Group {
+	var out []suite.Group
+	for _, g := range a {
+		if g != 0 {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+func (a additional) any() bool { return a != additional{} }
+
+// String returns "+name" for each one.
+func (a additional) String() string {
+	var s string
+	for _, g := range a.list() {
+		s += "+" + g.String()
+	}
+	return s
+}
+
+// additionalOf puts key exchanges into the first types.
+func additionalOf(groups []suite.Group) (a additional) {
+	copy(a[:], groups)
+	return a
 }
 
 // Values of the ESN transform, and NONE (RFC 7296 §3.3.2).
@@ -43,21 +92,40 @@ const (
 	noTransform uint16 = 0
 )
 
-func (s ikeSuite) transforms() []message.Transform {
-	return []message.Transform{
-		message.NewTransform(message.TransformEncryption, uint16(s.encryption.ID), s.encryption.KeyBits),
-		message.NewTransform(message.TransformPRF, uint16(s.prf), 0),
-		message.NewTransform(message.TransformGroup, uint16(s.group), 0),
+func groupTransform(t message.TransformType, g suite.Group) message.Transform {
+	return message.NewTransform(t, uint16(g), 0)
+}
+
+func encryptionTransforms(e suite.Encryption) []message.Transform {
+	ts := []message.Transform{message.NewTransform(message.TransformEncryption, uint16(e.ID), e.KeyBits)}
+	if e.Integrity != suite.IntegrityNone {
+		ts = append(ts, message.NewTransform(message.TransformIntegrity, uint16(e.Integrity), 0))
 	}
+	return ts
+}
+
+func (a additional) transforms() []message.Transform {
+	var ts []message.Transform
+	for i, g := range a {
+		if g != 0 {
+			ts = append(ts, groupTransform(message.TransformAdditional1+message.TransformType(i), g))
+		}
+	}
+	return ts
+}
+
+func (s ikeSuite) transforms() []message.Transform {
+	ts := append(encryptionTransforms(s.encryption),
+		message.NewTransform(message.TransformPRF, uint16(s.prf), 0), groupTransform(message.TransformGroup, s.group))
+	return append(ts, s.additional.transforms()...)
 }
 
 func (s childSuite) transforms() []message.Transform {
-	ts := []message.Transform{
-		message.NewTransform(message.TransformEncryption, uint16(s.encryption.ID), s.encryption.KeyBits),
-	}
+	ts := encryptionTransforms(s.encryption)
 	if s.group != 0 {
-		ts = append(ts, message.NewTransform(message.TransformGroup, uint16(s.group), 0))
+		ts = append(ts, groupTransform(message.TransformGroup, s.group))
 	}
+	ts = append(ts, s.additional.transforms()...)
 	esn := esnNo
 	if s.esn {
 		esn = esnYes
@@ -65,93 +133,56 @@ func (s childSuite) transforms() []message.Transform {
 	return append(ts, message.NewTransform(message.TransformESN, esn, 0))
 }
 
-// offerIKE returns the offer for an IKE SA; spi is empty in IKE_SA_INIT. All transforms are combined-mode, so that one
-// proposal without an integrity transform holds them (RFC 7296 §3.3).
-func (p *Proposals) offerIKE(spi []byte) message.SA {
-	var ts []message.Transform
-	for _, e := range p.Encryption {
-		ts = append(ts, message.NewTransform(message.TransformEncryption, uint16(e.ID), e.KeyBits))
-	}
-	for _, f := range p.PRFs {
-		ts = append(ts, message.NewTransform(message.TransformPRF, uint16(f), 0))
-	}
-	for _, g := range p.Groups {
-		ts = append(ts, message.NewTransform(message.TransformGroup, uint16(g), 0))
-	}
-	return message.SA{Proposals: []message.Proposal{{Number: 1, Protocol: message.ProtocolIKE, SPI: spi, Transforms: ts}}}
-}
-
-// offerChild returns the offer for a child SA with our inbound SPI. groups go into a first proposal; the second has none.
-func (p *Proposals) offerChild(spi uint32, groups []suite.Group) message.SA {
-	var sa message.SA
-	choices := [][]suite.Group{nil}
-	if len(groups) != 0 {
-		choices = [][]suite.Group{groups, nil}
-	}
-	for _, gs := range choices {
-		var ts []message.Transform
-		for _, e := range p.ChildEncryption {
-			ts = append(ts, message.NewTransform(message.TransformEncryption, uint16(e.ID), e.KeyBits))
-		}
-		for _, g := range gs {
-			ts = append(ts, message.NewTransform(message.TransformGroup, uint16(g), 0))
-		}
-		ts = append(ts, message.NewTransform(message.TransformESN, esnYes, 0))
-		if !p.RequireESN {
-			ts = append(ts, message.NewTransform(message.TransformESN, esnNo, 0))
-		}
-		sa.Proposals = append(sa.Proposals, message.Proposal{
-			Number: uint8(len(sa.Proposals) + 1), Protocol: message.ProtocolESP, SPI: binary.BigEndian.AppendUint32(nil, spi), Transforms: ts,
-		})
-	}
-	return sa
-}
-
 // candidates are the understood transforms of a proposal, by type in the order of the wire.
 type candidates struct {
-	encryption []suite.Encryption
+	encryption []suite.Encryption // without integrity
 	prfs       []suite.PRF
-	groups     []suite.Group // 0 is NONE
+	integrity  []suite.Integrity // IntegrityNone is NONE
+	groups     []suite.Group     // 0 is NONE
+	additional [maxAdditional][]suite.Group
 	esn        []uint16
-	integrity  bool // an integrity transform was there, NONE among them or not
-	integNone  bool
-	grouped    bool // a group transform was there
+	present    map[message.TransformType]bool
 }
 
 // understand sorts the transforms of a proposal. ok is false when it has a transform type that is not understood, which
 // makes the proposal unacceptable; a transform that is not understood is left out (RFC 7296 §3.3.6).
 func understand(p message.Proposal) (c candidates, ok bool) {
+	c.present = make(map[message.TransformType]bool)
 	for _, t := range p.Transforms {
 		bits, plain := t.KeyLength()
 		if t.Type != message.TransformEncryption && bits != 0 {
 			plain = false
 		}
-		switch t.Type {
-		case message.TransformEncryption:
-			if plain {
-				c.encryption = append(c.encryption, suite.Encryption{ID: suite.EncryptionID(t.ID), KeyBits: bits})
-			}
-		case message.TransformPRF:
-			if plain {
-				c.prfs = append(c.prfs, suite.PRF(t.ID))
-			}
-		case message.TransformIntegrity:
-			c.integrity = true
-			c.integNone = c.integNone || plain && t.ID == noTransform
-		case message.TransformGroup:
-			c.grouped = true
-			if plain {
-				c.groups = append(c.groups, suite.Group(t.ID))
-			}
-		case message.TransformESN:
-			if plain {
-				c.esn = append(c.esn, t.ID)
-			}
-		default:
+		c.present[t.Type] = true
+		switch {
+		case t.Type < message.TransformEncryption || t.Type > message.TransformAdditional7:
 			return c, false
+		case !plain:
+		case t.Type == message.TransformEncryption:
+			c.encryption = append(c.encryption, suite.Encryption{ID: suite.EncryptionID(t.ID), KeyBits: bits})
+		case t.Type == message.TransformPRF:
+			c.prfs = append(c.prfs, suite.PRF(t.ID))
+		case t.Type == message.TransformIntegrity:
+			c.integrity = append(c.integrity, suite.Integrity(t.ID))
+		case t.Type == message.TransformGroup:
+			c.groups = append(c.groups, suite.Group(t.ID))
+		case t.Type == message.TransformESN:
+			c.esn = append(c.esn, t.ID)
+		default:
+			i := t.Type - message.TransformAdditional1
+			c.additional[i] = append(c.additional[i], suite.Group(t.ID))
 		}
 	}
-	return c, !c.integrity || c.integNone
+	return c, true
+}
+
+// has tells whether the transforms of e are there. A combined-mode cipher goes with no integrity transform or with NONE
+// (RFC 7296 §3.3.3).
+func (c *candidates) has(e suite.Encryption) bool {
+	if !slices.Contains(c.encryption, suite.Encryption{ID: e.ID, KeyBits: e.KeyBits}) {
+		return false
+	}
+	return slices.Contains(c.integrity, e.Integrity) || e.Integrity == suite.IntegrityNone && !c.present[message.TransformIntegrity]
 }
 
 // prefer returns the first of ours that is among theirs.
@@ -165,6 +196,16 @@ func prefer[T comparable](ours, theirs []T) (T, bool) {
 	return zero, false
 }
 
+// preferEncryption is prefer for ciphers.
+func (c *candidates) preferEncryption(ours []suite.Encryption) (suite.Encryption, bool) {
+	for _, e := range ours {
+		if c.has(e) {
+			return e, true
+		}
+	}
+	return suite.Encryption{}, false
+}
+
 // preferGroup is prefer, but takes the group of the KE payload when it will do: that spares a round trip.
 func preferGroup(ours, theirs []suite.Group, ke suite.Group) (suite.Group, bool) {
 	if ke != 0 && slices.Contains(ours, ke) && slices.Contains(theirs, ke) {
@@ -173,28 +214,73 @@ func preferGroup(ours, theirs []suite.Group, ke suite.Group) (suite.Group, bool)
 	return prefer(ours, theirs)
 }
 
-// answered adds the transforms that an answer repeats because a type of the offer must be in it (RFC 7296 §2.7).
-func (c candidates) answered(ts []message.Transform) []message.Transform {
-	if c.integrity {
-		ts = append(ts, message.NewTransform(message.TransformIntegrity, noTransform, 0))
+// preferAdditional chooses of each type of additional key exchange that is there: one of ours when want is set, no method
+// twice (RFC 9370 §2.2.1), else NONE. It does not matter by which of the types the peer calls it. ok is false when a type
+// has nothing that will do, or when want is set and nothing is chosen.
+func (c *candidates) preferAdditional(p *Proposals, want bool) (a additional, ok bool) {
+	for i, theirs := range c.additional {
+		if !c.present[message.TransformAdditional1+message.TransformType(i)] {
+			continue
+		}
+		for _, ours := range p.Additional {
+			left := slices.DeleteFunc(slices.Clone(ours), func(g suite.Group) bool { return slices.Contains(a[:], g) })
+			if g, found := prefer(left, theirs); found && want && a[i] == 0 {
+				a[i] = g
+			}
+		}
+		if a[i] == 0 && !slices.Contains(theirs, suite.Group(noTransform)) {
+			return additional{}, false
+		}
+	}
+	return a, a.any() == want
+}
+
+// answered adds NONE to an answer for each type that the offer has and the choice has not: a type of the offer must be in it
+// (RFC 7296 §2.7).
+func (c *candidates) answered(ts []message.Transform) []message.Transform {
+	for t := message.TransformIntegrity; t <= message.TransformAdditional7; t++ {
+		there := slices.ContainsFunc(ts, func(o message.Transform) bool { return o.Type == t })
+		if c.present[t] && !there && t != message.TransformESN {
+			ts = append(ts, message.NewTransform(t, noTransform, 0))
+		}
 	}
 	return ts
 }
 
+// wishes are the answers to "with additional key exchanges?" in the order of preference. can is false when the peer has no way
+// to do them.
+func (p *Proposals) wishes(can bool) []bool {
+	switch {
+	case len(p.Additional) == 0:
+		return []bool{false}
+	case p.RequireAdditional && !can:
+		return nil
+	case p.RequireAdditional:
+		return []bool{true}
+	case !can:
+		return []bool{false}
+	}
+	return []bool{true, false}
+}
+
 // selectIKE chooses from an offer for an IKE SA. ke is the group of the offer's KE payload. spiSize is 0 in IKE_SA_INIT
-// and 8 in a rekeying. chosen is the answer's proposal without an SPI. ok is false when nothing fits.
-func (p *Proposals) selectIKE(sa message.SA, ke suite.Group, spiSize int) (s ikeSuite, offer, chosen message.Proposal, ok bool) {
-	for _, o := range sa.Proposals {
-		c, understood := understand(o)
-		if !understood || o.Protocol != message.ProtocolIKE || len(o.SPI) != spiSize || len(c.esn) != 0 {
-			continue
-		}
-		var okE, okF, okG bool
-		s.encryption, okE = prefer(p.Encryption, c.encryption)
-		s.prf, okF = prefer(p.PRFs, c.prfs)
-		s.group, okG = preferGroup(p.Groups, c.groups, ke)
-		if okE && okF && okG {
-			return s, o, message.Proposal{Number: o.Number, Protocol: o.Protocol, Transforms: c.answered(s.transforms())}, true
+// and 8 in a rekeying. can tells whether the peer can do additional key exchanges. chosen is the answer's proposal without an
+// SPI. ok is false when nothing fits.
+func (p *Proposals) selectIKE(sa message.SA, ke suite.Group, spiSize int, can bool) (s ikeSuite, offer, chosen message.Proposal, ok bool) {
+	for _, want := range p.wishes(can) {
+		for _, o := range sa.Proposals {
+			c, understood := understand(o)
+			if !understood || o.Protocol != message.ProtocolIKE || len(o.SPI) != spiSize || c.present[message.TransformESN] {
+				continue
+			}
+			var okE, okF, okG, okA bool
+			s.encryption, okE = c.preferEncryption(p.Encryption)
+			s.prf, okF = prefer(p.PRFs, c.prfs)
+			s.group, okG = preferGroup(p.Groups, c.groups, ke)
+			s.additional, okA = c.preferAdditional(p, want)
+			if okE && okF && okG && okA {
+				return s, o, message.Proposal{Number: o.Number, Protocol: o.Protocol, Transforms: c.answered(s.transforms())}, true
+			}
 		}
 	}
 	return ikeSuite{}, offer, chosen, false
@@ -203,97 +289,48 @@ func (p *Proposals) selectIKE(sa message.SA, ke suite.Group, spiSize int) (s ike
 // selectChild chooses from an offer for a child SA. ke is the group of the KE payload, 0 without one; groups are those
 // that may be chosen, empty in IKE_AUTH.
 func (p *Proposals) selectChild(sa message.SA, ke suite.Group, groups []suite.Group) (s childSuite, offer, chosen message.Proposal, ok bool) {
-	for _, o := range sa.Proposals {
-		c, understood := understand(o)
-		if !understood || o.Protocol != message.ProtocolESP || len(o.SPI) != 4 || len(c.prfs) != 0 {
-			continue
-		}
-		var okE bool
-		if s.encryption, okE = prefer(p.ChildEncryption, c.encryption); !okE {
-			continue
-		}
-		switch {
-		case slices.Contains(c.esn, esnYes):
-			s.esn = true
-		case slices.Contains(c.esn, esnNo) && !p.RequireESN:
-			s.esn = false
-		default:
-			continue
-		}
-		s.group = 0
-		none := slices.Contains(c.groups, suite.Group(noTransform))
-		if c.grouped {
-			g, found := preferGroup(groups, c.groups, ke)
-			switch {
-			case found && (g == ke || !none):
-				s.group = g
-			case !none:
+	wishes := p.wishes(false)
+	if p.RequireAdditional { // the IKE SA has them; a child SA may do without any key exchange
+		wishes = []bool{false}
+	}
+	for _, want := range wishes {
+		for _, o := range sa.Proposals {
+			c, understood := understand(o)
+			if !understood || o.Protocol != message.ProtocolESP || len(o.SPI) != 4 || c.present[message.TransformPRF] {
 				continue
 			}
+			if s, ok = p.selectChildOf(&c, ke, groups, want); ok {
+				return s, o, message.Proposal{Number: o.Number, Protocol: o.Protocol, Transforms: c.answered(s.transforms())}, true
+			}
 		}
-		ts := s.transforms()
-		if c.grouped && s.group == 0 {
-			ts = append(ts, message.NewTransform(message.TransformGroup, noTransform, 0))
-		}
-		return s, o, message.Proposal{Number: o.Number, Protocol: o.Protocol, Transforms: c.answered(ts)}, true
 	}
 	return childSuite{}, offer, chosen, false
 }
 
-// acceptIKE checks the answer to offerIKE (RFC 7296 §3.3.6: it must be consistent with a proposal of ours).
-func (p *Proposals) acceptIKE(sa message.SA, spiSize int) (ikeSuite, message.Proposal, error) {
-	o, c, err := single(sa, message.ProtocolIKE, spiSize)
-	if err != nil {
-		return ikeSuite{}, o, err
-	}
-	if o.Number != 1 || len(c.encryption) != 1 || len(c.prfs) != 1 || len(c.groups) != 1 || len(c.esn) != 0 {
-		return ikeSuite{}, o, fmt.Errorf("%w: the SA payload is no choice of one ENCR, PRF and D-H of proposal 1", ErrInvalidAnswer)
-	}
-	s := ikeSuite{c.encryption[0], c.prfs[0], c.groups[0]}
-	if !slices.Contains(p.Encryption, s.encryption) || !slices.Contains(p.PRFs, s.prf) || !slices.Contains(p.Groups, s.group) {
-		return ikeSuite{}, o, fmt.Errorf("%w: %v was not offered", ErrInvalidAnswer, s)
-	}
-	return s, o, nil
-}
-
-// acceptChild checks the answer to offerChild with these groups.
-func (p *Proposals) acceptChild(sa message.SA, groups []suite.Group) (childSuite, message.Proposal, error) {
-	o, c, err := single(sa, message.ProtocolESP, 4)
-	if err != nil {
-		return childSuite{}, o, err
-	}
-	if len(c.encryption) != 1 || len(c.esn) != 1 || len(c.groups) > 1 || len(c.prfs) != 0 {
-		return childSuite{}, o, fmt.Errorf("%w: the SA payload is no choice of one ENCR and ESN", ErrInvalidAnswer)
-	}
-	s := childSuite{encryption: c.encryption[0], esn: c.esn[0] == esnYes}
-	if len(c.groups) == 1 {
-		s.group = c.groups[0]
-	}
-	// With groups, proposal 1 has them and proposal 2 has none.
-	wantGroup, last := len(groups) != 0 && o.Number == 1, uint8(1)
-	if len(groups) != 0 {
-		last = 2
+// selectChildOf chooses from one proposal.
+func (p *Proposals) selectChildOf(c *candidates, ke suite.Group, groups []suite.Group, want bool) (s childSuite, ok bool) {
+	if s.encryption, ok = c.preferEncryption(p.ChildEncryption); !ok {
+		return s, false
 	}
 	switch {
-	case o.Number < 1 || o.Number > last,
-		!slices.Contains(p.ChildEncryption, s.encryption),
-		c.esn[0] > esnYes, p.RequireESN && !s.esn,
-		wantGroup && !slices.Contains(groups, s.group),
-		!wantGroup && s.group != 0:
-		return childSuite{}, o, fmt.Errorf("%w: %v in proposal %d was not offered", ErrInvalidAnswer, s, o.Number)
+	case slices.Contains(c.esn, esnYes):
+		s.esn = true
+	case slices.Contains(c.esn, esnNo) && !p.RequireESN:
+		s.esn = false
+	default:
+		return s, false
 	}
-	return s, o, nil
-}
-
-func single(sa message.SA, protocol message.Protocol, spiSize int) (message.Proposal, candidates, error) {
-	if len(sa.Proposals) != 1 {
-		return message.Proposal{}, candidates{}, fmt.Errorf("%w: want one proposal, found %d", ErrInvalidAnswer, len(sa.Proposals))
+	if none := slices.Contains(c.groups, suite.Group(noTransform)); c.present[message.TransformGroup] {
+		g, found := preferGroup(groups, c.groups, ke)
+		switch {
+		case found && (g == ke || !none):
+			s.group = g
+		case !none:
+			return s, false
+		}
 	}
-	o := sa.Proposals[0]
-	c, ok := understand(o)
-	if !ok || o.Protocol != protocol || len(o.SPI) != spiSize {
-		return o, c, fmt.Errorf("%w: want a proposal for %v with an SPI of %d octets, found %v with %d",
-			ErrInvalidAnswer, protocol, spiSize, o.Protocol, len(o.SPI))
+	if s.additional, ok = c.preferAdditional(p, want && s.group != 0); !ok || want && s.group == 0 {
+		return s, false
 	}
-	return o, c, nil
+	return s, !p.RequireAdditional || s.group == 0 || s.additional.any()
 }

@@ -63,7 +63,7 @@ func TestSelectIKE(t *testing.T) {
 			message.Proposal{Number: 2, Protocol: message.ProtocolIKE, Transforms: []message.Transform{encr, prf, dh}})}, []message.Transform{encr, prf, dh}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, _, chosen, ok := completed(t, Proposals{}).selectIKE(c.sa, suite.GroupCurve25519, 0)
+			_, _, chosen, ok := completed(t, Proposals{}).selectIKE(c.sa, suite.GroupCurve25519, 0, true)
 			if ok != (c.want != nil) {
 				t.Fatalf("chosen: %t %+v", ok, chosen)
 			}
@@ -117,14 +117,15 @@ func TestSelectChild(t *testing.T) {
 // An answer that was not offered is no answer (RFC 7296 §3.3.6): each change of a good one is found.
 func TestAcceptOnlyOffered(t *testing.T) {
 	p := completed(t, Proposals{
-		Encryption: []suite.Encryption{suite.AESGCM256}, PRFs: []suite.PRF{suite.PRFHMACSHA256}, Groups: []suite.Group{suite.GroupP256},
+		NoAdditional: true,
+		Encryption:   []suite.Encryption{suite.AESGCM256}, PRFs: []suite.PRF{suite.PRFHMACSHA256}, Groups: []suite.Group{suite.GroupP256},
 		ChildEncryption: []suite.Encryption{suite.AESGCM256},
 	})
-	good := message.Proposal{Number: 1, Protocol: message.ProtocolIKE, Transforms: ikeSuite{suite.AESGCM256, suite.PRFHMACSHA256, suite.GroupP256}.transforms()}
+	good := message.Proposal{Number: 1, Protocol: message.ProtocolIKE, Transforms: ikeSuite{encryption: suite.AESGCM256, prf: suite.PRFHMACSHA256, group: suite.GroupP256}.transforms()}
 	if _, _, err := p.acceptIKE(message.SA{Proposals: []message.Proposal{good}}, 0); err != nil {
 		t.Fatal(err)
 	}
-	child := message.Proposal{Number: 1, Protocol: message.ProtocolESP, SPI: []byte{1, 2, 3, 4}, Transforms: childSuite{suite.AESGCM256, suite.GroupP256, true}.transforms()}
+	child := message.Proposal{Number: 1, Protocol: message.ProtocolESP, SPI: []byte{1, 2, 3, 4}, Transforms: childSuite{encryption: suite.AESGCM256, group: suite.GroupP256, esn: true}.transforms()}
 	if _, _, err := p.acceptChild(message.SA{Proposals: []message.Proposal{child}}, p.ChildGroups); err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +156,7 @@ func TestAcceptOnlyOffered(t *testing.T) {
 		t.Errorf("two proposals: %v", err)
 	}
 	without := child
-	without.Transforms = childSuite{suite.AESGCM256, 0, true}.transforms()
+	without.Transforms = childSuite{encryption: suite.AESGCM256, group: suite.GroupP256, esn: true}.transforms()
 	if _, _, err := p.acceptChild(message.SA{Proposals: []message.Proposal{without}}, p.ChildGroups); !errors.Is(err, ErrInvalidAnswer) {
 		t.Error("proposal 1 accepted without its group")
 	}

@@ -197,7 +197,7 @@ func TestKeyDerivation(t *testing.T) {
 		return b
 	}
 	ni, nr, shared := seq(0x10, 32), seq(0x40, 32), seq(0x80, 32)
-	s := ikeSuite{suite.AESGCM256, suite.PRFHMACSHA256, suite.GroupCurve25519}
+	s := ikeSuite{encryption: suite.AESGCM256, prf: suite.PRFHMACSHA256, group: suite.GroupCurve25519}
 	k, err := deriveKeys(s, skeyseed(s.prf, ni, nr, shared), ni, nr, 0x0102030405060708, 0x1112131415161718)
 	if err != nil {
 		t.Fatal(err)

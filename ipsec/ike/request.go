@@ -12,8 +12,9 @@ import (
 
 // handleRequest takes a verified request with the expected message ID and answers it.
 func (m *Machine) handleRequest(now link.Instant, s *ikeSA, d Datagram, in *message.Message) error {
-	auth := in.Header.Exchange == message.IKEAuth
-	if s.state == saAuth && s.initiator || auth != (s.state == saAuth) && (auth || in.Header.Exchange != message.Informational) {
+	kind, early := in.Header.Exchange, s.state == saAuth
+	if early && (s.initiator || kind != m.first.expects() && kind != message.Informational) ||
+		!early && (kind == message.IKEAuth || kind == message.IKEIntermediate) {
 		return fmt.Errorf("ike: %w: %v request while %v", ErrUnexpected, in.Header.Exchange, s)
 	}
 	if w := m.waiting; w != nil {
@@ -35,6 +36,8 @@ func (m *Machine) answerRequest(now link.Instant, s *ikeSA, d *Datagram, in *mes
 		err = refuse(message.UnsupportedCriticalPayload, byte(t))
 	} else {
 		switch in.Header.Exchange {
+		case message.IKEIntermediate:
+			out, after, err = m.answerIntermediate(now, s, in)
 		case message.IKEAuth:
 			out, after, err = m.answerAuth(now, s, in)
 			if errors.Is(err, errWait) {

@@ -83,7 +83,7 @@ func TestAlgorithms(t *testing.T) {
 					p.start()
 					p.drive()
 					p.agree(1)
-					if s := p.a.m.current.keys.suite; s != (ikeSuite{e, f, g}) {
+					if s := p.a.m.current.keys.suite; s != (ikeSuite{encryption: e, prf: f, group: g}) {
 						t.Fatalf("suite %v", s)
 					}
 					if c := p.a.sending().Outbound; c.Encryption != e || len(c.Key) != e.KeyLen() || !c.ESN {

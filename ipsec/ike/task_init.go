@@ -15,6 +15,7 @@ type firstExchange struct {
 	// request and response are the messages as sent, without a non-ESP marker.
 	request, response []byte
 	ni, nr            []byte
+	intermediates
 	// resumed is set when the IKE SA is resumed (RFC 5723): own and peer are IDi and IDr by the ticket, authenticated
 	// what a responder goes by, ticket the responder's copy of that.
 	resumed                  bool
@@ -87,6 +88,7 @@ func (t *initTask) request(_ link.Instant, m *Machine, x *exchange) error {
 		message.KE{Group: uint16(t.ke.Group()), Data: t.ke.Public()},
 		message.Nonce{Data: t.nonce},
 	)
+	x.add(m.additionalPayloads()...)
 	return nil
 }
 
@@ -133,7 +135,7 @@ func (m *Machine) handleInitResponse(now link.Instant, s *ikeSA, d Datagram) err
 	if err := m.handleResponse(now, s, in); err != nil || m.err != nil {
 		return err
 	}
-	m.authenticate(now, s)
+	m.proceed(now, s)
 	return nil
 }
 
@@ -196,6 +198,9 @@ func (t *initTask) accept(m *Machine, s *ikeSA, in *message.Message, d Datagram)
 	if err != nil {
 		return nil, err
 	}
+	if chosen.additional.any() && !canIntermediate(in) {
+		return nil, fmt.Errorf("%w: %v without INTERMEDIATE_EXCHANGE_SUPPORTED (RFC 9370 §2.2.2)", ErrInvalidAnswer, chosen)
+	}
 	if chosen.group != t.ke.Group() || suite.Group(ke.Group) != t.ke.Group() {
 		return nil, fmt.Errorf("%w: want %v, found %v and a KE payload of group %d", ErrInvalidAnswer, t.ke.Group(), chosen.group, ke.Group)
 	}
@@ -212,7 +217,9 @@ func (t *initTask) accept(m *Machine, s *ikeSA, in *message.Message, d Datagram)
 	if err != nil {
 		return nil, err
 	}
-	first := &firstExchange{response: append([]byte(nil), d.Payload...), ni: t.nonce, nr: nr.Data}
+	first := &firstExchange{
+		response: append([]byte(nil), d.Payload...), ni: t.nonce, nr: nr.Data, intermediates: intermediates{pending: chosen.additional.list()},
+	}
 	return &acceptedInit{keys: k, spiR: spiR, first: first}, nil
 }
 
@@ -278,7 +285,7 @@ func (m *Machine) answerInit(s *ikeSA, in *message.Message, d Datagram) ([]messa
 	if !okSA || !okKE || !okN {
 		return nil, refuse(message.InvalidSyntax)
 	}
-	chosen, _, answer, ok := m.cfg.Proposals.selectIKE(sa, suite.Group(ke.Group), 0)
+	chosen, _, answer, ok := m.cfg.Proposals.selectIKE(sa, suite.Group(ke.Group), 0, canIntermediate(in))
 	switch {
 	case !ok:
 		return nil, refuse(message.NoProposalChosen)
@@ -295,13 +302,20 @@ func (m *Machine) answerInit(s *ikeSA, in *message.Message, d Datagram) ([]messa
 	if s.keys, err = deriveKeys(chosen, skeyseed(chosen.prf, ni.Data, nr, shared), ni.Data, nr, s.spiI, s.spiR); err != nil {
 		return nil, err
 	}
-	m.first = &firstExchange{request: append([]byte(nil), d.Payload...), ni: ni.Data, nr: nr}
+	m.first = &firstExchange{
+		request: append([]byte(nil), d.Payload...), ni: ni.Data, nr: nr, intermediates: intermediates{pending: chosen.additional.list()},
+	}
 	m.arrived = Datagram{Local: d.Local, Remote: d.Remote, TCP: d.TCP}
-	return append([]message.Payload{
+	out := []message.Payload{
 		message.SA{Proposals: []message.Proposal{answer}},
 		message.KE{Group: uint16(chosen.group), Data: public},
 		message.Nonce{Data: nr},
-	}, append(append((&natTask{}).answer(m, s, in), fragmentTask{}.answer(m, in)...), announceTask{}.answer(m, in)...)...), nil
+	}
+	out = append(append(out, (&natTask{}).answer(m, s, in)...), fragmentTask{}.answer(m, in)...)
+	if canIntermediate(in) {
+		out = append(out, m.additionalPayloads()...)
+	}
+	return append(out, announceTask{}.answer(m, in)...), nil
 }
 
 // exchangeKeys does the responder's half of a key exchange and makes its nonce. A bad public value is refused with
@@ -313,15 +327,8 @@ func (m *Machine) exchangeKeys(g suite.Group, peer []byte) (nonce, public, share
 	if g == 0 {
 		return nonce, nil, nil, nil
 	}
-	own, err := suite.NewKeyExchange(g, m.rand)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("ike: %w", err)
-	}
-	defer own.Wipe()
-	if shared, err = own.SharedSecret(peer); err != nil {
-		return nil, nil, nil, &refusal{notify: message.Notify{Message: message.InvalidSyntax}, fatal: true, cause: err}
-	}
-	return nonce, own.Public(), shared, nil
+	public, shared, err = m.answerKE(message.KE{Group: uint16(g), Data: peer})
+	return nonce, public, shared, err
 }
 
 // refuseInit answers IKE_SA_INIT with an error, keeping no state but the answer (RFC 7296 §2.6: the responder SPI is

@@ -187,7 +187,7 @@ func (m *Machine) answerIKERekey(now link.Instant, s *ikeSA, in *message.Message
 		return nil, nil, &refusal{notify: message.Notify{Message: message.InvalidSyntax}, fatal: true,
 			cause: fmt.Errorf("%w: no SA, KE or Nonce", ErrUnexpected)}
 	}
-	chosen, offer, answer, ok := m.cfg.Proposals.selectIKE(sa, suite.Group(ke.Group), 8)
+	chosen, offer, answer, ok := m.cfg.Proposals.selectIKE(sa, suite.Group(ke.Group), 8, false)
 	switch {
 	case !ok:
 		return nil, nil, refuse(message.NoProposalChosen)

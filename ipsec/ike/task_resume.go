@@ -78,11 +78,6 @@ func (m *Machine) startResume(now link.Instant, s *ikeSA) (bool, error) {
 	return true, nil
 }
 
-// takes tells whether the suite is one of those that are offered.
-func (p *Proposals) takes(s ikeSuite) bool {
-	return slices.Contains(p.Encryption, s.encryption) && slices.Contains(p.PRFs, s.prf) && slices.Contains(p.Groups, s.group)
-}
-
 // handleResumeResponse takes a response to IKE_SESSION_RESUME. Nothing of it is authentic: a refusal leads to an ordinary
 // IKE_SA_INIT, so that a forged one costs no more than that.
 func (m *Machine) handleResumeResponse(now link.Instant, s *ikeSA, t *resumeTask, d Datagram) error {
@@ -110,7 +105,7 @@ func (m *Machine) handleResumeResponse(now link.Instant, s *ikeSA, t *resumeTask
 	if err := m.handleResponse(now, s, in); err != nil || m.err != nil {
 		return err
 	}
-	m.authenticate(now, s)
+	m.proceed(now, s)
 	return nil
 }
 
@@ -160,7 +155,7 @@ func (m *Machine) answerResume(now link.Instant, s *ikeSA, in *message.Message, 
 		return nil, &refusal{notify: message.Notify{Message: message.TicketNack}, cause: err}
 	}
 	defer clear(state.Secret)
-	chosen := ikeSuite{encryption: state.Encryption, prf: state.PRF, group: state.Group}
+	chosen := ikeSuite{encryption: state.Encryption, prf: state.PRF, group: state.Group, additional: additionalOf(state.Additional)}
 	if !m.provesAs(state) || !m.cfg.Proposals.takes(chosen) || len(ni.Data) < chosen.prf.Size()/2 {
 		return nil, refuse(message.TicketNack)
 	}

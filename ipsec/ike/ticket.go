@@ -48,10 +48,11 @@ type TicketState struct {
 	// Initiator and Responder are the identities of both ends as in IDi and IDr. Authenticated is the initiator's that policy
 	// goes by, which may be another one after EAP (§5, note 1).
 	Initiator, Responder, Authenticated Identity
-	// Encryption, PRF and Group are the algorithms of the IKE SA.
+	// Encryption, PRF and Group are the algorithms of the IKE SA, Additional its additional key exchanges, at most seven.
 	Encryption suite.Encryption
 	PRF        suite.PRF
 	Group      suite.Group
+	Additional []suite.Group
 	// Secret is SK_d. Who makes a TicketState wipes it.
 	Secret []byte
 }
@@ -106,7 +107,8 @@ func (t *ticketTask) answer(now link.Instant, m *Machine, s *ikeSA, in *message.
 	}
 	state := TicketState{
 		Initiator: m.claimed, Responder: m.localID, Authenticated: m.remoteID,
-		Encryption: s.keys.suite.encryption, PRF: s.keys.suite.prf, Group: s.keys.suite.group, Secret: slices.Clone(s.keys.d),
+		Encryption: s.keys.suite.encryption, PRF: s.keys.suite.prf, Group: s.keys.suite.group, Additional: s.keys.suite.additional.list(),
+		Secret: slices.Clone(s.keys.d),
 	}
 	defer clear(state.Secret)
 	ticket, life, err := m.responder.Tickets.Grant(now, state)

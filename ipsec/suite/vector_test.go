@@ -5,48 +5,61 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
+	"crypto/mlkem"
+	"crypto/mlkem/mlkemtest"
 	"crypto/sha3"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 )
 
-// Shows: IKE-3 (ML-KEM-768, ML-KEM-1024). Key pairs of NIST's ACVP server, ML-KEM-keyGen-FIPS203, internalProjection.json of
-// version 1.1.0.36 on, test cases 27 and 75: the seeds d and z, and H(ek), which is SHA3-256 of the encapsulation key and stands in the expanded
-// decapsulation key before z (FIPS 203 §7.1).
-func TestMLKEMKeysOfACVP(t *testing.T) {
-	for _, v := range []struct {
-		group                    Group
-		d, z, begins, ends, hash string
-	}{
-		{
-			GroupMLKEM768,
-			"7101698E47EA9C88D2707F520B3E0BBCDFE477C22BBD21604550A65A79E53691",
-			"5C2E9E2E49B775ACEB0AB5EEB5D82B1609DC753EE2F87D1030B346BC96889288",
-			"EAF906B26CA9C5D2840D70AFBDE687FDDA2AC56A5B6A301452518D8F48C27B41",
-			"2182100D13702CE4EAE21128C3A0CE17AED7B00",
-			"86328DD17C230A0521C366F3A716840F4A1B2CF03EF5C270A290FE6746453C5B",
-		},
-		{
-			GroupMLKEM1024,
-			"3347E176F6DF00F31C12FCE99BB6F5EE7F5DCBC29E92C3CCBB235473C2CFA92B",
-			"63D758544B80E5496CE31D2829177ACC1461F833A9C92D8C9C2CF7DC286CD739",
-			"506466D16169B20C54398B9BCD032495A1C08B492F57628EF9D7C55A7AC805B0",
-			"0F8F16A12D33A27AFF24E4D5FAE4A8DD8016D77F754",
-			"0045728057617839590CBFB2DC9DB6EDD5774C70946438C798F50D63CCAD9816",
-		},
-	} {
-		k, err := NewKeyExchange(v.group, bytes.NewReader(unhex(t, v.d+v.z)))
+// Shows: IKE-3 (ML-KEM-768). The accumulated vectors of C2SP's CCTV for ML-KEM-768, of 100 key pairs: random octets are those of
+// SHAKE128 of nothing, and what comes out is hashed: encapsulation key, ciphertext, shared key, and the shared key that a
+// ciphertext of random octets is implicitly rejected with.
+func TestMLKEM768AccumulatedVectors(t *testing.T) {
+	source, out := sha3.NewSHAKE128(), sha3.NewSHAKE128()
+	message, random := make([]byte, 32), make([]byte, GroupMLKEM768.AnswerLen())
+	read := func(p []byte) {
+		if _, err := io.ReadFull(source, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 100 {
+		k, err := NewKeyExchange(GroupMLKEM768, source)
 		if err != nil {
 			t.Fatal(err)
 		}
-		digits := strings.ToUpper(hex.EncodeToString(k.Public()))
-		hash := sha3.Sum256(k.Public())
-		if !strings.HasPrefix(digits, v.begins) || !strings.HasSuffix(digits, v.ends) || !bytes.Equal(hash[:], unhex(t, v.hash)) {
-			t.Errorf("%v: public value %s with the hash %x", v.group, digits, hash)
+		key, err := mlkem.NewEncapsulationKey768(k.Public())
+		if err != nil {
+			t.Fatal(err)
 		}
+		read(message)
+		shared, ciphertext, err := mlkemtest.Encapsulate768(key, message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range [][]byte{k.Public(), ciphertext, shared} {
+			out.Write(p)
+		}
+		if got, err := k.SharedSecret(ciphertext); err != nil || !bytes.Equal(got, shared) {
+			t.Fatalf("shared secret %x, %v, want %x", got, err, shared)
+		}
+		read(random)
+		rejected, err := k.SharedSecret(random)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Write(rejected)
+	}
+	sum := make([]byte, 32)
+	if _, err := io.ReadFull(out, sum); err != nil {
+		t.Fatal(err)
+	}
+	if want := "1114b1b6699ed191734fa339376afa7e285c9e6acf6ff0177d346696ce564415"; hex.EncodeToString(sum) != want {
+		t.Errorf("accumulated %x, want %s", sum, want)
 	}
 }
 

@@ -89,6 +89,9 @@ func Open(b []byte, c suite.Cipher) (m *Message, verified bool, err error) {
 	if err != nil {
 		return m, true, err
 	}
+	if m.Header.Exchange == IKEIntermediate {
+		m.Intermediate = intermediateOctets(b[:len(b)-len(e.Body)], content)
+	}
 	return m, true, m.appendContent(e.First, content)
 }
 

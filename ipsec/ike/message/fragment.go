@@ -57,6 +57,8 @@ type Fragment struct {
 	Payloads []Payload
 	EncryptedFragment
 	raw []byte
+	// front is set by Open for fragment 1 of an IKE_INTERMEDIATE message: its octets before the fragment numbers.
+	front []byte
 }
 
 // ParseFragment parses a message whose last payload is an Encrypted Fragment one, and decrypts nothing. It returns false
@@ -79,6 +81,9 @@ func ParseFragment(b []byte) (*Fragment, bool) {
 // a *ParseError for an authentic fragment whose padding cannot be.
 func (f *Fragment) Open(c suite.Cipher) ([]byte, error) {
 	chunk, _, err := openSealed(f.raw, TypeEncryptedFragment, f.Body, c)
+	if err == nil && f.Number == 1 && f.Header.Exchange == IKEIntermediate {
+		f.front = clone(f.raw[:len(f.raw)-len(f.Body)-fragmentLen])
+	}
 	return chunk, err
 }
 
@@ -90,6 +95,9 @@ func Join(first *Fragment, content []byte) (*Message, error) {
 	m := &Message{Header: first.Header, Payloads: first.Payloads}
 	if m.Header.NextPayload == TypeEncryptedFragment {
 		m.Header.NextPayload = TypeEncrypted
+	}
+	if m.Header.Exchange == IKEIntermediate {
+		m.Intermediate = intermediateOctets(unfragmented(first.front), content)
 	}
 	return m, m.appendContent(first.First, content)
 }

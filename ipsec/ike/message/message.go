@@ -39,6 +39,8 @@ func (p Unknown) appendBody(b []byte) []byte { return append(b, p.Body...) }
 type Message struct {
 	Header   Header
 	Payloads []Payload
+	// Intermediate is set by Open and Join for an IKE_INTERMEDIATE message: what IntermediateOctets returns to its sender.
+	Intermediate []byte
 }
 
 // Parse reads a whole message. The payloads inside of an Encrypted payload are not touched. Errors: *ParseError, or one

@@ -29,6 +29,7 @@ const (
 	UnexpectedNATDetected      NotifyType = 41
 	TemporaryFailure           NotifyType = 43
 	ChildSANotFound            NotifyType = 44
+	StateNotFound              NotifyType = 47 // RFC 9370 §2.2.4
 )
 
 // Status types of RFC 7296 §3.10.1, and a few of later documents that peers send.
@@ -69,7 +70,11 @@ const (
 	IKEv2MessageIDSync          NotifyType = 16420
 	IKEv2FragmentationSupport   NotifyType = 16430
 	SignatureHashAlgorithms     NotifyType = 16431
+	UsePPK                      NotifyType = 16435 // RFC 8784 §3
+	PPKIdentity                 NotifyType = 16436 // RFC 8784 §3: PPK_ID, whose first octet is its type
+	NoPPKAuth                   NotifyType = 16437 // RFC 8784 §3: authentication data without the PPK
 	IntermediateExchangeSupport NotifyType = 16438
+	AdditionalKeyExchange       NotifyType = 16441 // RFC 9370 §2.2.4: an opaque link to the exchange before
 )
 
 var notifyNames = map[NotifyType]string{
@@ -96,6 +101,8 @@ var notifyNames = map[NotifyType]string{
 	EAPOnlyAuthentication: "EAP_ONLY_AUTHENTICATION", ChildlessIKEv2Supported: "CHILDLESS_IKEV2_SUPPORTED",
 	IKEv2MessageIDSync: "IKEV2_MESSAGE_ID_SYNC_SUPPORTED", IKEv2FragmentationSupport: "IKEV2_FRAGMENTATION_SUPPORTED",
 	SignatureHashAlgorithms: "SIGNATURE_HASH_ALGORITHMS", IntermediateExchangeSupport: "INTERMEDIATE_EXCHANGE_SUPPORTED",
+	StateNotFound: "STATE_NOT_FOUND", UsePPK: "USE_PPK", PPKIdentity: "PPK_IDENTITY", NoPPKAuth: "NO_PPK_AUTH",
+	AdditionalKeyExchange: "ADDITIONAL_KEY_EXCHANGE",
 }
 
 // String returns the standard's name, or "notify N" for a type that is not known here.

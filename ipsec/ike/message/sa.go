@@ -9,16 +9,19 @@ import (
 // TransformType is a transform type number (RFC 7296 §3.3.2).
 type TransformType uint8
 
-// The transform types of RFC 7296 §3.3.2.
+// The transform types of RFC 7296 §3.3.2, and of RFC 9370 §2.2.1.
 const (
 	TransformEncryption TransformType = 1 // ENCR
 	TransformPRF        TransformType = 2 // PRF
 	TransformIntegrity  TransformType = 3 // INTEG
 	TransformGroup      TransformType = 4 // D-H
 	TransformESN        TransformType = 5 // ESN
+	// TransformAdditional1 to TransformAdditional7 are Additional Key Exchange 1 to 7 (RFC 9370 §2.2.1).
+	TransformAdditional1 TransformType = 6
+	TransformAdditional7 TransformType = 12
 )
 
-// String returns the abbreviation of RFC 7296 §3.3.2, or "transform type N".
+// String returns the abbreviation of RFC 7296 §3.3.2, ADDKE1 to ADDKE7, or "transform type N".
 func (t TransformType) String() string {
 	switch t {
 	case TransformEncryption:
@@ -31,9 +34,11 @@ func (t TransformType) String() string {
 		return "D-H"
 	case TransformESN:
 		return "ESN"
-	default:
-		return "transform type " + strconv.Itoa(int(t))
 	}
+	if t >= TransformAdditional1 && t <= TransformAdditional7 {
+		return "ADDKE" + strconv.Itoa(int(t-TransformAdditional1)+1)
+	}
+	return "transform type " + strconv.Itoa(int(t))
 }
 
 // AttributeKeyLength is the type of the Key Length attribute (RFC 7296 §3.3.5).

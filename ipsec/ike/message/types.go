@@ -45,7 +45,8 @@ func (t PayloadType) String() string {
 // ExchangeType is an exchange type number (RFC 7296 §3.1).
 type ExchangeType uint8
 
-// The exchange types of RFC 7296 §3.1, of RFC 5723 §4.3.2 for IKE_SESSION_RESUME and of RFC 9242 for IKE_INTERMEDIATE.
+// The exchange types of RFC 7296 §3.1, of RFC 5723 §4.3.2 for IKE_SESSION_RESUME, of RFC 9242 for
+// IKE_INTERMEDIATE and of RFC 9370 §2.2.4 for IKE_FOLLOWUP_KE.
 const (
 	IKESAInit        ExchangeType = 34
 	IKEAuth          ExchangeType = 35
@@ -53,6 +54,7 @@ const (
 	Informational    ExchangeType = 37
 	IKESessionResume ExchangeType = 38
 	IKEIntermediate  ExchangeType = 43
+	IKEFollowupKE    ExchangeType = 44
 )
 
 // String returns the standard's name, or "exchange N" for an unknown type.
@@ -70,6 +72,8 @@ func (t ExchangeType) String() string {
 		return "IKE_SESSION_RESUME"
 	case IKEIntermediate:
 		return "IKE_INTERMEDIATE"
+	case IKEFollowupKE:
+		return "IKE_FOLLOWUP_KE"
 	default:
 		return "exchange " + strconv.Itoa(int(t))
 	}
