@@ -156,7 +156,7 @@ func TestAcceptOnlyOffered(t *testing.T) {
 		t.Errorf("two proposals: %v", err)
 	}
 	without := child
-	without.Transforms = childSuite{encryption: suite.AESGCM256, group: suite.GroupP256, esn: true}.transforms()
+	without.Transforms = childSuite{encryption: suite.AESGCM256, esn: true}.transforms()
 	if _, _, err := p.acceptChild(message.SA{Proposals: []message.Proposal{without}}, p.ChildGroups); !errors.Is(err, ErrInvalidAnswer) {
 		t.Error("proposal 1 accepted without its group")
 	}
