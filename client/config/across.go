@@ -31,6 +31,10 @@ func (r *reader) across() {
 	r.key("internal_home_agent", &c.Internal, true)
 	r.key("external_home_agent", &c.External, false)
 	r.psk()
+	if g := c.Gateway; g.Dead != 0 && g.Dead < g.Liveness+time.Second {
+		r.fail("gateway.dead", fmt.Sprintf("found %v, and liveness is %v: there is no time to ask the gateway", g.Dead, g.Liveness), "0s, or a duration a second or more above liveness")
+	}
+	r.authentication()
 }
 
 // addresses checks the addresses against each other.

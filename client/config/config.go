@@ -35,6 +35,9 @@ type Config struct {
 	External HomeAgent
 	// Gateway is the VPN gateway.
 	Gateway Gateway
+	// Authentication says how both ends prove who they are, and Trust whose certificates are trusted.
+	Authentication Authentication
+	Trust          Trust
 	// Detection says how inside and outside are told apart.
 	Detection Detection
 	// DNS says how names are resolved while the client is up.
@@ -132,7 +135,7 @@ type Gateway struct {
 	LocalIdentity, RemoteIdentity string
 	// PSKFile names the file of the pre-shared key: its octets without a last line break, or 0x and hexadecimal digits.
 	PSKFile string
-	// PSK is the pre-shared key read from PSKFile.
+	// PSK is the pre-shared key read from PSKFile, empty where Authentication needs none.
 	PSK Secret
 	// ForceUDPEncapsulation sends ESP in UDP (RFC 3948) also where no NAT is detected.
 	ForceUDPEncapsulation bool
@@ -144,6 +147,13 @@ type Gateway struct {
 	IKELifetime, ChildLifetime time.Duration
 	// Liveness is how long nothing may come from the gateway before it is asked whether it lives (RFC 7296 §2.4).
 	Liveness time.Duration
+	// Dead is how long after the gateway's last sign of life it counts as dead; 0 leaves that to the repetition of requests.
+	Dead time.Duration
+	// ChildOctets and ChildPackets are how much one direction of a child security association carries before it is rekeyed; 0
+	// for what its cipher allows.
+	ChildOctets, ChildPackets uint64
+	// Datagram is the length in octets of the longest IP datagram that IKE sends, by fragmentation (RFC 7383); 0 turns that off.
+	Datagram int
 	// KeepAlive is the interval of NAT keepalives (RFC 3948 §4).
 	KeepAlive time.Duration
 	// CheckAfter is how long user data may go out through the VPN, with nothing coming back, before the gateway is asked

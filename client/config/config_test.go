@@ -108,8 +108,9 @@ func TestMinimal(t *testing.T) {
 			Algorithm: AlgorithmHMACMD5, KeyFile: "x-ha.key", Key: key(16), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto},
 		Gateway: Gateway{Address: netip.MustParseAddr("192.0.2.10"), LocalIdentity: "laptop@example.com", RemoteIdentity: "gateway.example.com",
 			PSKFile: "gateway.psk", PSK: Secret("correct horse battery staple"), RequestDNS: true, RemoteSubnets: enterprise,
-			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second,
+			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second, Datagram: 1280,
 			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: ParkKeep},
+		Authentication: authenticationDefaults(), Trust: trustDefaults(),
 		Detection: Detection{Monitor: time.Minute, Grace: 30 * time.Second, Period: 2 * time.Second, Probe: 10 * time.Minute,
 			ProbeTime: 4 * time.Second, SilencePause: 30 * time.Second, LearnGateways: true,
 			RetransmitInitial: time.Second, RetransmitFactor: 2, RetransmitMax: 2 * time.Second, RetransmitCount: 16},
@@ -175,6 +176,31 @@ keepalive = "15s"
 check_after = "6s"
 give_up = "20s"
 park = "delete"
+dead = "1m"
+child_octets = 1000000000
+child_packets = 1000000
+ike_datagram = 1400
+[authentication]
+rounds = ["certificate", "eap-ttls"]
+gateway = ["certificate", "psk"]
+certificate = "laptop.pem"
+key = "pkcs11:token=laptop?module-path=/usr/lib/opensc-pkcs11.so"
+tpm = "/dev/tpmrm1"
+pin = "keyring"
+eap_identity = "anonymous@example.com"
+user = "alice"
+password = "command:/usr/bin/pass show vpn"
+inner = "pap"
+eap_server = "radius.example.com"
+[trust]
+anchors = ["root.pem"]
+intermediates = ["inter.pem"]
+crls = ["root.crl"]
+revocation = "hard"
+fetch = false
+ocsp = false
+extended_key_usage = "required"
+wildcards = true
 [detection]
 t_monitor = "2m"
 grace = "40s"
@@ -240,7 +266,7 @@ level = "debug"
 	same := map[string]bool{".Internal.Address": true, ".Internal.HomeAddress": true, ".Internal.KeyFile": true, ".Internal.Key": true,
 		".External.Address": true, ".External.HomeAddress": true, ".External.SPI": true, ".External.KeyFile": true, ".External.Key": true,
 		".Gateway.Address": true, ".Gateway.LocalIdentity": true, ".Gateway.RemoteIdentity": true, ".Gateway.PSKFile": true,
-		".Gateway.PSK": true, ".Detection.WaiveTNC": true, ".Detection.RefuseNAT": true, ".Internal.Name": true, ".External.Name": true, ".Gateway.Name": true, ".Detection.RetransmitMax": true, ".Warnings": true}
+		".Gateway.PSK": true, ".Trust.Verifier": true, ".Detection.WaiveTNC": true, ".Detection.RefuseNAT": true, ".Internal.Name": true, ".External.Name": true, ".Gateway.Name": true, ".Detection.RetransmitMax": true, ".Warnings": true}
 	var equal []string
 	leaves(t, "", toJSON(t, c), toJSON(t, d), func(path string) { equal = append(equal, path) })
 	for _, path := range equal {
@@ -291,13 +317,13 @@ func TestErrors(t *testing.T) {
 		{"unknown key with suggestion", with("detection", `t_moniter = "60s"`),
 			`mipvpn.toml:24: detection.t_moniter: unknown key, did you mean "detection.t_monitor"?; valid is one of t_monitor, grace, period, probe, retransmit_initial, retransmit_factor, retransmit_max, retransmit_count, outside_networks, suppress_outside, waive_tnc, probe_time, silence_pause, idle, refuse_nat, inside_domains, inside_nais or learn_gateways`},
 		{"key of another table", with("gateway", `home_address = "10.0.0.1"`),
-			`mipvpn.toml:19: gateway.home_address: unknown key, did you mean "internal_home_agent.home_address"?; valid is one of address, local_identity, remote_identity, psk_file, force_udp_encapsulation, request_dns, remote_subnets, ike_lifetime, child_lifetime, liveness, keepalive, check_after, give_up or park`},
+			`mipvpn.toml:19: gateway.home_address: unknown key, did you mean "internal_home_agent.home_address"?; valid is one of address, local_identity, remote_identity, psk_file, force_udp_encapsulation, request_dns, remote_subnets, ike_lifetime, child_lifetime, liveness, dead, child_octets, child_packets, ike_datagram, keepalive, check_after, give_up or park`},
 		{"unknown key without suggestion", with("log", `zzzzzzzz = 1`),
 			`mipvpn.toml:24: log.zzzzzzzz: unknown key; valid is one of level`},
 		{"unknown table", with("gatewai", `address = "192.0.2.1"`),
-			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, detection, dns, interfaces, portal, control or log`},
+			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, authentication, trust, detection, dns, interfaces, portal, control or log`},
 		{"unknown inline table", with("", `detect = { period = "1s" }`),
-			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, detection, dns, interfaces, portal, control or log`},
+			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, authentication, trust, detection, dns, interfaces, portal, control or log`},
 		{"table in a table", with("log", "[log.more]\nx = 1"),
 			`mipvpn.toml:24: log.more: unknown key; valid is one of level`},
 		{"table as value", with("", `log = 3`), `mipvpn.toml:2: log: found the number 3; valid is a table: [log] on a line of its own`},
@@ -364,7 +390,7 @@ func TestErrors(t *testing.T) {
 			`mipvpn.toml: gateway.address: missing; valid is an IPv4 address or a domain name in quotes, such as "192.0.2.10" or "gw.corp.example"
 mipvpn.toml: gateway.local_identity: missing; valid is an IPv4 address, a mail address or a domain name in quotes, such as "laptop1@example.com"
 mipvpn.toml: gateway.remote_identity: missing; valid is an IPv4 address, a mail address or a domain name in quotes, such as "laptop1@example.com"
-mipvpn.toml: gateway.psk_file: missing; valid is a path in quotes`},
+mipvpn.toml: gateway.psk_file: missing, and authentication.rounds or authentication.gateway has "psk"; valid is a path in quotes`},
 		{"missing schema", replaced(t, "schema = 1\n", ""), `mipvpn.toml: schema: missing; valid is schema = 1 as the file's first key`},
 		{"later schema", replaced(t, "schema = 1", "schema = 2"), `mipvpn.toml:1: schema: found 2, which this program does not read; valid is schema = 1`},
 		{"schema as text", replaced(t, "schema = 1", `schema = "1"`), `mipvpn.toml:1: schema: found the text "1"; valid is schema = 1`},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -31,18 +32,62 @@ func Load(path string) (*Config, error) {
 		return nil, fmt.Errorf("config: read the configuration: %w", err)
 	}
 	dir := filepath.Dir(path)
-	return Parse(path, data, func(p string) ([]byte, error) {
+	within := func(p string) string {
 		if !filepath.IsAbs(p) {
 			p = filepath.Join(dir, p)
 		}
-		return ReadSecretFile(p)
-	})
+		return p
+	}
+	c, err := parseWith(path, data, func(p string) ([]byte, error) { return ReadSecretFile(within(p)) },
+		func(p string) ([]byte, error) { return readPublicFile(within(p)) })
+	if err != nil {
+		return nil, err
+	}
+	c.Authentication.resolve(within)
+	return c, nil
+}
+
+// maxPublic is the greatest length of a file of certificates or of a revocation list in octets.
+const maxPublic = 16 << 20
+
+// readPublicFile reads a file that holds no secret.
+func readPublicFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxPublic+1))
+	if err == nil && len(data) > maxPublic {
+		err = fmt.Errorf("%s is longer than %d octets", path, maxPublic)
+	}
+	return data, err
+}
+
+// resolve makes the paths that are read later independent of the working directory.
+func (a *Authentication) resolve(within func(string) string) {
+	if a.Certificate != "" {
+		a.Certificate = within(a.Certificate)
+	}
+	if a.Key != "" && !strings.HasPrefix(a.Key, "pkcs11:") && !strings.HasPrefix(a.Key, "tpm2:") {
+		a.Key = within(a.Key)
+	}
+	for _, s := range []*SecretSource{&a.PIN, &a.Password} {
+		if strings.HasPrefix(string(*s), SourceFile) {
+			*s = SourceFile + SecretSource(within(s.Path()))
+		}
+	}
 }
 
 // Parse reads a configuration from data, which it borrows; name is what errors call the file. Secrets come from the
-// reader, by the paths as they stand in the configuration. The error is an Errors.
+// reader, by the paths as they stand in the configuration; the files of [trust] are left alone. The error is an Errors.
 func Parse(name string, data []byte, secrets SecretReader) (*Config, error) {
-	r := &reader{file: name, config: defaults(), secrets: secrets}
+	return parseWith(name, data, secrets, nil)
+}
+
+// parseWith is Parse with a reader for files that are no secrets, nil to leave them alone.
+func parseWith(name string, data []byte, secrets, public SecretReader) (*Config, error) {
+	r := &reader{file: name, config: defaults(), secrets: secrets, public: public}
 	if len(data) > maxFile {
 		r.fail("", fmt.Sprintf("the file is longer than %d octets", maxFile), "")
 		return nil, r.errs
@@ -73,6 +118,7 @@ type reader struct {
 	lines   map[string]position
 	config  *Config
 	secrets SecretReader
+	public  SecretReader
 	errs    Errors
 }
 

@@ -274,3 +274,13 @@ func names(of func(*Config) *[]string) func(*Config, any) error {
 		return nil
 	}
 }
+
+// datagram takes the length of a datagram, or 0.
+func datagram(c *Config, v any) error {
+	n, ok := v.(int64)
+	if !ok || n != 0 && (n < 576 || n > 9000) {
+		return found(v)
+	}
+	c.Gateway.Datagram = int(n)
+	return nil
+}
