@@ -199,13 +199,8 @@ func (c *Client) layers(a *attempt, mode stack.Mode) []control.Layer {
 	if v == nil {
 		return layers
 	}
-	vpn := control.Layer{Kind: "vpn", Local: v.address, Remote: c.cfg.Gateway.Address, Encapsulation: "esp"}
-	if v.udp {
-		vpn.Encapsulation = "esp-in-udp"
-	}
-	if ch := v.children[v.current]; ch != nil {
-		vpn.SPIs = []string{fmt.Sprintf("0x%08x", ch.open.SPI()), fmt.Sprintf("0x%08x", ch.seal.SPI())}
-	}
+	d := v.tunnel.Describe()
+	vpn := control.Layer{Kind: "vpn", Local: v.address, Remote: c.cfg.Gateway.Address, Encapsulation: d.Encapsulation, SPIs: d.SPIs}
 	return append(layers, vpn, c.mipLayer("i-mip", c.cfg.Internal.HomeAddress, v.inner, false))
 }
 

@@ -15,7 +15,8 @@ import (
 	"mipvpn/client/config"
 	"mipvpn/client/control"
 	"mipvpn/client/roam"
-	"mipvpn/ipsec/ike"
+	"mipvpn/client/vpn"
+	"mipvpn/client/vpn/ipsec"
 	"mipvpn/mipv4/auth"
 	"mipvpn/stack"
 	"mipvpn/stack/gate"
@@ -55,8 +56,9 @@ type Client struct {
 	policy   string
 	story    story
 	retry    vpnRetry
-	ticket   *ike.Ticket // resumes the IKE SA that was suspended inside, nil without one
-	copies   func()      // takes back the end of dropping second copies that has been put off, nil without one
+	protocol vpn.Protocol
+	ticket   vpn.Ticket // resumes the tunnel that was suspended inside, nil without one
+	copies   func()     // takes back the end of dropping second copies that has been put off, nil without one
 	resume   resumeWatch
 	sleep    sleepState
 	asking   []*question
@@ -81,8 +83,8 @@ type session struct {
 	engine   *stack.Engine
 	external *externalLayer
 	vpn      *vpnLayer
-	rival    *vpnLayer  // nil unless a new IKE SA is set up beside vpn's
-	tunnel   *stack.VPN // the flows of both, nil before the first
+	rival    *vpnLayer  // nil unless a new tunnel is set up beside vpn's
+	access   vpn.Access // the way to the gateway of both, nil before the first
 	stall    func()     // ends its watch
 	running  sync.WaitGroup
 }
@@ -97,6 +99,7 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 		tasks: make(chan func(), taskQueue), stop: make(chan struct{}), done: make(chan struct{}),
 		timer: host.NewTimer(), gate: gate.New(host, host), roam: roam.New(roam.Config{Prefer: cfg.Interfaces.Prefer, Probe: cfg.Detection.Probe}), ifaces: make(map[int]*iface), policy: cfg.Mode,
 	}
+	c.protocol = ipsec.New(cfg)
 	for _, o := range options {
 		o(c)
 	}
@@ -369,10 +372,9 @@ func (c *Client) end(reason string) {
 		c.leave(s.vpn.inner)
 	}
 	c.stopRetry()
-	c.ticket.Wipe()
-	c.ticket = nil
+	c.wipeTicket()
 	c.closeVPN(true) // its goodbye goes through x-MIP, so it comes first
-	c.closeTunnel()
+	c.closeAccess()
 	c.endQuestions()
 	c.leaveHomeAgents()
 	c.roam.Stop(reason)

@@ -17,7 +17,6 @@ import (
 	"mipvpn/client/control"
 	"mipvpn/client/dns"
 	"mipvpn/detect/resolve/query"
-	"mipvpn/ipsec/ike"
 	"mipvpn/tun/link"
 )
 
@@ -190,20 +189,20 @@ func (c *Client) dnsTold(servers []netip.Addr) {
 
 // dnsNamed takes the internal domains that the gateway has told of: only its servers are asked about them from now on, until
 // the client goes down (RFC 8598 §5). Top-level domains are not taken from it, which would take their names from everybody.
-func (c *Client) dnsNamed(domains []ike.Domain) {
+func (c *Client) dnsNamed(domains []string) {
 	d := &c.dns
 	if d.forwarder == nil || !c.cfg.DNS.GatewayDomains {
 		return
 	}
 	var fresh []string
 	for _, told := range domains {
-		name, err := query.Canonical(told.Name)
+		name, err := query.Canonical(told)
 		switch {
 		case err != nil || query.SingleLabel(name):
-			c.event(control.Event{Kind: "dns", Message: fmt.Sprintf("the gateway tells of the domain %s: it is not taken from it; name it in dns.domains if it is the enterprise's", told.Name)})
+			c.event(control.Event{Kind: "dns", Message: fmt.Sprintf("the gateway tells of the domain %s: it is not taken from it; name it in dns.domains if it is the enterprise's", told)})
 		case !d.domains.Contain(name):
 			d.domains = append(slices.Clone(d.domains), name)
-			fresh = append(fresh, told.Name)
+			fresh = append(fresh, told)
 		}
 	}
 	if len(fresh) == 0 {

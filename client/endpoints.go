@@ -224,7 +224,7 @@ func (c *Client) pointGateway() bool {
 	}
 	c.ends.failed = true
 	if c.cfg.Gateway.Address != p.current() {
-		c.closeTunnel()
+		c.closeAccess()
 		c.cfg.Gateway.Address = p.current()
 	}
 	return true

@@ -3,6 +3,7 @@ package client
 import (
 	"io"
 
+	"mipvpn/client/vpn"
 	"mipvpn/tun/packet"
 )
 
@@ -17,3 +18,7 @@ func WithDrops(d *packet.Drops) Option { return func(c *Client) { c.drops = d } 
 // goroutine, so that a simulation can be repeated. Without it they come from crypto/rand. Private keys of key exchanges come
 // from there all the same.
 func WithRandom(r io.Reader) Option { return func(c *Client) { c.rand = r } }
+
+// WithVPN has the client use another VPN protocol in the place of IPsec (draft §6.6). What [gateway] says about IKE is not used
+// then.
+func WithVPN(p vpn.Protocol) Option { return func(c *Client) { c.protocol = p } }

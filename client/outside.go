@@ -137,7 +137,7 @@ func (c *Client) refreshInner(reason string) {
 
 // registerInner registers the VPN's address with the i-HA as a co-located care-of address (draft §3.5).
 func (c *Client) registerInner(v *vpnLayer) {
-	if v.inner != nil || v.parked || !v.established || v.current == 0 {
+	if v.inner != nil || v.parked || !v.established || !v.tunnel.Carries() {
 		return
 	}
 	index, _ := c.roam.Using()

@@ -8,7 +8,7 @@ import (
 
 	"mipvpn/client/config"
 	"mipvpn/client/control"
-	"mipvpn/ipsec/ike"
+	"mipvpn/client/vpn"
 )
 
 // Inside, the VPN's SA is kept, deleted, or given up for a ticket to resume it with, as [gateway] park says (MOD-park). A kept one is parked: the x-HoA it was made
@@ -74,8 +74,7 @@ func (c *Client) restVPN() {
 	if v == nil || !v.established || v.parked || v.resting || c.outside() {
 		return
 	}
-	if err := v.machine.Park(); err != nil {
-		c.log.Debug("parking the IKE SA", zap.Error(err))
+	if !v.tunnel.Park() {
 		return
 	}
 	if v.check != nil {
@@ -91,7 +90,7 @@ func (c *Client) wakeVPN(v *vpnLayer) {
 		v.doubt = fmt.Sprintf("there was no path for %v", away.Round(time.Second))
 	}
 	v.parked, v.resting = false, false
-	v.machine.Unpark(c.now)
+	v.tunnel.Unpark(c.now)
 }
 
 // parkVPN keeps the VPN's SA while direct access is in use, or closes it; the registration through it ends, for the i-HA
@@ -112,17 +111,19 @@ func (c *Client) parkVPN() {
 		c.closeVPN(true)
 		return
 	}
-	if c.cfg.Gateway.Park == config.ParkResume && v.machine.Resumable(c.now) {
-		c.ticket.Wipe()
-		c.ticket = v.machine.Suspend(c.now)
-		c.event(control.Event{Kind: "vpn", Message: "the IKE SA is suspended: direct access is in use, and a ticket of the gateway resumes it"})
-		c.closeVPN(false)
-		return
+	if c.cfg.Gateway.Park == config.ParkResume {
+		if ticket := v.tunnel.Suspend(c.now); ticket != nil {
+			c.wipeTicket()
+			c.ticket = ticket
+			c.event(control.Event{Kind: "vpn", Message: "the VPN is suspended: direct access is in use, and a ticket of the gateway resumes it"})
+			c.closeVPN(false)
+			return
+		}
 	}
 	v.check.end()
 	v.check = nil
 	c.letDrain(v)
-	if err := v.machine.Park(); err != nil { // it is being closed already
+	if !v.tunnel.Park() { // it is being closed already
 		c.closeVPN(true)
 		return
 	}
@@ -169,28 +170,19 @@ func (c *Client) askGateway(v *vpnLayer) bool {
 	if v.check != nil || !v.established {
 		return false
 	}
-	if err := v.machine.CheckLiveness(c.now); err != nil {
+	if err := v.tunnel.CheckLiveness(c.now); err != nil {
 		c.log.Debug("liveness check", zap.Error(err))
 		return false
 	}
-	k := &check{heard: v.received()}
+	k := &check{heard: v.tunnel.Received()}
 	v.check = k
 	k.next = c.after(rivalAfter, func() { c.overdue(v, k) })
 	return true
 }
 
-// received returns how many packets have been received through the layer's child SAs.
-func (v *vpnLayer) received() uint64 {
-	var n uint64
-	for _, ch := range v.children {
-		n += ch.open.Usage().Packets
-	}
-	return n
-}
-
 // overdue begins with a new SA when the gateway has not answered in time.
 func (c *Client) overdue(v *vpnLayer, k *check) {
-	if v.received() != k.heard {
+	if v.tunnel.Received() != k.heard {
 		c.confirmed(v)
 		return
 	}
@@ -202,7 +194,7 @@ func (c *Client) overdue(v *vpnLayer, k *check) {
 // giveUp stops sending through an SA whose gateway is silent, and says so. It is used again if the gateway answers after all;
 // now and then the way there is renewed.
 func (c *Client) giveUp(v *vpnLayer, k *check) {
-	if v.received() != k.heard {
+	if v.tunnel.Received() != k.heard {
 		c.confirmed(v)
 		return
 	}
@@ -211,7 +203,8 @@ func (c *Client) giveUp(v *vpnLayer, k *check) {
 		return
 	}
 	k.gaveUp = true
-	c.silence(control.Problem{Peer: c.gatewayName(), Message: fmt.Sprintf("has not answered for %v", c.cfg.Gateway.GiveUp), Advice: ikeAdvice(ike.ErrNoAnswer)})
+	_, advice := c.protocol.Explain(vpn.ErrNoAnswer)
+	c.silence(control.Problem{Peer: c.gatewayName(), Message: fmt.Sprintf("has not answered for %v", c.cfg.Gateway.GiveUp), Advice: advice})
 	if c.outside() {
 		c.session.engine.Hold()
 		c.story.broke(c.now, "the VPN gateway does not answer")
@@ -228,7 +221,7 @@ func (c *Client) refreshExternal() {
 // askSooner repeats the question to the gateway at once, since the way there may have been mended.
 func (c *Client) askSooner() {
 	if v := c.session.vpn; v != nil && v.check != nil {
-		if err := v.machine.CheckLiveness(c.now); err != nil {
+		if err := v.tunnel.CheckLiveness(c.now); err != nil {
 			c.log.Debug("liveness check", zap.Error(err))
 		}
 	}
@@ -249,7 +242,7 @@ func (c *Client) confirmed(v *vpnLayer) {
 	}
 	k.end()
 	v.check = nil
-	if r := c.session.rival; r != nil && !r.committed {
+	if r := c.session.rival; r != nil && !r.tunnel.Committed() {
 		c.closeRival(false)
 	}
 	if !k.gaveUp {
@@ -268,9 +261,9 @@ func (c *Client) openRival(why string) {
 	if c.session.rival != nil {
 		return
 	}
-	v, err := c.startIKE(false)
+	v, err := c.dial(false)
 	if err != nil {
-		c.problem(control.Problem{Peer: c.gatewayName(), Message: "IKE cannot start: " + err.Error(), Advice: "check [gateway] with `mipvpn config check`"})
+		c.problem(control.Problem{Peer: c.gatewayName(), Message: "the VPN cannot start: " + err.Error(), Advice: "check [gateway] with `mipvpn config check`"})
 		return
 	}
 	c.session.rival = v
@@ -295,7 +288,7 @@ func (c *Client) rivalClosed(err error) {
 		return
 	}
 	if err != nil {
-		c.problem(control.Problem{Peer: c.gatewayName(), Code: ikeCode(err), Message: err.Error(), Advice: ikeAdvice(err)})
+		c.vpnProblem(err)
 	}
 	c.retry.delay = min(max(2*c.retry.delay, vpnRetryFirst), vpnRetryMost)
 	k.again = c.after(c.retry.delay, func() {
@@ -308,7 +301,7 @@ func (c *Client) rivalClosed(err error) {
 // told of the old one's end: it may still have it.
 func (c *Client) promote() {
 	v, old := c.session.rival, c.session.vpn
-	if !v.established || v.current == 0 {
+	if !v.established || !v.tunnel.Carries() {
 		return
 	}
 	if c.outside() { // until the i-HA knows the new address
@@ -317,7 +310,6 @@ func (c *Client) promote() {
 	}
 	c.session.vpn, c.session.rival = v, nil
 	c.closeLayer(old, true)
-	c.useChild(v, v.current)
 	c.vpnUp(v)
 }
 
@@ -331,7 +323,6 @@ func (c *Client) succeed(err error) {
 	}
 	c.session.vpn, c.session.rival = v, nil
 	c.closeLayer(old, false)
-	c.session.tunnel.Use(nil, 0, false)
 	c.vpnLive(false)
 	if v.established {
 		c.vpnUp(v)

@@ -27,7 +27,7 @@ import (
 
 const (
 	errorsDocument = "../../docs/errors.md"
-	adviceSource   = "../../client/advice.go"
+	adviceSource   = "../../client/vpn/ipsec/advice.go"
 )
 
 // TestErrorsDocument keeps the tables of docs/errors.md as the code has them.
@@ -216,7 +216,7 @@ func ikeTable(t *testing.T) string {
 		{"ike.ErrConfiguration", ike.ErrConfiguration}, {"ike.ErrDeletedByPeer", ike.ErrDeletedByPeer}, {"ike.ErrExpired", ike.ErrExpired},
 		{"ike.ErrOutOfSync", ike.ErrOutOfSync}, {"ike.ErrInvalidAnswer", ike.ErrInvalidAnswer},
 	}
-	advice := literals(t, "ikeFailureAdvice")
+	advice := literals(t, "failureAdvice")
 	var b strings.Builder
 	b.WriteString("| message | what to do |\n| --- | --- |\n")
 	found := 0

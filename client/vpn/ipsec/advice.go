@@ -1,0 +1,65 @@
+package ipsec
+
+import (
+	"errors"
+
+	"mipvpn/client/vpn"
+	"mipvpn/ipsec/ike"
+	"mipvpn/ipsec/ike/message"
+)
+
+// notifyAdvice says what to do about a gateway's refusal, by its notify (RFC 7296 §3.10.1).
+var notifyAdvice = map[message.NotifyType]string{
+	message.AuthenticationFailed: "compare psk_file, local_identity and remote_identity in [gateway] with what the gateway has for this client",
+	message.NoProposalChosen:     "the gateway must allow AES-GCM or ChaCha20-Poly1305 with a PRF of HMAC-SHA-2 and one of the groups 31, 19, 20 and 14, for IKE and ESP",
+	message.TSUnacceptable:       "the gateway must offer the enterprise prefixes (or remote_subnets in [gateway]) to this client as its local traffic selectors",
+
+	message.InternalAddressFailure: "give the gateway's address pool free addresses",
+	message.FailedCPRequired:       "check what the gateway wants to be asked for in the configuration payload",
+	message.InvalidSyntax:          "the gateway cannot read our message: check its log and its version",
+	message.NoAdditionalSAs:        "the gateway allows no more SAs for this client: check its limits",
+}
+
+// failureAdvice says what to do about the other ends of an IKE attempt.
+var failureAdvice = []struct {
+	cause  error
+	advice string
+}{
+	{ike.ErrNoAnswer, "check that the gateway runs, that its address in [gateway] is right, and that UDP 500 and 4500 pass between the x-HA and the gateway"},
+	{ike.ErrAuthentication, "the gateway's proof is wrong: compare psk_file in [gateway] with the gateway's key"},
+	{ike.ErrIdentity, "set remote_identity in [gateway] to the identity that the gateway proves"},
+	{ike.ErrConfiguration, "give the gateway an address pool for this client"},
+	{ike.ErrDeletedByPeer, "check the gateway's log for why it closed the SA; mipvpn tries again by itself"},
+}
+
+// Explain implements vpn.Protocol: the standard's name of a gateway's refusal, and what to do about a failure of IKE.
+func (*Protocol) Explain(err error) (code, advice string) {
+	if n, ok := errors.AsType[*ike.NotifyError](err); ok {
+		code = n.Type.String()
+		if advice, known := notifyAdvice[n.Type]; known {
+			return code, advice
+		}
+	}
+	for _, f := range failureAdvice {
+		if errors.Is(err, f.cause) || f.cause == ike.ErrNoAnswer && errors.Is(err, vpn.ErrNoAnswer) {
+			return code, f.advice
+		}
+	}
+	return code, "check the gateway's log"
+}
+
+// silence is an error of IKE that means that the gateway does not answer.
+type silence struct{ error }
+
+// Is makes it vpn.ErrNoAnswer to the client.
+func (silence) Is(target error) bool { return target == vpn.ErrNoAnswer }
+
+// Unwrap returns IKE's own error.
+func (s silence) Unwrap() error { return s.error }
+
+func asSilence(err error) error {
+	if errors.Is(err, ike.ErrNoAnswer) {
+		return silence{err}
+	}
+	return err
+}

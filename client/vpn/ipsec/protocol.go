@@ -1,0 +1,177 @@
+package ipsec
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"go.uber.org/zap"
+
+	"mipvpn/client/config"
+	"mipvpn/client/vpn"
+	"mipvpn/ipsec/esp"
+	"mipvpn/ipsec/ike"
+	"mipvpn/ipsec/ike/message"
+	"mipvpn/stack"
+	"mipvpn/tun/link"
+)
+
+// Protocol is IPsec with a client's configuration, which may change until an Access is opened.
+type Protocol struct{ cfg *config.Config }
+
+var _ vpn.Protocol = (*Protocol)(nil)
+
+// New returns IPsec with the configuration, which it keeps.
+func New(cfg *config.Config) *Protocol { return &Protocol{cfg: cfg} }
+
+// Name implements vpn.Protocol.
+func (*Protocol) Name() string { return "ipsec" }
+
+// Open implements vpn.Protocol.
+func (p *Protocol) Open(g vpn.Ground) (vpn.Access, error) {
+	a := &access{Ground: g, cfg: p.cfg}
+	var err error
+	a.flows, err = stack.OpenVPN(g.Below, g.Gateway, g.Drops, func(m stack.Message) {
+		g.Run(func(now link.Instant) { a.handleMessage(now, m) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.flows.OnLifeOver(func() { g.Run(a.noteSpent) })
+	return a, nil
+}
+
+// access is the way to one gateway: the flows of IKE and ESP, which all tunnels share.
+type access struct {
+	vpn.Ground
+	cfg     *config.Config
+	flows   *stack.VPN
+	tunnels []*tunnel
+	used    *tunnel
+	closed  bool
+}
+
+// Dial implements vpn.Access. Only the first tunnel may tell the gateway to forget all others (RFC 7296 §2.4): beside one that
+// may live, a second must not.
+func (a *access) Dial(now link.Instant, first bool, ticket vpn.Ticket) (vpn.Tunnel, error) {
+	cfg, err := a.ikeConfig()
+	if err != nil {
+		return nil, err
+	}
+	cfg.InitialContact = first
+	cfg.RequestTicket = a.cfg.Gateway.Park == config.ParkResume
+	cfg.Ticket, _ = ticket.(*ike.Ticket)
+	t := &tunnel{access: a, children: make(map[ike.ChildID]*child)}
+	if t.machine, err = ike.NewInitiator(cfg, a.Random); err != nil {
+		return nil, err
+	}
+	if err := t.machine.Start(now); err != nil {
+		return nil, err
+	}
+	a.tunnels = append(a.tunnels, t)
+	return t, nil
+}
+
+// ikeConfig returns the IKE machine's configuration.
+func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
+	g := a.cfg.Gateway
+	local, err := message.NewIdentity(g.LocalIdentity)
+	if err != nil {
+		return ike.InitiatorConfig{}, err
+	}
+	remote, err := message.NewIdentity(g.RemoteIdentity)
+	if err != nil {
+		return ike.InitiatorConfig{}, err
+	}
+	subnets := g.RemoteSubnets
+	if len(subnets) == 0 {
+		subnets = a.cfg.Enterprise.Prefixes
+	}
+	selectors := make([]esp.Selector, 0, len(subnets))
+	for _, p := range subnets {
+		selectors = append(selectors, esp.PrefixSelector(p))
+	}
+	return ike.InitiatorConfig{
+		Config: ike.Config{
+			LocalID:  local,
+			Liveness: g.Liveness, Keepalive: g.KeepAlive,
+			Lifetimes: ike.Lifetimes{IKE: g.IKELifetime, Child: g.ChildLifetime},
+			SPIInUse:  a.spiInUse,
+		},
+		Local: netip.AddrPortFrom(a.Local, esp.PortIKE), Remote: netip.AddrPortFrom(a.Gateway, esp.PortIKE),
+		RemoteID: remote, PSK: g.PSK, RequestAddress: true, RequestDNS: g.RequestDNS, RequestSubnets: true,
+		RequestDomains:  g.RequestDNS && a.cfg.DNS.Used() && a.cfg.DNS.GatewayDomains,
+		RemoteSelectors: selectors, ForceUDPEncapsulation: g.ForceUDPEncapsulation,
+	}, nil
+}
+
+// spiInUse reports whether a child SA of any tunnel receives under the SPI.
+func (a *access) spiInUse(spi uint32) bool {
+	for _, t := range a.tunnels {
+		for _, c := range t.children {
+			if c.open.SPI() == spi {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// handleMessage hands a message to the tunnel that it is for: each knows its IKE SAs by their SPIs.
+func (a *access) handleMessage(now link.Instant, m stack.Message) {
+	if a.closed {
+		return
+	}
+	for _, t := range a.tunnels {
+		err := t.machine.HandleDatagram(now, ike.Datagram{Local: m.Local, Remote: m.Remote, Payload: m.Payload})
+		if errors.Is(err, ike.ErrUnknownSPI) {
+			continue
+		}
+		if err != nil {
+			a.Log.Debug("IKE message rejected", zap.Error(err))
+		}
+		return
+	}
+	a.Log.Debug("IKE message for no IKE SA of ours")
+}
+
+// noteSpent tells the IKE machines which child SAs have come to the end of their lifetimes in octets, packets or sequence
+// numbers.
+func (a *access) noteSpent(now link.Instant) {
+	for _, t := range a.tunnels {
+		for _, c := range t.children {
+			if c.open.Spent() || c.seal.Spent() {
+				t.machine.HandleSpent(now, c.open.SPI(), c.open.Exhausted() || c.seal.Exhausted())
+			}
+		}
+	}
+}
+
+// Use implements vpn.Access.
+func (a *access) Use(t vpn.Tunnel) {
+	a.used, _ = t.(*tunnel)
+	a.apply()
+}
+
+// apply has packets leave through the current child SA of the tunnel in use.
+func (a *access) apply() {
+	if a.used != nil {
+		if c := a.used.children[a.used.current]; c != nil {
+			a.flows.Use(c.seal, c.overhead, c.udp)
+			return
+		}
+	}
+	a.flows.Use(nil, 0, false)
+}
+
+// Link implements vpn.Access.
+func (a *access) Link(address netip.Addr) *stack.PacketLink { return a.flows.Link(address) }
+
+// Close implements vpn.Access.
+func (a *access) Close() error {
+	a.closed, a.tunnels, a.used = true, nil, nil
+	if err := a.flows.Close(); err != nil {
+		return fmt.Errorf("ipsec: close the flows to %v: %w", a.Gateway, err)
+	}
+	return nil
+}

@@ -1,0 +1,272 @@
+package ipsec
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mipvpn/client/vpn"
+	"mipvpn/ipsec/esp"
+	"mipvpn/ipsec/ike"
+	"mipvpn/ipsec/ike/message"
+	"mipvpn/tun/link"
+)
+
+// tunnel is an IKE SA with its child SAs.
+type tunnel struct {
+	access    *access
+	machine   *ike.Machine
+	events    []vpn.Event
+	committed bool
+	children  map[ike.ChildID]*child
+	current   ike.ChildID // the one that packets leave through, 0 for none
+	udp       bool        // as of the child SA before
+}
+
+var _ vpn.Tunnel = (*tunnel)(nil)
+
+// child is a child SA pair.
+type child struct {
+	open     *esp.Inbound
+	seal     *esp.Outbound
+	seen     uint64 // packets that had been received when noteTraffic last looked
+	overhead int
+	udp      bool
+}
+
+// HandleTimeout implements vpn.Tunnel. The IKE machine hears before which child SAs have received: the peer lives, and a child SA
+// that waited for it may be used.
+func (t *tunnel) HandleTimeout(now link.Instant) {
+	for _, c := range t.children {
+		if n := c.open.Usage().Packets; n != c.seen {
+			c.seen = n
+			t.machine.HandleTraffic(now, c.open.SPI())
+		}
+	}
+	t.machine.HandleTimeout(now)
+}
+
+// Deadline implements vpn.Tunnel.
+func (t *tunnel) Deadline() (time.Duration, bool) { return t.machine.Deadline() }
+
+// PollEvent implements vpn.Tunnel. Security associations are installed here, before Flush sends the message that announces
+// them (RFC 7296 §2.8).
+func (t *tunnel) PollEvent(now link.Instant) (vpn.Event, bool) {
+	for len(t.events) == 0 {
+		e, ok := t.machine.PollEvent()
+		if !ok {
+			return nil, false
+		}
+		t.handle(now, e)
+	}
+	e := t.events[0]
+	t.events = slices.Delete(t.events, 0, 1)
+	return e, true
+}
+
+func (t *tunnel) emit(e vpn.Event) { t.events = append(t.events, e) }
+
+// handle takes an event of the IKE machine.
+func (t *tunnel) handle(now link.Instant, e ike.Event) {
+	switch e := e.(type) {
+	case ike.Established:
+		t.up(now, e)
+	case ike.ChildInstalled:
+		t.install(e)
+	case ike.ChildActivated:
+		t.use(e.ID)
+	case ike.ChildRemoved:
+		t.removed(now, e)
+	case ike.ChildFailed:
+		t.emit(vpn.Trouble{What: "no child SA", Err: e.Err})
+	case ike.Refused:
+		t.emit(vpn.Trouble{What: "refuses", Err: e.Err})
+	case ike.Alive:
+		t.emit(vpn.Alive{})
+	case ike.Closed:
+		t.emit(vpn.Closed{Err: asSilence(e.Err)})
+	}
+}
+
+func (t *tunnel) up(now link.Instant, e ike.Established) {
+	address := slices.IndexFunc(e.Configuration.Addresses, netip.Addr.Is4)
+	if address < 0 {
+		t.emit(vpn.Trouble{What: "cannot be used", Err: ike.ErrConfiguration})
+		t.machine.Delete(now)
+		return
+	}
+	t.udp = e.UDPEncapsulation
+	how := "up"
+	if e.Resumed {
+		how = "resumed with its ticket"
+	}
+	up := vpn.Up{
+		Address: e.Configuration.Addresses[address], DNS: e.Configuration.DNS,
+		How: fmt.Sprintf("IKE SA with gateway %v %s (%s)", e.RemoteID, how, e.Suite),
+	}
+	for _, d := range e.Configuration.Domains {
+		up.Domains = append(up.Domains, d.Name)
+	}
+	t.emit(up)
+}
+
+// install takes a new child SA pair into the data path.
+func (t *tunnel) install(e ike.ChildInstalled) {
+	inbound, err := esp.NewInbound(e.Inbound)
+	if err == nil {
+		var outbound *esp.Outbound
+		if outbound, err = esp.NewOutbound(e.Outbound, t.access.Drops); err == nil {
+			t.children[e.ID] = &child{open: inbound, seal: outbound, overhead: esp.Overhead(e.Outbound.Encryption), udp: e.UDPEncapsulation}
+			t.access.flows.Install(inbound)
+		}
+	}
+	e.Inbound.Wipe()
+	e.Outbound.Wipe()
+	if err != nil {
+		t.emit(vpn.Trouble{What: "the child SA cannot be used", Err: err})
+		return
+	}
+	if !e.Standby {
+		t.use(e.ID)
+	}
+}
+
+// use sends through the child SA from now on.
+func (t *tunnel) use(id ike.ChildID) {
+	c := t.children[id]
+	if c == nil {
+		return
+	}
+	moved := t.udp != c.udp
+	t.current, t.udp = id, c.udp
+	if t.access.used == t {
+		t.access.apply()
+	}
+	t.emit(vpn.Ready{Moved: moved})
+}
+
+// removed forgets a child SA. When it was the one in use another one takes its place, if there is one.
+func (t *tunnel) removed(now link.Instant, e ike.ChildRemoved) {
+	c := t.children[e.ID]
+	if c == nil {
+		return
+	}
+	t.access.flows.Remove(c.open.SPI())
+	delete(t.children, e.ID)
+	if t.current == e.ID {
+		t.current = 0
+		var newest ike.ChildID
+		for id := range t.children {
+			newest = max(newest, id)
+		}
+		if newest != 0 {
+			t.use(newest)
+		} else if t.access.used == t {
+			t.access.apply()
+		}
+	}
+	if len(t.children) == 0 {
+		t.machine.Delete(now) // an IKE SA without a child SA carries nothing: begin anew
+	}
+}
+
+// Flush implements vpn.Tunnel.
+func (t *tunnel) Flush() bool {
+	busy := false
+	for {
+		m, ok := t.machine.PollTransmit()
+		if !ok {
+			return busy
+		}
+		busy = true
+		t.send(m)
+	}
+}
+
+func (t *tunnel) send(m ike.Transmit) {
+	var err error
+	if m.Keepalive {
+		err = t.access.flows.SendKeepalive()
+	} else {
+		if h, herr := message.ParseHeader(m.Payload); herr == nil && h.Exchange == message.IKEAuth {
+			t.committed = true
+		}
+		err = t.access.flows.Send(m.Local.Port(), m.Payload)
+	}
+	if err != nil {
+		t.access.Log.Debug("IKE message not sent", zap.Error(err))
+	}
+}
+
+// Park implements vpn.Tunnel.
+func (t *tunnel) Park() bool {
+	if err := t.machine.Park(); err != nil {
+		t.access.Log.Debug("parking the IKE SA", zap.Error(err))
+		return false
+	}
+	return true
+}
+
+// Unpark implements vpn.Tunnel.
+func (t *tunnel) Unpark(now link.Instant) { t.machine.Unpark(now) }
+
+// CheckLiveness implements vpn.Tunnel.
+func (t *tunnel) CheckLiveness(now link.Instant) error { return t.machine.CheckLiveness(now) }
+
+// Suspend implements vpn.Tunnel, by a ticket of RFC 5723.
+func (t *tunnel) Suspend(now link.Instant) vpn.Ticket {
+	if !t.machine.Resumable(now) {
+		return nil
+	}
+	return t.machine.Suspend(now)
+}
+
+// Close implements vpn.Tunnel.
+func (t *tunnel) Close(now link.Instant, tell bool) {
+	if tell && t.machine.Err() == nil {
+		t.machine.Unpark(now)
+		t.machine.Delete(now)
+		t.Flush()
+	}
+	a := t.access
+	for _, c := range t.children {
+		a.flows.Remove(c.open.SPI())
+	}
+	if i := slices.Index(a.tunnels, t); i >= 0 {
+		a.tunnels = slices.Delete(a.tunnels, i, i+1)
+	}
+	if a.used == t {
+		a.used = nil
+		a.apply()
+	}
+}
+
+// Carries implements vpn.Tunnel.
+func (t *tunnel) Carries() bool { return t.current != 0 }
+
+// Received implements vpn.Tunnel.
+func (t *tunnel) Received() uint64 {
+	var n uint64
+	for _, c := range t.children {
+		n += c.open.Usage().Packets
+	}
+	return n
+}
+
+// Committed implements vpn.Tunnel: a gateway may take the IKE SA for established once it has seen IKE_AUTH.
+func (t *tunnel) Committed() bool { return t.committed }
+
+// Describe implements vpn.Tunnel.
+func (t *tunnel) Describe() vpn.Description {
+	d := vpn.Description{Encapsulation: "esp"}
+	if t.udp {
+		d.Encapsulation = "esp-in-udp"
+	}
+	if c := t.children[t.current]; c != nil {
+		d.SPIs = []string{fmt.Sprintf("0x%08x", c.open.SPI()), fmt.Sprintf("0x%08x", c.seal.SPI())}
+	}
+	return d
+}

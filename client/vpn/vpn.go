@@ -1,0 +1,143 @@
+package vpn
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mipvpn/stack"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// Protocol is a VPN protocol with its configuration.
+type Protocol interface {
+	// Name is the protocol's name in status, such as "ipsec".
+	Name() string
+	// Open opens the flows to a gateway. An error says what the host or the link below did not give.
+	Open(Ground) (Access, error)
+	// Explain returns the protocol's own name for an error of it, empty without one, and what to do about it.
+	Explain(err error) (code, advice string)
+}
+
+// Ground is what an Access stands on.
+type Ground struct {
+	// Below is the link to the gateway, Local its own address.
+	Below link.Link
+	Local netip.Addr
+	// Gateway is the gateway's address.
+	Gateway netip.Addr
+	// Drops counts packets that are not passed on.
+	Drops *packet.Drops
+	// Random is where keys and nonces come from. It is read on the client's goroutine only.
+	Random io.Reader
+	// Run has f called on the client's goroutine, after which all Tunnels are polled. It may be called from anywhere and does
+	// not block; when the client is too busy f is not called, as if a packet were lost.
+	Run func(f func(now link.Instant))
+	// Log is the client's.
+	Log *zap.Logger
+}
+
+// Access is the way to a gateway. Tunnels come and go, its flows stay.
+type Access interface {
+	// Dial begins to set up a tunnel. first says that there is no other one with this gateway that may live. ticket, which may be
+	// nil, is from a tunnel's Suspend and belongs to the Access from now on.
+	Dial(now link.Instant, first bool, ticket Ticket) (Tunnel, error)
+	// Use has packets leave through t, one of the Access's own, from now on; nil for none.
+	Use(t Tunnel)
+	// Link returns a link with that address, one that a tunnel was given: packets leave through the tunnel in use, and those of
+	// all tunnels arrive there. One made for an earlier address receives nothing any more.
+	Link(address netip.Addr) *stack.PacketLink
+	// Close ends what is left of all tunnels, without telling the gateway, and closes the flows.
+	Close() error
+}
+
+// Ticket brings a tunnel back without setting it up anew.
+type Ticket interface {
+	// Wipe forgets its keys.
+	Wipe()
+}
+
+// Tunnel is one association with the gateway: being set up, up, or ended. It is driven like a protocol machine: after each
+// call, and after what Ground.Run has called, PollEvent is drained and then Flush called.
+type Tunnel interface {
+	// HandleTimeout does what is due. Deadline returns the boot time of what is due next, false when there is nothing.
+	HandleTimeout(now link.Instant)
+	Deadline() (time.Duration, bool)
+	// PollEvent returns the next event.
+	PollEvent(now link.Instant) (Event, bool)
+	// Flush sends what is to be sent and reports whether there was something.
+	Flush() bool
+
+	// Park keeps the tunnel while nothing can be sent: it stays silent, and the gateway's silence means nothing. False says that
+	// it cannot, because it is ending. Unpark ends that.
+	Park() bool
+	Unpark(now link.Instant)
+	// CheckLiveness asks the gateway whether it still has the tunnel; Alive answers. Asking again repeats the question at once.
+	CheckLiveness(now link.Instant) error
+	// Suspend ends the tunnel without telling the gateway and returns the ticket that brings it back. Without one it returns nil
+	// and does nothing.
+	Suspend(now link.Instant) Ticket
+	// Close ends the tunnel; with tell the gateway is told, as far as one message can. There are no events after it.
+	Close(now link.Instant, tell bool)
+
+	// Carries reports whether packets can leave through it.
+	Carries() bool
+	// Received is how many packets have been received through it: more than before means that the gateway lives.
+	Received() uint64
+	// Committed reports whether the gateway may take the tunnel for set up, whatever becomes of the answer.
+	Committed() bool
+	// Describe says how it is, for status.
+	Describe() Description
+}
+
+// ErrNoAnswer means that the gateway does not answer. Errors of a Tunnel that say so wrap it.
+var ErrNoAnswer = errors.New("the gateway does not answer")
+
+// Description is how a tunnel is, for people and scripts.
+type Description struct {
+	// Encapsulation names how packets travel, such as "esp" or "esp-in-udp".
+	Encapsulation string
+	// SPIs name what packets are received and sent under, in that order, empty when there is nothing.
+	SPIs []string
+}
+
+// Event is something that a tunnel tells the client: Up, Ready, Alive, Trouble or Closed.
+type Event interface{ event() }
+
+// Up says that the tunnel is set up and the gateway authenticated.
+type Up struct {
+	// Address is the address that the gateway has given (VPN-TIA).
+	Address netip.Addr
+	// DNS are name servers inside, Domains the domains that they are to be asked about.
+	DNS     []netip.Addr
+	Domains []string
+	// How says it in a few words: with whom, how protected.
+	How string
+}
+
+// Ready says that Carries or the way in which packets leave has changed. Moved is set when the packets' way is another, so that
+// a pipeline that was compiled for the tunnel is to be compiled anew.
+type Ready struct{ Moved bool }
+
+// Alive says that the gateway has answered CheckLiveness.
+type Alive struct{}
+
+// Trouble is something that a person should know of: the tunnel goes on.
+type Trouble struct {
+	// What says what the error is about: "no child SA" or the like.
+	What string
+	Err  error
+}
+
+// Closed says that the tunnel has ended; nothing follows. Err is why, nil when it was to end.
+type Closed struct{ Err error }
+
+func (Up) event()      {}
+func (Ready) event()   {}
+func (Alive) event()   {}
+func (Trouble) event() {}
+func (Closed) event()  {}
