@@ -34,7 +34,7 @@ var (
 const (
 	maxCertificates      = 10
 	maxRevocations       = 10
-	maxCertificateOctets = 64 << 10
+	maxCertificateOctets = 48 << 10
 )
 
 // signedOctets are what AUTH of one end covers (RFC 7296 §2.15, RFC 9242 §3.3.2): initiator tells which end, id is its latest identity.

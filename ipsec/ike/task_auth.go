@@ -140,9 +140,13 @@ func (t *authTask) response(now link.Instant, m *Machine, x *exchange, in *messa
 
 // take does the part of a response that is about authentication. It returns nil when that is complete.
 func (t *authTask) take(m *Machine, s *ikeSA, in *message.Message) error {
-	if n, ok := message.FindNotify(in.Payloads, message.AuthenticationFailed); ok {
-		if _, eap := message.Find[message.EAP](in.Payloads); !eap {
-			return fatal(notifyError(message.IKEAuth, n))
+	if n, ok := message.ErrorNotify(in.Payloads); ok {
+		switch n.Message {
+		case message.AuthenticationFailed, message.InvalidSyntax, message.UnsupportedCriticalPayload: // not about the child SA
+			if _, eap := message.Find[message.EAP](in.Payloads); !eap {
+				return fatal(notifyError(message.IKEAuth, n))
+			}
+		default:
 		}
 	}
 	if !t.begun || t.another {
