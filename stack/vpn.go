@@ -18,6 +18,8 @@ var nonESPMarker [esp.MarkerLen]byte
 // Message is an IKE message that arrived, without the non-ESP marker.
 type Message struct {
 	Local, Remote netip.AddrPort
+	// TCP is set when it came in the TCP connection between the two (RFC 9329).
+	TCP bool
 	// Payload belongs to the receiver.
 	Payload []byte
 }
@@ -30,6 +32,7 @@ type VPN struct {
 	ike      link.Flow
 	natt     link.Flow
 	esp      link.Flow
+	streams  vpnStreams
 
 	lifeOver atomic.Pointer[func()]
 	inbound  esp.Table
@@ -79,6 +82,12 @@ func (v *VPN) Link(address netip.Addr) *PacketLink {
 	l := NewPacketLink(address, v.drops, nil)
 	l.SetCarrier(func(c link.Class) link.Path {
 		out := v.outbound.Load()
+		if s := v.streams.used.Load(); s != nil && out != nil {
+			below := s.Path(c)
+			p := below.Over(sealer{v}, out.overhead, true)
+			p.MTU = out.sa.Fits(below.MTU)
+			return p
+		}
 		if out == nil {
 			return v.esp.Path(c).Over(sealer{v}, 0, true)
 		}
@@ -125,7 +134,7 @@ func (v *VPN) tell(over bool) {
 // Close closes the flows and stops sending.
 func (v *VPN) Close() error {
 	v.Use(nil, 0, false)
-	var errs []error
+	errs := []error{v.streams.close()}
 	for _, f := range []link.Flow{v.ike, v.natt, v.esp} {
 		if f != nil {
 			errs = append(errs, f.Close())
@@ -136,23 +145,26 @@ func (v *VPN) Close() error {
 
 func (v *VPN) receiveIKE(b *packet.Batch) {
 	for _, p := range b.Bufs {
-		v.message(v.ike, p.Bytes())
+		v.message(v.ike, p.Bytes(), false)
 	}
 	b.Release()
 }
 
-func (v *VPN) message(f link.Flow, payload []byte) {
-	v.messages(Message{Local: f.Local(), Remote: f.Remote(), Payload: bytes.Clone(payload)})
+func (v *VPN) message(f link.Flow, payload []byte, tcp bool) {
+	v.messages(Message{Local: f.Local(), Remote: f.Remote(), TCP: tcp, Payload: bytes.Clone(payload)})
 }
 
 // receiveNATT tells keepalives, IKE and ESP apart (RFC 3948 §2.2, §2.3).
-func (v *VPN) receiveNATT(b *packet.Batch) {
+func (v *VPN) receiveNATT(b *packet.Batch) { v.receiveEither(v.natt, b, false) }
+
+// receiveEither takes what may be signalling or data, from UDP port 4500 or a TCP connection.
+func (v *VPN) receiveEither(f link.Flow, b *packet.Batch, tcp bool) {
 	b.Keep(v.drops, func(p *packet.Buf) packet.DropReason {
 		switch esp.Classify(p.Bytes()) {
 		case esp.KindKeepalive:
 			return packet.Delivered
 		case esp.KindIKE:
-			v.message(v.natt, p.Bytes()[esp.MarkerLen:])
+			v.message(f, p.Bytes()[esp.MarkerLen:], tcp)
 			return packet.Delivered
 		case esp.KindESP:
 			return packet.NotDropped

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/interop/charon"
 	"mipvpn/stack/simnet"
@@ -243,8 +243,14 @@ func (n *realNetwork) command(t *testing.T, f func(link.Instant) error) {
 
 // Our own client on the kernel reaches the inside as well: the driver of the simulation, unchanged.
 func TestGatewayServesOurClientOnTheKernel(t *testing.T) {
-	for _, force := range []bool{false, true} {
-		t.Run(fmt.Sprintf("encapsulation forced %v", force), func(t *testing.T) {
+	for name, change := range map[string]func(*ike.InitiatorConfig){
+		"as it comes":          func(*ike.InitiatorConfig) {},
+		"encapsulation in UDP": func(cfg *ike.InitiatorConfig) { cfg.ForceUDPEncapsulation = true },
+		"encapsulation in TCP": func(cfg *ike.InitiatorConfig) {
+			cfg.TCP, cfg.Remote = true, netip.AddrPortFrom(cfg.Remote.Addr(), esp.PortNATT)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
 			n := newRealNetwork(t)
 			host, err := underlay.NewHost(underlay.Options{Namespace: n.outside})
 			if err != nil {
@@ -255,7 +261,10 @@ func TestGatewayServesOurClientOnTheKernel(t *testing.T) {
 			if err != nil || len(list) == 0 {
 				t.Fatalf("interfaces %+v, %v", list, err)
 			}
-			c := newVPNClient(t, host, list[0].Index, list[0].Address.Addr(), 0, func(cfg *ike.InitiatorConfig) { cfg.ForceUDPEncapsulation = force })
+			c := newVPNClient(t, host, list[0].Index, list[0].Address.Addr(), 0, change)
+			if strings.HasSuffix(name, "TCP") {
+				c.dial(list[0].Index)
+			}
 			c.up()
 			n.datagram(t, 1)
 			n.datagram(t, 1300)

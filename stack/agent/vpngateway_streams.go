@@ -102,8 +102,8 @@ func (g *Gateway) admitStream(c net.Conn) {
 	}
 	s := &stream{}
 	s.flow = tcpflow.New(c, tcpflow.Options{MTU: g.natt.Path(link.Protected).MTU + packet.IPv4Len + packet.UDPLen, Drops: &g.drops,
-		Receive: func(b *packet.Batch) { g.receiveStream(s, b) },
-		Ended: func(err error) {
+		Receive: func(f *tcpflow.Flow, b *packet.Batch) { g.receiveStream(s, f, b) },
+		Ended: func(_ *tcpflow.Flow, err error) {
 			if !errors.Is(err, io.EOF) {
 				g.log.Debug("TCP connection of a client ended", zap.Error(err))
 			}
@@ -165,13 +165,13 @@ func (t *streams) flow(remote netip.AddrPort) *tcpflow.Flow {
 }
 
 // receiveStream takes what has arrived in a stream: as on UDP port 4500.
-func (g *Gateway) receiveStream(s *stream, b *packet.Batch) {
+func (g *Gateway) receiveStream(s *stream, f *tcpflow.Flow, b *packet.Batch) {
 	b.Keep(&g.drops, func(p *packet.Buf) packet.DropReason {
 		switch esp.Classify(p.Bytes()) {
 		case esp.KindKeepalive:
 			return packet.Delivered
 		case esp.KindIKE:
-			g.handleMessageTCP(s.flow.Local(), p.Peer, p.Bytes()[esp.MarkerLen:])
+			g.handleMessageTCP(f.Local(), p.Peer, p.Bytes()[esp.MarkerLen:])
 			return packet.Delivered
 		case esp.KindESP:
 			s.useless++
@@ -185,7 +185,7 @@ func (g *Gateway) receiveStream(s *stream, b *packet.Batch) {
 	})
 	if s.useless >= streamUseless {
 		s.useless = 0
-		g.log.Debug("TCP connection of a client carries nothing of use", zap.Stringer("remote", s.flow.Remote()))
+		g.log.Debug("TCP connection of a client carries nothing of use", zap.Stringer("remote", f.Remote()))
 		go g.endStream(s)
 	}
 	g.receiveESP(b)

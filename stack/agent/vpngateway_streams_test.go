@@ -23,8 +23,7 @@ func (c *vpnClient) dial(index int) *tcpflow.Flow {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	var f *tcpflow.Flow
-	f = tcpflow.New(conn, tcpflow.Options{Originator: true, MTU: 1500, Drops: &c.drops, Receive: func(b *packet.Batch) {
+	f := tcpflow.New(conn, tcpflow.Options{Originator: true, MTU: 1500, Drops: &c.drops, Receive: func(f *tcpflow.Flow, b *packet.Batch) {
 		b.Keep(&c.drops, func(p *packet.Buf) packet.DropReason {
 			if esp.Classify(p.Bytes()) == esp.KindESP {
 				return packet.NotDropped
@@ -62,8 +61,7 @@ func TestGatewayInTCP(t *testing.T) {
 			return []simnet.Relay{f.Relay()}
 		})
 		own := l.Eth0.Address().Addr()
-		var client *vpnClient
-		client = newVPNClient(t, l.Laptop, l.Eth0.Index(), own, 0, func(cfg *ike.InitiatorConfig) {
+		client := newVPNClient(t, l.Laptop, l.Eth0.Index(), own, 0, func(cfg *ike.InitiatorConfig) {
 			cfg.TCP, cfg.Local, cfg.Remote = true, netip.AddrPortFrom(own, 40000), netip.AddrPortFrom(simnet.LabGateway, esp.PortNATT)
 			cfg.Liveness = 5 * time.Second
 		})

@@ -37,12 +37,12 @@ type Options struct {
 	MTU int
 	// Drops counts what is not sent.
 	Drops *packet.Drops
-	// Receive takes what arrives, Buf.Peer being the connection's other end. It must not block, and not call Close.
-	Receive link.Receiver
+	// Receive takes what arrives and its ownership, Buf.Peer being the connection's other end. It must not block, and not call Close.
+	Receive func(*Flow, *packet.Batch)
 	// Ended, when set, is called once when the connection has ended otherwise than by Close, from a goroutine of the Flow:
 	// with io.EOF when the peer has closed it, with an error that wraps iketcp.ErrPrefix or iketcp.ErrLength, ErrStalled, or
 	// what the connection says. It must not block. Close is still to be called.
-	Ended func(error)
+	Ended func(*Flow, error)
 }
 
 // Flow is a TCP connection as a link.Flow.
@@ -166,7 +166,7 @@ func (f *Flow) fail(err error) {
 		}
 		_ = f.conn.Close() // the reason is what counts
 		if f.opts.Ended != nil {
-			f.opts.Ended(err)
+			f.opts.Ended(f, err)
 		}
 	})
 }
@@ -267,7 +267,7 @@ func (f *Flow) deliver(s *iketcp.Splitter) error {
 			b.Release()
 			return
 		}
-		f.opts.Receive(b)
+		f.opts.Receive(f, b)
 	}
 	for {
 		m, ok, err := s.Next()

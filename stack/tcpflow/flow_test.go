@@ -42,7 +42,7 @@ type end struct {
 
 func (e *end) options(originator bool) Options {
 	return Options{Originator: originator, MTU: 1500, Drops: &e.drops,
-		Receive: func(b *packet.Batch) {
+		Receive: func(_ *Flow, b *packet.Batch) {
 			e.mu.Lock()
 			defer e.mu.Unlock()
 			for _, p := range b.Bufs {
@@ -50,7 +50,7 @@ func (e *end) options(originator bool) Options {
 			}
 			b.Release()
 		},
-		Ended: func(err error) { e.ended = append(e.ended, err) }}
+		Ended: func(_ *Flow, err error) { e.ended = append(e.ended, err) }}
 }
 
 // connect returns the flow of the originator and the other end's connection.
