@@ -45,6 +45,9 @@ type Config struct {
 	// restarts. The first is used for new IKE SAs; up to three earlier ones are still answered with. Empty for no tokens.
 	CrashSecrets [][]byte
 
+	// Redirect, when set, says that a peer is to go to another gateway: see ike.ResponderConfig.
+	Redirect func(peer ike.Identity, from netip.AddrPort) (ike.GatewayName, bool)
+
 	// NoResumption grants no tickets and resumes no IKE SA with one (RFC 5723).
 	NoResumption bool
 

@@ -14,6 +14,10 @@ func (g *Gateway) HandleTimeout(now link.Instant) {
 	for len(g.deadlines) > 0 && g.deadlines[0].at <= now.Boot {
 		s := g.deadlines[0]
 		at := s.at
+		if s.endAt != 0 && s.endAt <= now.Boot {
+			s.endAt = 0
+			s.machine.Delete(now)
+		}
 		s.machine.HandleTimeout(now)
 		g.pump(now, s)
 		if s.index >= 0 && s.at <= at {
@@ -80,6 +84,18 @@ func (g *Gateway) RekeyChild(now link.Instant, id SessionID, child ike.ChildID) 
 // RekeyIKE replaces the IKE SA of a session. Errors: ErrUnknownSPI, and those of ike.Machine.RekeyIKE.
 func (g *Gateway) RekeyIKE(now link.Instant, id SessionID) error {
 	return g.command(now, id, func(m *ike.Machine) error { return m.RekeyIKE(now) })
+}
+
+// Redirect tells the peer of a session to go to another gateway (RFC 5685 §5); Delete is to be called when it has had time to.
+// Errors: ErrUnknownSPI, and those of ike.Machine.Redirect.
+func (g *Gateway) Redirect(now link.Instant, id SessionID, to ike.GatewayName) error {
+	return g.command(now, id, func(m *ike.Machine) error { return m.Redirect(now, to) })
+}
+
+// RequireAuthentication tells the peer of a session to authenticate anew: see ike.Machine.RequireAuthentication, also for errors;
+// ErrUnknownSPI.
+func (g *Gateway) RequireAuthentication(now link.Instant, id SessionID, life time.Duration) error {
+	return g.command(now, id, func(m *ike.Machine) error { return m.RequireAuthentication(now, life) })
 }
 
 // Delete closes a session and tells the peer. Errors: ErrUnknownSPI.

@@ -234,7 +234,8 @@ func (g *Gateway) newSession(d ike.Datagram, init [sha256.Size]byte) (*session, 
 	g.lastID++
 	s := &session{id: g.lastID, init: init, remote: d.Remote, from: d.Remote.Addr(), halfOpen: true,
 		spis: make(map[spiKey]bool), inbound: make(map[ike.ChildID]uint32), index: -1}
-	m, err := ike.NewResponder(ike.ResponderConfig{Config: g.cfg.IKE, Policy: policy{g: g, s: s}, HalfOpen: g.cfg.HalfOpen, Tickets: g.granting()}, g.rand)
+	m, err := ike.NewResponder(ike.ResponderConfig{Config: g.cfg.IKE, Policy: policy{g: g, s: s}, HalfOpen: g.cfg.HalfOpen,
+		Tickets: g.granting(), Redirect: g.cfg.Redirect}, g.rand)
 	if err != nil {
 		return nil, err
 	}
@@ -262,6 +263,9 @@ func (g *Gateway) pump(now link.Instant, s *session) {
 		g.transmits = append(g.transmits, t)
 	}
 	at, ok := s.machine.Deadline()
+	if s.endAt != 0 && (!ok || s.endAt < at) && s.machine.Err() == nil {
+		at, ok = s.endAt, true
+	}
 	g.deadlines.schedule(s, at, ok)
 	if s.machine.Err() != nil {
 		g.release(s)
@@ -289,7 +293,7 @@ func (g *Gateway) handleEvent(now link.Instant, s *session, e ike.Event) {
 		before := g.byIdentity[e.RemoteID]
 		g.byIdentity[e.RemoteID] = s // first, so that the old session does not give back the address that is now the new one's
 		if before != nil && before != s {
-			g.replace(now, before, e.InitialContact || e.Resumed)
+			g.replace(now, s, before, e.InitialContact || e.Resumed)
 		}
 	case ike.ChildInstalled:
 		s.inbound[e.ID], g.byInbound[e.Inbound.SPI] = e.Inbound.SPI, s
@@ -304,14 +308,24 @@ func (g *Gateway) handleEvent(now link.Instant, s *session, e ike.Event) {
 	g.events = append(g.events, Event{Session: s.id, Identity: s.identity, Address: s.address, Remote: s.remote, Event: e})
 }
 
+// replaceAfter is how long a session that a new one of the same peer has replaced stays, for the peer to delete it and for
+// packets that are on their way (RFC 7296 §2.8.3).
+const replaceAfter = 10 * time.Second
+
 // replace ends the session that the same peer had before. After INITIAL_CONTACT the peer knows nothing of it any more
-// (RFC 7296 §2.4), so it is not told.
-func (g *Gateway) replace(now link.Instant, s *session, silently bool) {
-	s.machine.Delete(now)
-	if !silently {
+// (RFC 7296 §2.4), so it is not told. Otherwise it may have authenticated anew beside it, and is given time; but there is one such
+// session of a peer at most.
+func (g *Gateway) replace(now link.Instant, next, s *session, silently bool) {
+	if before := s.before; before != nil {
+		before.machine.Delete(now)
+		g.pump(now, before)
+	}
+	if s.before = nil; !silently {
+		next.before, s.endAt = s, now.Boot+replaceAfter
 		g.pump(now, s)
 		return
 	}
+	s.machine.Delete(now)
 	for _, id := range slices.Sorted(maps.Keys(s.inbound)) {
 		g.handleEvent(now, s, ike.ChildRemoved{ID: id, Inbound: s.inbound[id], Reason: ike.ErrReplaced})
 	}
@@ -356,6 +370,9 @@ func (g *Gateway) forget(s *session) {
 		delete(g.byInit, s.init)
 	}
 	delete(g.sessions, s.id)
+	if next := g.byIdentity[s.identity]; next != nil && next.before == s {
+		next.before = nil
+	}
 }
 
 func (g *Gateway) closeSPI(s *session, key spiKey) {

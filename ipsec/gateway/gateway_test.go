@@ -429,6 +429,10 @@ func TestReconnectReplaces(t *testing.T) {
 		if first.Configuration.Addresses[0] != second.Configuration.Addresses[0] {
 			t.Errorf("addresses %v and %v", first.Configuration.Addresses, second.Configuration.Addresses)
 		}
+		if !silent && (before.m.Err() != nil || len(of[ike.ChildRemoved](n.events)) != 0) {
+			t.Error("the session before has no time to end")
+		}
+		n.advance(replaceAfter + time.Second)
 		if told := before.m.Err() != nil; told == silent {
 			t.Errorf("initial contact %v, and the old machine was told: %v", silent, told)
 		}

@@ -38,6 +38,11 @@ type session struct {
 	spis     map[spiKey]bool
 	inbound  map[ike.ChildID]uint32 // ESP SPIs of ours
 
+	// before is the session of the same peer that this one has replaced, while it is there; endAt is when it is deleted then, 0
+	// for never.
+	before *session
+	endAt  time.Duration
+
 	at    time.Duration // deadline
 	index int           // in the queue of deadlines, -1 when not in it
 }

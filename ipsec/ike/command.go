@@ -32,7 +32,7 @@ func (m *Machine) startInit(now link.Instant, s *ikeSA) error {
 	if err != nil {
 		return err
 	}
-	m.enqueue(now, s, newExchange(message.IKESAInit, t, &natTask{}, fragmentTask{}, announceTask{}))
+	m.enqueue(now, s, newExchange(message.IKESAInit, t, &natTask{}, fragmentTask{}, announceTask{}, redirectTask{}))
 	return m.err
 }
 

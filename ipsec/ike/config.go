@@ -18,6 +18,10 @@ type Lifetimes struct {
 	// it is rekeyed, each cut by a random part of up to a tenth; it can carry a quarter more, and is closed then. 0 leaves it to
 	// what its cipher and its sequence numbers allow. The SA counts (esp.Parameters); the driver says HandleSpent.
 	Bytes, Packets uint64
+	// Authentication is how long an authentication is good for (RFC 4478), 0 or less for ever. A responder tells its peer, and
+	// closes an IKE SA half a minute after that; an initiator is told by ReauthenticationDue, after the gateway's time or its own,
+	// whichever is first.
+	Authentication time.Duration
 	// Grace is how much longer an SA may live when rekeying fails; then the IKE SA is closed (default 10 min).
 	Grace time.Duration
 }
@@ -107,6 +111,10 @@ type InitiatorConfig struct {
 	// Ticket resumes an IKE SA in the place of IKE_SA_INIT, as long as it is usable and fits the rest of the configuration; if
 	// the peer does not take it, IKE_SA_INIT follows. The machine owns it then. nil for none.
 	Ticket *Ticket
+	// FollowRedirects tells the gateway that redirections are followed (RFC 5685): RedirectError and Redirected say where to.
+	// RedirectedFrom is the gateway that has redirected here, the zero GatewayName for none.
+	FollowRedirects bool
+	RedirectedFrom  GatewayName
 	// KeepChildless keeps an IKE SA whose first child SA was refused, for which otherwise there is no use.
 	KeepChildless bool
 }
@@ -150,6 +158,9 @@ type ResponderConfig struct {
 	Accept Acceptance
 	// Multiple announces that Policy may want several rounds (RFC 4739).
 	Multiple bool
+	// Redirect, when set, says that a peer is to go to another gateway (RFC 5685): it is asked in IKE_SA_INIT with the zero
+	// Identity, and in IKE_AUTH with the one that is proved, of peers that follow redirections. from is where the peer is.
+	Redirect func(peer Identity, from netip.AddrPort) (GatewayName, bool)
 	// Tickets makes tickets for peers that ask and resumes IKE SAs with them (RFC 5723); nil for neither.
 	Tickets Tickets
 	// HalfOpen is how long an IKE SA may stay without authentication (default 30 s).
@@ -214,6 +225,11 @@ func (c *InitiatorConfig) complete() error {
 	}
 	if err := c.Config.complete(); err != nil {
 		return err
+	}
+	if c.RedirectedFrom != (GatewayName{}) {
+		if _, err := c.RedirectedFrom.value(); err != nil {
+			return err
+		}
 	}
 	if c.RequestDomains && !c.RequestDNS || c.RequestTrustAnchors && !c.RequestDomains {
 		return fmt.Errorf("%w: want RequestDNS with RequestDomains, and that with RequestTrustAnchors (RFC 8598 §3.1)", ErrConfig)

@@ -33,6 +33,7 @@ type Machine struct {
 	serial        uint64 // numbers the IKE SAs
 	natTraversal  bool   // both ends support it (RFC 7296 §2.23)
 	mobike        mobike
+	reauth        reauthentication
 
 	sas       []*ikeSA
 	current   *ikeSA
@@ -57,6 +58,8 @@ type Machine struct {
 
 	established bool
 	deleting    bool // Delete was called
+	redirects   bool // the peer follows redirections (RFC 5685)
+	leaving     bool // it has been redirected in IKE_AUTH
 	probing     bool // CheckLiveness waits for an answer
 	parked      bool // Park was called
 	lastHeard   time.Duration
@@ -270,6 +273,10 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 	if m.err != nil {
 		return
 	}
+	if due(now, m.halfOpenAt) && m.leaving {
+		m.close(now, fmt.Errorf("ike: %w", ErrRedirected), deleteIKE)
+		return
+	}
 	if due(now, m.halfOpenAt) {
 		m.close(now, fmt.Errorf("ike: %w: no authentication within %v", ErrNoAnswer, m.responder.HalfOpen))
 		return
@@ -285,6 +292,7 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 		m.transmits = append(m.transmits, Transmit{Local: m.local, Remote: m.remote, Payload: []byte{0xff}, Keepalive: true})
 	}
 	m.searchTimeout(now)
+	m.reauthTimeout(now)
 	if at, ok := m.livenessAt(); ok && due(now, at) {
 		m.probe(now)
 	}
@@ -362,6 +370,7 @@ func (m *Machine) Deadline() (time.Duration, bool) {
 		set(m.halfOpenAt)
 		set(m.keepaliveAt)
 		set(m.mobike.search.at)
+		set(m.reauthAt())
 		if l, ok := m.livenessAt(); ok {
 			set(l)
 		}

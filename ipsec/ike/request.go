@@ -108,9 +108,13 @@ func (m *Machine) answerAuth(now link.Instant, s *ikeSA, in *message.Message) (o
 		return auth, nil, err
 	}
 	in = m.answering.opening
+	if elsewhere, err := m.redirectPeer(m.remoteID, nil); err != nil || elsewhere != nil {
+		m.letGo(now, s)
+		return append(auth, elsewhere...), nil, err
+	}
 	mobike := mobikeTask{}.answer(m, in)
 	s.noteToken(in)
-	auth = append(auth, crashTask{}.payloads(m, s)...)
+	auth = append(append(auth, crashTask{}.payloads(m, s)...), m.startAuthLifetime(now)...)
 	m.establish(now, s, saEstablished)
 	m.startKeepalive(now)
 	config, err := (&configTask{}).answer(m, in)
@@ -158,7 +162,11 @@ func (m *Machine) answerInformational(now link.Instant, s *ikeSA, in *message.Me
 	}
 	if s == m.current && m.established {
 		s.noteToken(in)
+		m.noteAuthLifetime(now, in)
 		out = append(out, (&configTask{}).answerLater(m, in)...)
+	}
+	if to, ok := m.redirection(in, nil); ok && s == m.current && m.running() {
+		m.emit(Redirected{To: to})
 	}
 	moved, after := m.answerMOBIKE(now, s, in)
 	out = append(out, moved...)

@@ -133,8 +133,13 @@ func (t *authTask) response(now link.Instant, m *Machine, x *exchange, in *messa
 		return fatal(err, message.Notify{Message: message.AuthenticationFailed})
 	}
 	clear(t.msk)
+	if err := m.redirectedInAuth(in, false); err != nil {
+		return err
+	}
 	m.noteWindow(x.sa, in)
 	m.establish(now, x.sa, saEstablished)
+	m.startAuthLifetime(now)
+	m.noteAuthLifetime(now, in)
 	return nil
 }
 
@@ -150,7 +155,12 @@ func (t *authTask) take(m *Machine, s *ikeSA, in *message.Message) error {
 		}
 	}
 	if !t.begun || t.another {
+		first := !t.begun
 		if err := t.takeProof(m, s, in); err != nil {
+			return err
+		}
+		more := m.initiator.Rounds[t.round].EAP || !t.last(m) || t.another
+		if err := m.redirectedInAuth(in, true); err != nil && first && more && !t.eapOnly {
 			return err
 		}
 	}

@@ -124,6 +124,10 @@ func (m *Machine) handleInitResponse(now link.Instant, s *ikeSA, d Datagram) err
 		t.cookies++
 		return m.send(now, x)
 	}
+	if to, ok := m.redirection(in, t.nonce); ok {
+		m.close(now, fmt.Errorf("ike: %w", &RedirectError{To: to}))
+		return nil
+	}
 	if n, ok := message.ErrorNotify(in.Payloads); ok {
 		return m.initRefused(now, x, t, n)
 	}
@@ -285,6 +289,13 @@ func (m *Machine) answerInit(s *ikeSA, in *message.Message, d Datagram) ([]messa
 	if !okSA || !okKE || !okN {
 		return nil, refuse(message.InvalidSyntax)
 	}
+	m.arrived = Datagram{Local: d.Local, Remote: d.Remote, TCP: d.TCP}
+	m.noteRedirects(in)
+	if elsewhere, err := m.redirectPeer(Identity{}, ni.Data); err != nil {
+		return nil, err
+	} else if elsewhere != nil {
+		return nil, &refusal{payloads: elsewhere, notify: message.Notify{Message: message.Redirect}, cause: ErrRedirected}
+	}
 	chosen, _, answer, ok := m.cfg.Proposals.selectIKE(sa, suite.Group(ke.Group), 0, canIntermediate(in))
 	switch {
 	case !ok:
@@ -305,7 +316,6 @@ func (m *Machine) answerInit(s *ikeSA, in *message.Message, d Datagram) ([]messa
 	m.first = &firstExchange{
 		request: append([]byte(nil), d.Payload...), ni: ni.Data, nr: nr, intermediates: intermediates{pending: chosen.additional.list()},
 	}
-	m.arrived = Datagram{Local: d.Local, Remote: d.Remote, TCP: d.TCP}
 	out := []message.Payload{
 		message.SA{Proposals: []message.Proposal{answer}},
 		message.KE{Group: uint16(chosen.group), Data: public},
@@ -335,7 +345,11 @@ func (m *Machine) exchangeKeys(g suite.Group, peer []byte) (nonce, public, share
 // zero). The machine is dead then.
 func (m *Machine) refuseInit(now link.Instant, h message.Header, d Datagram, r *refusal) error {
 	s := &ikeSA{spiI: h.InitiatorSPI}
-	if err := m.respond(s, d, h, []message.Payload{r.notify}); err != nil {
+	out := r.payloads
+	if out == nil {
+		out = []message.Payload{r.notify}
+	}
+	if err := m.respond(s, d, h, out); err != nil {
 		return err
 	}
 	err := fmt.Errorf("ike: %w", &NotifyError{Type: r.notify.Message, Exchange: h.Exchange, Sent: true, Data: r.notify.Data})
