@@ -2,6 +2,7 @@ package esp
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"sync"
 
 	"mipvpn/ipsec/suite"
@@ -20,6 +21,7 @@ type Inbound struct {
 
 	mu     sync.Mutex
 	window window
+	newest netip.AddrPort // source of the packet at the window's top
 }
 
 // NewInbound returns the receiving half made from p. Errors: ErrSPI, and those of suite.Encryption.NewCipher.
@@ -148,7 +150,7 @@ func (in *Inbound) check(s *scratch, run []*packet.Buf) int {
 // the run twice, or that another goroutine has opened meanwhile, is found here.
 func (in *Inbound) mark(s *scratch, run []*packet.Buf) {
 	overhead, used := in.overhead(), in.usage.read()
-	packets, octets := 0, 0
+	packets, octets, newest := 0, 0, -1
 	in.mu.Lock()
 	for i, p := range run {
 		switch {
@@ -160,7 +162,13 @@ func (in *Inbound) mark(s *scratch, run []*packet.Buf) {
 		default:
 			packets++
 			octets += p.Len() - overhead
+			if s.seqs[i] == in.window.top {
+				newest = i
+			}
 		}
+	}
+	if newest >= 0 {
+		in.newest = run[newest].Peer
 	}
 	in.mu.Unlock()
 	in.usage.add(packets, octets)

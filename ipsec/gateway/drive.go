@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
+	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike"
 	"mipvpn/tun/link"
 )
@@ -73,6 +76,34 @@ func (g *Gateway) HandleSpent(now link.Instant, spi uint32, exhausted bool) {
 		s.machine.HandleSpent(now, spi, exhausted)
 		g.pump(now, s)
 	}
+}
+
+// HandleSource tells where the newest ESP packet of a child SA has come from when that is not where its packets go: see
+// ike.Machine.HandleSource. local is where it has arrived.
+func (g *Gateway) HandleSource(now link.Instant, local netip.AddrPort, source esp.Source) {
+	if s := g.byInbound[source.SPI()]; s != nil {
+		s.machine.HandleSource(now, local, source)
+		g.pump(now, s)
+	}
+}
+
+// SetAddresses tells the gateway its outer addresses, the preferred first: the sessions that have MOBIKE hear of them, and
+// leave an address that is gone (ike.Machine.SetAddresses). Errors: ike.ErrNoMOBIKE when the configuration has no MOBIKE.
+func (g *Gateway) SetAddresses(now link.Instant, addresses []netip.Addr) error {
+	if g.cfg.IKE.MOBIKE == nil {
+		return fmt.Errorf("gateway: set addresses: %w", ike.ErrNoMOBIKE)
+	}
+	own := *g.cfg.IKE.MOBIKE
+	own.Addresses = slices.Clone(addresses)
+	g.cfg.IKE.MOBIKE = &own
+	for _, id := range g.ids() {
+		s := g.sessions[id]
+		if err := s.machine.SetAddresses(now, addresses); err != nil && !errors.Is(err, ike.ErrNoMOBIKE) && !errors.Is(err, ike.ErrClosed) {
+			return err
+		}
+		g.pump(now, s)
+	}
+	return nil
 }
 
 // RekeyChild replaces a child SA, for instance because its sequence numbers come to their end. Errors: ErrUnknownSPI, and

@@ -35,6 +35,8 @@ type child struct {
 	rekey *childTask
 	// spent is set when HandleSpent was called.
 	spent bool
+	// source is the sequence number of the packet that has moved the endpoint last.
+	source uint64
 	// reason is what ChildRemoved will say.
 	reason error
 	// Boot times, 0 for never: rekeying, the end of life, when a replaced one that the peer should have deleted is deleted

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"mipvpn/ipsec/esp"
 	"mipvpn/tun/link"
 )
 
@@ -68,6 +69,22 @@ func (m *Machine) follow(now link.Instant, at path) {
 	m.use(at)
 	m.updateEndpoints(m.isProven(m.remote))
 	m.proveRemote(now)
+}
+
+// HandleSource tells the machine where the newest ESP packet of a child SA has come from, to the endpoint local of ours, when
+// that is not where the SA's packets go. An end that is not behind a NAT itself follows its peer by it, as far as that is in
+// UDP and a NAT may have changed its mapping (RFC 7296 §2.23; RFC 4555 §3.8 allows it with MOBIKE too, where an endpoint that
+// the peer has left is not gone back to). EndpointChanged follows, unproven at first.
+func (m *Machine) HandleSource(now link.Instant, local netip.AddrPort, s esp.Source) {
+	c := m.childByIn(s.SPI())
+	if !m.running() || c == nil || c.state != childInstalled || c.replacedBy != nil || s.Sequence() <= c.source || !m.encapsulate || m.tcp {
+		return
+	}
+	if m.mobike.on && slices.Contains(m.mobike.proven, s.From()) {
+		return
+	}
+	c.source = s.Sequence()
+	m.follow(now, path{local: local, remote: s.From()})
 }
 
 // updateEndpoints tells the driver that the child SAs have the endpoints of the IKE SA.

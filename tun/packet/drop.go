@@ -29,6 +29,7 @@ const (
 	DropTTL                        // time to live exhausted
 	DropPolicy                     // refused by configured policy
 	DropDuplicate                  // a second copy of a packet, by another care-of address (RFC 5944 §4.2.3)
+	DropUnproven                   // more than may be sent to an endpoint that has not answered yet (RFC 4555 §3.7)
 	Delivered                      // no drop: the packet has been taken elsewhere, and its buffer is done with
 	numDropReasons
 )
@@ -36,7 +37,7 @@ const (
 var dropNames = [numDropReasons]string{
 	"not_dropped", "gate_closed", "no_path", "malformed", "not_home_address", "not_enterprise", "wrong_tunnel_peer",
 	"no_flow", "unknown_spi", "replayed", "auth_failed", "selector", "sa_exhausted", "dummy", "unsupported", "too_big",
-	"queue_full", "send_failed", "no_binding", "ttl", "policy", "duplicate", "delivered",
+	"queue_full", "send_failed", "no_binding", "ttl", "policy", "duplicate", "unproven", "delivered",
 }
 
 // String returns the stable name of the reason.
