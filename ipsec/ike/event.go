@@ -127,7 +127,12 @@ type ChildFailed struct {
 }
 
 // IKERekeyed says that the IKE SA was replaced by one with fresh keys.
-type IKERekeyed struct{ InitiatorSPI, ResponderSPI uint64 }
+type IKERekeyed struct {
+	InitiatorSPI, ResponderSPI uint64
+	// KeyExchanges and Downgraded are as in Established.
+	KeyExchanges []string
+	Downgraded   bool
+}
 
 // Refused says that an error came from the peer before it was authenticated. Anybody may have sent it, so the attempt
 // goes on until its retransmissions end, and then fails with this error (RFC 7296 §2.21.1).

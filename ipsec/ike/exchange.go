@@ -87,9 +87,12 @@ func (x *exchange) childBusy() bool {
 	if x == nil {
 		return false
 	}
-	switch x.tasks[0].(type) {
+	switch t := x.tasks[0].(type) {
 	case *childTask, *deleteChildTask:
 		return true
+	case *followupTask:
+		_, child := t.owner.(*childTask)
+		return child
 	default:
 		return false
 	}

@@ -60,6 +60,7 @@ type Machine struct {
 	deleting    bool // Delete was called
 	redirects   bool // the peer follows redirections (RFC 5685)
 	leaving     bool // it has been redirected in IKE_AUTH
+	lostStates  int  // STATE_NOT_FOUND in a row
 	probing     bool // CheckLiveness waits for an answer
 	parked      bool // Park was called
 	lastHeard   time.Duration
@@ -313,6 +314,7 @@ func (m *Machine) saTimeout(now link.Instant, s *ikeSA) {
 		}
 		return
 	}
+	s.expireSeries(now)
 	if due(now, s.incoming.expires) {
 		s.incoming.reset()
 	}
@@ -358,6 +360,9 @@ func (m *Machine) Deadline() (time.Duration, bool) {
 		}
 		set(s.heldUntil)
 		set(s.incoming.expires)
+		for _, q := range s.series {
+			set(q.expires)
+		}
 		if s.exchange != nil {
 			set(s.exchange.resendAt)
 		}

@@ -71,7 +71,7 @@ func (p *Proposals) groupTransforms(groups []suite.Group, with bool) []message.T
 // a peer that does not know the transform types must refuse those (RFC 7296 §3.3.6) and takes one of the others.
 func (p *Proposals) offerIKE(spi []byte) message.SA {
 	var sa message.SA
-	for _, with := range p.wishes(len(spi) == 0) {
+	for _, with := range p.wishes(true) {
 		for _, ts := range cipherSets(p.Encryption) {
 			for _, f := range p.PRFs {
 				ts = append(ts, message.NewTransform(message.TransformPRF, uint16(f), 0))
@@ -91,7 +91,7 @@ func (p *Proposals) offerChild(spi uint32, groups []suite.Group) message.SA {
 	var sa message.SA
 	var exchanges [][]message.Transform
 	if len(groups) != 0 {
-		for _, with := range p.wishes(false) {
+		for _, with := range p.wishes(true) {
 			exchanges = append(exchanges, p.groupTransforms(groups, with))
 		}
 	}
@@ -178,7 +178,7 @@ func (c *candidates) cipher() suite.Encryption {
 
 // acceptIKE checks the answer to offerIKE.
 func (p *Proposals) acceptIKE(sa message.SA, spiSize int) (ikeSuite, message.Proposal, error) {
-	o, c, err := chosenFrom(p.offerIKE(make([]byte, spiSize)), sa, message.ProtocolIKE, spiSize)
+	o, c, err := chosenFrom(p.offerIKE(nil), sa, message.ProtocolIKE, spiSize)
 	if err != nil {
 		return ikeSuite{}, o, err
 	}

@@ -289,9 +289,9 @@ func (p *Proposals) selectIKE(sa message.SA, ke suite.Group, spiSize int, can bo
 // selectChild chooses from an offer for a child SA. ke is the group of the KE payload, 0 without one; groups are those
 // that may be chosen, empty in IKE_AUTH.
 func (p *Proposals) selectChild(sa message.SA, ke suite.Group, groups []suite.Group) (s childSuite, offer, chosen message.Proposal, ok bool) {
-	wishes := p.wishes(false)
+	wishes := p.wishes(len(groups) != 0)
 	if p.RequireAdditional { // the IKE SA has them; a child SA may do without any key exchange
-		wishes = []bool{false}
+		wishes = []bool{len(groups) != 0, false}
 	}
 	for _, want := range wishes {
 		for _, o := range sa.Proposals {

@@ -45,6 +45,8 @@ func (m *Machine) answerRequest(now link.Instant, s *ikeSA, d *Datagram, in *mes
 				m.wait(kept, func(now link.Instant) error { return m.answerRequest(now, s, kept, in) })
 				return nil
 			}
+		case message.IKEFollowupKE:
+			out, after, err = m.answerFollowup(now, s, in)
 		case message.CreateChildSA:
 			if sa, ok := message.Find[message.SA](in.Payloads); ok && len(sa.Proposals) > 0 && sa.Proposals[0].Protocol == message.ProtocolIKE {
 				out, after, err = m.answerIKERekey(now, s, in)

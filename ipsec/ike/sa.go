@@ -3,6 +3,7 @@ package ike
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"time"
 
 	"mipvpn/ipsec/ike/message"
@@ -73,6 +74,8 @@ type ikeSA struct {
 	// again.
 	lastAnswer *answer
 	repeats    int
+	// series are the peer's additional key exchanges under way.
+	series []*series
 	// incoming has the fragments of the peer's next request.
 	incoming reassembly
 
@@ -180,14 +183,17 @@ func (m *Machine) adopt(now link.Instant, s *ikeSA) {
 	old.state = saReplaced
 	old.rekeyAt, old.expireAt = 0, 0
 	for _, x := range old.queue {
-		if _, ok := x.tasks[0].(*ikeRekeyTask); !ok {
+		if _, ok := x.rekeyTask(); !ok {
 			s.queue = append(s.queue, x)
 		}
 	}
 	old.queue = nil
 	m.renewTicket(s)
 	m.renewToken(s)
-	m.emit(IKERekeyed{InitiatorSPI: s.spiI, ResponderSPI: s.spiR})
+	m.emit(IKERekeyed{
+		InitiatorSPI: s.spiI, ResponderSPI: s.spiR,
+		KeyExchanges: s.keys.suite.exchanges(), Downgraded: m.cfg.Proposals.downgraded(s.keys.suite.additional),
+	})
 	old.guardAt = now.Boot + guardTime
 }
 
@@ -205,6 +211,9 @@ func (m *Machine) shutSA(now link.Instant, s *ikeSA) {
 	s.state = saClosed
 	s.lastAnswer = nil
 	s.incoming.reset()
+	for _, q := range slices.Clone(s.series) {
+		s.dropSeries(q)
+	}
 	if s.keys != nil {
 		s.keys.wipe()
 		s.keys = nil

@@ -28,9 +28,18 @@ type childTask struct {
 	group suite.Group
 	// collision is what the peer's rekeying of the same child SA made while ours was outstanding (§2.8.1).
 	collision *collision
+	// made is the child SA to be, while additional key exchanges follow.
+	made *agreed
 }
 
-// collision is the outcome of the peer's exchange in a simultaneous rekeying.
+// agreed is a child SA that was agreed on, and what its keys are made of.
+type agreed struct {
+	child          *child
+	shared, ni, nr []byte
+}
+
+// collision is the outcome of the peer's exchange in a simultaneous rekeying. child or sa is nil while additional key exchanges
+// of the peer's follow.
 type collision struct {
 	child *child // of a child SA rekeying
 	sa    *ikeSA // of an IKE SA rekeying
@@ -115,6 +124,10 @@ func (t *childTask) end(now link.Instant, m *Machine, again bool) {
 		t.ke.Wipe()
 		t.ke = nil
 	}
+	if t.made != nil {
+		clear(t.made.shared)
+		t.made = nil
+	}
 	if t.old == nil {
 		return
 	}
@@ -141,10 +154,32 @@ func (t *childTask) response(now link.Instant, m *Machine, x *exchange, in *mess
 	if t.first {
 		ni, nr = m.first.ni, m.first.nr
 	}
-	keyI, keyR := x.sa.keys.childKeys(c.suite.encryption, shared, ni, nr)
-	clear(shared)
-	t.install(now, m, c, keyI, keyR, lowestNonce(ni, nr))
+	t.made = &agreed{c, shared, ni, nr}
+	if !c.suite.additional.any() {
+		return t.followedUp(now, m, x, nil)
+	}
+	next, err := linkOf(in)
+	if err != nil {
+		return t.invalid(now, m, in, err)
+	}
+	if t.collision != nil && bytes.Compare(lowestNonce(ni, nr), t.collision.lowest) < 0 {
+		t.end(now, m, true) // ours is to go, and nothing has been made yet: the peer's goes on (RFC 9370 §2.2.4)
+		return nil
+	}
+	m.followUp(now, x.sa, t, c.suite.additional, next)
 	return nil
+}
+
+// followedUp makes the child SA.
+func (t *childTask) followedUp(now link.Instant, m *Machine, x *exchange, secrets [][]byte) error {
+	a := t.made
+	keyI, keyR := x.sa.keys.childKeys(a.child.suite.encryption, a.shared, a.ni, a.nr, secrets...)
+	t.install(now, m, a.child, keyI, keyR, lowestNonce(a.ni, a.nr))
+	return nil
+}
+
+func (t *childTask) spoilt(now link.Instant, m *Machine, err error, finished bool) error {
+	return t.fail(now, m, err, finished)
 }
 
 // install takes the new child SA in and settles a collision (§2.8.1).
@@ -220,13 +255,19 @@ func (t *childTask) invalid(now link.Instant, m *Machine, in *message.Message, e
 	if t.first && !m.initiator.KeepChildless {
 		return fatal(err, deleteIKE)
 	}
+	_, made := message.Find[message.SA](in.Payloads)
+	return t.fail(now, m, err, made)
+}
+
+// fail gives up. made tells that the peer may have installed the child SA, which is deleted then.
+func (t *childTask) fail(now link.Instant, m *Machine, err error, made bool) error {
 	t.end(now, m, true)
 	replaces := ChildID(0)
 	if t.old != nil {
 		replaces = t.old.id
 	}
 	m.emit(ChildFailed{Replaces: replaces, Err: err})
-	if _, ok := message.Find[message.SA](in.Payloads); ok {
+	if made {
 		m.enqueue(now, m.current, newExchange(message.Informational, &deleteChildTask{child: &child{in: t.in, state: childDeleting}}))
 	}
 	return err
@@ -243,8 +284,14 @@ func (t *childTask) refused(now link.Instant, m *Machine, x *exchange, n message
 		return nil
 	}
 	switch n.Message {
+	case message.StateNotFound:
+		t.end(now, m, true)
+		if t.old == nil {
+			m.emit(ChildFailed{Err: err})
+		}
+		return m.noteLost(x)
 	case message.InvalidKEPayload:
-		if len(n.Data) == 2 {
+		if len(n.Data) == 2 && t.made == nil {
 			g := suite.Group(binary.BigEndian.Uint16(n.Data))
 			if t.group == 0 && t.ke != nil && g != t.ke.Group() && slices.Contains(t.groups(m), g) {
 				t.ke.Wipe()
@@ -333,12 +380,24 @@ func (m *Machine) answerChild(now link.Instant, s *ikeSA, in *message.Message, f
 	if first {
 		ni, nr = m.first.ni, m.first.nr
 	}
-	keyI, keyR := s.keys.childKeys(chosen.encryption, shared, ni, nr)
-	clear(shared)
-	c.standby = old != nil
-	m.install(now, c, keyI, keyR, false, old)
-	if old != nil {
-		m.replacedByPeer(now, old, c, lowestNonce(ni, nr))
+	made := func(now link.Instant, secrets [][]byte) {
+		keyI, keyR := s.keys.childKeys(chosen.encryption, shared, ni, nr, secrets...)
+		clear(shared)
+		c.standby = old != nil
+		m.install(now, c, keyI, keyR, false, old)
+		if old != nil {
+			m.replacedByPeer(now, old, c, lowestNonce(ni, nr))
+		}
+	}
+	var more []message.Payload
+	if chosen.additional.any() {
+		n, err := m.awaitChild(now, s, old, chosen.additional, lowestNonce(ni, nr), made, shared)
+		if err != nil {
+			return nil, err
+		}
+		more = append(more, n)
+	} else {
+		made(now, nil)
 	}
 	answer.SPI = binary.BigEndian.AppendUint32(nil, c.in)
 	out := []message.Payload{message.SA{Proposals: []message.Proposal{answer}}}
@@ -348,7 +407,28 @@ func (m *Machine) answerChild(now link.Instant, s *ikeSA, in *message.Message, f
 	if chosen.group != 0 {
 		out = append(out, message.KE{Group: uint16(chosen.group), Data: public})
 	}
-	return append(out, message.TSi{Selectors: wireSelectors(c.remote)}, message.TSr{Selectors: wireSelectors(c.local)}), nil
+	out = append(out, message.TSi{Selectors: wireSelectors(c.remote)}, message.TSr{Selectors: wireSelectors(c.local)})
+	return append(out, more...), nil
+}
+
+// awaitChild waits for the peer's additional key exchanges before a child SA is made.
+func (m *Machine) awaitChild(now link.Instant, s *ikeSA, old *child, a additional, lowest []byte, made func(link.Instant, [][]byte), shared []byte) (message.Notify, error) {
+	if old != nil {
+		if t := old.rekey; t != nil && m.outstanding(t) {
+			t.collision = &collision{lowest: lowest}
+		}
+	}
+	return m.awaitFollowups(now, s, &series{
+		groups: a.list(),
+		wiped:  func() { clear(shared) },
+		done: func(now link.Instant, secrets [][]byte) (func(), error) {
+			if old != nil && old.state != childInstalled {
+				return nil, refuse(message.TemporaryFailure) // it is being closed
+			}
+			made(now, secrets)
+			return nil, nil
+		},
+	})
 }
 
 // allowedSelectors narrows the proposed selectors. A responder goes by its policy, an initiator by what it has asked for
@@ -408,7 +488,7 @@ func (m *Machine) answerCreateChild(now link.Instant, s *ikeSA, in *message.Mess
 	switch {
 	case old == nil:
 		return nil, &refusal{notify: message.Notify{Protocol: n.Protocol, Message: message.ChildSANotFound, SPI: n.SPI}}
-	case old.state == childDeleting || old.replacedBy != nil:
+	case old.state == childDeleting || old.replacedBy != nil || old.rekey != nil && m.following(old.rekey):
 		return nil, refuse(message.TemporaryFailure)
 	}
 	return m.answerChild(now, s, in, false, old)

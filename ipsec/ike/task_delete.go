@@ -107,7 +107,7 @@ func (m *Machine) peerClosed(now link.Instant, s *ikeSA) {
 	default:
 		// A rekeying of ours is forgotten; when the peer has rekeyed too, its successor carries on (§2.8.2).
 		if s.exchange != nil {
-			if t, ok := s.exchange.tasks[0].(*ikeRekeyTask); ok && t.settle(now, m) {
+			if t, ok := s.exchange.rekeyTask(); ok && t.settle(now, m) {
 				m.shutSA(now, s)
 				m.startNext(now, m.current)
 				return

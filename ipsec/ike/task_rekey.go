@@ -18,6 +18,11 @@ type ikeRekeyTask struct {
 	ke        *suite.KeyExchange
 	group     suite.Group // that INVALID_KE_PAYLOAD asked for, 0 for our first
 	collision *collision
+	// made is the new IKE SA without its keys, suite and the others what those are made of, while additional key exchanges
+	// follow.
+	made       *ikeSA
+	suite      ikeSuite
+	shared, nr []byte
 }
 
 func (t *ikeRekeyTask) needed(m *Machine) bool {
@@ -49,9 +54,14 @@ func (t *ikeRekeyTask) request(_ link.Instant, m *Machine, x *exchange) error {
 	return nil
 }
 
+func (t *ikeRekeyTask) wipe() {
+	t.ke.Wipe()
+	clear(t.shared)
+}
+
 // abandon: the old IKE SA is gone. If the peer rekeyed it too, its successor carries on.
 func (t *ikeRekeyTask) abandon(now link.Instant, m *Machine) {
-	t.ke.Wipe()
+	t.wipe()
 	if m.err == nil {
 		t.settle(now, m)
 	}
@@ -59,7 +69,7 @@ func (t *ikeRekeyTask) abandon(now link.Instant, m *Machine) {
 
 // settle lets the peer's successor carry on when ours has failed, and tells whether there is one.
 func (t *ikeRekeyTask) settle(now link.Instant, m *Machine) bool {
-	if t.collision == nil || t.collision.sa.state != saCandidate {
+	if t.collision == nil || t.collision.sa == nil || t.collision.sa.state != saCandidate {
 		return false
 	}
 	m.adopt(now, t.collision.sa)
@@ -72,28 +82,64 @@ func (t *ikeRekeyTask) response(now link.Instant, m *Machine, x *exchange, in *m
 		return t.refused(now, m, x, n)
 	}
 	old.busySince = 0
-	s, lowest, err := t.accept(m, old, in)
-	t.ke.Wipe()
-	if err != nil {
+	if err := t.accept(m, in); err != nil {
 		// The peer has an SA that we cannot use: state is lost, so that only a fresh start helps (§2.21.3).
 		return fatal(err, deleteIKE)
 	}
-	s.noteToken(in)
+	t.ke.Wipe()
+	t.made.noteToken(in)
+	if !t.suite.additional.any() {
+		return t.followedUp(now, m, x, nil)
+	}
+	next, err := linkOf(in)
+	if err != nil {
+		return fatal(err, deleteIKE)
+	}
+	if t.collision != nil && bytes.Compare(lowestNonce(t.nonce, t.nr), t.collision.lowest) < 0 {
+		// Ours is to go, and nothing has been made yet: the peer's goes on (RFC 9370 §2.2.4).
+		t.wipe()
+		if !t.settle(now, m) {
+			old.rekeyAt = m.retryTime(now)
+		}
+		return nil
+	}
+	m.followUp(now, old, t, t.suite.additional, next)
+	return nil
+}
+
+func (t *ikeRekeyTask) spoilt(_ link.Instant, _ *Machine, err error, _ bool) error {
+	t.wipe()
+	return fatal(err, deleteIKE)
+}
+
+// followedUp makes the new IKE SA and settles a collision (§2.8.2).
+func (t *ikeRekeyTask) followedUp(now link.Instant, m *Machine, x *exchange, secrets [][]byte) error {
+	defer t.wipe()
+	old, s, lowest := x.sa, t.made, lowestNonce(t.nonce, t.nr)
+	var err error
+	seed := old.keys.successorSeed(t.shared, t.nonce, t.nr, secrets...)
+	if s.keys, err = deriveKeys(t.suite, seed, t.nonce, t.nr, s.spiI, s.spiR); err != nil {
+		return fatal(err, deleteIKE)
+	}
 	m.addSA(s)
 	m.establish(now, s, saCandidate)
 	peer := t.collision
-	if peer != nil && peer.sa.state != saCandidate {
+	if peer != nil && peer.sa != nil && peer.sa.state != saCandidate {
 		peer = nil
 	}
 	if peer != nil && bytes.Compare(lowest, peer.lowest) < 0 {
-		// Ours has the lowest nonce: we made it, we close it, and the peer closes the old one (§2.8.2).
-		m.adopt(now, peer.sa)
+		// Ours has the lowest nonce: we made it, we close it, and the peer closes the old one (§2.8.2), once it has its own.
+		if peer.sa != nil {
+			m.adopt(now, peer.sa)
+		} else {
+			old.rekeyAt = m.retryTime(now)
+		}
 		s.state, s.rekeyAt, s.expireAt = saDeleting, 0, 0
 		m.enqueue(now, s, newExchange(message.Informational, &deleteIKETask{}))
 		return nil
 	}
 	m.adopt(now, s)
-	if peer != nil {
+	if peer != nil && peer.sa != nil {
 		// The peer closes what it made.
 		peer.sa.rekeyAt, peer.sa.expireAt, peer.sa.guardAt = 0, 0, now.Boot+guardTime
 	}
@@ -102,35 +148,33 @@ func (t *ikeRekeyTask) response(now link.Instant, m *Machine, x *exchange, in *m
 	return nil
 }
 
-// accept checks a response and makes the new SA.
-func (t *ikeRekeyTask) accept(m *Machine, old *ikeSA, in *message.Message) (s *ikeSA, lowest []byte, err error) {
+// accept checks a response and makes the new SA, without its keys.
+func (t *ikeRekeyTask) accept(m *Machine, in *message.Message) error {
 	sa, okSA := message.Find[message.SA](in.Payloads)
 	ke, okKE := message.Find[message.KE](in.Payloads)
 	nr, okN := message.Find[message.Nonce](in.Payloads)
 	if !okSA || !okKE || !okN {
-		return nil, nil, fmt.Errorf("%w: want SA, KE and Nonce in the CREATE_CHILD_SA response", ErrInvalidAnswer)
+		return fmt.Errorf("%w: want SA, KE and Nonce in the CREATE_CHILD_SA response", ErrInvalidAnswer)
 	}
 	chosen, proposal, err := m.cfg.Proposals.acceptIKE(sa, 8)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	spiR := binary.BigEndian.Uint64(proposal.SPI)
 	if g := t.ke.Group(); chosen.group != g || suite.Group(ke.Group) != g || spiR == 0 || len(nr.Data) < chosen.prf.Size()/2 {
-		return nil, nil, fmt.Errorf("%w: want %v and an SPI, found %v, a KE payload of group %d, SPI %x, a nonce of %d octets",
+		return fmt.Errorf("%w: want %v and an SPI, found %v, a KE payload of group %d, SPI %x, a nonce of %d octets",
 			ErrInvalidAnswer, g, chosen.group, ke.Group, spiR, len(nr.Data))
 	}
-	shared, err := t.ke.SharedSecret(ke.Data)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrInvalidAnswer, err)
+	if t.shared, err = t.ke.SharedSecret(ke.Data); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalidAnswer, err)
 	}
-	defer clear(shared)
-	s = &ikeSA{initiator: true, spiI: t.spi, spiR: spiR, peerWindow: 1}
-	s.keys, err = deriveKeys(chosen, old.keys.successorSeed(shared, t.nonce, nr.Data), t.nonce, nr.Data, s.spiI, s.spiR)
-	return s, lowestNonce(t.nonce, nr.Data), err
+	t.made = &ikeSA{initiator: true, spiI: t.spi, spiR: spiR, peerWindow: 1}
+	t.suite, t.nr = chosen, nr.Data
+	return nil
 }
 
 func (t *ikeRekeyTask) refused(now link.Instant, m *Machine, x *exchange, n message.Notify) error {
-	if n.Message == message.InvalidKEPayload && len(n.Data) == 2 && t.group == 0 && t.collision == nil {
+	if n.Message == message.InvalidKEPayload && len(n.Data) == 2 && t.group == 0 && t.collision == nil && t.made == nil {
 		g := suite.Group(binary.BigEndian.Uint16(n.Data))
 		if g != t.ke.Group() && slices.Contains(m.cfg.Proposals.Groups, g) {
 			t.ke.Wipe()
@@ -139,11 +183,14 @@ func (t *ikeRekeyTask) refused(now link.Instant, m *Machine, x *exchange, n mess
 			return nil
 		}
 	}
-	t.ke.Wipe()
+	t.wipe()
 	if t.settle(now, m) {
 		return nil
 	}
 	x.sa.rekeyAt = m.retryTime(now)
+	if n.Message == message.StateNotFound {
+		return m.noteLost(x)
+	}
 	if n.Message == message.TemporaryFailure {
 		return m.noteBusy(now, x.sa)
 	}
@@ -153,23 +200,20 @@ func (t *ikeRekeyTask) refused(now link.Instant, m *Machine, x *exchange, n mess
 
 // settleTimeout is settle for a rekeying that nobody answers.
 func (m *Machine) settleTimeout(now link.Instant, x *exchange) bool {
-	t, ok := x.tasks[0].(*ikeRekeyTask)
+	t, ok := x.rekeyTask()
 	return ok && !m.deleting && t.settle(now, m)
 }
 
 // rekeyOutstanding tells whether our request to rekey this IKE SA is outstanding.
 func (m *Machine) rekeyOutstanding(s *ikeSA) bool {
-	if s.exchange == nil {
-		return false
-	}
-	_, ok := s.exchange.tasks[0].(*ikeRekeyTask)
+	_, ok := s.exchange.rekeyTask()
 	return ok
 }
 
 // rekeying tells whether it is outstanding or queued.
 func (m *Machine) rekeying(s *ikeSA) bool {
 	return m.rekeyOutstanding(s) || slices.ContainsFunc(s.queue, func(x *exchange) bool {
-		_, ok := x.tasks[0].(*ikeRekeyTask)
+		_, ok := x.rekeyTask()
 		return ok
 	})
 }
@@ -177,7 +221,8 @@ func (m *Machine) rekeying(s *ikeSA) bool {
 // answerIKERekey answers the peer's request to rekey the IKE SA (§2.25.2). after is to be called when the response is on
 // its way.
 func (m *Machine) answerIKERekey(now link.Instant, s *ikeSA, in *message.Message) (out []message.Payload, after func(), err error) {
-	if m.deleting || s != m.current || s.state != saEstablished || s.exchange.childBusy() {
+	_, following := s.outstandingFollowup()
+	if m.deleting || s != m.current || s.state != saEstablished || s.exchange.childBusy() || following {
 		return nil, nil, refuse(message.TemporaryFailure)
 	}
 	sa, okSA := message.Find[message.SA](in.Payloads)
@@ -187,7 +232,7 @@ func (m *Machine) answerIKERekey(now link.Instant, s *ikeSA, in *message.Message
 		return nil, nil, &refusal{notify: message.Notify{Message: message.InvalidSyntax}, fatal: true,
 			cause: fmt.Errorf("%w: no SA, KE or Nonce", ErrUnexpected)}
 	}
-	chosen, offer, answer, ok := m.cfg.Proposals.selectIKE(sa, suite.Group(ke.Group), 8, false)
+	chosen, offer, answer, ok := m.cfg.Proposals.selectIKE(sa, suite.Group(ke.Group), 8, true)
 	switch {
 	case !ok:
 		return nil, nil, refuse(message.NoProposalChosen)
@@ -205,25 +250,56 @@ func (m *Machine) answerIKERekey(now link.Instant, s *ikeSA, in *message.Message
 	if err != nil {
 		return nil, nil, err
 	}
-	defer clear(shared)
-	if n.keys, err = deriveKeys(chosen, s.keys.successorSeed(shared, ni.Data, nr), ni.Data, nr, n.spiI, n.spiR); err != nil {
-		return nil, nil, err
-	}
-	m.addSA(n)
-	m.establish(now, n, saCandidate)
-	if m.rekeyOutstanding(s) {
-		t := s.exchange.tasks[0].(*ikeRekeyTask)
-		t.collision = &collision{sa: n, lowest: lowestNonce(ni.Data, nr)}
-	} else {
-		after = func() {
+	made := func(now link.Instant, secrets [][]byte) (func(), error) {
+		defer clear(shared)
+		var err error
+		seed := s.keys.successorSeed(shared, ni.Data, nr, secrets...)
+		if n.keys, err = deriveKeys(chosen, seed, ni.Data, nr, n.spiI, n.spiR); err != nil {
+			return nil, err
+		}
+		m.addSA(n)
+		m.establish(now, n, saCandidate)
+		if t, ours := s.exchange.rekeyTask(); ours {
+			t.collision = &collision{sa: n, lowest: lowestNonce(ni.Data, nr)}
+			return nil, nil
+		}
+		return func() {
 			n.heldUntil = now.Boot + holdTime
 			m.adopt(now, n)
+		}, nil
+	}
+	var more []message.Payload
+	if chosen.additional.any() {
+		notify, err := m.awaitRekey(now, s, chosen.additional, lowestNonce(ni.Data, nr), made, shared)
+		if err != nil {
+			return nil, nil, err
 		}
+		more = append(more, notify)
+	} else if after, err = made(now, nil); err != nil {
+		return nil, nil, err
 	}
 	answer.SPI = binary.BigEndian.AppendUint64(nil, n.spiR)
-	return append([]message.Payload{
+	out = append([]message.Payload{
 		message.SA{Proposals: []message.Proposal{answer}},
 		message.Nonce{Data: nr},
 		message.KE{Group: uint16(chosen.group), Data: public},
-	}, crashTask{}.payloads(m, n)...), after, nil
+	}, crashTask{}.payloads(m, n)...)
+	return append(out, more...), after, nil
+}
+
+// awaitRekey waits for the peer's additional key exchanges before the successor of an IKE SA is made.
+func (m *Machine) awaitRekey(now link.Instant, s *ikeSA, a additional, lowest []byte, made func(link.Instant, [][]byte) (func(), error), shared []byte) (message.Notify, error) {
+	if t, ours := s.exchange.rekeyTask(); ours {
+		t.collision = &collision{lowest: lowest}
+	}
+	return m.awaitFollowups(now, s, &series{
+		groups: a.list(),
+		wiped:  func() { clear(shared) },
+		done: func(now link.Instant, secrets [][]byte) (func(), error) {
+			if _, following := s.outstandingFollowup(); following || s.exchange.childBusy() {
+				return nil, refuse(message.TemporaryFailure)
+			}
+			return made(now, secrets)
+		},
+	})
 }
