@@ -219,6 +219,28 @@ func TestAdditionalKeyExchangesCollide(t *testing.T) {
 	}
 }
 
+// Shows: IKE-5 (RFC 9370 §2.2.4: of two rekeyings at the same time the one with the lowest nonce stops before its additional key
+// exchanges, since nothing has been made yet)
+func TestLowestNonceStops(t *testing.T) {
+	for _, do := range commands[:2] {
+		winners := make(map[bool]bool)
+		for seed := range uint64(6) {
+			p := established(t, 90+seed, hybrid(mlkem))
+			begin(t, p, do, do)
+			p.seen = nil
+			p.drive()
+			p.agree(1)
+			if n := p.exchanges(message.IKEFollowupKE); n != 1 {
+				t.Errorf("%s at both ends: %d IKE_FOLLOWUP_KE exchanges, want 1\n%s", do.name, n, p.trace())
+			}
+			winners[strings.Contains(p.trace(), "A IKE_FOLLOWUP_KE request")] = true
+		}
+		if len(winners) != 2 {
+			t.Errorf("%s: one end always wins", do.name)
+		}
+	}
+}
+
 // Shows: IKE-5 (RFC 9370 §2.2.4: STATE_NOT_FOUND ends the series, which is tried again; several in a row end the IKE SA)
 func TestLostState(t *testing.T) {
 	for _, do := range commands[:2] {
