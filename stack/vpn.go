@@ -32,11 +32,11 @@ type VPN struct {
 	ike      link.Flow
 	natt     link.Flow
 	esp      link.Flow
-	streams  vpnStreams
 
 	lifeOver atomic.Pointer[func()]
 	inbound  esp.Table
 	outbound atomic.Pointer[outboundSA]
+	stream   atomic.Pointer[Stream] // nil while data does not go in TCP
 	link     atomic.Pointer[PacketLink]
 }
 
@@ -82,8 +82,8 @@ func (v *VPN) Link(address netip.Addr) *PacketLink {
 	l := NewPacketLink(address, v.drops, nil)
 	l.SetCarrier(func(c link.Class) link.Path {
 		out := v.outbound.Load()
-		if s := v.streams.used.Load(); s != nil && out != nil {
-			below := s.Path(c)
+		if s := v.stream.Load(); s != nil && out != nil {
+			below := s.path(c)
 			p := below.Over(sealer{v}, out.overhead, true)
 			p.MTU = out.sa.Fits(below.MTU)
 			return p
@@ -134,7 +134,7 @@ func (v *VPN) tell(over bool) {
 // Close closes the flows and stops sending.
 func (v *VPN) Close() error {
 	v.Use(nil, 0, false)
-	errs := []error{v.streams.close()}
+	var errs []error
 	for _, f := range []link.Flow{v.ike, v.natt, v.esp} {
 		if f != nil {
 			errs = append(errs, f.Close())

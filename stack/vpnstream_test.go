@@ -2,7 +2,6 @@ package stack
 
 import (
 	"bytes"
-	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -24,15 +23,9 @@ func TestVPNStream(t *testing.T) {
 		var got []Message
 		v, err := OpenVPN(m, far, &drops, func(m Message) { got = append(got, m) })
 		check(t, err)
-		if err := v.UseStream(true); !errors.Is(err, ErrNoStream) {
-			t.Errorf("without a connection: %v", err)
-		}
-		if err := v.SendStream([]byte("x")); !errors.Is(err, ErrNoStream) {
-			t.Errorf("without a connection: %v", err)
-		}
 		own, other := net.Pipe()
 		var ended []error
-		v.OpenStream(own, 1500, func(err error) { ended = append(ended, err) })
+		stream := v.OpenStream(own, 1500, func(err error) { ended = append(ended, err) })
 		parameters := esp.Parameters{SPI: 0x1234, Encryption: suite.AESGCM128, Key: make([]byte, suite.AESGCM128.KeyLen())}
 		all, own4 := []esp.Selector{esp.PrefixSelector(netip.MustParsePrefix("0.0.0.0/0"))}, []esp.Selector{esp.AddrSelector(inner)}
 		parameters.Local, parameters.Remote = own4, all
@@ -43,8 +36,8 @@ func TestVPNStream(t *testing.T) {
 		check(t, err)
 		l := v.Link(inner)
 		v.Use(out, esp.Overhead(suite.AESGCM128), true)
-		check(t, v.UseStream(true))
-		check(t, v.SendStream([]byte("to the gateway")))
+		v.UseStream(stream)
+		check(t, stream.Send([]byte("to the gateway")))
 		f, err := l.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: 434, Remote: netip.AddrPortFrom(internalAgent, 434)}, func(b *packet.Batch) { b.Release() })
 		check(t, err)
 		check(t, f.Send(netip.AddrPort{}, []byte("inside")))
@@ -84,7 +77,8 @@ func TestVPNStream(t *testing.T) {
 		if len(ended) != 1 {
 			t.Errorf("ended: %v", ended)
 		}
-		check(t, v.CloseStream())
+		check(t, stream.Close())
+		v.UseStream(nil)
 		if p, ok := l.Path(link.Protected); !ok || !p.Encrypted || p.Out == nil {
 			t.Errorf("path without a connection: %+v", p)
 		}
