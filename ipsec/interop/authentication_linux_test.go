@@ -6,8 +6,9 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
+	"fmt"
 	"net/netip"
-	"testing"
+	"sync"
 	"time"
 
 	"mipvpn/ipsec/eap"
@@ -17,7 +18,6 @@ import (
 	"mipvpn/ipsec/interop/charon"
 	"mipvpn/ipsec/pki"
 	"mipvpn/ipsec/pki/pkitest"
-	"mipvpn/tun/link"
 )
 
 // The user of EAP.
@@ -26,257 +26,271 @@ const (
 	userPassword = "correct horse battery staple"
 )
 
-// authCase is a way of authenticating: what each end is told, in our words and in charon's.
-type authCase struct {
+// Words for rounds of the client's authentication; others are EAP methods of charon's.
+const (
+	byPSK         = "psk"
+	byCertificate = "cert"
+	byMSCHAPv2    = "eap-mschapv2"
+	byTLS         = "eap-tls"
+	byTTLS        = "eap-ttls"
+)
+
+// authentication is how the ends prove themselves: what each end is told, in our words and in charon's.
+type authentication struct {
 	name string
 	kind pkitest.Key // of both ends' certificates
+	// chain has an intermediate authority sign either certificate, which the other end is only told by CERT payloads.
+	chain bool
 	// scheme, when set, is the only one that we sign with; theirs is charon's auth for the client's and the gateway's signature.
 	scheme ike.SignatureScheme
 	theirs string
-	// client are the rounds of the client: cert, psk, or an EAP method of charon's; eapOnly has EAP alone prove the gateway.
+	// client are the rounds of the client; eapOnly has EAP alone prove the gateway.
 	client  []string
 	eapOnly bool
-	inner   eap.Inner // of EAP-TTLS
+	inner   eap.Inner      // of EAP-TTLS
+	tls     eap.TLSVersion // of EAP-TLS, 0 for any
 }
 
-// authCases are played in both roles.
-func authCases() []authCase {
+// allAuthentications are the choices.
+func allAuthentications() []authentication {
 	scheme := func(a ike.SignatureAlgorithm, h crypto.Hash) ike.SignatureScheme {
 		return ike.SignatureScheme{Method: message.AuthDigitalSignature, Algorithm: a, Hash: h}
 	}
-	cert := []string{"cert"}
-	return []authCase{
+	cert := []string{byCertificate}
+	return []authentication{
+		{name: "PSK", client: []string{byPSK}},
 		{name: "RSA PSS SHA-256", kind: pkitest.RSA2048, client: cert, scheme: scheme(ike.RSAPSS, crypto.SHA256), theirs: "ike:rsa/pss-sha256"},
 		{name: "RSA PSS SHA-384", kind: pkitest.RSA3072, client: cert, scheme: scheme(ike.RSAPSS, crypto.SHA384), theirs: "ike:rsa/pss-sha384"},
-		{name: "RSA PSS SHA-512", kind: pkitest.RSA2048, client: cert, scheme: scheme(ike.RSAPSS, crypto.SHA512), theirs: "ike:rsa/pss-sha512"},
 		{name: "RSA PKCS#1 SHA-256", kind: pkitest.RSA2048, client: cert, scheme: scheme(ike.RSAPKCS1, crypto.SHA256), theirs: "ike:rsa-sha256"},
 		{name: "RSA PKCS#1 SHA-512", kind: pkitest.RSA2048, client: cert, scheme: scheme(ike.RSAPKCS1, crypto.SHA512), theirs: "ike:rsa-sha512"},
-		{name: "ECDSA P-256", kind: pkitest.P256, client: cert}, {name: "ECDSA P-384", kind: pkitest.P384, client: cert},
-		{name: "ECDSA P-521", kind: pkitest.P521, client: cert}, {name: "Ed25519", kind: pkitest.Ed25519, client: cert},
-		{name: "EAP-MSCHAPv2", kind: pkitest.P256, client: []string{"eap-mschapv2"}},
-		{name: "EAP-TLS", kind: pkitest.RSA2048, client: []string{"eap-tls"}},
-		{name: "EAP-TTLS", kind: pkitest.P256, client: []string{"eap-ttls"}, inner: eap.InnerEAP},
-		{name: "EAP-TLS alone", kind: pkitest.P256, client: []string{"eap-tls"}, eapOnly: true},
-		{name: "certificate, then EAP-MSCHAPv2", kind: pkitest.P256, client: []string{"cert", "eap-mschapv2"}},
-		{name: "pre-shared key, then EAP-TLS", kind: pkitest.P256, client: []string{"psk", "eap-tls"}},
+		{name: "ECDSA P-256", kind: pkitest.P256, client: cert},
+		{name: "ECDSA P-384", kind: pkitest.P384, client: cert},
+		{name: "ECDSA P-521", kind: pkitest.P521, client: cert},
+		{name: "Ed25519", kind: pkitest.Ed25519, client: cert},
+		{name: "RSA, intermediate CA", kind: pkitest.RSA2048, chain: true, client: cert},
+		{name: "EAP-MSCHAPv2", kind: pkitest.P256, client: []string{byMSCHAPv2}},
+		{name: "EAP-TLS 1.2", kind: pkitest.RSA2048, client: []string{byTLS}, tls: eap.TLS12},
+		{name: "EAP-TTLS, MSCHAPv2", kind: pkitest.P256, client: []string{byTTLS}, inner: eap.InnerEAP},
+		{name: "EAP-TLS only", kind: pkitest.P256, client: []string{byTLS}, eapOnly: true},
+		{name: "ECDSA, then EAP-MSCHAPv2", kind: pkitest.P256, client: []string{byCertificate, byMSCHAPv2}},
+		{name: "PSK, then EAP-TLS", kind: pkitest.P256, client: []string{byPSK, byTLS}},
 	}
 }
 
-// authGround is a ground with a certification authority.
-type authGround struct {
-	*ground
-	*recorder
-	authCase
-	root                  *pkitest.Authority
-	gateway, client, user pkitest.Issued
-	role                  role
+// last is the identity that the gateway knows the client by in the end.
+func (a authentication) last() string {
+	if w := a.client[len(a.client)-1]; w != byPSK && w != byCertificate {
+		return userName
+	}
+	return clientName
 }
 
-func (g *authGround) issue() {
-	now := time.Now()
-	g.root = pkitest.NewRoot("interop", now, pkitest.P256)
-	g.gateway = g.root.Issue(g.kind, []string{gatewayName})
-	g.client = g.root.Issue(g.kind, []string{clientName})
-	g.user = g.root.Issue(g.kind, []string{userName})
+// pskOnly tells whether there is nothing but pre-shared keys.
+func (a authentication) pskOnly() bool { return len(a.client) == 1 && a.client[0] == byPSK }
+
+// holder is a certificate with its key and the certificates of intermediate authorities.
+type holder struct {
+	pkitest.Issued
+	between []*x509.Certificate
 }
 
-// tell gives charon credentials and connection.
-func (g *authGround) tell() {
+// chainDER returns the certificates, the leaf first.
+func (h holder) chainDER() [][]byte {
+	out := [][]byte{h.Certificate.Raw}
+	for _, c := range h.between {
+		out = append(out, c.Raw)
+	}
+	return out
+}
+
+// credentials are certificates of one kind of key.
+type credentials struct {
+	gateway, client, user holder
+}
+
+var (
+	rootCA      = sync.OnceValue(func() *pkitest.Authority { return pkitest.NewRoot("interop", time.Now(), pkitest.P256) })
+	issuedMutex sync.Mutex
+	issuedOf    = map[string]*credentials{}
+)
+
+// issued returns the certificates of a way of authenticating, which are made once.
+func (a authentication) issued() *credentials {
+	issuedMutex.Lock()
+	defer issuedMutex.Unlock()
+	name := fmt.Sprint(a.kind, a.chain)
+	if c := issuedOf[name]; c != nil {
+		return c
+	}
+	issue := func(authority, name string) holder {
+		if !a.chain {
+			return holder{Issued: rootCA().Issue(a.kind, []string{name})}
+		}
+		between := rootCA().Intermediate(authority, a.kind)
+		return holder{between.Issue(a.kind, []string{name}), []*x509.Certificate{between.Certificate}}
+	}
+	c := &credentials{issue("gateways", gatewayName), issue("clients", clientName), issue("users", userName)}
+	issuedOf[name] = c
+	return c
+}
+
+// tell gives charon its credentials and returns the sections of its connection that say how the ends prove themselves.
+func (g *game) tell() charon.Section {
 	g.Helper()
-	der := func(k crypto.Signer) []byte {
-		b, err := x509.MarshalPKCS8PrivateKey(k)
-		if err != nil {
-			g.Fatal(err)
-		}
-		return b
-	}
-	g.call(g.recorder, "load-cert", charon.Section{"type": "X509", "flag": "CA", "data": g.root.Certificate.Raw})
-	g.call(g.recorder, "load-shared", charon.Section{"id": "psk", "type": "IKE", "data": key, "owners": []string{clientName, gatewayName}})
-	g.call(g.recorder, "load-shared", charon.Section{"id": "eap", "type": "EAP", "data": []byte(userPassword), "owners": []string{userName}})
-	keys, own := []pkitest.Issued{g.gateway}, g.gateway
-	if g.role == responder {
-		keys, own = []pkitest.Issued{g.client, g.user}, g.client
-	}
-	for _, k := range keys {
-		g.call(g.recorder, "load-key", charon.Section{"type": "any", "data": der(k.Key)})
-		g.call(g.recorder, "load-cert", charon.Section{"type": "X509", "flag": "NONE", "data": k.Certificate.Raw})
-	}
-	auth := func(word string) string {
-		switch {
-		case word == "cert" && g.theirs != "":
-			return g.theirs
-		case word == "cert":
-			return "pubkey"
-		default:
-			return word
-		}
-	}
-	child := charon.Section{"esp_proposals": []string{"aes256gcm16"}, "start_action": "none", "dpd_action": "clear"}
-	s := charon.Section{"version": "2", "proposals": []string{"aes256gcm16-prfsha256-x25519"}, "mobike": "no", "dpd_delay": "60s", "unique": "replace",
-		"send_cert": "always", "children": charon.Section{childName: child}}
-	gate := charon.Section{"auth": auth("cert"), "id": gatewayName}
-	if g.eapOnly {
-		gate["auth"] = g.authCase.client[0]
-	}
+	r, a := g.recorder, g.auth
+	g.call(r, "load-shared", charon.Section{"id": "psk", "type": "IKE", "data": key, "owners": []string{clientName, gatewayName}})
+	g.call(r, "load-shared", charon.Section{"id": "eap", "type": "EAP", "data": []byte(userPassword), "owners": []string{userName}})
+	s := charon.Section{}
+	gate := charon.Section{"auth": byPSK, "id": gatewayName}
 	ours, theirs := "remote", "local"
-	if g.role == initiator {
-		g.call(g.recorder, "load-pool", charon.Section{"v4": charon.Section{"addrs": poolPrefix.String(), "dns": []string{"10.0.1.1"}}})
-		s["local_addrs"], s["pools"] = []string{gatewayAddr.String()}, []string{"v4"}
-		child["local_ts"] = []string{company.String()}
-		gate["certs"] = [][]byte{g.gateway.Certificate.Raw}
-	} else {
-		s["local_addrs"], s["remote_addrs"], s["vips"] = []string{clientAddr.String()}, []string{gatewayAddr.String()}, []string{"0.0.0.0"}
-		child["remote_ts"] = []string{company.String()}
+	if g.role == responder {
 		ours, theirs = "local", "remote"
 	}
-	s[theirs+"-0"] = gate
-	for i, word := range g.authCase.client {
-		round := charon.Section{"auth": auth(word), "id": clientName, "round": string(rune('1' + i))}
-		if word != "cert" && word != "psk" {
-			round["id"] = userName
-			if g.role == responder {
-				round["eap_id"] = userName
+	if !a.pskOnly() {
+		own := a.issued()
+		s["send_cert"] = "always"
+		g.call(r, "load-cert", charon.Section{"type": "X509", "flag": "CA", "data": rootCA().Certificate.Raw})
+		holders := []holder{own.gateway}
+		if g.role == responder {
+			holders = []holder{own.client, own.user}
+		}
+		for _, h := range holders {
+			der, err := x509.MarshalPKCS8PrivateKey(h.Key)
+			if err != nil {
+				g.Fatal(err)
+			}
+			g.call(r, "load-key", charon.Section{"type": "any", "data": der})
+			for _, c := range h.chainDER() {
+				g.call(r, "load-cert", charon.Section{"type": "X509", "flag": "NONE", "data": c})
 			}
 		}
-		if g.role == responder && word != "psk" && word != "eap-mschapv2" {
-			round["certs"] = [][]byte{own.Certificate.Raw}
-			if word != "cert" {
-				round["certs"] = [][]byte{g.user.Certificate.Raw}
-			}
+		gate["auth"] = a.word(byCertificate)
+		if a.eapOnly {
+			gate["auth"] = a.client[0]
 		}
-		s[ours+"-"+string(rune('1'+i))] = round
+		if g.role == initiator {
+			gate["certs"] = [][]byte{own.gateway.Certificate.Raw}
+		}
 	}
-	g.call(g.recorder, "load-conn", charon.Section{connection: s})
+	s[theirs+"-0"] = gate
+	for i, word := range a.client {
+		round := charon.Section{"auth": a.word(word), "id": clientName, "round": fmt.Sprint(i + 1)}
+		eap := word != byCertificate && word != byPSK
+		switch {
+		case eap && g.role == responder:
+			round["id"], round["eap_id"] = userName, userName
+		case eap:
+			round["id"] = userName
+		}
+		if g.role == responder && word == byCertificate {
+			round["certs"] = [][]byte{a.issued().client.Certificate.Raw}
+		}
+		if g.role == responder && (word == byTLS || word == byTTLS) {
+			round["certs"] = [][]byte{a.issued().user.Certificate.Raw}
+		}
+		s[fmt.Sprintf("%s-%d", ours, i+1)] = round
+	}
+	return s
+}
+
+// word is charon's for a round.
+func (a authentication) word(w string) string {
+	switch {
+	case w == byCertificate && a.theirs != "":
+		return a.theirs
+	case w == byCertificate:
+		return "pubkey"
+	default:
+		return w
+	}
 }
 
 // schemesOf are what we sign with.
-func (g *authGround) schemesOf(k crypto.Signer) []ike.SignatureScheme {
-	if g.scheme.Method != 0 {
-		return []ike.SignatureScheme{g.scheme}
+func (a authentication) schemesOf(k crypto.Signer) []ike.SignatureScheme {
+	if a.scheme.Method != 0 {
+		return []ike.SignatureScheme{a.scheme}
 	}
 	return schemes(k)
 }
 
-// methods are the EAP machine's.
-func (g *authGround) methods() ([]eap.Type, bool) {
-	for _, word := range g.authCase.client {
-		switch word {
-		case "eap-mschapv2":
-			return []eap.Type{eap.TypeMSCHAPv2}, true
-		case "eap-tls":
-			return []eap.Type{eap.TypeTLS}, true
-		case "eap-ttls":
-			return []eap.Type{eap.TypeTTLS}, true
+// common is the configuration of our EAP machine, false when there is none.
+func (a authentication) common(own holder) (eap.Common, bool) {
+	methods := map[string]eap.Type{byMSCHAPv2: eap.TypeMSCHAPv2, byTLS: eap.TypeTLS, byTTLS: eap.TypeTTLS}
+	for _, word := range a.client {
+		if method := methods[word]; method != 0 {
+			c := eap.Common{Methods: []eap.Type{method}, Rand: rand.Reader, MinTLS: a.tls, MaxTLS: a.tls,
+				Certificate: &eap.Certificate{Chain: own.chainDER(), Public: own.Key.Public()}}
+			if a.inner != 0 {
+				c.Inner = []eap.Inner{a.inner}
+			}
+			return c, true
 		}
 	}
-	return nil, false
+	return eap.Common{}, false
 }
 
-// ourClient is our end as initiator.
-func (g *authGround) ourClient() (*client, *prover) {
+// provers sets how our initiator proves itself, and what it accepts. It returns what answers the machine's questions, nil
+// where there will be none.
+func (g *game) prove(cfg *ike.InitiatorConfig) *prover {
 	g.Helper()
-	p := newProver(g.recorder, g.root, pki.Gateway)
+	if g.auth.pskOnly() {
+		cfg.PSK = key
+		return nil
+	}
+	p, own := newProver(g.recorder, rootCA(), pki.Gateway), g.auth.issued()
 	id := identity(g, clientName)
-	var rounds []ike.Proof
-	for _, word := range g.authCase.client {
+	for _, word := range g.auth.client {
 		switch word {
-		case "cert":
-			rounds = append(rounds, p.proof(id, g.client, g.schemesOf(g.client.Key)...))
-		case "psk":
-			rounds = append(rounds, ike.Proof{ID: id, PSK: key})
+		case byCertificate:
+			cfg.Rounds = append(cfg.Rounds, p.proof(id, own.client, g.auth.schemesOf(own.client.Key)...))
+		case byPSK:
+			cfg.Rounds = append(cfg.Rounds, ike.Proof{ID: id, PSK: key})
 		default:
-			rounds = append(rounds, ike.Proof{ID: identity(g, userName), EAP: true})
+			cfg.Rounds = append(cfg.Rounds, ike.Proof{ID: identity(g, userName), EAP: true})
 		}
 	}
-	if methods, ok := g.methods(); ok {
-		common := eap.Common{Methods: methods, Rand: rand.Reader}
-		if g.inner != 0 {
-			common.Inner = []eap.Inner{g.inner}
-		}
-		if methods[0] == eap.TypeTLS {
-			p.eapKey = g.user.Key
-			common.Certificate = &eap.Certificate{Chain: [][]byte{g.user.Certificate.Raw}, Public: g.user.Key.Public()}
-		}
-		p.password = userPassword
+	cfg.Accept = ike.Acceptance{Certificates: !g.auth.eapOnly, Authorities: p.verifier.Anchors.Hashes(), EAP: g.auth.eapOnly}
+	if common, ok := g.auth.common(own.user); ok {
+		p.password, p.eapKey = userPassword, own.user.Key
 		p.newMethod = func(ike.Identity) (*eap.Machine, error) {
 			return eap.NewPeer(eap.PeerConfig{Common: common, Identity: userName})
 		}
 	}
-	cfg := ike.InitiatorConfig{
-		Local: netip.AddrPortFrom(clientAddr, esp.PortIKE), Remote: netip.AddrPortFrom(gatewayAddr, esp.PortIKE),
-		RemoteID: identity(g, gatewayName), Rounds: rounds,
-		Accept:         ike.Acceptance{Certificates: !g.eapOnly, Authorities: p.verifier.Anchors.Hashes(), EAP: g.eapOnly},
-		RequestAddress: true, RequestDNS: true,
-	}
-	c := newClient(g.recorder, g.ground.client, cfg)
-	p.machine = c.machine
-	c.command(func(link.Instant) error { c.ask = p.answer; return nil })
-	return c, p
+	return p
 }
 
-// Shows: IKE-1, IKE-2, IKE-3, GDL-1 (strongSwan as gateway). Each way of authenticating, with data both ways.
-func TestAuthenticationToCharon(t *testing.T) {
-	on := authLab(t, initiator, authExtra)
-	for _, c := range authCases() {
-		t.Run(c.name, func(t *testing.T) {
-			g := on.begin(t, c)
-			ours, _ := g.ourClient()
-			ours.start()
-			up := wait[ike.Established](ours)
-			if up.RemoteID != identity(t, gatewayName) || len(up.Configuration.Addresses) != 1 {
-				t.Fatalf("established with %+v", up)
-			}
-			wait[ike.ChildInstalled](ours)
-			ours.data()
-			ours.command(func(now link.Instant) error { ours.machine.Delete(now); return nil })
-			wait[ike.Closed](ours)
-			g.noSAs(g.recorder)
-		})
-	}
-}
-
-// authExtra has charon do EAP-MSCHAPv2 inside EAP-TTLS. Its TLS 1.2 is without Extended Master Secret, so that crypto/tls
-// needs the directive at the top of this file; what strongSwan 5.9.8 does as TLS 1.3 differs from RFC 9427.
-const authExtra = `
-charon {
-	plugins {
-		eap-ttls {
-			phase2_method = mschapv2
-		}
-	}
-}
-`
-
-// ourGateway is our end as responder, for one IKE SA.
-func (g *authGround) ourGateway() *endpoint {
+// requirement is what our responder proves and wants proved, with what answers its machine's questions.
+func (g *game) requirement() (*prover, ike.Requirement) {
 	g.Helper()
-	p := newProver(g.recorder, g.root, pki.Client)
-	required := ike.Requirement{Own: p.proof(identity(g, gatewayName), g.gateway, g.schemesOf(g.gateway.Key)...)}
-	required.Own.EAP = g.eapOnly
-	for _, word := range g.authCase.client {
+	p, own := newProver(g.recorder, rootCA(), pki.Client), g.auth.issued()
+	required := ike.Requirement{Own: p.proof(identity(g, gatewayName), own.gateway, g.auth.schemesOf(own.gateway.Key)...)}
+	required.Own.EAP = g.auth.eapOnly
+	for _, word := range g.auth.client {
 		switch word {
-		case "cert":
+		case byCertificate:
 			required.Rounds = append(required.Rounds, ike.Acceptance{Certificates: true})
-		case "psk":
+		case byPSK:
 			required.Rounds = append(required.Rounds, ike.Acceptance{PSK: key})
 		default:
 			required.Rounds = append(required.Rounds, ike.Acceptance{EAP: true})
 		}
 	}
-	if methods, ok := g.methods(); ok {
-		common := eap.Common{Methods: methods, Rand: rand.Reader,
-			Certificate: &eap.Certificate{Chain: [][]byte{g.gateway.Certificate.Raw}, Public: g.gateway.Key.Public()}}
-		if g.inner != 0 {
-			common.Inner = []eap.Inner{g.inner}
-		}
-		p.eapKey, p.password = g.gateway.Key, userPassword
+	if common, ok := g.auth.common(own.gateway); ok {
+		p.password, p.eapKey = userPassword, own.gateway.Key
 		p.newMethod = func(id ike.Identity) (*eap.Machine, error) {
 			return eap.NewServer(eap.ServerConfig{Common: common, Identity: id.String()})
 		}
 	}
+	return p, required
+}
+
+// serveOne makes our responder for one IKE SA, with another authentication than by pre-shared keys alone.
+func (g *game) serveOne() *endpoint {
+	g.Helper()
+	p, required := g.requirement()
 	e := newEndpoint(g.recorder, g.gate, gatewayAddr)
 	m, err := ike.NewResponder(ike.ResponderConfig{
-		Config: ike.Config{LocalID: identity(g, gatewayName)}, Policy: authPolicy{required},
+		Config: g.common(gatewayName), Policy: onePolicy{g.config, required},
 		Accept:   ike.Acceptance{Certificates: true, Authorities: p.verifier.Anchors.Hashes()},
 		Multiple: len(required.Rounds) > 1,
 	}, rand.Reader)
@@ -289,83 +303,39 @@ func (g *authGround) ourGateway() *endpoint {
 		return happening{0, ev}, ok
 	}
 	e.inner = e.echo
+	g.machine = commands{m.RekeyChild, m.RekeyIKE, m.Delete, nil}
 	go e.run()
 	return e
 }
 
-// authPolicy requires the same of everybody.
-type authPolicy struct{ required ike.Requirement }
+// onePolicy requires the same of everybody, and gives everybody the same.
+type onePolicy struct {
+	config   configuration
+	required ike.Requirement
+}
 
-func (p authPolicy) Authentication(ike.Identity, ike.Identity) (ike.Requirement, error) {
+func (p onePolicy) Authentication(ike.Identity, ike.Identity) (ike.Requirement, error) {
 	return p.required, nil
 }
 
-func (authPolicy) Assign(ike.Identity, ike.Request) (ike.Configuration, error) {
-	return ike.Configuration{Addresses: []netip.Addr{poolPrefix.Addr().Next()}, DNS: []netip.Addr{nameServer}}, nil
-}
-
-func (authPolicy) Selectors(_ ike.Identity, a []netip.Addr) (localSide, remoteSide []esp.Selector) {
-	return []esp.Selector{esp.PrefixSelector(company)}, []esp.Selector{esp.AddrSelector(a[0])}
-}
-
-// Shows: IKE-1, IKE-2, IKE-3 (strongSwan as client). Each way of authenticating, with data both ways.
-func TestAuthenticationOfCharon(t *testing.T) {
-	on := authLab(t, responder, authExtra)
-	for _, c := range authCases() {
-		t.Run(c.name, func(t *testing.T) {
-			g := on.begin(t, c)
-			ours := g.ourGateway()
-			done := g.initiate()
-			up := wait[ike.Established](ours)
-			want := clientName
-			if last := c.client[len(c.client)-1]; last != "cert" {
-				want = userName
-			}
-			if up.RemoteID != identity(t, want) || len(up.Proved) != len(c.client) {
-				t.Errorf("established with %+v, want %s", up, want)
-			}
-			wait[ike.ChildInstalled](ours)
-			if err := <-done; err != nil {
-				t.Fatal(err)
-			}
-			newTraveller(g.recorder, g.ground.client, up.Configuration.Addresses[0]).data()
-			g.call(g.recorder, "terminate", charon.Section{"ike": connection, "timeout": "20000"})
-			wait[ike.Closed](ours)
-			g.noSAs(g.recorder)
-		})
+func (p onePolicy) Assign(ike.Identity, ike.Request) (ike.Configuration, error) {
+	c := ike.Configuration{Addresses: []netip.Addr{poolPrefix.Addr().Next()}, DNS: []netip.Addr{nameServer}}
+	switch p.config {
+	case both:
+		c.Addresses = append(c.Addresses, poolPrefix6.Addr().Next())
+	case splitDNS:
+		c.Domains = []ike.Domain{{Name: domainName}}
 	}
+	return c, nil
 }
 
-// authLab lays the ground out.
-func authLab(t *testing.T, r role, extra string) *authGround {
-	t.Helper()
-	daemon := charon.Start
-	on, err := newGround(t, peer{"strongSwan 5.9", func(o charon.Options) (*charon.Daemon, error) {
-		o.ExtraDaemon += extra
-		return daemon(o)
-	}}, r)
-	if unavailable(err) {
-		t.Skip(err)
-	} else if err != nil {
-		t.Fatal(err)
+func (p onePolicy) Selectors(_ ike.Identity, assigned []netip.Addr) (localSide, remoteSide []esp.Selector) {
+	localSide = []esp.Selector{esp.PrefixSelector(company)}
+	if p.config == both {
+		localSide = append(localSide, esp.PrefixSelector(company6))
 	}
-	return &authGround{ground: on, role: r}
-}
-
-// begin begins a case.
-func (g *authGround) begin(t *testing.T, c authCase) *authGround {
-	t.Helper()
-	next := &authGround{ground: g.ground, recorder: &recorder{TB: t}, authCase: c, role: g.role}
-	mark := g.mark()
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("charon:\n%s", g.logSince(mark))
-		}
-		next.call(next.recorder, "unload-conn", charon.Section{"name": connection})
-		next.call(next.recorder, "clear-creds", nil)
-		next.call(next.recorder, "flush-certs", nil)
-	})
-	next.issue()
-	next.tell()
-	return next
+	for _, a := range assigned {
+		remoteSide = append(remoteSide, esp.AddrSelector(a))
+	}
+	return localSide, remoteSide
 }

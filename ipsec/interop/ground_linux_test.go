@@ -57,12 +57,12 @@ func newGround(t testing.TB, p peer, r role) (*ground, error) {
 		return os.WriteFile("/proc/sys/net/ipv4/conf/eth0/promote_secondaries", []byte("1"), 0)
 	})
 	g.settle(t)
-	where := g.client
+	where, extra := g.client, daemonExtra
 	if r == initiator {
-		where = g.gate
+		where, extra = g.gate, daemonExtra+gatewayExtra
 		g.addInside()
 	}
-	d, err := p.start(charon.Options{Configuration: "../../configs/strongswan", ExtraDaemon: daemonExtra, Bare: true,
+	d, err := p.start(charon.Options{Configuration: "../../configs/strongswan", ExtraDaemon: extra, Bare: true,
 		Dir: g.dir, Launch: charon.In(where)})
 	if err != nil {
 		return nil, err
@@ -77,12 +77,17 @@ func newGround(t testing.TB, p peer, r role) (*ground, error) {
 	return g, nil
 }
 
-// daemonExtra lets charon answer faster than on the Internet, keep its name servers to itself, and read no files of the machine.
+// daemonExtra has charon do EAP-MSCHAPv2 inside EAP-TTLS. Its TLS 1.2 is without Extended Master Secret, so that crypto/tls
+// needs the directive at the top of authentication_linux_test.go. It lets charon answer faster than on the Internet, keep its name servers to itself, and read no files of the machine.
 const daemonExtra = `
 charon {
 	retransmit_timeout = 1.0
 	retransmit_tries = 4
+	fragment_size = 700
 	plugins {
+		eap-ttls {
+			phase2_method = mschapv2
+		}
 		resolve {
 			file = /run/resolv.conf
 		}
@@ -124,6 +129,18 @@ charon {
 		}
 		connmark {
 			load = no
+		}
+	}
+}
+`
+
+// gatewayExtra keeps charon as a gateway from telling clients of addresses at once when an interface comes up, from another
+// address than the one they know, which does not pass their NATs.
+const gatewayExtra = `
+charon {
+	plugins {
+		kernel-netlink {
+			roam_events = no
 		}
 	}
 }

@@ -32,6 +32,7 @@ type Case struct {
 	name    string
 	peer    peer
 	role    role
+	auth    authentication
 	suite   transforms
 	nat     nat
 	sizes   sizes
@@ -101,6 +102,10 @@ func dimensions() []dimension {
 	for _, s := range allTransforms() {
 		suites.choices = append(suites.choices, choice{s.name, func(c *Case) { c.suite = s }})
 	}
+	auths := dimension{name: "authentication"}
+	for _, a := range allAuthentications() {
+		auths.choices = append(auths.choices, choice{a.name, func(c *Case) { c.auth = a }})
+	}
 	rekeys := dimension{name: "rekey", choices: []choice{{"-", func(*Case) {}}}}
 	for _, s := range [][]step{{childByUs}, {childByThem}, {ikeByUs}, {ikeByThem}, {ikeByThem, childByUs, ikeByUs, childByThem}} {
 		name := string(s[0])
@@ -115,6 +120,7 @@ func dimensions() []dimension {
 			{"initiator", func(c *Case) { c.role = initiator }},
 			{"responder", func(c *Case) { c.role = responder }},
 		}},
+		auths,
 		suites,
 		named("NAT", func(c *Case, n nat) { c.nat = n }, noNAT, clientNAT),
 		named("fragments", func(c *Case, z sizes) { c.sizes = z }, whole, usual, small),

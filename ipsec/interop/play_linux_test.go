@@ -51,7 +51,7 @@ func play(r *recorder, on *ground, c Case) {
 			r.Logf("%s:\n%s", c.peer.name, on.logSince(mark))
 		}
 	})
-	on.load(r, c)
+	g.load()
 	if c.role == initiator {
 		g.connect()
 	} else {
@@ -83,9 +83,15 @@ func (c Case) start() netip.Addr {
 // connect brings our client up against the peer's gateway.
 func (g *game) connect() {
 	g.Helper()
-	c := newClient(g.recorder, g.client, g.initiatorConfig(), slices.DeleteFunc(
+	cfg := g.initiatorConfig()
+	p := g.prove(&cfg)
+	c := newClient(g.recorder, g.client, cfg, slices.DeleteFunc(
 		[]netip.Addr{clientAddr, otherAddr, natAddrs[0], natAddrs[1]}, func(a netip.Addr) bool { return a == g.at })...)
 	g.ours = c.endpoint
+	if p != nil {
+		p.machine = c.machine
+		c.command(func(link.Instant) error { c.ask = p.answer; return nil })
+	}
 	g.machine = commands{c.machine.RekeyChild, c.machine.RekeyIKE, c.machine.Delete, c.machine.SetAddresses}
 	g.traffic = c.data
 	c.start()
@@ -114,7 +120,7 @@ func (g *game) initiatorConfig() ike.InitiatorConfig {
 	return ike.InitiatorConfig{
 		Config: g.common(clientName),
 		Local:  netip.AddrPortFrom(g.at, esp.PortIKE), Remote: netip.AddrPortFrom(gatewayAddr, esp.PortIKE),
-		RemoteID: identity(g, gatewayName), PSK: key, RequestAddress: true, RequestDNS: true,
+		RemoteID: identity(g, gatewayName), RequestAddress: true, RequestDNS: true,
 		RequestAddress6: g.config == both, RequestDomains: g.config == splitDNS,
 	}
 }
@@ -160,8 +166,33 @@ func (g *game) assigned() {
 // serve brings our gateway up and has the peer connect to it.
 func (g *game) serve() {
 	g.Helper()
+	if g.auth.pskOnly() {
+		g.ours = g.serveAll()
+	} else {
+		g.ours = g.serveOne()
+	}
+	if g.move == otherNAT {
+		g.leave(g, "eth0", netip.Addr{})
+	}
+	done := g.initiate()
+	g.up = wait[ike.Established](g.ours)
+	g.assigned()
+	if g.up.RemoteID != identity(g, g.auth.last()) || len(g.up.Proved) != len(g.auth.client) || !g.up.UDPEncapsulation || !g.up.NAT.Remote || g.up.NAT.Local ||
+		g.up.MOBIKE != (g.move != fixed) || g.up.Remote.Addr() != g.outer {
+		g.Fatalf("established with %+v", g.up)
+	}
+	wait[ike.ChildInstalled](g.ours)
+	if err := <-done; err != nil {
+		g.Fatal(err)
+	}
+	traveller := newTraveller(g.recorder, g.client, g.up.Configuration.Addresses[0])
+	g.traffic = traveller.data
+}
+
+// serveAll makes our gateway.
+func (g *game) serveAll() *endpoint {
+	g.Helper()
 	ours := newGate(g.recorder, g.gate, g.gatewayConfig(), gatewayAddr)
-	g.ours = ours.endpoint
 	gw := ours.gateway
 	g.machine = commands{
 		func(now link.Instant, id ike.ChildID) error { return gw.RekeyChild(now, ours.session, id) },
@@ -173,22 +204,7 @@ func (g *game) serve() {
 		},
 		nil,
 	}
-	if g.move == otherNAT {
-		g.leave(g, "eth0", netip.Addr{})
-	}
-	done := g.initiate()
-	g.up = wait[ike.Established](ours)
-	g.assigned()
-	if g.up.RemoteID != identity(g, clientName) || !g.up.UDPEncapsulation || !g.up.NAT.Remote || g.up.NAT.Local ||
-		g.up.MOBIKE != (g.move != fixed) || g.up.Remote.Addr() != g.outer {
-		g.Fatalf("established with %+v", g.up)
-	}
-	wait[ike.ChildInstalled](ours)
-	if err := <-done; err != nil {
-		g.Fatal(err)
-	}
-	traveller := newTraveller(g.recorder, g.client, g.up.Configuration.Addresses[0])
-	g.traffic = traveller.data
+	return ours.endpoint
 }
 
 func (g *game) gatewayConfig() gateway.Config {
@@ -219,13 +235,13 @@ func (g *game) agree() {
 		want[k] = v
 	}
 	if g.role == initiator {
-		want["remote-id"], want["local-id"] = clientName, gatewayName
+		want["remote-id"], want["local-id"] = g.auth.last(), gatewayName
 		want["nat-remote"], want["remote-host"] = "", g.outer.String()
 		if g.outer != g.at {
 			want["nat-remote"] = "yes"
 		}
 	} else {
-		want["remote-id"], want["local-id"] = gatewayName, clientName
+		want["remote-id"], want["local-id"] = gatewayName, g.auth.last()
 		want["nat-remote"], want["local-host"] = "", g.at.String()
 	}
 	for k, v := range want {

@@ -45,9 +45,9 @@ func newProver(t testing.TB, anchor *pkitest.Authority, purpose pki.Purpose) *pr
 }
 
 // proof is a proof by a certificate.
-func (p *prover) proof(id ike.Identity, c pkitest.Issued, schemes ...ike.SignatureScheme) ike.Proof {
+func (p *prover) proof(id ike.Identity, c holder, schemes ...ike.SignatureScheme) ike.Proof {
 	p.keys[string(c.Certificate.Raw)] = c.Key
-	return ike.Proof{ID: id, Certificates: &ike.Certificates{Chain: [][]byte{c.Certificate.Raw}, Schemes: schemes}}
+	return ike.Proof{ID: id, Certificates: &ike.Certificates{Chain: c.chainDER(), Schemes: schemes}}
 }
 
 // schemes are those of a key, with RFC 4754 for ECDSA.

@@ -33,8 +33,9 @@ func (g *ground) call(r *recorder, command string, request charon.Section) charo
 }
 
 // load gives charon the connection, pools and credentials of a case, and takes them back at its end.
-func (g *ground) load(r *recorder, c Case) {
-	r.Helper()
+func (g *game) load() {
+	g.Helper()
+	r, c := g.recorder, g.Case
 	r.Cleanup(func() {
 		select {
 		case <-g.daemon.Done():
@@ -49,7 +50,8 @@ func (g *ground) load(r *recorder, c Case) {
 		g.call(r, "clear-creds", nil)
 		g.call(r, "flush-certs", nil)
 	})
-	g.call(r, "load-shared", charon.Section{"id": "psk", "type": "IKE", "data": key, "owners": []string{clientName, gatewayName}})
+	s := c.connection()
+	maps.Copy(s, g.tell())
 	if c.role == initiator {
 		v4 := charon.Section{"addrs": poolPrefix.String(), "dns": []string{nameServer.String()}}
 		if c.config == splitDNS {
@@ -58,13 +60,11 @@ func (g *ground) load(r *recorder, c Case) {
 		g.call(r, "load-pool", charon.Section{"v4": v4})
 		g.call(r, "load-pool", charon.Section{"v6": charon.Section{"addrs": poolPrefix6.String()}})
 	}
-	g.call(r, "load-conn", charon.Section{connection: c.connection()})
+	g.call(r, "load-conn", charon.Section{connection: s})
 }
 
-// connection is charon's side of a case in the words of swanctl.conf.
+// connection is charon's side of a case in the words of swanctl.conf, but for how the ends prove themselves.
 func (c Case) connection() charon.Section {
-	client := charon.Section{"auth": "psk", "id": clientName}
-	gateway := charon.Section{"auth": "psk", "id": gatewayName}
 	child := charon.Section{"esp_proposals": []string{c.suite.esp}, "start_action": "none", "dpd_action": "clear"}
 	s := charon.Section{"version": "2", "proposals": []string{c.suite.ike}, "mobike": yes(c.move != fixed), "dpd_delay": "60s",
 		"unique": "replace", "fragmentation": map[sizes]string{whole: "no", usual: "yes", small: "force"}[c.sizes],
@@ -74,17 +74,14 @@ func (c Case) connection() charon.Section {
 		networks, vips = append(networks, company6.String()), append(vips, "::")
 	}
 	if c.role == initiator {
-		client["id"] = "*@corp.example"
 		s["local_addrs"], s["pools"] = []string{gatewayAddr.String()}, []string{"v4"}
 		if c.config == both {
 			s["pools"] = []string{"v4", "v6"}
 		}
-		s["local"], s["remote"] = gateway, client
 		child["local_ts"] = networks
 		return s
 	}
 	s["local_addrs"], s["remote_addrs"], s["vips"] = []string{c.start().String()}, []string{gatewayAddr.String()}, vips
-	s["local"], s["remote"] = client, gateway
 	child["remote_ts"] = networks
 	return s
 }
