@@ -2,6 +2,7 @@ package interop
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"mipvpn/ipsec/ike"
+	"mipvpn/ipsec/interop/charon"
 	"mipvpn/tun/hostnet/netnstest"
 	"mipvpn/tun/link"
 )
@@ -47,18 +49,20 @@ func mobileGame(t *testing.T, p peer, gateways []string, addresses ...netip.Addr
 		})
 	}
 	netnstest.Inside(t, on.client, func() error { return netnstest.SetUp("lo", netip.PrefixFrom(nowhere, 32)) })
-	c := Case{name: "mobike", peer: p, role: initiator, suite: allTransforms()[0], nat: noNAT, sizes: usual, config: plain, move: stays}
+	c := Case{name: "mobike", peer: p, role: initiator, auth: allAuthentications()[0], suite: allTransforms()[0], nat: noNAT, sizes: usual, config: plain, move: stays}
 	g := &game{recorder: r, ground: on, Case: c, at: clientAddr, outer: clientAddr}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("%s:\n%s", p.name, on.logSince(0))
 		}
 	})
-	on.load(r, c)
-	connection := c.connection()
-	connection["local_addrs"] = gateways
-	on.call(r, "load-conn", map[string]any{"case": connection})
+	g.load()
+	s := c.connection()
+	maps.Copy(s, g.tell())
+	s["local_addrs"] = gateways
+	g.call(r, "load-conn", charon.Section{connection: s})
 	cfg := g.initiatorConfig()
+	g.prove(&cfg)
 	cfg.MOBIKE = &ike.MOBIKE{Addresses: addresses[:1]}
 	cfg.Local = netip.AddrPortFrom(addresses[0], cfg.Local.Port())
 	ours := newClient(r, on.client, cfg, addresses[1:]...)
