@@ -147,7 +147,7 @@ func (g *game) tell() charon.Section {
 		ours, theirs = "local", "remote"
 	}
 	if !a.pskOnly() {
-		own := a.issued()
+		own := g.theirs
 		s["send_cert"] = "always"
 		g.call(r, "load-cert", charon.Section{"type": "X509", "flag": "CA", "data": rootCA().Certificate.Raw})
 		holders := []holder{own.gateway}
@@ -183,10 +183,10 @@ func (g *game) tell() charon.Section {
 			round["id"] = userName
 		}
 		if g.role == responder && word == byCertificate {
-			round["certs"] = [][]byte{a.issued().client.Certificate.Raw}
+			round["certs"] = [][]byte{g.theirs.client.Certificate.Raw}
 		}
 		if g.role == responder && (word == byTLS || word == byTTLS) {
-			round["certs"] = [][]byte{a.issued().user.Certificate.Raw}
+			round["certs"] = [][]byte{g.theirs.user.Certificate.Raw}
 		}
 		s[fmt.Sprintf("%s-%d", ours, i+1)] = round
 	}
@@ -229,29 +229,29 @@ func (a authentication) common(own holder) (eap.Common, bool) {
 	return eap.Common{}, false
 }
 
-// provers sets how our initiator proves itself, and what it accepts. It returns what answers the machine's questions, nil
+// prove sets how our initiator proves itself, and what it accepts. It returns what answers the machine's questions, nil
 // where there will be none.
 func (g *game) prove(cfg *ike.InitiatorConfig) *prover {
 	g.Helper()
 	if g.auth.pskOnly() {
-		cfg.PSK = key
+		cfg.PSK = g.psk
 		return nil
 	}
-	p, own := newProver(g.recorder, rootCA(), pki.Gateway), g.auth.issued()
-	id := identity(g, clientName)
+	p, own := g.newProver(pki.Gateway), g.mine
+	id := cfg.LocalID
 	for _, word := range g.auth.client {
 		switch word {
 		case byCertificate:
 			cfg.Rounds = append(cfg.Rounds, p.proof(id, own.client, g.auth.schemesOf(own.client.Key)...))
 		case byPSK:
-			cfg.Rounds = append(cfg.Rounds, ike.Proof{ID: id, PSK: key})
+			cfg.Rounds = append(cfg.Rounds, ike.Proof{ID: id, PSK: g.psk})
 		default:
 			cfg.Rounds = append(cfg.Rounds, ike.Proof{ID: identity(g, userName), EAP: true})
 		}
 	}
 	cfg.Accept = ike.Acceptance{Certificates: !g.auth.eapOnly, Authorities: p.verifier.Anchors.Hashes(), EAP: g.auth.eapOnly}
 	if common, ok := g.auth.common(own.user); ok {
-		p.password, p.eapKey = userPassword, own.user.Key
+		p.password, p.eapKey = g.password, own.user.Key
 		p.newMethod = func(ike.Identity) (*eap.Machine, error) {
 			return eap.NewPeer(eap.PeerConfig{Common: common, Identity: userName})
 		}
@@ -259,10 +259,17 @@ func (g *game) prove(cfg *ike.InitiatorConfig) *prover {
 	return p
 }
 
+// newProver makes what answers for our end.
+func (g *game) newProver(purpose pki.Purpose) *prover {
+	p := newProver(g.recorder, g.anchor, purpose)
+	p.verifier.CRLs = g.revoked
+	return p
+}
+
 // requirement is what our responder proves and wants proved, with what answers its machine's questions.
 func (g *game) requirement() (*prover, ike.Requirement) {
 	g.Helper()
-	p, own := newProver(g.recorder, rootCA(), pki.Client), g.auth.issued()
+	p, own := g.newProver(pki.Client), g.mine
 	required := ike.Requirement{Own: p.proof(identity(g, gatewayName), own.gateway, g.auth.schemesOf(own.gateway.Key)...)}
 	required.Own.EAP = g.auth.eapOnly
 	for _, word := range g.auth.client {
@@ -270,13 +277,13 @@ func (g *game) requirement() (*prover, ike.Requirement) {
 		case byCertificate:
 			required.Rounds = append(required.Rounds, ike.Acceptance{Certificates: true})
 		case byPSK:
-			required.Rounds = append(required.Rounds, ike.Acceptance{PSK: key})
+			required.Rounds = append(required.Rounds, ike.Acceptance{PSK: g.psk})
 		default:
 			required.Rounds = append(required.Rounds, ike.Acceptance{EAP: true})
 		}
 	}
 	if common, ok := g.auth.common(own.gateway); ok {
-		p.password, p.eapKey = userPassword, own.gateway.Key
+		p.password, p.eapKey = g.password, own.gateway.Key
 		p.newMethod = func(id ike.Identity) (*eap.Machine, error) {
 			return eap.NewServer(eap.ServerConfig{Common: common, Identity: id.String()})
 		}

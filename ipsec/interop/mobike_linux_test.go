@@ -50,12 +50,7 @@ func mobileGame(t *testing.T, p peer, gateways []string, addresses ...netip.Addr
 	}
 	netnstest.Inside(t, on.client, func() error { return netnstest.SetUp("lo", netip.PrefixFrom(nowhere, 32)) })
 	c := Case{name: "mobike", peer: p, role: initiator, auth: allAuthentications()[0], suite: allTransforms()[0], nat: noNAT, sizes: usual, config: plain, move: stays}
-	g := &game{recorder: r, ground: on, Case: c, at: clientAddr, outer: clientAddr}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("%s:\n%s", p.name, on.logSince(0))
-		}
-	})
+	g := newGame(r, on, c)
 	g.load()
 	s := c.connection()
 	maps.Copy(s, g.tell())

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/interop/charon"
 	"mipvpn/ipsec/interop/debian"
+	"mipvpn/ipsec/pki/pkitest"
 	"mipvpn/tun/link"
 )
 
@@ -25,6 +27,15 @@ type game struct {
 	// traffic sends data both ways.
 	traffic func()
 	up      ike.Established
+	// What our end has, and what charon has: the same, unless a test has spoilt one.
+	mine, theirs credentials
+	psk          []byte
+	password     string
+	anchor       *pkitest.Authority
+	revoked      []*x509.RevocationList
+	// change and changeOurs change charon's connection and our configuration as initiator before they are used.
+	change     func(charon.Section)
+	changeOurs func(*ike.InitiatorConfig)
 	// at is where the client is, outer what the gateway sees of it.
 	at, outer netip.Addr
 }
@@ -38,12 +49,14 @@ type commands struct {
 	addresses func(now link.Instant, addrs []netip.Addr) error
 }
 
-// play plays a case on the ground.
-func play(r *recorder, on *ground, c Case) {
-	r.Helper()
-	g := &game{recorder: r, ground: on, Case: c, at: c.start(), outer: c.start()}
+// newGame begins a case on the ground.
+func newGame(r *recorder, on *ground, c Case) *game {
+	g := &game{recorder: r, ground: on, Case: c, at: c.start(), outer: c.start(), psk: key, password: userPassword}
 	if c.nat == clientNAT {
 		g.outer = natOuter[0]
+	}
+	if !c.auth.pskOnly() {
+		g.mine, g.theirs, g.anchor = *c.auth.issued(), *c.auth.issued(), rootCA()
 	}
 	mark := on.mark()
 	r.Cleanup(func() {
@@ -51,6 +64,13 @@ func play(r *recorder, on *ground, c Case) {
 			r.Logf("%s:\n%s", c.peer.name, on.logSince(mark))
 		}
 	})
+	return g
+}
+
+// play plays a case on the ground.
+func play(r *recorder, on *ground, c Case) {
+	r.Helper()
+	g := newGame(r, on, c)
 	g.load()
 	if c.role == initiator {
 		g.connect()
@@ -84,15 +104,7 @@ func (c Case) start() netip.Addr {
 func (g *game) connect() {
 	g.Helper()
 	cfg := g.initiatorConfig()
-	p := g.prove(&cfg)
-	c := newClient(g.recorder, g.client, cfg, slices.DeleteFunc(
-		[]netip.Addr{clientAddr, otherAddr, natAddrs[0], natAddrs[1]}, func(a netip.Addr) bool { return a == g.at })...)
-	g.ours = c.endpoint
-	if p != nil {
-		p.machine = c.machine
-		c.command(func(link.Instant) error { c.ask = p.answer; return nil })
-	}
-	g.machine = commands{c.machine.RekeyChild, c.machine.RekeyIKE, c.machine.Delete, c.machine.SetAddresses}
+	c := g.ourClient(cfg)
 	g.traffic = c.data
 	c.start()
 	g.up = wait[ike.Established](c)
@@ -105,6 +117,24 @@ func (g *game) connect() {
 		g.Fatalf("NAT %+v, encapsulation %t; want %+v", g.up.NAT, g.up.UDPEncapsulation, want)
 	}
 	wait[ike.ChildInstalled](c)
+}
+
+// ourClient makes our initiator, which has sockets on all addresses of the client.
+func (g *game) ourClient(cfg ike.InitiatorConfig) *client {
+	g.Helper()
+	p := g.prove(&cfg)
+	if g.changeOurs != nil {
+		g.changeOurs(&cfg)
+	}
+	c := newClient(g.recorder, g.client, cfg, slices.DeleteFunc(
+		[]netip.Addr{clientAddr, otherAddr, natAddrs[0], natAddrs[1]}, func(a netip.Addr) bool { return a == g.at })...)
+	g.ours = c.endpoint
+	if p != nil {
+		p.machine = c.machine
+		c.command(func(link.Instant) error { c.ask = p.answer; return nil })
+	}
+	g.machine = commands{c.machine.RekeyChild, c.machine.RekeyIKE, c.machine.Delete, c.machine.SetAddresses}
+	return c
 }
 
 // What gateways assign.
@@ -166,11 +196,7 @@ func (g *game) assigned() {
 // serve brings our gateway up and has the peer connect to it.
 func (g *game) serve() {
 	g.Helper()
-	if g.auth.pskOnly() {
-		g.ours = g.serveAll()
-	} else {
-		g.ours = g.serveOne()
-	}
+	g.ours = g.ourGateway()
 	if g.move == otherNAT {
 		g.leave(g, "eth0", netip.Addr{})
 	}
@@ -187,6 +213,15 @@ func (g *game) serve() {
 	}
 	traveller := newTraveller(g.recorder, g.client, g.up.Configuration.Addresses[0])
 	g.traffic = traveller.data
+}
+
+// ourGateway makes our responder.
+func (g *game) ourGateway() *endpoint {
+	g.Helper()
+	if g.auth.pskOnly() {
+		return g.serveAll()
+	}
+	return g.serveOne()
 }
 
 // serveAll makes our gateway.
@@ -210,7 +245,7 @@ func (g *game) serveAll() *endpoint {
 func (g *game) gatewayConfig() gateway.Config {
 	cfg := gateway.Config{
 		IKE:   g.common(gatewayName),
-		Peers: []gateway.Peer{{Identity: identity(g, clientName), PSK: key}},
+		Peers: []gateway.Peer{{Identity: identity(g, clientName), PSK: g.psk}},
 		Pool:  poolPrefix, DNS: []netip.Addr{nameServer}, Networks: []netip.Prefix{company},
 	}
 	switch g.config {

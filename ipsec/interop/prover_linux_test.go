@@ -134,7 +134,11 @@ func (p *prover) converse(e ike.EAPReceived, now time.Time) (ike.EAPAnswer, erro
 		var err error
 		switch ev := ev.(type) {
 		case eap.PasswordWanted:
-			err = p.method.AnswerPassword(eap.Secret{Password: []byte(p.password)}, nil)
+			var wrong error
+			if ev.Again { // it will not get better
+				wrong = eap.ErrPasswordWrong
+			}
+			err = p.method.AnswerPassword(eap.Secret{Password: []byte(p.password)}, wrong)
 		case eap.SignatureWanted:
 			var sig []byte
 			sig, err = p.eapKey.Sign(rand.Reader, ev.Digest, ev.Options)

@@ -52,6 +52,9 @@ func (g *game) load() {
 	})
 	s := c.connection()
 	maps.Copy(s, g.tell())
+	if g.change != nil {
+		g.change(s)
+	}
 	if c.role == initiator {
 		v4 := charon.Section{"addrs": poolPrefix.String(), "dns": []string{nameServer.String()}}
 		if c.config == splitDNS {
