@@ -83,10 +83,13 @@ type session struct {
 	engine   *stack.Engine
 	external *externalLayer
 	vpn      *vpnLayer
-	rival    *vpnLayer  // nil unless a new tunnel is set up beside vpn's
-	access   vpn.Access // the way to the gateway of both, nil before the first
-	stall    func()     // ends its watch
-	running  sync.WaitGroup
+	rival    *vpnLayer // nil unless a new tunnel is set up beside vpn's
+	// leaving has been renewed and receives for a while yet (renew.go), until leave is called; nil otherwise.
+	leaving *vpnLayer
+	leave   func()
+	access  vpn.Access // the way to the gateway of both, nil before the first
+	stall   func()     // ends its watch
+	running sync.WaitGroup
 }
 
 // Start starts a mobile node on the host. It comes up at once if the configuration says so. Errors: the host cannot give

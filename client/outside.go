@@ -144,10 +144,11 @@ func (c *Client) registerInner(v *vpnLayer) {
 	cfg := mobilenode.Config{CareOfAddress: v.address, Origin: mobilenode.Origin{Interface: index}}
 	v.endDrain() // its flows are of the same endpoints
 	var err error
-	v.inner, err = c.register(nameInternal, c.cfg.Internal, cfg, func(replies func([]byte)) (stack.Attachment, error) {
+	var r *registration
+	r, err = c.register(nameInternal, c.cfg.Internal, cfg, func(replies func([]byte)) (stack.Attachment, error) {
 		return stack.AttachCoLocated(v.link, c.cfg.Internal.HomeAddress, c.cfg.Internal.Address, c.drops, replies, c.session.engine.Inbound())
-	}, func(e mobilenode.Event) { c.innerEvent(v, e) })
-	if err != nil {
+	}, func(e mobilenode.Event) { c.innerEvent(r, e) })
+	if v.inner = r; err != nil {
 		c.problem(control.Problem{Peer: c.internalName(), Message: "cannot be registered with through the VPN: " + err.Error()})
 		return
 	}
@@ -155,8 +156,8 @@ func (c *Client) registerInner(v *vpnLayer) {
 }
 
 // innerEvent is an event of the registration with the i-HA through the VPN.
-func (c *Client) innerEvent(v *vpnLayer, e mobilenode.Event) {
-	if c.session == nil || c.session.vpn != v {
+func (c *Client) innerEvent(r *registration, e mobilenode.Event) {
+	if c.session == nil || c.session.vpn == nil || c.session.vpn.inner != r {
 		return
 	}
 	_, mode := c.roam.Using()
@@ -170,11 +171,11 @@ func (c *Client) innerEvent(v *vpnLayer, e mobilenode.Event) {
 		if outside && !e.Deregistration {
 			c.silence(control.Problem{Peer: c.internalName(), Message: "does not answer through the VPN",
 				Advice: "check that the gateway lets UDP 434 of its address pool through to the i-HA, and that the i-HA trusts the pool"})
-			v.inner.start(c)
+			r.start(c)
 		}
 	case mobilenode.Expired:
 		if outside {
-			v.inner.start(c)
+			r.start(c)
 		}
 	}
 }

@@ -57,6 +57,9 @@ func (c *Client) needVPN() {
 		return
 	}
 	c.wakeVPN(v)
+	if v.renew {
+		c.renewVPN(v)
+	}
 	if v.doubt != "" && c.askGateway(v) {
 		c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("the IKE SA with gateway %v is used again, and the gateway asked whether it still has it (%s)",
 			c.cfg.Gateway.Address, v.doubt)})
@@ -99,6 +102,7 @@ func (c *Client) parkVPN() {
 	c.stopRetry()
 	c.retry.delay = 0
 	c.closeRival(true)
+	c.closeLeaving(true)
 	c.silenceOver(c.gatewayName())
 	v := c.session.vpn
 	if v == nil {
@@ -282,15 +286,23 @@ func (c *Client) closeRival(tell bool) {
 // follows.
 func (c *Client) rivalClosed(err error) {
 	c.closeRival(false)
-	k := c.session.vpn.check
-	if k == nil {
+	k, renew := c.session.vpn.check, c.session.vpn.renew
+	if k == nil && !renew {
 		c.log.Info("the second IKE SA has ended", zap.Error(err))
 		return
 	}
 	if err != nil {
 		c.vpnProblem(err)
 	}
-	c.retry.delay = min(max(2*c.retry.delay, vpnRetryFirst), vpnRetryMost)
+	if c.retry.delay = min(max(2*c.retry.delay, vpnRetryFirst), vpnRetryMost); k == nil {
+		v := c.session.vpn
+		c.after(c.retry.delay, func() {
+			if c.serves(v) {
+				c.renewVPN(v)
+			}
+		})
+		return
+	}
 	k.again = c.after(c.retry.delay, func() {
 		k.again = nil
 		c.openRival("still no answer of the gateway")
@@ -302,6 +314,10 @@ func (c *Client) rivalClosed(err error) {
 func (c *Client) promote() {
 	v, old := c.session.rival, c.session.vpn
 	if !v.established || !v.tunnel.Carries() {
+		return
+	}
+	if old.renew && old.check == nil && old.tunnel.Carries() && old.address == v.address && old.link != nil {
+		c.takeOver(v, old)
 		return
 	}
 	if c.outside() { // until the i-HA knows the new address

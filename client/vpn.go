@@ -34,7 +34,9 @@ type vpnLayer struct {
 	resting  bool
 	restedAt time.Duration
 	// doubt is why the gateway has to be asked for the tunnel when that is used the next time; empty when it need not.
-	doubt   string
+	doubt string
+	// renew is set when the gateway wants the authentication repeated (renew.go).
+	renew   bool
 	address netip.Addr
 	link    *stack.PacketLink
 	inner   *registration
@@ -104,7 +106,7 @@ func (c *Client) closeAccess() {
 
 // serves reports whether v is one of the session's layers.
 func (c *Client) serves(v *vpnLayer) bool {
-	return c.session != nil && (c.session.vpn == v || c.session.rival == v)
+	return c.session != nil && (c.session.vpn == v || c.session.rival == v || c.session.leaving == v)
 }
 
 func (c *Client) gatewayName() string { return fmt.Sprintf("VPN gateway %v", c.cfg.Gateway.Address) }
@@ -152,6 +154,7 @@ func (c *Client) stopRetry() {
 // closeVPN ends the VPN and its rival; with tell set the gateway is told, as far as one message can.
 func (c *Client) closeVPN(tell bool) {
 	c.closeRival(tell)
+	c.closeLeaving(tell)
 	v := c.session.vpn
 	if v == nil {
 		return

@@ -9,6 +9,12 @@ import (
 )
 
 func (c *Client) vpnEvent(v *vpnLayer, e vpn.Event) {
+	if v == c.session.leaving {
+		if _, ok := e.(vpn.Closed); ok {
+			c.closeLeaving(false)
+		}
+		return
+	}
 	switch e := e.(type) {
 	case vpn.Up:
 		c.dnsTold(e.DNS)
@@ -22,6 +28,8 @@ func (c *Client) vpnEvent(v *vpnLayer, e vpn.Event) {
 	case vpn.Trouble:
 		code, advice := c.protocol.Explain(e.Err)
 		c.problem(control.Problem{Peer: c.gatewayName(), Code: code, Message: e.What + ": " + e.Err.Error(), Advice: advice})
+	case vpn.Renew:
+		c.renewVPN(v)
 	case vpn.Alive:
 		c.confirmed(v)
 	case vpn.Closed:

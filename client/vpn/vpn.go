@@ -124,6 +124,10 @@ type Up struct {
 // a pipeline that was compiled for the tunnel is to be compiled anew.
 type Ready struct{ Moved bool }
 
+// Renew says that the gateway will close the tunnel unless a new one is set up beside it in time, which makes the client prove
+// itself again.
+type Renew struct{}
+
 // Alive says that the gateway has answered CheckLiveness.
 type Alive struct{}
 
@@ -139,6 +143,7 @@ type Closed struct{ Err error }
 
 func (Up) event()      {}
 func (Ready) event()   {}
+func (Renew) event()   {}
 func (Alive) event()   {}
 func (Trouble) event() {}
 func (Closed) event()  {}

@@ -84,6 +84,8 @@ func (t *tunnel) handle(now link.Instant, e ike.Event) {
 		t.emit(vpn.Trouble{What: "no child SA", Err: e.Err})
 	case ike.Refused:
 		t.emit(vpn.Trouble{What: "refuses", Err: e.Err})
+	case ike.ReauthenticationDue:
+		t.emit(vpn.Renew{})
 	case ike.Alive:
 		t.emit(vpn.Alive{})
 	case ike.Closed:
