@@ -174,6 +174,9 @@ func (d *drivers) answer(e *end, ev Event) {
 				key, err := d.trust(e.name, ev)
 				return e.m.Trusted(d.p.now, key, err)
 			}
+			if len(ev.Chain) == 0 || testKeys()[string(ev.Chain[0])] == nil {
+				return e.m.Trusted(d.p.now, nil, errors.New("nobody knows this certificate"))
+			}
 			return e.m.Trusted(d.p.now, testKeys()[string(ev.Chain[0])].Public(), nil)
 		}
 	case EAPReceived:
