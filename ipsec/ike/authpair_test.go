@@ -8,10 +8,8 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"encoding/asn1"
 	"errors"
 	"fmt"
-	"math/big"
 	"sync"
 	"testing"
 	"time"
@@ -214,17 +212,4 @@ func (d *drivers) run() *pair {
 	d.p.start()
 	d.drive()
 	return d.p
-}
-
-// raw makes r and s of RFC 4754 of a signature in DER.
-func raw(t testing.TB, der []byte, n int) []byte {
-	t.Helper()
-	var v struct{ R, S *big.Int }
-	if _, err := asn1.Unmarshal(der, &v); err != nil {
-		t.Fatal(err)
-	}
-	out := make([]byte, 2*n)
-	v.R.FillBytes(out[:n])
-	v.S.FillBytes(out[n:])
-	return out
 }

@@ -37,14 +37,19 @@ func (m *Machine) startInit(now link.Instant, s *ikeSA) error {
 }
 
 // Delete closes the IKE SA and all child SAs: the peer is told, and Closed with ErrDeleted follows when it has answered or
-// after Retransmission.RefusedTries. Before the peer is authenticated Closed follows at once.
+// after Retransmission.RefusedTries. Before the peer is authenticated Closed follows at once; a responder is told once, so that
+// it does not wait.
 func (m *Machine) Delete(now link.Instant) {
 	if m.err != nil || m.deleting {
 		return
 	}
 	m.deleting = true
 	if m.current == nil || !m.established {
-		m.close(now, ErrDeleted)
+		var farewell []message.Payload
+		if m.initiator != nil {
+			farewell = append(farewell, deleteIKE)
+		}
+		m.close(now, ErrDeleted, farewell...)
 		return
 	}
 	s := m.current

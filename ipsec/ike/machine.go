@@ -458,7 +458,7 @@ func (m *Machine) close(now link.Instant, err error, farewell ...message.Payload
 
 // pending is 1 when a request is outstanding, whose ID the next one must not take.
 func (m *Machine) pending(s *ikeSA) uint32 {
-	if s.exchange != nil {
+	if s.exchange != nil && s.exchange.wires != nil {
 		return 1
 	}
 	return 0

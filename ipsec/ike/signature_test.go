@@ -11,6 +11,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"math/big"
+	"slices"
 	"testing"
 
 	"mipvpn/ipsec/ike/message"
@@ -94,7 +95,10 @@ func TestECDSAVectors(t *testing.T) {
 	} {
 		body := octets(v.auth)
 		auth := message.Auth{Method: message.AuthMethod(body[0]), Data: body[4:]}
-		key := &ecdsa.PublicKey{Curve: v.curve, X: new(big.Int).SetBytes(octets(v.x)), Y: new(big.Int).SetBytes(octets(v.y))}
+		key, err := ecdsa.ParseUncompressedPublicKey(v.curve, slices.Concat([]byte{4}, octets(v.x), octets(v.y)))
+		if err != nil {
+			t.Fatal(err)
+		}
 		s, sig, err := parseSignature(auth)
 		if err != nil || s.Method != v.method {
 			t.Fatalf("method %d: %v, %v", v.method, s, err)

@@ -142,7 +142,16 @@ func (t *authAnswer) begin(m *Machine, in *message.Message) error {
 	}
 	m.said.readRequests(in.Payloads)
 	m.localID = required.Own.ID
-	t.required, t.opening = required, in
+	t.required = required
+	// What was for authentication alone, which may be long, is not kept until the last round.
+	t.opening = &message.Message{Header: in.Header, Payloads: slices.DeleteFunc(slices.Clone(in.Payloads), func(p message.Payload) bool {
+		switch p.Type() {
+		case message.TypeCert, message.TypeCertReq, message.TypeAuth, message.TypeVendorID:
+			return true
+		default:
+			return false
+		}
+	})}
 	return nil
 }
 

@@ -137,6 +137,21 @@ func TestCommandsWhileWaiting(t *testing.T) {
 	}
 }
 
+// Shows: IKE-10. A client that gives up while it waits tells the gateway, which forgets it then.
+func TestGiveUp(t *testing.T) {
+	for _, c := range places {
+		if c.name == "A" {
+			p, _ := stuck(t, c.name, c.flow, c.n)
+			p.a.m.Delete(p.now)
+			p.drain()
+			p.driveFor(time.Second)
+			if !errors.Is(p.a.m.Err(), ErrDeleted) || !errors.Is(p.b.m.Err(), ErrDeletedByPeer) {
+				t.Errorf("%+v: A %v, B %v\n%s", c, p.a.m.Err(), p.b.m.Err(), p.trace())
+			}
+		}
+	}
+}
+
 // An answer that was not asked for changes nothing.
 func TestAnswersNotAskedFor(t *testing.T) {
 	p, d := stuck(t, "A", "certificates", 0) // a signature is wanted
