@@ -15,6 +15,7 @@ import (
 	"mipvpn/client/config"
 	"mipvpn/client/control"
 	"mipvpn/client/roam"
+	"mipvpn/client/secret"
 	"mipvpn/client/vpn"
 	"mipvpn/client/vpn/ipsec"
 	"mipvpn/mipv4/auth"
@@ -57,18 +58,21 @@ type Client struct {
 	story    story
 	retry    vpnRetry
 	protocol vpn.Protocol
-	ticket   vpn.Ticket // resumes the tunnel that was suspended inside, nil without one
-	copies   func()     // takes back the end of dropping second copies that has been put off, nil without one
-	resume   resumeWatch
-	sleep    sleepState
-	asking   []*question
-	activity activity
-	portals  portals
-	hints    hints
-	mtu      pathMTU
-	names    names
-	dns      hostDNS
-	ends     endpoints
+	desk     *secret.Desk
+	// preparing is set while the protocol gets what it needs before a tunnel is dialed.
+	preparing bool
+	ticket    vpn.Ticket // resumes the tunnel that was suspended inside, nil without one
+	copies    func()     // takes back the end of dropping second copies that has been put off, nil without one
+	resume    resumeWatch
+	sleep     sleepState
+	asking    []*question
+	activity  activity
+	portals   portals
+	hints     hints
+	mtu       pathMTU
+	names     names
+	dns       hostDNS
+	ends      endpoints
 	encapsulations
 }
 
@@ -102,7 +106,8 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 		tasks: make(chan func(), taskQueue), stop: make(chan struct{}), done: make(chan struct{}),
 		timer: host.NewTimer(), gate: gate.New(host, host), roam: roam.New(roam.Config{Prefer: cfg.Interfaces.Prefer, Probe: cfg.Detection.Probe}), ifaces: make(map[int]*iface), policy: cfg.Mode,
 	}
-	c.protocol = ipsec.New(cfg)
+	c.desk = secret.NewDesk(config.ReadSecretFile, secret.Run)
+	c.protocol = ipsec.New(cfg, c.desk)
 	for _, o := range options {
 		o(c)
 	}
@@ -214,6 +219,8 @@ func (c *Client) run() {
 			c.watch()
 			c.unwatchSleep()
 			c.feed.close()
+			c.protocol.Forget()
+			c.desk.Close()
 			c.associations.internal.Wipe()
 			c.associations.external.Wipe()
 			return
@@ -376,6 +383,7 @@ func (c *Client) end(reason string) {
 	}
 	c.stopRetry()
 	c.wipeTicket()
+	c.preparing = false
 	c.closeVPN(true) // its goodbye goes through x-MIP, so it comes first
 	c.closeAccess()
 	c.endQuestions()
@@ -396,6 +404,7 @@ func (c *Client) end(reason string) {
 	}
 	s.running.Wait()
 	c.session = nil
+	c.protocol.Forget()
 	c.story.clear()
 	c.event(control.Event{Kind: "down", Message: reason})
 }

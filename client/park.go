@@ -262,7 +262,7 @@ func (c *Client) confirmed(v *vpnLayer) {
 
 // openRival sets up a new IKE SA beside the one that is being asked for.
 func (c *Client) openRival(why string) {
-	if c.session.rival != nil {
+	if c.session.rival != nil || !c.prepare() {
 		return
 	}
 	v, err := c.dial(false)

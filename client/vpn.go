@@ -52,7 +52,7 @@ type vpnRetry struct {
 
 // openVPN begins to set up a tunnel from the x-HoA, as the session's VPN.
 func (c *Client) openVPN() {
-	if !c.pointGateway() {
+	if !c.prepare() || !c.pointGateway() {
 		return
 	}
 	v, err := c.dial(true)
@@ -89,7 +89,7 @@ func (c *Client) openAccess() error {
 	var err error
 	s.access, err = c.protocol.Open(vpn.Ground{
 		Below: s.external.link, Local: c.cfg.External.HomeAddress, Gateway: c.cfg.Gateway.Address, Drops: c.drops, Random: c.rand, Log: c.log,
-		Run: func(f func(link.Instant)) { c.post(func() { f(c.now) }) },
+		Run: func(f func(link.Instant)) { c.post(func() { f(c.now) }) }, Hand: c.hand, Connect: c.pastVPN(),
 	})
 	return err
 }

@@ -17,7 +17,15 @@ const maxSecret = 4096
 // ReadSecretFile reads a file that holds a secret. It must be a regular file that its owner alone may read or write (mode
 // 0600 or less); the error wraps ErrSecretMode otherwise. On windows, which has no such modes, that is not checked. The
 // caller clears the octets.
-func ReadSecretFile(path string) ([]byte, error) {
+func ReadSecretFile(path string) ([]byte, error) { return readOwn(path, maxSecret) }
+
+// maxPrivate is the greatest length of a file with a private key, and perhaps certificates, in octets.
+const maxPrivate = 256 << 10
+
+// ReadPrivateFile is ReadSecretFile for a private key, with which certificates may be.
+func ReadPrivateFile(path string) ([]byte, error) { return readOwn(path, maxPrivate) }
+
+func readOwn(path string, most int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -33,13 +41,13 @@ func ReadSecretFile(path string) ([]byte, error) {
 	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode&0o077 != 0 {
 		return nil, fmt.Errorf("%w: %s has mode %04o (chmod 600 %s mends it)", ErrSecretMode, path, mode, path)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > maxSecret {
+	if int64(len(data)) > most {
 		clear(data)
-		return nil, fmt.Errorf("%s is longer than %d octets", path, maxSecret)
+		return nil, fmt.Errorf("%s is longer than %d octets", path, most)
 	}
 	return data, nil
 }

@@ -39,13 +39,17 @@ const (
 	OpPortal Op = "portal"
 	// OpPortalJoin puts the peer's process into the way that its user has open.
 	OpPortalJoin Op = "portal_join"
+	// OpQuestions asks for the Questions to a person as they are open, and again whenever they change.
+	OpQuestions Op = "questions"
+	// OpAnswer answers the question Request.Question with Request.Secret, or declines it where that is empty.
+	OpAnswer Op = "answer"
 	// OpProbe asks the i-HA straight through every interface, which takes a few seconds, and answers with the Probe.
 	OpProbe Op = "probe"
 )
 
 // Ops returns all operations.
 func Ops() []Op {
-	return []Op{OpUp, OpDown, OpStatus, OpMode, OpDetect, OpEvents, OpWait, OpProbe, OpPortal, OpPortalJoin}
+	return []Op{OpUp, OpDown, OpStatus, OpMode, OpDetect, OpEvents, OpWait, OpProbe, OpPortal, OpPortalJoin, OpQuestions, OpAnswer}
 }
 
 // Condition is what a wait request waits for.
@@ -90,6 +94,9 @@ type Request struct {
 	Timeout int64 `json:"timeout_ms,omitempty"`
 	// Interface is for OpPortal.
 	Interface string `json:"interface,omitempty"`
+	// Question and Secret are for OpAnswer; the secret stands in base64.
+	Question uint64 `json:"question,omitempty"`
+	Secret   []byte `json:"secret,omitempty"`
 }
 
 // ErrRequest is wrapped by the errors of ParseRequest.
@@ -131,6 +138,9 @@ func (r Request) check() error {
 		return fmt.Errorf("%w: operation %q takes neither \"for\" nor \"timeout_ms\"", ErrRequest, r.Op)
 	case r.Timeout < 0 || r.Timeout > MaxWait.Milliseconds():
 		return fmt.Errorf("%w: timeout of %d ms, expected 0 to %d", ErrRequest, r.Timeout, MaxWait.Milliseconds())
+	}
+	if r.Op != OpAnswer && (r.Question != 0 || len(r.Secret) > 0) || r.Op == OpAnswer && r.Question == 0 {
+		return fmt.Errorf("%w: operation %q and a question's answer do not fit", ErrRequest, r.Op)
 	}
 	return r.checkPortal()
 }
@@ -188,4 +198,6 @@ type Response struct {
 	Event *Event `json:"event,omitempty"`
 	// Portal answers OpPortal.
 	Portal *PortalWay `json:"portal,omitempty"`
+	// Questions answers OpQuestions.
+	Questions *Questions `json:"questions,omitempty"`
 }

@@ -110,6 +110,9 @@ func (s *Server) ServeConn(ctx context.Context, c net.Conn, peer Peer) {
 			return
 		}
 		r, bad := ParseRequest(line)
+		if len(r.Secret) > 0 {
+			clear(line)
+		}
 		if bad != nil {
 			k.answer(failure(KindUsage, bad.Error()))
 			return // what follows cannot be told apart
@@ -184,6 +187,11 @@ func (s *Server) serve(ctx context.Context, k *conn, r Request) bool {
 	case OpPortal:
 		s.portal(ctx, k, r)
 		return false
+	case OpQuestions:
+		s.questions(ctx, k)
+		return false
+	case OpAnswer:
+		return k.answer(s.takeAnswer(r))
 	case OpPortalJoin:
 		return k.answer(s.joinPortal(ctx, k))
 	}

@@ -71,6 +71,8 @@ func (p *boxes) open(b []byte, parity uint64) (counter uint64, kind byte, text [
 }
 
 func (*boxes) Name() string                            { return "boxes" }
+func (*boxes) Prepare(func(func()), func(error)) bool  { return true }
+func (*boxes) Forget()                                 {}
 func (*boxes) Explain(error) (code, advice string)     { return "", "look at the gateway of the boxes" }
 func (p *boxes) Open(g vpn.Ground) (vpn.Access, error) { return newBoxesAccess(p, g) }
 

@@ -1,8 +1,10 @@
 package vpn
 
 import (
+	"context"
 	"errors"
 	"io"
+	"net"
 	"net/netip"
 	"time"
 
@@ -19,6 +21,12 @@ type Protocol interface {
 	Name() string
 	// Open opens the flows to a gateway. An error says what the host or the link below did not give.
 	Open(Ground) (Access, error)
+	// Prepare gets what a tunnel needs that is not at hand, such as the password of a person, and returns true when there is
+	// nothing more to get. Otherwise it goes on beside the client, and hands done to the client's goroutine by run, once, with the
+	// error that it ended with. One preparation runs at a time. What was got is kept, until it is wrong or forgotten.
+	Prepare(run func(f func()), done func(error)) bool
+	// Forget forgets what Prepare has got, and ends what it does: the client goes down.
+	Forget()
 	// Explain returns the protocol's own name for an error of it, empty without one, and what to do about it.
 	Explain(err error) (code, advice string)
 }
@@ -37,6 +45,10 @@ type Ground struct {
 	// Run has f called on the client's goroutine, after which all Tunnels are polled. It may be called from anywhere and does
 	// not block; when the client is too busy f is not called, as if a packet were lost.
 	Run func(f func(now link.Instant))
+	// Hand is Run that waits until the client takes f, or ctx ends, so that nothing is lost.
+	Hand func(ctx context.Context, f func(now link.Instant))
+	// Connect connects past the VPN, through the interface in use, to what is none of the enterprise's; nil where the host cannot.
+	Connect func(ctx context.Context, network, address string) (net.Conn, error)
 	// Log is the client's.
 	Log *zap.Logger
 }
@@ -104,6 +116,13 @@ type Description struct {
 	Encapsulation string
 	// SPIs name what packets are received and sent under, in that order, empty when there is nothing.
 	SPIs []string
+	// Own says how the client has proved its identity, Gateway how the gateway has, and GatewayIdentity which.
+	Own, Gateway, GatewayIdentity string
+	// Suite names the algorithms of the key exchange, ESP those of packets.
+	Suite, ESP string
+	// Selectors are the destinations that the gateway lets through the tunnel; Narrowed says that they are less than was asked for.
+	Selectors []string
+	Narrowed  bool
 }
 
 // Event is something that a tunnel tells the client: Up, Ready, Alive, Trouble or Closed.

@@ -1,6 +1,7 @@
 package ipsec
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"mipvpn/client/config"
+	"mipvpn/client/secret"
 	"mipvpn/client/vpn"
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike"
@@ -17,19 +19,24 @@ import (
 )
 
 // Protocol is IPsec with a client's configuration, which may change until an Access is opened.
-type Protocol struct{ cfg *config.Config }
+type Protocol struct {
+	cfg *config.Config
+	proofs
+}
 
 var _ vpn.Protocol = (*Protocol)(nil)
 
-// New returns IPsec with the configuration, which it keeps.
-func New(cfg *config.Config) *Protocol { return &Protocol{cfg: cfg} }
+// New returns IPsec with the configuration, which it keeps. Passwords and PINs come from the desk.
+func New(cfg *config.Config, desk *secret.Desk) *Protocol {
+	return &Protocol{cfg: cfg, proofs: proofs{desk: desk}}
+}
 
 // Name implements vpn.Protocol.
 func (*Protocol) Name() string { return "ipsec" }
 
 // Open implements vpn.Protocol.
 func (p *Protocol) Open(g vpn.Ground) (vpn.Access, error) {
-	a := &access{Ground: g, cfg: p.cfg}
+	a := &access{Ground: g, cfg: p.cfg, protocol: p}
 	var err error
 	a.flows, err = stack.OpenVPN(g.Below, g.Gateway, g.Drops, func(m stack.Message) {
 		g.Run(func(now link.Instant) { a.handleMessage(now, m) })
@@ -44,11 +51,12 @@ func (p *Protocol) Open(g vpn.Ground) (vpn.Access, error) {
 // access is the way to one gateway: the flows of IKE and ESP, which all tunnels share.
 type access struct {
 	vpn.Ground
-	cfg     *config.Config
-	flows   *stack.VPN
-	tunnels []*tunnel
-	used    *tunnel
-	closed  bool
+	cfg      *config.Config
+	protocol *Protocol
+	flows    *stack.VPN
+	tunnels  []*tunnel
+	used     *tunnel
+	closed   bool
 }
 
 // Dial implements vpn.Access. Only the first tunnel may tell the gateway to forget all others (RFC 7296 §2.4): beside one that
@@ -68,6 +76,7 @@ func (a *access) Dial(now link.Instant, first bool, ticket vpn.Ticket) (vpn.Tunn
 	if err := t.machine.Start(now); err != nil {
 		return nil, err
 	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
 	a.tunnels = append(a.tunnels, t)
 	return t, nil
 }
@@ -91,18 +100,20 @@ func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
 	for _, p := range subnets {
 		selectors = append(selectors, esp.PrefixSelector(p))
 	}
-	return ike.InitiatorConfig{
+	c := ike.InitiatorConfig{
 		Config: ike.Config{
 			LocalID:  local,
-			Liveness: g.Liveness, Keepalive: g.KeepAlive,
-			Lifetimes: ike.Lifetimes{IKE: g.IKELifetime, Child: g.ChildLifetime},
-			SPIInUse:  a.spiInUse,
+			Liveness: g.Liveness, Dead: g.Dead, Keepalive: g.KeepAlive,
+			Lifetimes:     ike.Lifetimes{IKE: g.IKELifetime, Child: g.ChildLifetime, Bytes: g.ChildOctets, Packets: g.ChildPackets},
+			Fragmentation: ike.Fragmentation{Off: g.Datagram == 0, Size: g.Datagram},
+			SPIInUse:      a.spiInUse,
 		},
 		Local: netip.AddrPortFrom(a.Local, esp.PortIKE), Remote: netip.AddrPortFrom(a.Gateway, esp.PortIKE),
-		RemoteID: remote, PSK: g.PSK, RequestAddress: true, RequestDNS: g.RequestDNS, RequestSubnets: true,
+		RemoteID: remote, RequestAddress: true, RequestDNS: g.RequestDNS, RequestSubnets: true,
 		RequestDomains:  g.RequestDNS && a.cfg.DNS.Used() && a.cfg.DNS.GatewayDomains,
 		RemoteSelectors: selectors, ForceUDPEncapsulation: g.ForceUDPEncapsulation,
-	}, nil
+	}
+	return c, a.authenticate(&c)
 }
 
 // spiInUse reports whether a child SA of any tunnel receives under the SPI.

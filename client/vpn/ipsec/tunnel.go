@@ -1,6 +1,7 @@
 package ipsec
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"mipvpn/client/vpn"
+	"mipvpn/ipsec/eap"
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/ike/message"
@@ -22,8 +24,16 @@ type tunnel struct {
 	events    []vpn.Event
 	committed bool
 	children  map[ike.ChildID]*child
-	current   ike.ChildID // the one that packets leave through, 0 for none
-	udp       bool        // as of the child SA before
+	current   ike.ChildID     // the one that packets leave through, 0 for none
+	udp       bool            // as of the child SA before
+	ctx       context.Context // ends with the tunnel
+	cancel    context.CancelFunc
+	// eap is the method of the round of EAP that is under way, nil without one; round counts those that are over.
+	eap          *eap.Machine
+	round        int
+	toldPassword bool
+	// What status tells.
+	gateway, identity, suite string
 }
 
 var _ vpn.Tunnel = (*tunnel)(nil)
@@ -35,6 +45,10 @@ type child struct {
 	seen     uint64 // packets that had been received when noteTraffic last looked
 	overhead int
 	udp      bool
+	// What status tells.
+	suite     string
+	selectors []string
+	narrowed  bool
 }
 
 // HandleTimeout implements vpn.Tunnel. The IKE machine hears before which child SAs have received: the peer lives, and a child SA
@@ -86,6 +100,12 @@ func (t *tunnel) handle(now link.Instant, e ike.Event) {
 		t.emit(vpn.Trouble{What: "refuses", Err: e.Err})
 	case ike.ReauthenticationDue:
 		t.emit(vpn.Renew{})
+	case ike.SignatureWanted:
+		t.sign(e)
+	case ike.TrustWanted:
+		t.trust(e, now)
+	case ike.EAPReceived:
+		t.receiveEAP(now, e)
 	case ike.Alive:
 		t.emit(vpn.Alive{})
 	case ike.Closed:
@@ -100,10 +120,11 @@ func (t *tunnel) up(now link.Instant, e ike.Established) {
 		t.machine.Delete(now)
 		return
 	}
-	t.udp = e.UDPEncapsulation
+	t.udp, t.suite, t.identity = e.UDPEncapsulation, e.Suite, e.RemoteID.String()
 	how := "up"
 	if e.Resumed {
 		how = "resumed with its ticket"
+		t.gateway = "a ticket of the IKE SA before (RFC 5723)"
 	}
 	up := vpn.Up{
 		Address: e.Configuration.Addresses[address], DNS: e.Configuration.DNS,
@@ -121,7 +142,9 @@ func (t *tunnel) install(e ike.ChildInstalled) {
 	if err == nil {
 		var outbound *esp.Outbound
 		if outbound, err = esp.NewOutbound(e.Outbound, t.access.Drops); err == nil {
-			t.children[e.ID] = &child{open: inbound, seal: outbound, overhead: esp.Overhead(e.Outbound.Encryption), udp: e.UDPEncapsulation}
+			c := &child{open: inbound, seal: outbound, overhead: esp.Overhead(e.Outbound.Encryption), udp: e.UDPEncapsulation, suite: e.Suite}
+			c.selectors, c.narrowed = t.access.granted(e.Outbound.Remote)
+			t.children[e.ID] = c
 			t.access.flows.Install(inbound)
 		}
 	}
@@ -228,6 +251,11 @@ func (t *tunnel) Suspend(now link.Instant) vpn.Ticket {
 
 // Close implements vpn.Tunnel.
 func (t *tunnel) Close(now link.Instant, tell bool) {
+	t.cancel()
+	if t.eap != nil {
+		t.eap.Close()
+		t.eap = nil
+	}
 	if tell && t.machine.Err() == nil {
 		t.machine.Unpark(now)
 		t.machine.Delete(now)
@@ -260,15 +288,3 @@ func (t *tunnel) Received() uint64 {
 
 // Committed implements vpn.Tunnel: a gateway may take the IKE SA for established once it has seen IKE_AUTH.
 func (t *tunnel) Committed() bool { return t.committed }
-
-// Describe implements vpn.Tunnel.
-func (t *tunnel) Describe() vpn.Description {
-	d := vpn.Description{Encapsulation: "esp"}
-	if t.udp {
-		d.Encapsulation = "esp-in-udp"
-	}
-	if c := t.children[t.current]; c != nil {
-		d.SPIs = []string{fmt.Sprintf("0x%08x", c.open.SPI()), fmt.Sprintf("0x%08x", c.seal.SPI())}
-	}
-	return d
-}
