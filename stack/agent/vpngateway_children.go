@@ -17,15 +17,13 @@ type childKey struct {
 
 // child is an installed child SA pair.
 type child struct {
-	key          childKey
-	in           *esp.Inbound
-	out          *esp.Outbound
-	address      netip.Addr // the client's inner one
-	encapsulated bool       // ESP in UDP
-	tcp          bool       // ESP in TCP
-	remote       netip.AddrPort
-	update       uint64 // number of the ike.EndpointUpdate that its endpoint is from, 0 for ike.ChildInstalled
-	usable       bool   // may be sent through: not on standby
+	key     childKey
+	in      *esp.Inbound
+	out     *esp.Outbound
+	address netip.Addr // the client's inner one
+	end     *endpoint
+	update  uint64 // number of the ike.EndpointUpdate that its endpoint is from, 0 for ike.ChildInstalled
+	usable  bool   // may be sent through: not on standby
 }
 
 // children are the installed child SA pairs. A client has one or, during a rekeying, a few: they are found by what they

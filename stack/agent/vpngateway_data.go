@@ -23,6 +23,7 @@ type clientRoute struct {
 	out     *esp.Outbound
 	remote  netip.AddrPort // of ESP: with the port in UDP, without as protocol 50
 	path    link.Path
+	end     *endpoint
 }
 
 // clientRoutes finds the route of an inner address.
@@ -51,33 +52,45 @@ func (r *clientRoutes) set(a netip.Addr, route *clientRoute) {
 	r.m[a] = route
 }
 
-// traffic thins out what the IKE machine is told of inbound packets.
+// traffic is what is minded about inbound packets of each SA.
 type traffic struct {
 	mu sync.RWMutex
-	m  map[uint32]*atomic.Int64 // by SPI: boot time of the last notice
+	m  map[uint32]*heard // by SPI
 }
 
-// due reports whether a packet on the SA at the boot time now is to be told of.
-func (t *traffic) due(spi uint32, now time.Duration) bool {
-	t.mu.RLock()
-	last := t.m[spi]
-	t.mu.RUnlock()
-	if last == nil {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if t.m[spi] != nil {
-			return false
-		}
-		if t.m == nil {
-			t.m = make(map[uint32]*atomic.Int64)
-		}
-		last = new(atomic.Int64)
-		last.Store(int64(now))
-		t.m[spi] = last
-		return true
+// heard is what is minded about one SA.
+type heard struct {
+	last atomic.Int64 // boot time of the last notice to the IKE machine
+	end  atomic.Pointer[endpoint]
+}
+
+// begin makes end the endpoint of the SA with the SPI.
+func (t *traffic) begin(spi uint32, end *endpoint) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.m == nil {
+		t.m = make(map[uint32]*heard)
 	}
-	before := last.Load()
-	return now-time.Duration(before) >= trafficInterval && last.CompareAndSwap(before, int64(now))
+	h := t.m[spi]
+	if h == nil {
+		h = &heard{}
+		h.last.Store(-int64(trafficInterval))
+		t.m[spi] = h
+	}
+	h.end.Store(end)
+}
+
+// of returns what is minded about the SA, nil when it is gone.
+func (t *traffic) of(spi uint32) *heard {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.m[spi]
+}
+
+// due reports whether a packet at the boot time now is to be told of: thinned out.
+func (h *heard) due(now time.Duration) bool {
+	before := h.last.Load()
+	return now-time.Duration(before) >= trafficInterval && h.last.CompareAndSwap(before, int64(now))
 }
 
 func (t *traffic) forget(spi uint32) {
@@ -123,21 +136,42 @@ func (g *Gateway) receiveESP(b *packet.Batch) {
 		return
 	}
 	now := g.host.Now().Boot
-	var last uint32
-	for _, p := range b.Bufs {
-		if spi := p.SA; spi != last {
-			last = spi
-			if g.noted.due(spi, now) {
-				g.post(func(now link.Instant) { g.machine.HandleTraffic(now, spi) })
-			}
-			if in := g.inbound.Lookup(spi); in != nil && in.LifeOver() {
-				exhausted := in.Exhausted()
-				g.post(func(now link.Instant) { g.machine.HandleSpent(now, spi, exhausted) })
-			}
+	for rest := b.Bufs; len(rest) > 0; {
+		k := 1
+		for k < len(rest) && rest[k].SA == rest[0].SA {
+			k++
 		}
+		g.hear(rest[:k], now)
+		rest = rest[k:]
 	}
 	if err := g.device.Write(b); err != nil {
 		g.drops.Count(packet.DropSendFailed, n)
+	}
+}
+
+// hear counts packets that have come out of one SA, and tells the IKE machine what it has to know of them. Packets from
+// elsewhere do not show that the client knows where the gateway sends to (RFC 4555 §3.12).
+func (g *Gateway) hear(run []*packet.Buf, now time.Duration) {
+	spi := run[0].SA
+	h, in := g.noted.of(spi), g.inbound.Lookup(spi)
+	if h == nil || in == nil {
+		return
+	}
+	end, s := h.end.Load(), in.Source()
+	elsewhere := end.elsewhere(s)
+	for _, p := range run {
+		end.take(p)
+	}
+	if elsewhere {
+		local := netip.AddrPortFrom(g.cfg.Address, esp.PortNATT)
+		g.post(func(now link.Instant) { g.machine.HandleSource(now, local, s) })
+	}
+	if s.From().Addr() == end.remote.Addr() && h.due(now) {
+		g.post(func(now link.Instant) { g.machine.HandleTraffic(now, spi) })
+	}
+	if in.LifeOver() {
+		exhausted := in.Exhausted()
+		g.post(func(now link.Instant) { g.machine.HandleSpent(now, spi, exhausted) })
 	}
 }
 
@@ -198,6 +232,7 @@ func (g *Gateway) send(to netip.Addr, b *packet.Batch) {
 		return
 	}
 	r.out.Apply(b)
+	r.end.bound(b, &g.drops)
 	n := b.Len()
 	if n == 0 {
 		b.Release()

@@ -109,12 +109,18 @@ func (g *Gateway) install(e gateway.Event, v ike.ChildInstalled, log *zap.Logger
 		log.Error("child SA cannot be installed", zap.Error(err))
 		return
 	}
+	end := &endpoint{remote: v.Remote, encapsulated: v.UDPEncapsulation, tcp: v.TCP, proven: true}
+	for _, o := range g.children.bySession[e.Session] {
+		if o.end.remote == end.remote {
+			end = o.end // which may not be proven yet
+		}
+	}
+	g.noted.begin(in.SPI(), end)
 	if !g.inbound.Add(in) {
 		log.Error("child SA cannot be installed: its SPI is in use", zap.Uint32("spi", in.SPI()))
 		return
 	}
-	c := &child{key: childKey{e.Session, v.ID}, in: in, out: out, address: e.Address, encapsulated: v.UDPEncapsulation, tcp: v.TCP,
-		remote: v.Remote, usable: !v.Standby}
+	c := &child{key: childKey{e.Session, v.ID}, in: in, out: out, address: e.Address, end: end, usable: !v.Standby}
 	g.children.add(c)
 	g.choose(c.address)
 	log.Debug("child SA installed", zap.Uint32("spi_in", in.SPI()), zap.Uint32("spi_out", out.SPI()), zap.String("suite", v.Suite),
@@ -143,11 +149,16 @@ func (g *Gateway) remove(key childKey) {
 // move gives those child SAs of a session that the update concerns its endpoints. Nothing else changes the endpoint of a child
 // SA that is installed.
 func (g *Gateway) move(session gateway.SessionID, u ike.EndpointUpdate, log *zap.Logger) {
+	var end *endpoint
 	for _, c := range g.children.bySession[session] {
 		if !u.Concerns(c.key.id) || u.Number() <= c.update {
 			continue
 		}
-		c.update, c.remote, c.encapsulated, c.tcp = u.Number(), u.Remote(), u.UDPEncapsulation(), u.TCP()
+		if end == nil {
+			end = c.end.updated(u)
+		}
+		c.update, c.end = u.Number(), end
+		g.noted.begin(c.in.SPI(), end)
 		g.choose(c.address)
 	}
 	g.accounts.moved(session, u.Remote())
@@ -169,17 +180,18 @@ func (g *Gateway) choose(address netip.Addr) {
 		g.routes.set(address, nil)
 		return
 	}
-	r := &clientRoute{inbound: best.in.SPI(), out: best.out, remote: netip.AddrPortFrom(best.remote.Addr(), 0), path: g.esp.Path(link.Protected)}
+	end := best.end
+	r := &clientRoute{inbound: best.in.SPI(), out: best.out, end: end, remote: netip.AddrPortFrom(end.remote.Addr(), 0), path: g.esp.Path(link.Protected)}
 	switch {
-	case best.tcp:
-		f := g.streams.flow(best.remote)
+	case end.tcp:
+		f := g.streams.flow(end.remote)
 		if f == nil { // until the client makes another connection
 			g.routes.set(address, nil)
 			return
 		}
-		r.remote, r.path = best.remote, f.Path(link.Protected)
-	case best.encapsulated:
-		r.remote, r.path = best.remote, g.natt.Path(link.Protected)
+		r.remote, r.path = end.remote, f.Path(link.Protected)
+	case end.encapsulated:
+		r.remote, r.path = end.remote, g.natt.Path(link.Protected)
 	}
 	g.routes.set(address, r)
 }

@@ -72,13 +72,16 @@ type vpnClient struct {
 
 	inbound  esp.Table
 	children map[ike.ChildID]ike.ChildInstalled // of the loop
+	outs     map[ike.ChildID]*esp.Outbound
+	flows    map[netip.Addr][3]link.Flow // ike, natt and raw of each address
+	using    ike.ChildID
 	out      atomic.Pointer[clientRoute]
 	tcp      atomic.Pointer[tcpflow.Flow]
 }
 
 func newVPNClient(t *testing.T, host link.Host, index int, own netip.Addr, number int, change func(*ike.InitiatorConfig)) *vpnClient {
 	t.Helper()
-	c := &vpnClient{t: t, host: host, events: make(chan ike.Event, 1000), children: make(map[ike.ChildID]ike.ChildInstalled)}
+	c := &vpnClient{t: t, host: host, events: make(chan ike.Event, 1000), children: make(map[ike.ChildID]ike.ChildInstalled), outs: make(map[ike.ChildID]*esp.Outbound), flows: make(map[netip.Addr][3]link.Flow)}
 	cfg := ike.InitiatorConfig{
 		Config: ike.Config{LocalID: identity(t, fmt.Sprintf("laptop%d@corp.example", number))},
 		Local:  netip.AddrPortFrom(own, esp.PortIKE), Remote: netip.AddrPortFrom(simnet.LabGateway, esp.PortIKE),
@@ -94,24 +97,8 @@ func newVPNClient(t *testing.T, host link.Host, index int, own netip.Addr, numbe
 	if c.device, err = host.OpenDevice("", 1400); err != nil {
 		t.Fatal(err)
 	}
-	under, err := host.Underlay(index, own)
-	if err != nil {
-		t.Fatal(err)
-	}
 	c.loop = newLoop(host, c.machine, c.drain)
-	open := func(spec link.FlowSpec, recv link.Receiver) link.Flow {
-		f, err := under.Open(spec, recv)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = f.Close() })
-		return f
-	}
-	c.ike = open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE, Remote: netip.AddrPortFrom(simnet.LabGateway, esp.PortIKE)},
-		func(b *packet.Batch) { c.message(esp.PortIKE, b) })
-	c.natt = open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT, Remote: netip.AddrPortFrom(simnet.LabGateway, esp.PortNATT)},
-		func(b *packet.Batch) { c.message(esp.PortNATT, b) })
-	c.raw = open(link.FlowSpec{Protocol: packet.ProtocolESP, Remote: netip.AddrPortFrom(simnet.LabGateway, 0)}, c.opened)
+	c.openFlows(index, own)
 	t.Cleanup(func() {
 		c.loop.close()
 		_ = c.device.Close()
@@ -119,16 +106,59 @@ func newVPNClient(t *testing.T, host link.Host, index int, own netip.Addr, numbe
 	return c
 }
 
-func (c *vpnClient) message(port uint16, b *packet.Batch) {
+// openFlows opens the flows of an interface's address, and sends through them from now on.
+func (c *vpnClient) openFlows(index int, own netip.Addr) {
+	c.t.Helper()
+	under, err := c.host.Underlay(index, own)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	open := func(spec link.FlowSpec, recv link.Receiver) link.Flow {
+		f, err := under.Open(spec, recv)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		c.t.Cleanup(func() { _ = f.Close() })
+		return f
+	}
+	ikeFlow := open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE, Remote: netip.AddrPortFrom(simnet.LabGateway, esp.PortIKE)},
+		func(b *packet.Batch) { c.message(netip.AddrPortFrom(own, esp.PortIKE), b) })
+	natt := open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT, Remote: netip.AddrPortFrom(simnet.LabGateway, esp.PortNATT)},
+		func(b *packet.Batch) { c.message(netip.AddrPortFrom(own, esp.PortNATT), b) })
+	raw := open(link.FlowSpec{Protocol: packet.ProtocolESP, Remote: netip.AddrPortFrom(simnet.LabGateway, 0)}, c.opened)
+	c.flows[own] = [3]link.Flow{ikeFlow, natt, raw}
+	c.sendFrom(own)
+}
+
+// sendFrom sends from the address from now on; what arrives at others is still taken.
+func (c *vpnClient) sendFrom(own netip.Addr) {
+	c.command(func(link.Instant) error {
+		c.ike, c.natt, c.raw = c.flows[own][0], c.flows[own][1], c.flows[own][2]
+		return nil
+	})
+}
+
+// moveTo moves the client to another interface and leaves the address that it had.
+func (c *vpnClient) moveTo(index int, own netip.Addr) {
+	c.t.Helper()
+	if _, open := c.flows[own]; open {
+		c.sendFrom(own)
+	} else {
+		c.openFlows(index, own)
+	}
+	c.command(func(now link.Instant) error { return c.machine.SetAddresses(now, []netip.Addr{own}) })
+}
+
+func (c *vpnClient) message(local netip.AddrPort, b *packet.Batch) {
 	b.Keep(&c.drops, func(p *packet.Buf) packet.DropReason {
 		payload := p.Bytes()
-		if port == esp.PortNATT {
+		if local.Port() == esp.PortNATT {
 			if esp.Classify(payload) == esp.KindESP {
 				return packet.NotDropped
 			}
 			payload = payload[min(esp.MarkerLen, len(payload)):]
 		}
-		d := ike.Datagram{Local: netip.AddrPortFrom(c.ike.Local().Addr(), port), Remote: p.Peer, Payload: bytes.Clone(payload)}
+		d := ike.Datagram{Local: local, Remote: p.Peer, Payload: bytes.Clone(payload)}
 		c.loop.post(func(now link.Instant) { _ = c.machine.HandleDatagram(now, d) })
 		return packet.Delivered
 	})
@@ -162,11 +192,14 @@ func (c *vpnClient) drain() {
 			c.use(c.children[v.ID])
 		case ike.ChildRemoved:
 			c.inbound.Remove(v.Inbound)
-		}
-		if v, ok := e.(ike.EndpointChanged); ok && v.Update.TCP() {
-			r := *c.out.Load()
-			r.path = c.tcp.Load().Path(link.Protected)
-			c.out.Store(&r)
+		case ike.EndpointChanged:
+			for id, child := range c.children {
+				if v.Update.Concerns(id) {
+					child.UDPEncapsulation, child.TCP = v.Update.UDPEncapsulation(), v.Update.TCP()
+					c.children[id] = child
+				}
+			}
+			c.use(c.children[c.using])
 		}
 		c.events <- e
 	}
@@ -184,12 +217,18 @@ func (c *vpnClient) drain() {
 	}
 }
 
+// use sends through the child SA from now on, as its endpoints are.
 func (c *vpnClient) use(v ike.ChildInstalled) {
-	out, err := esp.NewOutbound(v.Outbound, &c.drops)
-	if err != nil {
-		c.t.Error(err)
-		return
+	out := c.outs[v.ID]
+	if out == nil {
+		var err error
+		if out, err = esp.NewOutbound(v.Outbound, &c.drops); err != nil {
+			c.t.Error(err)
+			return
+		}
+		c.outs[v.ID] = out
 	}
+	c.using = v.ID
 	r := &clientRoute{out: out, path: c.raw.Path(link.Protected)}
 	if v.UDPEncapsulation {
 		r.path = c.natt.Path(link.Protected)
