@@ -11,6 +11,12 @@
 // nothing of the server); resumption of TLS sessions (a tunnel is resumed by IKE's own tickets, RFC 5723); a change of
 // password in MS-CHAP (it is refused, and the user told); the CHAP, MS-CHAP and channel-binding attributes of TTLS.
 //
+// Deployed servers speak TLS 1.2 without Extended Master Secret (RFC 7627), charon 5.9 among them. Go refuses to export keying
+// material of such connections unless GODEBUG has tlsunsafeekm=1, which go.mod sets for the programs here; nothing else in them
+// exports keying material. What RFC 7627 is against, one master secret in two connections, needs a key exchange whose result a
+// man in the middle chooses: static RSA, or Diffie-Hellman in bad groups. crypto/tls does ECDHE alone and refuses invalid points.
+// Beside that the key is bound to the IKE SA by AUTH.
+//
 // The carrier is IKE_AUTH, which is protected and repeats what is lost. So a Machine has no timers and sends nothing again
 // (RFC 3748 §4.3), and ends the conversation where RFC 3748 has a message discarded silently: nobody but the other end can
 // have sent it, and without an answer IKE would wait for ever. One more consequence: identifiers are checked by the server

@@ -6,8 +6,8 @@ import (
 	"net/netip"
 	"time"
 
-	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike"
+	"mipvpn/ipsec/radius"
 )
 
 // ErrConfig is wrapped by the errors of New about its configuration.
@@ -41,6 +41,24 @@ type Config struct {
 	// Networks are the networks behind the gateway: what child SAs may reach, and what clients are told.
 	Networks []netip.Prefix
 
+	// Session is how long a session may last, 0 for any time.
+	Session time.Duration
+
+	// Rules let clients connect that have no key of their own: by certificates and by EAP. The first that fits counts.
+	Rules []Rule
+	// Policies are what clients get by rules, users and RADIUS that name them, beside what is said above.
+	Policies []Policy
+	// Certificates prove the gateway to clients of rules. The key is with the driver: ike.SignatureWanted asks it.
+	Certificates *ike.Certificates
+	// Authorities are the SHA-1 hashes of the keys of the trust anchors for clients' certificates, which the driver checks:
+	// ike.TrustWanted asks it. OCSP asks clients for OCSP responses (RFC 4806).
+	Authorities [][20]byte
+	OCSP        bool
+	// EAP is how Users prove themselves here. With RADIUS they do it there, and there are no Users.
+	EAP    EAP
+	Users  []User
+	RADIUS *radius.Config
+
 	// CrashSecrets are what tokens for quick crash detection are made of (RFC 6290 §5.1): 32 octets at least each, kept over
 	// restarts. The first is used for new IKE SAs; up to three earlier ones are still answered with. Empty for no tokens.
 	CrashSecrets [][]byte
@@ -56,7 +74,7 @@ type Config struct {
 	// MaxHalfOpen bounds the half-open IKE SAs (default 1024), MaxHalfOpenAddress those of one outer address (default 64).
 	// Requests over a bound are ignored.
 	MaxHalfOpen, MaxHalfOpenAddress int
-	// HalfOpen is how long an IKE SA may take to authenticate (default 30 s).
+	// HalfOpen is how long an IKE SA may take to authenticate (default 30 s, with Rules 2 min, for people type passwords).
 	HalfOpen time.Duration
 }
 
@@ -71,7 +89,9 @@ func (c *Config) complete() error {
 		return fmt.Errorf("%w: bounds of half-open IKE SAs: want positive ones, found %d and %d", ErrConfig, c.MaxHalfOpen, c.MaxHalfOpenAddress)
 	}
 	if c.HalfOpen == 0 {
-		c.HalfOpen = 30 * time.Second
+		if c.HalfOpen = 30 * time.Second; len(c.Rules) > 0 {
+			c.HalfOpen = 2 * time.Minute
+		}
 	}
 	if c.Pool != (netip.Prefix{}) && !c.Pool.Addr().Is4() {
 		return fmt.Errorf("%w: pool: want an IPv4 prefix, found %v", ErrConfig, c.Pool)
@@ -119,14 +139,8 @@ func (c *Config) complete() error {
 		}
 		identities[p.Identity], addresses[p.Address] = true, true
 	}
-	return nil
-}
-
-// selectors returns the networks as traffic selectors.
-func (c *Config) selectors() []esp.Selector {
-	out := make([]esp.Selector, 0, len(c.Networks))
-	for _, n := range c.Networks {
-		out = append(out, esp.PrefixSelector(n))
+	if c.Session < 0 {
+		return fmt.Errorf("%w: session: want a positive time, found %v", ErrConfig, c.Session)
 	}
-	return out
+	return c.completeRules()
 }

@@ -14,6 +14,10 @@ import (
 
 // HandleTimeout does what is due at now.
 func (g *Gateway) HandleTimeout(now link.Instant) {
+	if g.radius != nil {
+		g.radius.HandleTimeout(now)
+		g.handleRADIUS(now)
+	}
 	for len(g.deadlines) > 0 && g.deadlines[0].at <= now.Boot {
 		s := g.deadlines[0]
 		at := s.at
@@ -32,10 +36,15 @@ func (g *Gateway) HandleTimeout(now link.Instant) {
 
 // Deadline returns the boot time of the earliest timer, false when there is none.
 func (g *Gateway) Deadline() (time.Duration, bool) {
-	if len(g.deadlines) == 0 {
-		return 0, false
+	var at time.Duration
+	var ok bool
+	if g.radius != nil {
+		at, ok = g.radius.Deadline()
 	}
-	return g.deadlines[0].at, true
+	if len(g.deadlines) > 0 && (!ok || g.deadlines[0].at < at) {
+		at, ok = g.deadlines[0].at, true
+	}
+	return at, ok
 }
 
 // PollEvent returns the next event. Events come before transmits, so that an SA is installed before its peer hears of it.

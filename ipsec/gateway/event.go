@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/netip"
 
+	"mipvpn/ipsec/eap"
 	"mipvpn/ipsec/ike"
 )
 
@@ -19,6 +20,10 @@ type Event struct {
 	Address netip.Addr
 	// Remote is the peer's outer endpoint as far as is known.
 	Remote netip.AddrPort
-	// Event is one of ipsec/ike's.
+	// Event is one of ipsec/ike's, nil with EAP. ike.SignatureWanted is answered by Gateway.Signed, ike.TrustWanted by
+	// Gateway.Trusted; ike.EAPReceived does not appear.
 	Event ike.Event
+	// EAP is a question of the session's EAP method, nil otherwise: eap.SignatureWanted, which Gateway.EAPSigned answers, or
+	// eap.TrustWanted, which Gateway.EAPTrusted does.
+	EAP eap.Event
 }

@@ -13,6 +13,7 @@ import (
 
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/ike/message"
+	"mipvpn/ipsec/radius"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
@@ -39,10 +40,16 @@ type Gateway struct {
 	cfg     Config
 	rand    io.Reader
 	peers   map[ike.Identity]Peer
-	pool    *pool
-	pool6   *pool // nil without Config.Pool6
+	users   map[string]User
+	byName  map[ike.Identity]User // the same by the identity that they have
 	cookies cookies
 	tickets *tickets
+
+	provisions  map[string]*provision // by the policy's name
+	radius      *radius.Client        // nil without
+	talks       map[radius.ID]*session
+	accounted   map[SessionID]radius.User // users of RADIUS with a session that is accounted for
+	lostRecords uint64
 
 	sessions   map[SessionID]*session
 	lastID     SessionID
@@ -67,21 +74,32 @@ func New(cfg Config, rand io.Reader) (*Gateway, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, rand: rand, peers: make(map[ike.Identity]Peer), pool: newPool(cfg.Pool, cfg.fixedAddresses()),
+	g := &Gateway{cfg: cfg, rand: rand, peers: make(map[ike.Identity]Peer), users: make(map[string]User), byName: make(map[ike.Identity]User), provisions: cfg.provisions(),
+		talks: make(map[radius.ID]*session), accounted: make(map[SessionID]radius.User),
 		cookies: cookies{rand: rand}, tickets: newTickets(rand, cfg.IKE.Lifetimes.IKE), sessions: make(map[SessionID]*session), bySPI: make(map[spiKey]*session),
 		byInit: make(map[[sha256.Size]byte]*session), byIdentity: make(map[ike.Identity]*session),
 		byInbound: make(map[uint32]*session), halfOpenBy: make(map[netip.Addr]int)}
-	if cfg.Pool6.IsValid() {
-		g.pool6 = newPool(cfg.Pool6, nil)
-	}
 	for _, p := range cfg.Peers {
 		g.peers[p.Identity] = p
+	}
+	for _, u := range cfg.Users {
+		id, err := message.NewIdentity(u.Name)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+		g.users[u.Name], g.byName[id] = u, u
+	}
+	if cfg.RADIUS != nil {
+		var err error
+		if g.radius, err = radius.New(*cfg.RADIUS, rand); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		}
 	}
 	if len(cfg.CrashSecrets) > 0 {
 		g.cfg.IKE.CrashToken = func(spiI, spiR uint64) []byte { return crashToken(cfg.CrashSecrets[0], spiI, spiR) }
 	}
 	g.cfg.IKE.SPIInUse = func(spi uint32) bool { return g.byInbound[spi] != nil }
-	if _, err := ike.NewResponder(ike.ResponderConfig{Config: g.cfg.IKE, Policy: policy{g: g}, HalfOpen: cfg.HalfOpen}, rand); err != nil {
+	if _, err := ike.NewResponder(g.responder(nil), rand); err != nil {
 		return nil, err // whatever is wrong with the IKE part is found now, not with the first peer
 	}
 	return g, nil
@@ -141,11 +159,11 @@ func initial(e message.ExchangeType) bool {
 }
 
 // granting returns what makes tickets, nil where none are made.
-func (g *Gateway) granting() ike.Tickets {
+func (g *Gateway) granting(s *session) ike.Tickets {
 	if g.cfg.NoResumption {
 		return nil
 	}
-	return g.tickets
+	return sessionTickets{g.tickets, g, s}
 }
 
 // initHash tells IKE_SA_INIT requests apart by their octets and origin (RFC 7296 §2.1).
@@ -230,12 +248,17 @@ func (g *Gateway) notify(d ike.Datagram, h message.Header, ps ...message.Payload
 	return nil
 }
 
+// responder is the configuration of a session's machine.
+func (g *Gateway) responder(s *session) ike.ResponderConfig {
+	return ike.ResponderConfig{Config: g.cfg.IKE, Policy: policy{g: g, s: s}, HalfOpen: g.cfg.HalfOpen, Tickets: g.granting(s),
+		Accept: g.cfg.accept(), Multiple: g.cfg.multiple(), Redirect: g.cfg.Redirect}
+}
+
 func (g *Gateway) newSession(d ike.Datagram, init [sha256.Size]byte) (*session, error) {
 	g.lastID++
 	s := &session{id: g.lastID, init: init, remote: d.Remote, from: d.Remote.Addr(), halfOpen: true,
 		spis: make(map[spiKey]bool), inbound: make(map[ike.ChildID]uint32), index: -1}
-	m, err := ike.NewResponder(ike.ResponderConfig{Config: g.cfg.IKE, Policy: policy{g: g, s: s}, HalfOpen: g.cfg.HalfOpen,
-		Tickets: g.granting(), Redirect: g.cfg.Redirect}, g.rand)
+	m, err := ike.NewResponder(g.responder(s), g.rand)
 	if err != nil {
 		return nil, err
 	}
@@ -268,6 +291,7 @@ func (g *Gateway) pump(now link.Instant, s *session) {
 	}
 	g.deadlines.schedule(s, at, ok)
 	if s.machine.Err() != nil {
+		g.endEAP(s)
 		g.release(s)
 		if !ok {
 			g.forget(s)
@@ -287,9 +311,13 @@ func (g *Gateway) handleEvent(now link.Instant, s *session, e ike.Event) {
 			g.closeSPI(s, spiKey{e.SPI, e.Initiator})
 		}
 		return
+	case ike.EAPReceived:
+		g.handleEAP(now, s, e)
+		return
 	case ike.Established:
 		g.settle(s)
 		s.identity, s.remote = e.RemoteID, e.Remote
+		g.limit(now, s)
 		before := g.byIdentity[e.RemoteID]
 		g.byIdentity[e.RemoteID] = s // first, so that the old session does not give back the address that is now the new one's
 		if before != nil && before != s {
@@ -348,19 +376,38 @@ func (g *Gateway) settle(s *session) {
 	}
 }
 
-// release gives back what a dead session holds of others: its identity and its address.
+// release gives back what a dead session holds of others: its identity and its address. The address is that of the session
+// which has replaced it, unless that one has another policy.
 func (g *Gateway) release(s *session) {
-	if g.byIdentity[s.identity] == s {
+	holder := g.byIdentity[s.identity]
+	if holder == s {
 		delete(g.byIdentity, s.identity)
-		g.pool.release(s.identity)
-		if g.pool6 != nil {
-			g.pool6.release(s.identity)
-		}
+	}
+	if s.provision != nil && !s.identity.IsZero() && (holder == s || holder != nil && holder.provision != s.provision) {
+		s.provision.release(s.identity)
+	}
+}
+
+// limit sets the end of a session that may not last for ever.
+func (g *Gateway) limit(now link.Instant, s *session) {
+	var most time.Duration
+	if s.provision != nil {
+		most = s.provision.Session
+	}
+	if u := s.user.Session; u > 0 && (most == 0 || u < most) {
+		most = u
+	}
+	if most > 0 {
+		s.endAt = now.Boot + most
+	}
+	if g.radius != nil {
+		g.accounted[s.id] = s.user
 	}
 }
 
 // forget removes a session.
 func (g *Gateway) forget(s *session) {
+	g.endEAP(s)
 	g.settle(s)
 	g.deadlines.schedule(s, 0, false)
 	for key := range s.spis {

@@ -41,6 +41,8 @@ type net struct {
 	// lose, when set, takes datagrams of clients away.
 	lose func(ike.Transmit) bool
 	sent int // datagrams of the gateway
+	// answer, when set, answers questions of the gateway.
+	answer func(Event)
 }
 
 type client struct {
@@ -48,6 +50,8 @@ type client struct {
 	m      *ike.Machine
 	addr   netip.Addr
 	events []ike.Event
+	// answer, when set, answers questions of the machine.
+	answer func(ike.Event)
 }
 
 func config(t testing.TB, peers int) Config {
@@ -103,6 +107,9 @@ func (c *client) pump() {
 			break
 		}
 		c.events = append(c.events, e)
+		if c.answer != nil {
+			c.answer(e)
+		}
 	}
 	for {
 		t, ok := c.m.PollTransmit()
@@ -126,6 +133,9 @@ func (n *net) settle() {
 				break
 			}
 			n.events = append(n.events, e)
+			if n.answer != nil {
+				n.answer(e)
+			}
 		}
 		if t, ok := n.g.PollTransmit(); ok {
 			n.sent++

@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"net/netip"
 
@@ -22,7 +23,7 @@ type pool struct {
 	fixed map[ike.Identity]netip.Addr
 	kept  map[netip.Addr]bool // fixed addresses, not to be given to others
 	owner map[netip.Addr]ike.Identity
-	had   map[ike.Identity]netip.Addr // last assignment, in use or not; bounded by the peers there are
+	had   map[ike.Identity]netip.Addr // last assignment, in use or not; at most maxRemembered that are not
 }
 
 // newPool makes the pool of prefix. fixed has the addresses that peers have for good.
@@ -47,17 +48,6 @@ func newPool(prefix netip.Prefix, fixed map[ike.Identity]netip.Addr) *pool {
 		p.kept[a] = true
 	}
 	return p
-}
-
-// fixedAddresses returns the peers' own addresses.
-func (c *Config) fixedAddresses() map[ike.Identity]netip.Addr {
-	fixed := make(map[ike.Identity]netip.Addr)
-	for _, peer := range c.Peers {
-		if peer.Address.IsValid() {
-			fixed[peer.Identity] = peer.Address
-		}
-	}
-	return fixed
 }
 
 // assign returns the inner address of id. wanted is what the peer asked for, the zero Addr for any.
@@ -89,6 +79,15 @@ func (p *pool) assign(id ike.Identity, wanted netip.Addr) (netip.Addr, error) {
 	return netip.Addr{}, ErrPoolExhausted
 }
 
+// assignFixed gives id an address that somebody else has chosen. It fails when another has it.
+func (p *pool) assignFixed(id ike.Identity, a netip.Addr) error {
+	if owner, taken := p.owner[a]; taken && owner != id || p.kept[a] && p.fixed[id] != a {
+		return fmt.Errorf("%w: %v belongs to another", ErrPoolExhausted, a)
+	}
+	p.take(a, id)
+	return nil
+}
+
 // free reports whether the pool may give a to id.
 func (p *pool) free(a netip.Addr, id ike.Identity) bool {
 	if !p.prefix.Contains(a) || toUint(a) < p.first || toUint(a) > p.last || p.kept[a] {
@@ -109,8 +108,14 @@ func (p *pool) take(a netip.Addr, id ike.Identity) {
 func (p *pool) release(id ike.Identity) {
 	if a, ok := p.had[id]; ok && p.owner[a] == id {
 		delete(p.owner, a)
+		if len(p.had) > maxRemembered {
+			delete(p.had, id)
+		}
 	}
 }
+
+// maxRemembered bounds the identities whose last address is remembered.
+const maxRemembered = 1 << 16
 
 // toUint returns the last 64 bits of an address.
 func toUint(a netip.Addr) uint64 {

@@ -51,8 +51,8 @@ func TestBothFamilies(t *testing.T) {
 		client.pump()
 		n.settle()
 	}
-	if len(n.g.pool.owner)+len(n.g.pool6.owner) != 0 {
-		t.Errorf("addresses are still taken: %v, %v", n.g.pool.owner, n.g.pool6.owner)
+	if len(n.g.provisions[""].pool.owner)+len(n.g.provisions[""].pool6.owner) != 0 {
+		t.Errorf("addresses are still taken: %v, %v", n.g.provisions[""].pool.owner, n.g.provisions[""].pool6.owner)
 	}
 }
 

@@ -8,8 +8,10 @@ import (
 	"net/netip"
 	"time"
 
+	"mipvpn/ipsec/eap"
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike"
+	"mipvpn/ipsec/radius"
 )
 
 // ErrUnknownPeer tells that a peer claims an identity that is not configured.
@@ -32,14 +34,25 @@ type session struct {
 	remote  netip.AddrPort
 	from    netip.Addr // counted for MaxHalfOpenAddress
 
-	halfOpen bool
-	identity ike.Identity
-	address  netip.Addr
-	spis     map[spiKey]bool
-	inbound  map[ike.ChildID]uint32 // ESP SPIs of ours
+	halfOpen  bool
+	identity  ike.Identity
+	address   netip.Addr
+	provision *provision // what it gets, nil before that is known
+	rule      *Rule      // by which it came, nil for a peer with a key of its own
 
-	// before is the session of the same peer that this one has replaced, while it is there; endAt is when it is deleted then, 0
-	// for never.
+	// Of EAP: the identity that the peer claims, the method here or the conversation at a RADIUS server (0 for none), and what
+	// that says of the user.
+	claimed ike.Identity
+	method  *eap.Machine
+	talk    radius.ID
+	user    radius.User
+	fixed   netip.Addr // assigned by RADIUS
+
+	spis    map[spiKey]bool
+	inbound map[ike.ChildID]uint32 // ESP SPIs of ours
+
+	// before is the session of the same peer that this one has replaced, while it is there; endAt is when a session is deleted,
+	// for that reason or because it may not last longer, 0 for never.
 	before *session
 	endAt  time.Duration
 
@@ -53,21 +66,13 @@ type policy struct {
 	s *session
 }
 
-// Authentication finds the key by the identity that the peer claims, never by where it is (REQUIREMENTS IKE-8).
-func (p policy) Authentication(local, remote ike.Identity) (ike.Requirement, error) {
-	if own := p.g.cfg.IKE.LocalID; !local.IsZero() && local != own {
-		return ike.Requirement{}, fmt.Errorf("%w: want %v, found %v", ErrNotMe, own, local)
-	}
-	peer, ok := p.g.peers[remote]
-	if !ok {
-		return ike.Requirement{}, fmt.Errorf("%w: %v", ErrUnknownPeer, remote)
-	}
-	return ike.Requirement{Own: ike.Proof{PSK: peer.PSK}, Rounds: []ike.Acceptance{{PSK: peer.PSK}}}, nil
-}
-
 // Assign gives an authenticated peer its inner addresses: one of each family that it asks for and that there is.
 func (p policy) Assign(remote ike.Identity, r ike.Request) (ike.Configuration, error) {
-	if len(r.IPv4) == 0 && (len(r.IPv6) == 0 || !p.g.cfg.Pool6.IsValid()) {
+	if err := p.recall(remote); err != nil {
+		return ike.Configuration{}, fmt.Errorf("gateway: peer %v: %w", remote, err)
+	}
+	v := p.s.provision
+	if len(r.IPv4) == 0 && (len(r.IPv6) == 0 || v.pool6 == nil) {
 		return ike.Configuration{}, fmt.Errorf("gateway: peer %v: %w", remote, ike.ErrConfigurationRequired)
 	}
 	var out ike.Configuration
@@ -75,11 +80,14 @@ func (p policy) Assign(remote ike.Identity, r ike.Request) (ike.Configuration, e
 	for _, family := range []struct {
 		pool   *pool
 		wanted []netip.Addr
-	}{{p.g.pool, r.IPv4}, {p.g.pool6, r.IPv6}} {
+	}{{v.pool, r.IPv4}, {v.pool6, r.IPv6}} {
 		if family.pool == nil || len(family.wanted) == 0 {
 			continue // a family that is not served is ignored (RFC 7296 §3.15.4)
 		}
 		a, err := family.pool.assign(remote, family.wanted[0])
+		if p.s.fixed.IsValid() && family.pool == v.pool {
+			a, err = p.s.fixed, family.pool.assignFixed(remote, p.s.fixed)
+		}
 		if err != nil {
 			failed = err
 			continue
@@ -91,15 +99,38 @@ func (p policy) Assign(remote ike.Identity, r ike.Request) (ike.Configuration, e
 	}
 	p.s.address = out.Addresses[0]
 	if r.DNS {
-		out.DNS = p.g.cfg.DNS
+		out.DNS = v.DNS
 	}
 	if r.Subnets {
-		out.Subnets = p.g.cfg.Networks
+		out.Subnets = v.Networks
 	}
 	if r.Domains {
-		out.Domains = p.g.cfg.Domains
+		out.Domains = v.Domains
 	}
 	return out, nil
+}
+
+// recall finds what a user gets who comes with a ticket, after an EAP method long ago: the user may have been struck off, or
+// have another policy now.
+func (p policy) recall(remote ike.Identity) error {
+	s := p.s
+	if s.provision == nil {
+		return ErrUnknownPeer
+	}
+	if s.rule == nil || s.rule.Rounds[len(s.rule.Rounds)-1] != ByEAP || !s.claimed.IsZero() {
+		return nil
+	}
+	u, ok := p.g.byName[remote]
+	switch {
+	case !ok:
+		return ErrUnknownUser
+	case len(s.rule.Rounds) == 1 && p.g.cfg.rule(remote) != s.rule:
+		return ErrRule
+	}
+	if u.Policy != "" {
+		s.provision = p.g.provisions[u.Policy]
+	}
+	return nil
 }
 
 // Selectors lets a peer use its inner address as source, and reach the networks.
@@ -107,7 +138,10 @@ func (p policy) Selectors(_ ike.Identity, assigned []netip.Addr) (localSide, rem
 	for _, a := range assigned {
 		remoteSide = append(remoteSide, esp.AddrSelector(a))
 	}
-	return p.g.cfg.selectors(), remoteSide
+	if p.s.provision == nil {
+		return nil, nil
+	}
+	return p.s.provision.selectors(), remoteSide
 }
 
 // deadlines are the sessions with a timer, the earliest first.

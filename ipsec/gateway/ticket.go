@@ -229,3 +229,22 @@ func readTicket(b []byte) (s ike.TicketState, err error) {
 	s.Secret = append([]byte(nil), fields[3]...)
 	return s, nil
 }
+
+// sessionTickets grants no ticket to users of RADIUS: what the server says of them is not kept, and the ticket of one who has
+// been struck off there would go on.
+type sessionTickets struct {
+	*tickets
+	gateway *Gateway
+	session *session
+}
+
+// errRADIUS tells why there is no ticket.
+var errRADIUS = errors.New("gateway: users of RADIUS get no tickets")
+
+// Grant implements ike.Tickets.
+func (t sessionTickets) Grant(now link.Instant, s ike.TicketState) ([]byte, time.Duration, error) {
+	if r := t.session.rule; r != nil && t.gateway.radius != nil && r.Rounds[len(r.Rounds)-1] == ByEAP {
+		return nil, 0, errRADIUS
+	}
+	return t.tickets.Grant(now, s)
+}

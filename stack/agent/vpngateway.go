@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -118,7 +117,7 @@ func (g *Gateway) open() error {
 	if g.device, err = g.host.OpenDevice(g.cfg.Device, mtu); err != nil {
 		return err
 	}
-	if err := g.host.Apply(link.Settings{Device: g.device.Name(), MTU: mtu, Routes: g.clientPrefixes(), Forward: true}); err != nil {
+	if err := g.host.Apply(link.Settings{Device: g.device.Name(), MTU: mtu, Routes: g.cfg.ClientPrefixes(), Forward: true}); err != nil {
 		return err
 	}
 	if err := g.listen(); err != nil {
@@ -141,21 +140,6 @@ func (g *Gateway) mtu() int {
 		overhead = max(overhead, esp.Overhead(e))
 	}
 	return g.natt.Path(link.Protected).MTU - overhead
-}
-
-// clientPrefixes returns the pool and the fixed addresses outside of it.
-func (g *Gateway) clientPrefixes() []netip.Prefix {
-	var out []netip.Prefix
-	if g.cfg.Pool.IsValid() {
-		out = append(out, g.cfg.Pool.Masked())
-	}
-	for _, p := range g.cfg.Peers {
-		if p.Address.IsValid() && !g.cfg.Pool.Contains(p.Address) {
-			out = append(out, netip.PrefixFrom(p.Address, p.Address.BitLen()))
-		}
-	}
-	slices.SortFunc(out, netip.Prefix.Compare)
-	return out
 }
 
 // Drops returns the counters of packets that were not passed on.
