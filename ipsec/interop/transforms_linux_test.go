@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -14,6 +15,8 @@ type transforms struct {
 	// ike and esp are strongSwan's words for it.
 	ike, esp string
 	ours     ike.Proposals
+	// hybrid is set for additional key exchanges, mlkem when one is ML-KEM: not every peer has that.
+	hybrid, mlkem bool
 	// ikeSA and childSA are what charon must say of its SAs.
 	ikeSA, childSA map[string]string
 }
@@ -47,6 +50,8 @@ var groupWords = map[suite.Group]word{
 	suite.GroupP384:       {"ecp384", "ECP_384"},
 	suite.GroupP521:       {"ecp521", "ECP_521"},
 	suite.GroupCurve25519: {"x25519", "CURVE_25519"},
+	suite.GroupMLKEM768:   {"mlkem768", "ML_KEM_768"},
+	suite.GroupMLKEM1024:  {"mlkem1024", "ML_KEM_1024"},
 }
 
 // encryptionWord returns an encryption transform, with its integrity transform, as a proposal names it.
@@ -79,7 +84,7 @@ func choose(e suite.Encryption, f suite.PRF, g suite.Group, child suite.Encrypti
 		ike: encryptionWord(e) + "-" + prfWords[f].proposal + "-" + groupWords[g].proposal,
 		esp: encryptionWord(child) + "-" + groupWords[g].proposal,
 		ours: ike.Proposals{Encryption: []suite.Encryption{e}, PRFs: []suite.PRF{f}, Groups: []suite.Group{g},
-			ChildEncryption: []suite.Encryption{child}},
+			ChildEncryption: []suite.Encryption{child}, NoAdditional: true},
 		ikeSA: said(e), childSA: said(child),
 	}
 	t.ikeSA["prf-alg"], t.ikeSA["dh-group"] = prfWords[f].said, groupWords[g].said
@@ -87,6 +92,21 @@ func choose(e suite.Encryption, f suite.PRF, g suite.Group, child suite.Encrypti
 	if child != e {
 		t.name += ", ESP " + encryptionWord(child)
 	}
+	return t
+}
+
+// hybrid is a choice with additional key exchanges for IKE and child SAs (RFC 9370).
+func hybrid(e suite.Encryption, f suite.PRF, g suite.Group, more ...suite.Group) transforms {
+	t := choose(e, f, g, e)
+	t.ours.NoAdditional, t.ours.RequireAdditional = false, true
+	for i, m := range more {
+		word := fmt.Sprintf("-ke%d_%s", i+1, groupWords[m].proposal)
+		t.ike, t.esp, t.name = t.ike+word, t.esp+word, t.name+word
+		t.ours.Additional = append(t.ours.Additional, []suite.Group{m})
+		t.mlkem = t.mlkem || m == suite.GroupMLKEM768 || m == suite.GroupMLKEM1024
+		t.ikeSA[fmt.Sprintf("ake%d", i+1)] = groupWords[m].said
+	}
+	t.hybrid = true
 	return t
 }
 
@@ -101,5 +121,13 @@ func allTransforms() []transforms {
 		choose(suite.AESGCM256, suite.PRFHMACSHA256, suite.GroupMODP2048, suite.AESGCM128),
 		choose(suite.AESGCM128, suite.PRFHMACSHA256, suite.GroupMODP3072, suite.AESGCM128),
 		choose(suite.ChaCha20Poly1305, suite.PRFHMACSHA256, suite.GroupMODP4096, suite.AESGCM256),
+		choose(suite.AESCBC256SHA256, suite.PRFHMACSHA256, suite.GroupP256, suite.AESCBC256SHA256),
+		choose(suite.AESCBC128SHA256, suite.PRFHMACSHA256, suite.GroupMODP2048, suite.AESCBC128SHA512),
+		choose(suite.AESCBC256SHA384, suite.PRFHMACSHA384, suite.GroupP384, suite.AESCBC256SHA384),
+		choose(suite.AESCBC256SHA512, suite.PRFHMACSHA512, suite.GroupCurve25519, suite.AESGCM256),
+		hybrid(suite.AESGCM256, suite.PRFHMACSHA256, suite.GroupCurve25519, suite.GroupP384),
+		hybrid(suite.AESGCM256, suite.PRFHMACSHA256, suite.GroupCurve25519, suite.GroupMLKEM768),
+		hybrid(suite.AESGCM256, suite.PRFHMACSHA384, suite.GroupP384, suite.GroupMLKEM1024),
+		hybrid(suite.AESCBC256SHA256, suite.PRFHMACSHA256, suite.GroupCurve25519, suite.GroupMLKEM768, suite.GroupMLKEM1024),
 	}
 }
