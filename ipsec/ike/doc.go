@@ -7,9 +7,15 @@
 //
 // How it is built: exchanges of ours are made of tasks, each one concern of RFC 7296 with the methods request and
 // response, and answer in the other role: initTask, natTask, authTask, configTask, childTask, ikeRekeyTask,
-// livenessTask, deleteChildTask, deleteIKETask. exchange.go alone knows message IDs, the window, retransmission and which
+// livenessTask, deleteChildTask, deleteIKETask, and others. exchange.go alone knows message IDs, the window, retransmission and which
 // tasks share an exchange. An ikeSA holds what belongs to one IKE SA; child SAs belong to the Machine, so that they need
-// not be moved when the IKE SA is rekeyed. New concerns (MOBIKE, EAP, certificates, IKE_INTERMEDIATE) are new tasks.
+// not be moved when the IKE SA is rekeyed. New concerns are new tasks.
+//
+// Authentication: Rounds, Accept and Policy.Authentication say how the ends prove who they are; private keys, trust anchors and
+// EAP methods are the driver's. SignatureWanted, TrustWanted and EAPReceived ask it, and Machine.Signed, Trusted and AnswerEAP
+// bring the answer, from inside of the loop over PollEvent or minutes later. The step of the exchange that asked waits meanwhile
+// (wait.go): our request is not sent, or the peer's is not answered and its repetitions are ignored. IKE_AUTH takes as many
+// exchanges as need be; tasks that share it say their part in the first request and take the last response (errMore).
 //
 // Driving it: after each call drain PollEvent, then PollTransmit (an SA must be installed before the response that
 // announces it leaves, RFC 7296 §2.8), then arm a timer for Deadline and call HandleTimeout when it is due.
@@ -20,16 +26,18 @@
 //
 // Specification: of RFC 7296 are implemented §1.2 to §1.4; §2.1 to §2.3 (window of one request); §2.4 with INITIAL_CONTACT;
 // §2.5; §2.6 on the initiator's side (the gateway makes cookies in front of the machines); §2.7; §2.8 with all collisions
-// of §2.8.1, §2.8.2 and §2.25; §2.9; §2.10 to §2.15 (shared keys); §2.17 to §2.19; §2.21; §2.23 for tunnel mode; §3 through
-// ipsec/ike/message; RFC 5282; RFC 3948 §4 (keepalives); RFC 7383 (fragmentation; of §2.5.2 a
+// of §2.8.1, §2.8.2 and §2.25; §2.9; §2.10 to §2.19; §2.21; §2.23 for tunnel mode; §3 through
+// ipsec/ike/message; RFC 7427, RFC 8420 and RFC 4754 (signatures), RFC 4806 (OCSP responses are carried), RFC 4739 (several
+// rounds of authentication), RFC 5998 (EAP alone); RFC 5282; RFC 3948 §4 (keepalives); RFC 7383 (fragmentation; of §2.5.2 a
 // coarse search downward, without ICMP); RFC 9329 (TCP, the
 // machine's part of §5 to §7); RFC 5723 (resumption: what a gateway's tickets look like is left to
 // ike.Tickets).
 //
 // Left out on purpose: transport mode and AH; IPComp; IPv6 selectors and addresses; a send window of more than one, which
 // the peer's SET_WINDOW_SIZE would allow (§2.3 obliges nobody); INVALID_MESSAGE_ID and INVALID_SELECTORS notifications,
-// which are optional; acting on several responses to one IKE_SA_INIT at once (§2.4 allows it). Left to later work: MOBIKE,
-// EAP, certificates, IKE_INTERMEDIATE, redirect.
+// which are optional; certificates by hash and URL (RFC 7296 §3.6), which nobody fetches; AUTH method 1, RSA with SHA-1;
+// several rounds of the gateway's own as a responder (RFC 4739 §2.5), which an initiator takes; acting on several responses to
+// one IKE_SA_INIT at once (§2.4 allows it).
 //
 // Concurrency: a Machine belongs to one goroutine. It does no I/O, starts no goroutine, reads no clock and does not log.
 //

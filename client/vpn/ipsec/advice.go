@@ -26,6 +26,16 @@ var failureAdvice = []struct {
 	advice string
 }{
 	{ike.ErrNoAnswer, "check that the gateway runs, that its address in [gateway] is right, and that UDP 500 and 4500 pass between the x-HA and the gateway"},
+	{ike.ErrOwnKey, "the own certificate's key could not sign: check certificate and key in [authentication], and the smart card or TPM that has it"},
+	{ike.ErrTrust, "the gateway's certificate is not trusted: check [trust] and what the gateway's certificate says"},
+	{ike.ErrWeakSignature, "the gateway signs with SHA-1: it needs RFC 7427 (SIGNATURE_HASH_ALGORITHMS) or an ECDSA certificate"},
+	{ike.ErrSignatureScheme, "gateway and client share no signature algorithm: give one of them a certificate with an RSA, ECDSA or Ed25519 key that the other takes"},
+	{ike.ErrCertificates, "the gateway must send its certificates themselves, at most 10 with 48 KiB in all"},
+	{ike.ErrMethod, "the gateway proves itself by another method than configured: set the gateway's authentication to what [trust] expects"},
+	{ike.ErrEarlySuccess, "the gateway ended EAP before the method was done: it is misconfigured, or it is not the gateway"},
+	{ike.ErrNoKey, "the EAP method makes no key: use EAP-MSCHAPv2, EAP-TLS or EAP-TTLS, or a gateway with a certificate"},
+	{ike.ErrEAP, "the user's authentication failed: check name and password or certificate, and the gateway's list of users"},
+	{ike.ErrRounds, "the gateway wants another number of authentications (RFC 4739): compare [authentication] with what it asks of this client"},
 	{ike.ErrAuthentication, "the gateway's proof is wrong: compare psk_file in [gateway] with the gateway's key"},
 	{ike.ErrIdentity, "set remote_identity in [gateway] to the identity that the gateway proves"},
 	{ike.ErrConfiguration, "give the gateway an address pool for this client"},
