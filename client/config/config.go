@@ -154,6 +154,9 @@ type Gateway struct {
 	ChildOctets, ChildPackets uint64
 	// Datagram is the length in octets of the longest IP datagram that IKE sends, by fragmentation (RFC 7383); 0 turns that off.
 	Datagram int
+	// TCP says whether IKE and ESP may go in TCP (RFC 9329) where UDP does not pass, TCPPort is the gateway's port for that.
+	TCP     TCP
+	TCPPort uint16
 	// KeepAlive is the interval of NAT keepalives (RFC 3948 §4).
 	KeepAlive time.Duration
 	// CheckAfter is how long user data may go out through the VPN, with nothing coming back, before the gateway is asked
@@ -164,6 +167,19 @@ type Gateway struct {
 	// Park says what becomes of the SA while direct access is in use.
 	Park Park
 }
+
+// TCP says when IKE and ESP go in TCP (RFC 9329).
+type TCP string
+
+// When IKE and ESP go in TCP.
+const (
+	// TCPAuto: where UDP is not answered, until it is.
+	TCPAuto TCP = "auto"
+	// TCPOnly: always.
+	TCPOnly TCP = "only"
+	// TCPOff: never.
+	TCPOff TCP = "off"
+)
 
 // Park is what becomes of the VPN's SA while direct access is in use (MOD-park).
 type Park string

@@ -26,6 +26,7 @@ type field struct {
 var (
 	algorithms     = []string{string(AlgorithmHMACMD5), string(AlgorithmKeyedMD5), string(AlgorithmHMACSHA1), string(AlgorithmHMACSHA256)}
 	encapsulations = []string{string(EncapsulationAuto), string(EncapsulationIPIP), string(EncapsulationUDP)}
+	tcps           = []string{string(TCPAuto), string(TCPOnly), string(TCPOff)}
 	parkings       = []string{string(ParkKeep), string(ParkDelete), string(ParkResume)}
 	startModes     = []string{"auto", "c", "f", "cvc", "fvc"}
 	logLevels      = []string{"debug", "info", "warn", "error"}
@@ -81,6 +82,10 @@ var fields = slices.Concat(
 			set: integer(0, 1<<62, func(c *Config, n int64) { c.Gateway.ChildPackets = uint64(n) })},
 		{key: "gateway.ike_datagram", valid: vInteger(576, 9000) + ", or 0", standard: "1280", about: "longest IP datagram that IKE sends, in octets: longer messages are fragmented (RFC 7383), further down to 576 where these do not pass; 0 for no fragmentation",
 			set: datagram},
+		{key: "gateway.tcp", valid: vOneOf(tcps), standard: `"auto"`, about: "IKE and ESP in TCP (RFC 9329), where the way to the gateway takes TCP: when UDP is not answered, until it is; always; or never",
+			set: oneOf(tcps, func(c *Config) *TCP { return &c.Gateway.TCP })},
+		{key: "gateway.tcp_port", valid: vInteger(1, 65535), standard: "4500", about: "the gateway's port for that",
+			set: integer(1, 65535, func(c *Config, n int64) { c.Gateway.TCPPort = uint16(n) })},
 		{key: "gateway.keepalive", valid: vDuration(time.Second), standard: `"20s"`, about: "interval of NAT keepalives",
 			set: duration(time.Second, false, func(c *Config) *time.Duration { return &c.Gateway.KeepAlive })},
 		{key: "gateway.check_after", valid: vDurationOrZero(2 * time.Second), standard: `"5s"`, about: "user data has gone out for this long and nothing has come back: the gateway is asked whether it lives; 0 for liveness alone",
@@ -168,7 +173,7 @@ func defaults() *Config {
 		Device:     Device{Name: "mip0", MTU: 1386},
 		MTU:        defaultMTU(),
 		Internal:   agent, External: agent,
-		Gateway: Gateway{RequestDNS: true, IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second, Datagram: 1280,
+		Gateway: Gateway{RequestDNS: true, IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second, Datagram: 1280, TCP: TCPAuto, TCPPort: 4500,
 			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: ParkKeep},
 		Authentication: authenticationDefaults(),
 		Trust:          trustDefaults(),

@@ -38,6 +38,9 @@ type Ground struct {
 	Local netip.Addr
 	// Gateway is the gateway's address.
 	Gateway netip.Addr
+	// DialTCP, where it is set, opens TCP connections by the way that Below goes, for where datagrams do not pass (RFC 9329). It is
+	// called on goroutines of the Access.
+	DialTCP func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 	// Drops counts packets that are not passed on.
 	Drops *packet.Drops
 	// Random is where keys and nonces come from. It is read on the client's goroutine only.
@@ -112,7 +115,7 @@ var ErrNoAnswer = errors.New("the gateway does not answer")
 
 // Description is how a tunnel is, for people and scripts.
 type Description struct {
-	// Encapsulation names how packets travel, such as "esp" or "esp-in-udp".
+	// Encapsulation names how packets travel, such as "esp", "esp-in-udp" or "esp-in-tcp".
 	Encapsulation string
 	// SPIs name what packets are received and sent under, in that order, empty when there is nothing.
 	SPIs []string

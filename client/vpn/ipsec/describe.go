@@ -16,6 +16,9 @@ func (t *tunnel) Describe() vpn.Description {
 	if t.udp {
 		d.Encapsulation = "esp-in-udp"
 	}
+	if t.tcp.used {
+		d.Encapsulation = "esp-in-tcp"
+	}
 	if c := t.children[t.current]; c != nil {
 		d.SPIs = []string{fmt.Sprintf("0x%08x", c.open.SPI()), fmt.Sprintf("0x%08x", c.seal.SPI())}
 		d.ESP, d.Selectors, d.Narrowed = c.suite, c.selectors, c.narrowed

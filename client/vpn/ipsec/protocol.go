@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"go.uber.org/zap"
 
@@ -36,7 +37,7 @@ func (*Protocol) Name() string { return "ipsec" }
 
 // Open implements vpn.Protocol.
 func (p *Protocol) Open(g vpn.Ground) (vpn.Access, error) {
-	a := &access{Ground: g, cfg: p.cfg, protocol: p}
+	a := &access{Ground: g, cfg: p.cfg, protocol: p, stop: make(chan struct{})}
 	var err error
 	a.flows, err = stack.OpenVPN(g.Below, g.Gateway, g.Drops, func(m stack.Message) {
 		g.Run(func(now link.Instant) { a.handleMessage(now, m) })
@@ -57,6 +58,9 @@ type access struct {
 	tunnels  []*tunnel
 	used     *tunnel
 	closed   bool
+	// background are the goroutines of TCP, which end when stop is closed.
+	background sync.WaitGroup
+	stop       chan struct{}
 }
 
 // Dial implements vpn.Access. Only the first tunnel may tell the gateway to forget all others (RFC 7296 §2.4): beside one that
@@ -69,12 +73,14 @@ func (a *access) Dial(now link.Instant, first bool, ticket vpn.Ticket) (vpn.Tunn
 	cfg.InitialContact = first
 	cfg.RequestTicket = a.cfg.Gateway.Park == config.ParkResume
 	cfg.Ticket, _ = ticket.(*ike.Ticket)
-	t := &tunnel{access: a, children: make(map[ike.ChildID]*child)}
+	t := &tunnel{access: a, first: first, children: make(map[ike.ChildID]*child)}
 	if t.machine, err = ike.NewInitiator(cfg, a.Random); err != nil {
 		return nil, err
 	}
-	if err := t.machine.Start(now); err != nil {
-		return nil, err
+	if t.startTCP(now) {
+		if err := t.machine.Start(now); err != nil {
+			return nil, err
+		}
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	a.tunnels = append(a.tunnels, t)
@@ -100,8 +106,13 @@ func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
 	for _, p := range subnets {
 		selectors = append(selectors, esp.PrefixSelector(p))
 	}
+	var mobike *ike.MOBIKE
+	if a.DialTCP != nil { // straight from an interface, between UDP and TCP; above Mobile IP nothing moves
+		mobike = &ike.MOBIKE{}
+	}
 	c := ike.InitiatorConfig{
 		Config: ike.Config{
+			MOBIKE:   mobike,
 			LocalID:  local,
 			Liveness: g.Liveness, Dead: g.Dead, Keepalive: g.KeepAlive,
 			Lifetimes:     ike.Lifetimes{IKE: g.IKELifetime, Child: g.ChildLifetime, Bytes: g.ChildOctets, Packets: g.ChildPackets},
@@ -134,7 +145,11 @@ func (a *access) handleMessage(now link.Instant, m stack.Message) {
 		return
 	}
 	for _, t := range a.tunnels {
-		err := t.machine.HandleDatagram(now, ike.Datagram{Local: m.Local, Remote: m.Remote, Payload: m.Payload})
+		d := ike.Datagram{Local: m.Local, Remote: m.Remote, TCP: m.TCP, Payload: m.Payload}
+		err := t.machine.HandleDatagram(now, d)
+		if r := t.tcp.rival; r != nil && m.TCP {
+			err = r.HandleDatagram(now, d)
+		}
 		if errors.Is(err, ike.ErrUnknownSPI) {
 			continue
 		}
@@ -169,10 +184,16 @@ func (a *access) apply() {
 	if a.used != nil {
 		if c := a.used.children[a.used.current]; c != nil {
 			a.flows.Use(c.seal, c.overhead, c.udp)
+			if a.used.tcp.used {
+				a.flows.UseStream(a.used.tcp.stream)
+			} else {
+				a.flows.UseStream(nil)
+			}
 			return
 		}
 	}
 	a.flows.Use(nil, 0, false)
+	a.flows.UseStream(nil)
 }
 
 // Link implements vpn.Access.
@@ -180,7 +201,13 @@ func (a *access) Link(address netip.Addr) *stack.PacketLink { return a.flows.Lin
 
 // Close implements vpn.Access.
 func (a *access) Close() error {
+	for _, t := range a.tunnels {
+		t.tcp.gone = true
+		t.leaveTCP()
+	}
 	a.closed, a.tunnels, a.used = true, nil, nil
+	close(a.stop)
+	a.background.Wait()
 	if err := a.flows.Close(); err != nil {
 		return fmt.Errorf("ipsec: close the flows to %v: %w", a.Gateway, err)
 	}

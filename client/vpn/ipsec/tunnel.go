@@ -3,6 +3,7 @@ package ipsec
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -34,6 +35,9 @@ type tunnel struct {
 	toldPassword bool
 	// What status tells.
 	gateway, identity, suite string
+	first                    bool // no other tunnel with this gateway may live
+	tcp                      inTCP
+	now                      link.Instant // of the latest call
 }
 
 var _ vpn.Tunnel = (*tunnel)(nil)
@@ -54,6 +58,7 @@ type child struct {
 // HandleTimeout implements vpn.Tunnel. The IKE machine hears before which child SAs have received: the peer lives, and a child SA
 // that waited for it may be used.
 func (t *tunnel) HandleTimeout(now link.Instant) {
+	t.now = now
 	for _, c := range t.children {
 		if n := c.open.Usage().Packets; n != c.seen {
 			c.seen = n
@@ -61,14 +66,37 @@ func (t *tunnel) HandleTimeout(now link.Instant) {
 		}
 	}
 	t.machine.HandleTimeout(now)
+	if w := &t.tcp; w.choice != nil {
+		if w.rival != nil {
+			w.rival.HandleTimeout(now)
+		}
+		w.choice.HandleTimeout(now)
+		t.serve(now)
+	}
 }
 
 // Deadline implements vpn.Tunnel.
-func (t *tunnel) Deadline() (time.Duration, bool) { return t.machine.Deadline() }
+func (t *tunnel) Deadline() (time.Duration, bool) {
+	first, ok := t.machine.Deadline()
+	sooner := func(at time.Duration, some bool) {
+		if some && (!ok || at < first) {
+			first, ok = at, true
+		}
+	}
+	if w := &t.tcp; w.choice != nil {
+		sooner(w.choice.Deadline())
+		if w.rival != nil {
+			sooner(w.rival.Deadline())
+		}
+	}
+	return first, ok
+}
 
 // PollEvent implements vpn.Tunnel. Security associations are installed here, before Flush sends the message that announces
 // them (RFC 7296 §2.8).
 func (t *tunnel) PollEvent(now link.Instant) (vpn.Event, bool) {
+	t.now = now
+	t.pollRival(now)
 	for len(t.events) == 0 {
 		e, ok := t.machine.PollEvent()
 		if !ok {
@@ -108,7 +136,12 @@ func (t *tunnel) handle(now link.Instant, e ike.Event) {
 		t.receiveEAP(now, e)
 	case ike.Alive:
 		t.emit(vpn.Alive{})
+	case ike.EndpointChanged:
+		t.moved(now, e.Update)
 	case ike.Closed:
+		if t.waitsForTCP(e.Err) {
+			return
+		}
 		t.emit(vpn.Closed{Err: asSilence(e.Err)})
 	}
 }
@@ -120,7 +153,7 @@ func (t *tunnel) up(now link.Instant, e ike.Established) {
 		t.machine.Delete(now)
 		return
 	}
-	t.udp, t.suite, t.identity = e.UDPEncapsulation, e.Suite, e.RemoteID.String()
+	t.udp, t.tcp.used, t.suite, t.identity = e.UDPEncapsulation, e.TCP, e.Suite, e.RemoteID.String()
 	how := "up"
 	if e.Resumed {
 		how = "resumed with its ticket"
@@ -213,13 +246,24 @@ func (t *tunnel) Flush() bool {
 
 func (t *tunnel) send(m ike.Transmit) {
 	var err error
-	if m.Keepalive {
+	if beyondInit(m.Payload) && !m.Keepalive {
+		t.heardOver(t.now, m.TCP)
+	}
+	switch {
+	case m.Keepalive:
 		err = t.access.flows.SendKeepalive()
-	} else {
+	default:
 		if h, herr := message.ParseHeader(m.Payload); herr == nil && h.Exchange == message.IKEAuth {
 			t.committed = true
 		}
-		err = t.access.flows.Send(m.Local.Port(), m.Payload)
+		switch s := t.tcp.stream; {
+		case !m.TCP:
+			err = t.access.flows.Send(m.Local.Port(), m.Payload)
+		case s == nil:
+			err = net.ErrClosed // it is sent again in the next connection
+		default:
+			err = s.Send(m.Payload)
+		}
 	}
 	if err != nil {
 		t.access.Log.Debug("IKE message not sent", zap.Error(err))
@@ -262,6 +306,8 @@ func (t *tunnel) Close(now link.Instant, tell bool) {
 		t.Flush()
 	}
 	a := t.access
+	t.tcp.gone = true
+	t.leaveTCP()
 	for _, c := range t.children {
 		a.flows.Remove(c.open.SPI())
 	}
