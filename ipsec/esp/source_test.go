@@ -23,7 +23,9 @@ func TestSource(t *testing.T) {
 		sealed = append(sealed, append([]byte(nil), p.Bytes()...))
 		p.Release()
 	}
-	from := func(i int) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr("198.51.100.1"), uint16(1000+i)) }
+	from := func(i int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.MustParseAddr("198.51.100.1"), uint16(1000+i))
+	}
 	arrive := func(batch ...int) {
 		b := packet.GetBatch()
 		for _, i := range batch {
