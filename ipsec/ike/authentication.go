@@ -29,6 +29,10 @@ type Requirement struct {
 	Own Proof
 	// Rounds are what the peer has to prove, in this order; more than one is RFC 4739.
 	Rounds []Acceptance
+	// PPKs are the post-quantum pre-shared keys that the peer may use (RFC 8784), which ResponderConfig.PPK has to announce;
+	// RequirePPK refuses it without one.
+	PPKs       []PPK
+	RequirePPK bool
 }
 
 // Certificates is a certificate chain with what its private key can do. The key itself stays with the driver.
@@ -138,6 +142,14 @@ func (r *Requirement) complete(local Identity) error {
 			return fmt.Errorf("policy: round %d: %w", i+1, err)
 		}
 	}
+	r.PPKs = append([]PPK(nil), r.PPKs...)
+	for i := range r.PPKs {
+		p := &r.PPKs[i]
+		if err := p.check(); err != nil {
+			return fmt.Errorf("policy: %w", err)
+		}
+		p.Key = bytes.Clone(p.Key)
+	}
 	return nil
 }
 
@@ -145,6 +157,9 @@ func (r *Requirement) wipe() {
 	clear(r.Own.PSK)
 	for _, a := range r.Rounds {
 		clear(a.PSK)
+	}
+	for _, p := range r.PPKs {
+		clear(p.Key)
 	}
 }
 

@@ -91,6 +91,10 @@ type InitiatorConfig struct {
 	// PSK, in the place of Rounds and Accept, is a pre-shared key for both directions. It is copied, and the copy wiped when
 	// authentication is over.
 	PSK []byte
+	// PPK is a post-quantum pre-shared key beside all that (RFC 8784), nil for none. It is used where the gateway knows it;
+	// RequirePPK ends the attempt otherwise.
+	PPK        *PPK
+	RequirePPK bool
 	// RequestAddress asks for an internal IPv4 address, RequestAddress6 for an IPv6 one; it fails when none is assigned at all.
 	// RequestDNS asks for name servers, RequestSubnets for the protected networks, RequestDomains for the internal domains and
 	// RequestTrustAnchors for their DNSSEC trust anchors (RFC 8598 §3.1; each needs the one before).
@@ -158,6 +162,8 @@ type ResponderConfig struct {
 	Accept Acceptance
 	// Multiple announces that Policy may want several rounds (RFC 4739).
 	Multiple bool
+	// PPK announces that Policy may have post-quantum pre-shared keys for a peer (RFC 8784).
+	PPK bool
 	// Redirect, when set, says that a peer is to go to another gateway (RFC 5685): it is asked in IKE_SA_INIT with the zero
 	// Identity, and in IKE_AUTH with the one that is proved, of peers that follow redirections. from is where the peer is.
 	Redirect func(peer Identity, from netip.AddrPort) (GatewayName, bool)
@@ -224,6 +230,9 @@ func (c *InitiatorConfig) complete() error {
 		return err
 	}
 	if err := c.Config.complete(); err != nil {
+		return err
+	}
+	if err := c.completePPK(); err != nil {
 		return err
 	}
 	if c.RedirectedFrom != (GatewayName{}) {

@@ -88,6 +88,8 @@ type Established struct {
 	// good as the first alone.
 	KeyExchanges []string
 	Downgraded   bool
+	// PPK is set when a post-quantum pre-shared key was mixed into the keys (RFC 8784).
+	PPK bool
 }
 
 // ChildInstalled says that a child SA pair exists. Inbound is to be installed at once; Outbound is to be used at once

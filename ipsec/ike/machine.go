@@ -58,6 +58,7 @@ type Machine struct {
 
 	established bool
 	deleting    bool // Delete was called
+	ppkUsed     bool // a post-quantum pre-shared key is in the keys
 	redirects   bool // the peer follows redirections (RFC 5685)
 	leaving     bool // it has been redirected in IKE_AUTH
 	lostStates  int  // STATE_NOT_FOUND in a row
@@ -480,6 +481,9 @@ func (m *Machine) forget() {
 			clear(p.PSK)
 		}
 		clear(m.initiator.Accept.PSK)
+		if p := m.initiator.PPK; p != nil {
+			clear(p.Key)
+		}
 		m.initiator.Ticket.Wipe()
 	}
 }

@@ -49,18 +49,19 @@ func (f *firstExchange) signedOctets(k *keys, initiator bool, id Identity) []byt
 // mac returns AUTH of one end by a shared secret, or by SK_pi or SK_pr of a resumed IKE SA (RFC 5723 §4.3.3). An empty secret
 // stands for an EAP method without a key: SK_pi and SK_pr take its place (RFC 7296 §2.15).
 func (m *Machine) mac(s *ikeSA, initiator bool, id Identity, secret []byte) []byte {
-	octets := m.first.signedOctets(s.keys, initiator, id)
-	skp := s.keys.pr
+	k := m.authKeys(s)
+	octets := m.first.signedOctets(k, initiator, id)
+	skp := k.pr
 	if initiator {
-		skp = s.keys.pi
+		skp = k.pi
 	}
 	if m.first.resumed {
-		return s.keys.suite.prf.Sum(skp, octets)
+		return k.suite.prf.Sum(skp, octets)
 	}
 	if len(secret) == 0 {
 		secret = skp
 	}
-	return s.keys.sharedKeyAuth(secret, octets)
+	return k.sharedKeyAuth(secret, octets)
 }
 
 // prove returns CERT and AUTH of this end. It may wait for the driver's signature.
@@ -74,7 +75,7 @@ func (m *Machine) prove(s *ikeSA, p *Proof) ([]message.Payload, error) {
 			p.Certificates.Schemes, m.said.hashes)
 	}
 	a, err := m.ask(askSignature, func() Event {
-		return SignatureWanted{ID: p.ID, Certificates: c, Scheme: scheme, Octets: m.first.signedOctets(s.keys, s.initiator, p.ID)}
+		return SignatureWanted{ID: p.ID, Certificates: c, Scheme: scheme, Octets: m.first.signedOctets(m.authKeys(s), s.initiator, p.ID)}
 	})
 	if err != nil {
 		return nil, err
@@ -135,7 +136,7 @@ func (m *Machine) verify(s *ikeSA, in *message.Message, auth message.Auth, id Id
 	case a.err != nil:
 		return failed(fmt.Errorf("%w: %w", ErrTrust, a.err))
 	}
-	if err := scheme.verify(a.key, m.first.signedOctets(s.keys, !s.initiator, id), signature); err != nil {
+	if err := scheme.verify(a.key, m.first.signedOctets(m.authKeys(s), !s.initiator, id), signature); err != nil {
 		return failed(err)
 	}
 	return nil

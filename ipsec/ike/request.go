@@ -114,6 +114,7 @@ func (m *Machine) answerAuth(now link.Instant, s *ikeSA, in *message.Message) (o
 		m.letGo(now, s)
 		return append(auth, elsewhere...), nil, err
 	}
+	m.commitPPK(s)
 	mobike := mobikeTask{}.answer(m, in)
 	s.noteToken(in)
 	auth = append(append(auth, crashTask{}.payloads(m, s)...), m.startAuthLifetime(now)...)

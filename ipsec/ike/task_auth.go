@@ -49,7 +49,19 @@ func (t *authTask) request(_ link.Instant, m *Machine, x *exchange) error {
 	case authEAP:
 		x.add(message.EAP{Message: t.eap})
 	case authKey:
-		x.add(message.Auth{Method: message.AuthSharedKeyMIC, Data: m.mac(x.sa, true, m.localID, t.msk)})
+		proof := func() (message.Auth, error) {
+			return message.Auth{Method: message.AuthSharedKeyMIC, Data: m.mac(x.sa, true, m.localID, t.msk)}, nil
+		}
+		ppk, err := m.offerPPK(x.sa, proof)
+		if err != nil {
+			return err
+		}
+		auth, err := proof()
+		if err != nil {
+			return err
+		}
+		x.add(auth)
+		x.add(ppk...)
 		t.announce(m, x)
 	case authListen:
 	}
@@ -66,9 +78,17 @@ func (t *authTask) open(m *Machine, x *exchange) error {
 	if len(c.Rounds) > 1 && !m.said.multiple && !m.first.resumed {
 		return fmt.Errorf("%w: the gateway does not support RFC 4739", ErrRounds)
 	}
-	var proof []message.Payload
+	var proof, ppk []message.Payload
 	if !p.EAP {
 		var err error
+		ppk, err = m.offerPPK(x.sa, func() (message.Auth, error) {
+			ps, err := m.prove(x.sa, p)
+			a, _ := message.Find[message.Auth](ps)
+			return a, err
+		})
+		if err != nil {
+			return err
+		}
 		if proof, err = m.prove(x.sa, p); err != nil {
 			return err
 		}
@@ -92,6 +112,7 @@ func (t *authTask) open(m *Machine, x *exchange) error {
 		}
 	}
 	x.add(auth...)
+	x.add(ppk...)
 	if t.round == 0 && m.said.multiple && !m.first.resumed {
 		x.add(message.Notify{Message: message.MultipleAuthSupported})
 	}
@@ -136,6 +157,7 @@ func (t *authTask) response(now link.Instant, m *Machine, x *exchange, in *messa
 	if err := m.redirectedInAuth(in, false); err != nil {
 		return err
 	}
+	m.commitPPK(x.sa)
 	m.noteWindow(x.sa, in)
 	m.establish(now, x.sa, saEstablished)
 	m.startAuthLifetime(now)
@@ -153,6 +175,9 @@ func (t *authTask) take(m *Machine, s *ikeSA, in *message.Message) error {
 			}
 		default:
 		}
+	}
+	if err := m.takePPK(in); err != nil {
+		return err
 	}
 	if !t.begun || t.another {
 		first := !t.begun
@@ -318,6 +343,6 @@ func (m *Machine) reportEstablished(now link.Instant, s *ikeSA, in *message.Mess
 	m.emit(Established{
 		LocalID: m.localID, RemoteID: m.remoteID, Proved: m.proved, Configuration: m.assigned, NAT: m.nat, UDPEncapsulation: m.encapsulate,
 		Local: m.local, Remote: m.remote, TCP: m.tcp, InitialContact: initial, Resumed: m.first != nil && m.first.resumed, MOBIKE: m.mobike.on, Suite: s.keys.suite.String(),
-		KeyExchanges: s.keys.suite.exchanges(), Downgraded: m.cfg.Proposals.downgraded(s.keys.suite.additional),
+		KeyExchanges: s.keys.suite.exchanges(), Downgraded: m.cfg.Proposals.downgraded(s.keys.suite.additional), PPK: m.ppkUsed,
 	})
 }

@@ -23,8 +23,11 @@ type authAnswer struct {
 	// own is the proof of this end, once it is made; eapOnly that EAP alone is to be it (RFC 5998).
 	own     []message.Payload
 	eapOnly bool
-	count   int
-	msk     []byte
+	// auth is the AUTH payload to verify in place of the peer's, ppk what is to be said of a PPK.
+	auth  *message.Auth
+	ppk   []message.Payload
+	count int
+	msk   []byte
 	// authenticated is the identity that the EAP method has authenticated.
 	authenticated Identity
 }
@@ -77,6 +80,12 @@ func (t *authAnswer) open(m *Machine, s *ikeSA, in *message.Message) ([]message.
 	}
 	accept := &t.required.Rounds[t.round]
 	auth, okAuth := message.Find[message.Auth](in.Payloads)
+	if okAuth && t.round == 0 {
+		var err error
+		if auth, err = t.settlePPK(m, s, in, auth); err != nil {
+			return nil, false, err
+		}
+	}
 	switch {
 	case okAuth && !t.verified:
 		if t.round > 0 && auth.Method == message.AuthSharedKeyMIC && t.id != m.proved[0] {
@@ -103,7 +112,7 @@ func (t *authAnswer) open(m *Machine, s *ikeSA, in *message.Message) ([]message.
 		if m.first.resumed {
 			who = m.first.authenticated
 		}
-		return t.endRound(m, in, t.own, who)
+		return t.endRound(m, in, slices.Concat(t.own, t.ppk), who)
 	}
 	got, err := m.ask(askEAP, func() Event { return EAPReceived{ID: t.id} })
 	if err != nil {
@@ -178,6 +187,18 @@ func (t *authAnswer) prove(m *Machine, s *ikeSA, in *message.Message, byAUTH boo
 	return nil
 }
 
+// settlePPK decides once whether a PPK is used, by the first AUTH payload of the peer's, and returns the one to verify.
+func (t *authAnswer) settlePPK(m *Machine, s *ikeSA, in *message.Message, auth message.Auth) (message.Auth, error) {
+	if t.auth == nil {
+		a, say, err := m.answerPPK(s, in, auth, &t.required)
+		if err != nil {
+			return auth, fmt.Errorf("%w (%v): %w", ErrAuthentication, t.id, err)
+		}
+		t.auth, t.ppk = &a, say
+	}
+	return *t.auth, nil
+}
+
 // takeEAP takes a request with an EAP message.
 func (t *authAnswer) takeEAP(m *Machine, in *message.Message) ([]message.Payload, error) {
 	p, ok := message.Find[message.EAP](in.Payloads)
@@ -238,6 +259,12 @@ func (t *authAnswer) takeKey(m *Machine, s *ikeSA, in *message.Message) ([]messa
 	if !ok {
 		return nil, false, refuseSyntax("AUTH")
 	}
+	if t.round == 0 {
+		var err error
+		if auth, err = t.settlePPK(m, s, in, auth); err != nil {
+			return nil, false, err
+		}
+	}
 	switch {
 	case auth.Method != message.AuthSharedKeyMIC:
 		return nil, false, fmt.Errorf("%w (%v): %w: want method %d behind EAP, found %d", ErrAuthentication, t.id, ErrMethod, message.AuthSharedKeyMIC, auth.Method)
@@ -245,7 +272,7 @@ func (t *authAnswer) takeKey(m *Machine, s *ikeSA, in *message.Message) ([]messa
 		return nil, false, fmt.Errorf("%w (%v): the keys of the EAP method differ", ErrAuthentication, t.id)
 	}
 	out := []message.Payload{message.Auth{Method: message.AuthSharedKeyMIC, Data: m.mac(s, false, m.localID, t.msk)}}
-	return t.endRound(m, in, out, t.authenticated)
+	return t.endRound(m, in, append(out, t.ppk...), t.authenticated)
 }
 
 // endRound ends a round, in which the peer has proved to be who.
@@ -258,7 +285,7 @@ func (t *authAnswer) endRound(m *Machine, in *message.Message, out []message.Pay
 	}
 	m.proved, m.remoteID, m.claimed = append(m.proved, who), who, t.id
 	clear(t.msk)
-	t.own, t.msk, t.count, t.verified, t.eapOnly = nil, nil, 0, false, false
+	t.own, t.msk, t.count, t.verified, t.eapOnly, t.ppk = nil, nil, 0, false, false, nil
 	if last {
 		m.noteWindow(m.current, t.opening)
 		return out, true, nil

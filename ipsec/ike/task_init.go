@@ -16,6 +16,7 @@ type firstExchange struct {
 	request, response []byte
 	ni, nr            []byte
 	intermediates
+	ppk ppkUse
 	// resumed is set when the IKE SA is resumed (RFC 5723): own and peer are IDi and IDr by the ticket, authenticated
 	// what a responder goes by, ticket the responder's copy of that.
 	resumed                  bool
@@ -27,6 +28,7 @@ func (f *firstExchange) wipe() {
 	clear(f.ticket)
 	clear(f.ni)
 	clear(f.nr)
+	f.ppk.wipe()
 }
 
 // nonceLen suits all PRFs: half the key of PRF_HMAC_SHA2_512 (RFC 7296 §2.10).
@@ -89,6 +91,9 @@ func (t *initTask) request(_ link.Instant, m *Machine, x *exchange) error {
 		message.Nonce{Data: t.nonce},
 	)
 	x.add(m.additionalPayloads()...)
+	if m.initiator.PPK != nil {
+		x.add(usePPK)
+	}
 	return nil
 }
 
@@ -205,6 +210,10 @@ func (t *initTask) accept(m *Machine, s *ikeSA, in *message.Message, d Datagram)
 	if chosen.additional.any() && !canIntermediate(in) {
 		return nil, fmt.Errorf("%w: %v without INTERMEDIATE_EXCHANGE_SUPPORTED (RFC 9370 §2.2.2)", ErrInvalidAnswer, chosen)
 	}
+	_, ppk := message.FindNotify(in.Payloads, message.UsePPK)
+	if m.initiator.RequirePPK && !ppk {
+		return nil, fmt.Errorf("%w: the gateway cannot use any", ErrPPK)
+	}
 	if chosen.group != t.ke.Group() || suite.Group(ke.Group) != t.ke.Group() {
 		return nil, fmt.Errorf("%w: want %v, found %v and a KE payload of group %d", ErrInvalidAnswer, t.ke.Group(), chosen.group, ke.Group)
 	}
@@ -223,6 +232,7 @@ func (t *initTask) accept(m *Machine, s *ikeSA, in *message.Message, d Datagram)
 	}
 	first := &firstExchange{
 		response: append([]byte(nil), d.Payload...), ni: t.nonce, nr: nr.Data, intermediates: intermediates{pending: chosen.additional.list()},
+		ppk: ppkUse{agreed: ppk && m.initiator.PPK != nil},
 	}
 	return &acceptedInit{keys: k, spiR: spiR, first: first}, nil
 }
@@ -324,6 +334,10 @@ func (m *Machine) answerInit(s *ikeSA, in *message.Message, d Datagram) ([]messa
 	out = append(append(out, (&natTask{}).answer(m, s, in)...), fragmentTask{}.answer(m, in)...)
 	if canIntermediate(in) {
 		out = append(out, m.additionalPayloads()...)
+	}
+	if _, asked := message.FindNotify(in.Payloads, message.UsePPK); asked && m.responder.PPK {
+		m.first.ppk.agreed = true
+		out = append(out, usePPK)
 	}
 	return append(out, announceTask{}.answer(m, in)...), nil
 }
