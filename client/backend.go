@@ -126,7 +126,10 @@ func (c *Client) status() control.Status {
 	if c.session == nil {
 		return s
 	}
-	s.Device = c.session.device.Name()
+	s.Device, s.VPN = c.session.device.Name(), c.vpnStatus()
+	for _, q := range c.desk.Questions() {
+		s.Questions = append(s.Questions, q.Name)
+	}
 	t := c.session.engine.Traffic()
 	s.Counters.TxPackets, s.Counters.TxBytes, s.Counters.RxPackets, s.Counters.RxBytes = t.TxPackets, t.TxBytes, t.RxPackets, t.RxBytes
 	for _, i := range c.sorted() {

@@ -38,6 +38,7 @@ type vpnLayer struct {
 	// renew is set when the gateway wants the authentication repeated (renew.go).
 	renew   bool
 	address netip.Addr
+	told    vpn.Up // what the gateway has told when the tunnel came up
 	link    *stack.PacketLink
 	inner   *registration
 	// drained closes what an earlier inner still receives from; nil when there is nothing.
@@ -206,4 +207,23 @@ func (c *Client) wipeTicket() {
 		c.ticket.Wipe()
 		c.ticket = nil
 	}
+}
+
+// vpnStatus describes the tunnel for people, nil while there is none.
+func (c *Client) vpnStatus() *control.VPN {
+	v := c.session.vpn
+	if v == nil {
+		return nil
+	}
+	s := &control.VPN{Protocol: c.protocol.Name(), Established: v.established}
+	if !v.established {
+		return s
+	}
+	d := v.tunnel.Describe()
+	s.GatewayIdentity, s.GatewayProof, s.OwnProof, s.Suite, s.PacketSuite = d.GatewayIdentity, d.Gateway, d.Own, d.Suite, d.ESP
+	s.Address, s.Domains, s.Selectors, s.Narrowed = v.address.String(), v.told.Domains, d.Selectors, d.Narrowed
+	for _, a := range v.told.DNS {
+		s.DNS = append(s.DNS, a.String())
+	}
+	return s
 }

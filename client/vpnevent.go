@@ -20,7 +20,7 @@ func (c *Client) vpnEvent(v *vpnLayer, e vpn.Event) {
 		c.dnsTold(e.DNS)
 		c.dnsNamed(e.Domains)
 		c.ends.failed = false
-		v.established, v.address = true, e.Address
+		v.established, v.address, v.told = true, e.Address, e
 		c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("%s, address %v", e.How, v.address)})
 		c.vpnUp(v)
 	case vpn.Ready:

@@ -77,6 +77,10 @@ type Status struct {
 	TNCWaived bool `json:"tnc_waived"`
 	// Problems are what keeps the client from working as configured, or will; empty when all is well.
 	Problems []Problem `json:"problems"`
+	// VPN is the tunnel to the gateway, missing while there is none.
+	VPN *VPN `json:"vpn,omitempty"`
+	// Questions are what persons are asked for at the moment: the names of passwords and PINs.
+	Questions []string `json:"questions,omitempty"`
 	// DNS says how names are resolved; missing where the client leaves that alone.
 	DNS *DNS `json:"dns,omitempty"`
 	// Counters are packets and octets carried, and drops by reason.

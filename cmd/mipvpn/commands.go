@@ -14,9 +14,15 @@ import (
 func (a *app) up() *cobra.Command {
 	return &cobra.Command{
 		Use: "up", Short: "Take charge of the enterprise's traffic", Args: cobra.NoArgs,
-		Long: "Take charge of the enterprise's traffic and find out where the laptop is. The command does not wait for a\nconnection; `mipvpn wait --for connected` does.",
+		Long: "Take charge of the enterprise's traffic and find out where the laptop is. The command does not wait for a\nconnection; `mipvpn wait --for connected` does. Where the configuration has a password or PIN come from a person,\nthe command stays on a terminal until the laptop is connected, and asks.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.ask(cmd.Context(), func(c *control.Client) error { return c.Up(cmd.Context()) })
+			if err := a.ask(cmd.Context(), func(c *control.Client) error { return c.Up(cmd.Context()) }); err != nil {
+				return err
+			}
+			if a.prompt == nil {
+				return nil
+			}
+			return a.serveQuestions(cmd.Context(), false)
 		},
 	}
 }

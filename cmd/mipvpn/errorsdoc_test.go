@@ -16,9 +16,13 @@ import (
 	"time"
 
 	"mipvpn/client/config"
+	"mipvpn/client/secret"
 	"mipvpn/detect/location"
+	"mipvpn/ipsec/credential"
+	"mipvpn/ipsec/eap"
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/ike/message"
+	"mipvpn/ipsec/pki"
 	"mipvpn/mipv4/auth"
 	"mipvpn/mipv4/mobilenode"
 	"mipvpn/mipv4/wire"
@@ -38,7 +42,7 @@ func TestErrorsDocument(t *testing.T) {
 	}
 	doc := string(text)
 	for name, table := range map[string]string{
-		"config": configTable(t), "registration": registrationTable(t), "notify": notifyTable(t), "ike": ikeTable(t), "exit": exitTable(),
+		"config": configTable(t), "registration": registrationTable(t), "notify": notifyTable(t), "ike": ikeTable(t), "certificates": certificateTable(), "exit": exitTable(),
 	} {
 		begin, end := "<!-- begin "+name+" -->\n", "<!-- end "+name+" -->"
 		i, j := strings.Index(doc, begin), strings.Index(doc, end)
@@ -205,6 +209,16 @@ func notifyTable(t *testing.T) string {
 	return b.String()
 }
 
+// certificateTable has each reason for which a gateway's certificate is refused.
+func certificateTable() string {
+	var b strings.Builder
+	b.WriteString("| code | what is wrong | what to do |\n| --- | --- | --- |\n")
+	for _, f := range pki.Failures() {
+		fmt.Fprintf(&b, "| %s | %v | %s |\n", f.Code(), f, f.Advice())
+	}
+	return b.String()
+}
+
 // ikeTable has the client's advice for each other failure.
 func ikeTable(t *testing.T) string {
 	t.Helper()
@@ -218,6 +232,11 @@ func ikeTable(t *testing.T) string {
 		{"ike.ErrOwnKey", ike.ErrOwnKey}, {"ike.ErrTrust", ike.ErrTrust}, {"ike.ErrWeakSignature", ike.ErrWeakSignature},
 		{"ike.ErrSignatureScheme", ike.ErrSignatureScheme}, {"ike.ErrCertificates", ike.ErrCertificates}, {"ike.ErrMethod", ike.ErrMethod},
 		{"ike.ErrEarlySuccess", ike.ErrEarlySuccess}, {"ike.ErrNoKey", ike.ErrNoKey}, {"ike.ErrEAP", ike.ErrEAP}, {"ike.ErrRounds", ike.ErrRounds},
+		{"eap.ErrPasswordWrong", eap.ErrPasswordWrong}, {"eap.ErrPasswordExpired", eap.ErrPasswordExpired}, {"eap.ErrAccount", eap.ErrAccount},
+		{"eap.ErrServer", eap.ErrServer}, {"eap.ErrMethod", eap.ErrMethod}, {"eap.ErrTLS", eap.ErrTLS}, {"eap.ErrRejected", eap.ErrRejected},
+		{"credential.ErrPassword", credential.ErrPassword}, {"credential.ErrNoPKCS11", credential.ErrNoPKCS11},
+		{"credential.ErrMismatch", credential.ErrMismatch}, {"credential.ErrKey", credential.ErrKey},
+		{"secret.ErrDeclined", secret.ErrDeclined}, {"secret.ErrSame", secret.ErrSame}, {"secret.ErrEmpty", secret.ErrEmpty},
 	}
 	advice := literals(t, "failureAdvice")
 	var b strings.Builder

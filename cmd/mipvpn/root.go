@@ -34,6 +34,12 @@ type terminal struct {
 	examine func() []finding
 	// line works on the kill switch without a daemon.
 	line func() firewall
+	// prompt asks the person at the terminal for a secret; nil where there is no terminal. The result is the caller's to wipe.
+	prompt func(ctx context.Context, text string) ([]byte, error)
+	// ring looks a secret up in the key ring of the person's desktop; nil for none.
+	ring func(ctx context.Context, name string) ([]byte, error)
+	// keep puts a secret into that key ring; nil for none.
+	keep func(ctx context.Context, name string, secret []byte) error
 }
 
 // app is one run of the program.
@@ -74,7 +80,7 @@ func (a *app) root() *cobra.Command {
 		socket = s
 	}
 	root.PersistentFlags().StringVar(&a.socket, "socket", socket, "unix socket of the daemon (or $"+socketVariable+")")
-	root.AddCommand(a.daemon(), a.up(), a.down(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.doctor(), a.config(), a.firewall(), a.portal(), a.portalBrowser(), a.version())
+	root.AddCommand(a.daemon(), a.up(), a.answer(), a.down(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.doctor(), a.config(), a.firewall(), a.portal(), a.portalBrowser(), a.version())
 	return root
 }
 

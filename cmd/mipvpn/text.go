@@ -35,6 +35,10 @@ func writeStatus(w io.Writer, s control.Status) error {
 		fmt.Fprintf(&b, "  address   %v%s\n", s.HomeAddress, on(s.Device))
 	}
 	b.WriteString(namesLine(s.DNS))
+	b.WriteString(gatewayLines(s.VPN))
+	for _, q := range s.Questions {
+		fmt.Fprintf(&b, "  asks for  %s (`mipvpn up` or `mipvpn answer` on a terminal)\n", q)
+	}
 	for i, p := range s.Problems {
 		if i == shownProblems {
 			fmt.Fprintf(&b, "  problem   and %d more (--json shows all)\n", len(s.Problems)-i)

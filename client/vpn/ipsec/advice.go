@@ -3,14 +3,18 @@ package ipsec
 import (
 	"errors"
 
+	"mipvpn/client/secret"
 	"mipvpn/client/vpn"
+	"mipvpn/ipsec/credential"
+	"mipvpn/ipsec/eap"
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/ike/message"
+	"mipvpn/ipsec/pki"
 )
 
 // notifyAdvice says what to do about a gateway's refusal, by its notify (RFC 7296 §3.10.1).
 var notifyAdvice = map[message.NotifyType]string{
-	message.AuthenticationFailed: "compare psk_file, local_identity and remote_identity in [gateway] with what the gateway has for this client",
+	message.AuthenticationFailed: "compare local_identity and remote_identity in [gateway], and psk_file or [authentication], with what the gateway has for this client; its log says which proof it did not take",
 	message.NoProposalChosen:     "the gateway must allow AES-GCM or ChaCha20-Poly1305 with a PRF of HMAC-SHA-2 and one of the groups 31, 19, 20 and 14, for IKE and ESP",
 	message.TSUnacceptable:       "the gateway must offer the enterprise prefixes (or remote_subnets in [gateway]) to this client as its local traffic selectors",
 
@@ -26,6 +30,20 @@ var failureAdvice = []struct {
 	advice string
 }{
 	{ike.ErrNoAnswer, "check that the gateway runs, that its address in [gateway] is right, and that UDP 500 and 4500 pass between the x-HA and the gateway"},
+	{eap.ErrPasswordWrong, "the user name or password was refused: it is asked for again, and a file or program must give another one"},
+	{eap.ErrPasswordExpired, "change the password by the company's other means, then connect again"},
+	{eap.ErrAccount, "ask the administrator: the account is disabled, or may not be used now or from here"},
+	{eap.ErrServer, "the EAP server does not know the password: somebody pretends to be the gateway, or its user database is out of date"},
+	{eap.ErrMethod, "authentication.rounds must have an EAP method that the gateway's EAP server offers"},
+	{eap.ErrTLS, "look at the EAP server's certificate and TLS versions (1.2 or 1.3), and at the laptop's certificate for eap-tls"},
+	{eap.ErrRejected, "the gateway's EAP server refuses the user: look at its log"},
+	{credential.ErrPassword, "the PIN or password of the private key was refused: it is asked for again; cards lock themselves after a few wrong ones"},
+	{credential.ErrNoPKCS11, "use a build with PKCS#11, or a key in a file or in the TPM"},
+	{credential.ErrMismatch, "name the certificate of that key in authentication.certificate"},
+	{credential.ErrKey, "look at authentication.key, and whether its token or TPM is there"},
+	{secret.ErrDeclined, "run `mipvpn up` to be asked again"},
+	{secret.ErrSame, "put the right password where authentication.password or authentication.pin says, then `mipvpn down` and `mipvpn up`"},
+	{secret.ErrEmpty, "look at the file or program that authentication.password or authentication.pin names"},
 	{ike.ErrOwnKey, "the own certificate's key could not sign: check certificate and key in [authentication], and the smart card or TPM that has it"},
 	{ike.ErrTrust, "the gateway's certificate is not trusted: check [trust] and what the gateway's certificate says"},
 	{ike.ErrWeakSignature, "the gateway signs with SHA-1: it needs RFC 7427 (SIGNATURE_HASH_ALGORITHMS) or an ECDSA certificate"},
@@ -49,6 +67,9 @@ func (*Protocol) Explain(err error) (code, advice string) {
 		if advice, known := notifyAdvice[n.Type]; known {
 			return code, advice
 		}
+	}
+	if f, ok := errors.AsType[*pki.Failure](err); ok {
+		return f.Code(), f.Advice()
 	}
 	for _, f := range failureAdvice {
 		if errors.Is(err, f.cause) || f.cause == ike.ErrNoAnswer && errors.Is(err, vpn.ErrNoAnswer) {

@@ -1,0 +1,23 @@
+package control
+
+// VPN is the tunnel to the gateway, for people and scripts.
+type VPN struct {
+	// Protocol names the protocol, such as "ipsec".
+	Protocol string `json:"protocol"`
+	// Established says that the gateway is authenticated and the tunnel set up; what follows is empty before.
+	Established bool `json:"established"`
+	// GatewayIdentity is the identity that the gateway has proved, GatewayProof how; OwnProof is how the laptop has proved its own.
+	GatewayIdentity string `json:"gateway_identity,omitempty"`
+	GatewayProof    string `json:"gateway_proof,omitempty"`
+	OwnProof        string `json:"own_proof,omitempty"`
+	// Suite names the algorithms of the key exchange, PacketSuite those that protect packets.
+	Suite       string `json:"suite,omitempty"`
+	PacketSuite string `json:"packet_suite,omitempty"`
+	// Address is the address inside, DNS and Domains are what the gateway has told of names.
+	Address string   `json:"address,omitempty"`
+	DNS     []string `json:"dns,omitempty"`
+	Domains []string `json:"domains,omitempty"`
+	// Selectors are the destinations that the gateway lets through; Narrowed says that they are less than was asked for.
+	Selectors []string `json:"selectors,omitempty"`
+	Narrowed  bool     `json:"narrowed,omitempty"`
+}

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"mipvpn/client/control"
+)
+
+// gatewayLines say how the gateway and the laptop have proved who they are, and how packets are protected.
+func gatewayLines(v *control.VPN) string {
+	if v == nil {
+		return ""
+	}
+	if !v.Established {
+		return "  gateway   being set up\n"
+	}
+	var b strings.Builder
+	if v.GatewayIdentity != "" {
+		fmt.Fprintf(&b, "  gateway   %s, by %s; laptop by %s\n", v.GatewayIdentity, orNone(v.GatewayProof), orNone(v.OwnProof))
+	}
+	if v.Suite != "" {
+		fmt.Fprintf(&b, "  suite     %s; packets %s\n", v.Suite, orNone(v.PacketSuite))
+	}
+	if v.Narrowed {
+		fmt.Fprintf(&b, "  narrowed  the gateway lets through only %s\n", strings.Join(v.Selectors, ", "))
+	}
+	return b.String()
+}
