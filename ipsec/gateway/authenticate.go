@@ -19,12 +19,15 @@ func (p policy) Authentication(local, remote ike.Identity) (ike.Requirement, err
 		return ike.Requirement{}, fmt.Errorf("%w: want %v, found %v", ErrNotMe, own, local)
 	}
 	if peer, ok := p.g.peers[remote]; ok {
-		p.s.provision = p.g.provisions[""]
+		p.s.asked, p.s.key, p.s.provision = remote, peer.PSK, p.g.provisions[""]
 		return ike.Requirement{Own: ike.Proof{PSK: peer.PSK}, Rounds: []ike.Acceptance{{PSK: peer.PSK}}}, nil
 	}
 	r := c.rule(remote)
 	if r == nil {
 		return ike.Requirement{}, fmt.Errorf("%w: %v", ErrUnknownPeer, remote)
+	}
+	if p.s.rule == nil {
+		p.s.asked = remote
 	}
 	p.s.rule, p.s.provision = r, p.g.provisions[r.Policy]
 	out := ike.Requirement{Own: ike.Proof{Certificates: c.Certificates, EAP: r.EAPOnly}}

@@ -123,7 +123,7 @@ func (g *Gateway) proven(s *session, a ike.EAPAnswer, name, policy string, addre
 	if _, ok := g.peers[id]; ok {
 		return refuse(fmt.Errorf("%w: a peer with a key of its own has this identity", ErrRule))
 	}
-	if len(s.rule.Rounds) == 1 && g.cfg.rule(id) != s.rule {
+	if len(s.rule.Rounds) == 1 && !g.cfg.rule(id).same(s.rule) {
 		return refuse(fmt.Errorf("%w: it claimed to be %v, whose rule is another", ErrRule, s.claimed))
 	}
 	v := g.provisions[s.rule.Policy]

@@ -50,6 +50,7 @@ type Gateway struct {
 	talks       map[radius.ID]*session
 	accounted   map[SessionID]radius.User // users of RADIUS with a session that is accounted for
 	lostRecords uint64
+	reloads     uint64 // how often Reload has taken a configuration
 
 	sessions   map[SessionID]*session
 	lastID     SessionID
@@ -95,10 +96,7 @@ func New(cfg Config, rand io.Reader) (*Gateway, error) {
 			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 	}
-	if len(cfg.CrashSecrets) > 0 {
-		g.cfg.IKE.CrashToken = func(spiI, spiR uint64) []byte { return crashToken(cfg.CrashSecrets[0], spiI, spiR) }
-	}
-	g.cfg.IKE.SPIInUse = func(spi uint32) bool { return g.byInbound[spi] != nil }
+	g.bind()
 	if _, err := ike.NewResponder(g.responder(nil), rand); err != nil {
 		return nil, err // whatever is wrong with the IKE part is found now, not with the first peer
 	}
@@ -256,7 +254,7 @@ func (g *Gateway) responder(s *session) ike.ResponderConfig {
 
 func (g *Gateway) newSession(d ike.Datagram, init [sha256.Size]byte) (*session, error) {
 	g.lastID++
-	s := &session{id: g.lastID, init: init, remote: d.Remote, from: d.Remote.Addr(), halfOpen: true,
+	s := &session{id: g.lastID, init: init, remote: d.Remote, from: d.Remote.Addr(), halfOpen: true, reloads: g.reloads,
 		spis: make(map[spiKey]bool), inbound: make(map[ike.ChildID]uint32), index: -1}
 	m, err := ike.NewResponder(g.responder(s), g.rand)
 	if err != nil {
@@ -317,11 +315,15 @@ func (g *Gateway) handleEvent(now link.Instant, s *session, e ike.Event) {
 	case ike.Established:
 		g.settle(s)
 		s.identity, s.remote = e.RemoteID, e.Remote
+		outdated := s.reloads != g.reloads && !g.rebase(s)
 		g.limit(now, s)
 		before := g.byIdentity[e.RemoteID]
 		g.byIdentity[e.RemoteID] = s // first, so that the old session does not give back the address that is now the new one's
 		if before != nil && before != s {
 			g.replace(now, s, before, e.InitialContact || e.Resumed)
+		}
+		if outdated {
+			s.machine.Delete(now)
 		}
 	case ike.ChildInstalled:
 		s.inbound[e.ID], g.byInbound[e.Inbound.SPI] = e.Inbound.SPI, s

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -86,6 +87,9 @@ type EAP struct {
 	// Retries is how often a wrong password may be given again in one IKE_AUTH.
 	Retries int
 }
+
+// same reports whether two rules say the same, which they may do in two configurations.
+func (r *Rule) same(other *Rule) bool { return reflect.DeepEqual(r, other) }
 
 // matches reports whether the identity fits one of the rule's patterns.
 func (r *Rule) matches(id ike.Identity) bool {

@@ -39,6 +39,10 @@ type session struct {
 	address   netip.Addr
 	provision *provision // what it gets, nil before that is known
 	rule      *Rule      // by which it came, nil for a peer with a key of its own
+	// asked is the identity that it was first let in for, key the pre-shared key, nil for none, reloads the configuration's number.
+	asked   ike.Identity
+	key     []byte
+	reloads uint64
 
 	// Of EAP: the identity that the peer claims, the method here or the conversation at a RADIUS server (0 for none), and what
 	// that says of the user.
@@ -124,7 +128,7 @@ func (p policy) recall(remote ike.Identity) error {
 	switch {
 	case !ok:
 		return ErrUnknownUser
-	case len(s.rule.Rounds) == 1 && p.g.cfg.rule(remote) != s.rule:
+	case len(s.rule.Rounds) == 1 && !p.g.cfg.rule(remote).same(s.rule):
 		return ErrRule
 	}
 	if u.Policy != "" {
