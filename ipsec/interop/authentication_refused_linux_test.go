@@ -261,9 +261,12 @@ func refuse(r *recorder, on *ground, p peer, c refusal, a authentication) {
 		log := on.logSince(mark)
 		return slices.ContainsFunc(strings.Split(c.said, "|"), func(s string) bool { return strings.Contains(log, s) }), fmt.Sprintf("want %q", c.said)
 	})
-	// Where the child SA alone was refused an IKE SA may be left; where it is not, charon refuses.
-	if _, _, err := on.daemon.Call("terminate", "", charon.Section{"ike": connection, "force": "yes", "timeout": "-1"}); err != nil && !errors.Is(err, charon.ErrRefused) {
-		r.Fatal(err)
+	// An IKE SA is left where the child SA alone was refused, and a half-open one where we have ended without a word.
+	for _, sa := range on.sas(r) {
+		_, _, err := on.daemon.Call("terminate", "", charon.Section{"ike-id": sa.String("uniqueid"), "force": "yes", "timeout": "-1"})
+		if err != nil && !errors.Is(err, charon.ErrRefused) {
+			r.Fatal(err)
+		}
 	}
 	on.noSAs(r)
 }

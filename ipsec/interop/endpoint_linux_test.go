@@ -52,6 +52,7 @@ type endpoint struct {
 	inner    func(p *packet.Buf) // takes packets that came out of an SA
 	seen     []ike.Event
 	ctx      context.Context
+	cancel   func()
 
 	drops    packet.Drops
 	inbound  esp.Table
@@ -90,8 +91,8 @@ func newEndpoint(t testing.TB, ns *os.File, addrs ...netip.Addr) *endpoint {
 	c := &endpoint{t: t, ns: ns, begin: time.Now(), sockets: make(map[netip.AddrPort]*net.UDPConn), arrivals: make(chan datagram, 64),
 		commands: make(chan func(link.Instant)), events: make(chan happening, 256), children: make(map[childKey]*childSA)}
 	ctx, cancel := context.WithCancel(context.Background())
-	c.ctx = ctx
-	t.Cleanup(cancel)
+	c.ctx, c.cancel = ctx, cancel
+	t.Cleanup(c.close)
 	for _, a := range addrs {
 		for _, port := range []uint16{esp.PortIKE, esp.PortNATT} {
 			local := netip.AddrPortFrom(a, port)
@@ -100,12 +101,18 @@ func newEndpoint(t testing.TB, ns *os.File, addrs ...netip.Addr) *endpoint {
 				c.sockets[local] = conn
 				return err
 			})
-			conn := c.sockets[local]
-			t.Cleanup(func() { conn.Close() })
-			go c.read(conn)
+			go c.read(c.sockets[local])
 		}
 	}
 	return c
+}
+
+// close ends the endpoint's goroutine and closes its sockets.
+func (c *endpoint) close() {
+	c.cancel()
+	for _, conn := range c.sockets {
+		conn.Close()
+	}
 }
 
 // newClient makes a client in ns with the first address of addrs, cfg.Local's when there are none; start begins.
