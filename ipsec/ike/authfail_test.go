@@ -350,3 +350,52 @@ func TestEndlessEAP(t *testing.T) {
 		t.Errorf("A %v after %v", p.a.m.Err(), d.asked)
 	}
 }
+
+// Shows: IKE-2. A gateway that proves itself once more amid EAP (RFC 4739 §2.1): each proof is verified once, however long the
+// drivers take.
+func TestGatewayProvesItselfTwice(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		for _, good := range []bool{true, false} {
+			p, d := flowNamed(t, "EAP").pair(t)
+			d.late, p.lax = late, true
+			done := map[uint32]bool{}
+			p.lose = func(f flight) bool {
+				h, err := message.ParseHeader(f.Payload)
+				if err != nil || f.from != p.b || h.Exchange != message.IKEAuth || h.MessageID > 2 || done[h.MessageID] {
+					return false
+				}
+				done[h.MessageID] = true
+				p.rewrite(&f, func(ps []message.Payload) []message.Payload {
+					if h.MessageID == 1 {
+						return append(ps, message.Notify{Message: message.AnotherAuthFollows})
+					}
+					id := mustID("second.example.com")
+					p.b.m.localID = id // that AUTH behind EAP is about (RFC 4739 §2.1: the latest IDr)
+					sig := signWith(t, testKeys()["P-384"], ecdsa256, p.b.m.first.signedOctets(p.b.m.current.keys, false, id))
+					if !good {
+						sig = signWith(t, testKeys()["P-384"], ecdsa256, []byte("something else"))
+					}
+					data, err := ecdsa256.appendSignature(sig)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return append(ps, message.IDr{Identity: id}, message.Cert{Encoding: message.CertX509, Data: []byte("P-384")},
+						message.Auth{Method: message.AuthDigitalSignature, Data: data})
+				})
+				_ = p.deliver(f)
+				return true
+			}
+			d.run()
+			if !good {
+				if !errors.Is(p.a.m.Err(), ErrAuthentication) {
+					t.Errorf("late %t: a wrong second proof: %v", late, p.a.m.Err())
+				}
+				continue
+			}
+			ev, _ := find[Established](p.a.events)
+			if n := d.asked["A ike.TrustWanted"]; n != 2 || ev.RemoteID != gatewayID || !slices.Equal(ev.Proved, []Identity{gatewayID, mustID("second.example.com")}) {
+				t.Errorf("late %t: asked for trust %d times, established %+v, %v\n%s", late, n, ev, p.a.m.Err(), p.trace())
+			}
+		}
+	}
+}

@@ -31,6 +31,8 @@ type authTask struct {
 	// begun is set when the gateway has proved itself, or need not before EAP is done (RFC 5998, eapOnly); another when it has
 	// announced one more proof, which its next message has to bring.
 	begun, another, eapOnly bool
+	// taken is set when the gateway's proof in the response that is being taken has been verified.
+	taken bool
 	// gateway is the latest IDr.
 	gateway Identity
 	eap     []byte // the message to send
@@ -43,6 +45,7 @@ func (t *authTask) needed(*Machine) bool { return true }
 func (t *authTask) abandon(link.Instant, *Machine) { clear(t.msk) }
 
 func (t *authTask) request(_ link.Instant, m *Machine, x *exchange) error {
+	t.taken = false
 	switch t.stage {
 	case authOpen:
 		return t.open(m, x)
@@ -179,7 +182,7 @@ func (t *authTask) take(m *Machine, s *ikeSA, in *message.Message) error {
 	if err := m.takePPK(in); err != nil {
 		return err
 	}
-	if !t.begun || t.another {
+	if !t.taken && (!t.begun || t.another) {
 		first := !t.begun
 		if err := t.takeProof(m, s, in); err != nil {
 			return err
@@ -251,7 +254,7 @@ func (t *authTask) takeProof(m *Machine, s *ikeSA, in *message.Message) error {
 	if !t.begun {
 		m.remoteID = id.Identity
 	}
-	t.begun, t.eapOnly, t.gateway = true, t.eapOnly || !okAuth, id.Identity
+	t.begun, t.taken, t.eapOnly, t.gateway = true, true, t.eapOnly || !okAuth, id.Identity
 	m.proved = append(m.proved, id.Identity)
 	_, t.another = message.FindNotify(in.Payloads, message.AnotherAuthFollows)
 	return nil
