@@ -71,6 +71,12 @@ type Config struct {
 
 	// CookieThreshold is the number of half-open IKE SAs from which a COOKIE is asked for (default 32; negative: always).
 	CookieThreshold int
+	// PuzzleThreshold is the number of half-open IKE SAs from which a puzzle is given with the COOKIE (RFC 8019; default 128;
+	// negative: never).
+	PuzzleThreshold int
+	// PuzzleBits is the difficulty of the puzzle at the threshold (default 16: four keys, 2^18 PRFs, tenths of a second of a core);
+	// each time that the number of half-open IKE SAs doubles it is one more, up to four more.
+	PuzzleBits int
 	// MaxHalfOpen bounds the half-open IKE SAs (default 1024), MaxHalfOpenAddress those of one outer address (default 64).
 	// Requests over a bound are ignored.
 	MaxHalfOpen, MaxHalfOpenAddress int
@@ -80,13 +86,16 @@ type Config struct {
 
 // complete fills in the defaults and checks what ike.NewResponder does not.
 func (c *Config) complete() error {
-	for value, standard := range map[*int]int{&c.CookieThreshold: 32, &c.MaxHalfOpen: 1024, &c.MaxHalfOpenAddress: 64} {
+	for value, standard := range map[*int]int{&c.CookieThreshold: 32, &c.PuzzleThreshold: 128, &c.PuzzleBits: 16, &c.MaxHalfOpen: 1024, &c.MaxHalfOpenAddress: 64} {
 		if *value == 0 {
 			*value = standard
 		}
 	}
 	if c.MaxHalfOpen < 0 || c.MaxHalfOpenAddress < 0 {
 		return fmt.Errorf("%w: bounds of half-open IKE SAs: want positive ones, found %d and %d", ErrConfig, c.MaxHalfOpen, c.MaxHalfOpenAddress)
+	}
+	if c.PuzzleBits < 1 || c.PuzzleBits > 20 {
+		return fmt.Errorf("%w: puzzle bits: want 1 to 20, found %d", ErrConfig, c.PuzzleBits)
 	}
 	if c.HalfOpen == 0 {
 		if c.HalfOpen = 30 * time.Second; len(c.Rules) > 0 {

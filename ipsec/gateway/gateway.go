@@ -191,8 +191,8 @@ func (g *Gateway) admit(now link.Instant, h message.Header, d ike.Datagram) erro
 			return fmt.Errorf("gateway: %w: %v without nonce or SPI", message.ErrMalformed, h.Exchange)
 		}
 		given, ok := message.FindNotify(m.Payloads, message.Cookie)
-		if !ok || !g.cookies.valid(now, given.Data, from, h.InitiatorSPI, nonce.Data) {
-			if err := g.askForCookie(now, h, d, nonce.Data); err != nil {
+		if !ok || !g.cookies.valid(now, given.Data, from, h.InitiatorSPI, nonce.Data) || !g.worked(m, given.Data) {
+			if err := g.askForCookie(now, h, d, m, nonce.Data); err != nil {
 				return err
 			}
 			return ErrCookieAsked
@@ -207,13 +207,17 @@ func (g *Gateway) admit(now link.Instant, h message.Header, d ike.Datagram) erro
 	return nil
 }
 
-func (g *Gateway) askForCookie(now link.Instant, h message.Header, d ike.Datagram, nonce []byte) error {
-	cookie, err := g.cookies.make(now, d.Remote.Addr(), h.InitiatorSPI, nonce)
+func (g *Gateway) askForCookie(now link.Instant, h message.Header, d ike.Datagram, m *message.Message, nonce []byte) error {
+	puzzle := g.puzzle(m)
+	cookie, err := g.cookies.make(now, uint8(puzzle.Bits), d.Remote.Addr(), h.InitiatorSPI, nonce)
 	if err != nil {
 		return err
 	}
-	return g.notify(d, message.Header{InitiatorSPI: h.InitiatorSPI, Exchange: h.Exchange, Flags: message.FlagResponse},
-		message.Notify{Message: message.Cookie, Data: cookie})
+	out := []message.Payload{message.Notify{Message: message.Cookie, Data: cookie}}
+	if puzzle.Bits > 0 {
+		out = append(out, puzzle.Notify())
+	}
+	return g.notify(d, message.Header{InitiatorSPI: h.InitiatorSPI, Exchange: h.Exchange, Flags: message.FlagResponse}, out...)
 }
 
 // answerUnknown tells the sender of a request that its IKE SA does not exist here, at a bounded rate.

@@ -367,7 +367,7 @@ func TestCookiesAreBoundToTheirRequest(t *testing.T) {
 	c := cookies{rand: source(9)}
 	now := link.Instant{Boot: time.Hour}
 	a, b := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2")
-	cookie, err := c.make(now, a, 7, []byte("nonce"))
+	cookie, err := c.make(now, 0, a, 7, []byte("nonce"))
 	if err != nil || len(cookie) > 64 || len(cookie) < 1 { // RFC 7296 §2.6
 		t.Fatalf("cookie %x, %v", cookie, err)
 	}
@@ -391,7 +391,7 @@ func TestCookiesAreBoundToTheirRequest(t *testing.T) {
 		}
 	}
 	late := cookies{rand: source(9)}
-	old, err := late.make(now, a, 7, nil)
+	old, err := late.make(now, 0, a, 7, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

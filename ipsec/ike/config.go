@@ -119,6 +119,8 @@ type InitiatorConfig struct {
 	// RedirectedFrom is the gateway that has redirected here, the zero GatewayName for none.
 	FollowRedirects bool
 	RedirectedFrom  GatewayName
+	// MaxPuzzle is the difficulty of the hardest puzzle that PuzzleWanted asks for (RFC 8019), in bits, 24 at most; 0 for none.
+	MaxPuzzle int
 	// KeepChildless keeps an IKE SA whose first child SA was refused, for which otherwise there is no use.
 	KeepChildless bool
 }
@@ -234,6 +236,9 @@ func (c *InitiatorConfig) complete() error {
 	}
 	if err := c.completePPK(); err != nil {
 		return err
+	}
+	if c.MaxPuzzle < 0 || c.MaxPuzzle > 24 {
+		return fmt.Errorf("%w: MaxPuzzle: want 0 to 24, found %d", ErrConfig, c.MaxPuzzle)
 	}
 	if c.RedirectedFrom != (GatewayName{}) {
 		if _, err := c.RedirectedFrom.value(); err != nil {

@@ -44,6 +44,9 @@ type initTask struct {
 	nonce   []byte
 	cookie  []byte
 	cookies int
+	// puzzle is what came with the cookie (RFC 8019), nil for none, and its solution once it is there.
+	puzzle   *Puzzle
+	solution []byte
 	// tried are the groups used so far: each is used once.
 	tried []suite.Group
 	// accepted is the response that handleInitResponse has found good.
@@ -82,9 +85,14 @@ func (t *initTask) useGroup(m *Machine, g suite.Group) error {
 func (t *initTask) needed(*Machine) bool { return true }
 
 func (t *initTask) request(_ link.Instant, m *Machine, x *exchange) error {
+	solution, err := t.solve(m)
+	if err != nil {
+		return err
+	}
 	if t.cookie != nil {
 		x.add(message.Notify{Message: message.Cookie, Data: t.cookie})
 	}
+	x.add(solution...)
 	x.add(
 		m.cfg.Proposals.offerIKE(nil),
 		message.KE{Group: uint16(t.ke.Group()), Data: t.ke.Public()},
@@ -125,8 +133,11 @@ func (m *Machine) handleInitResponse(now link.Instant, s *ikeSA, d Datagram) err
 		if len(n.Data) == 0 || len(n.Data) > 64 || t.cookies == maxCookies {
 			return fmt.Errorf("ike: %w: COOKIE of %d octets, the %d. one", ErrUnexpected, len(n.Data), t.cookies+1)
 		}
-		t.cookie = n.Data
+		t.cookie, t.puzzle, t.solution = n.Data, m.readPuzzle(in, n.Data), nil
 		t.cookies++
+		if t.puzzle != nil {
+			x.wires, x.resendAt = nil, 0 // nothing is outstanding until it is solved
+		}
 		return m.send(now, x)
 	}
 	if to, ok := m.redirection(in, t.nonce); ok {

@@ -15,6 +15,7 @@ const (
 	askSignature question = iota + 1 // SignatureWanted
 	askTrust                         // TrustWanted
 	askEAP                           // EAPReceived
+	askPuzzle                        // PuzzleWanted
 )
 
 // answered is what it has answered.

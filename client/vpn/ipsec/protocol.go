@@ -121,6 +121,7 @@ func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
 		},
 		Local: netip.AddrPortFrom(a.Local, esp.PortIKE), Remote: netip.AddrPortFrom(a.Gateway, esp.PortIKE),
 		RemoteID: remote, RequestAddress: true, RequestDNS: g.RequestDNS, RequestSubnets: true,
+		MaxPuzzle:       maxPuzzle,
 		RequestDomains:  g.RequestDNS && a.cfg.DNS.Used() && a.cfg.DNS.GatewayDomains,
 		RemoteSelectors: selectors, ForceUDPEncapsulation: g.ForceUDPEncapsulation,
 	}

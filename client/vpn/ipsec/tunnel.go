@@ -126,6 +126,8 @@ func (t *tunnel) handle(now link.Instant, e ike.Event) {
 		t.emit(vpn.Trouble{What: "no child SA", Err: e.Err})
 	case ike.Refused:
 		t.emit(vpn.Trouble{What: "refuses", Err: e.Err})
+	case ike.PuzzleWanted:
+		t.solve(e.Puzzle)
 	case ike.ReauthenticationDue:
 		t.emit(vpn.Renew{})
 	case ike.SignatureWanted:
@@ -144,6 +146,17 @@ func (t *tunnel) handle(now link.Instant, e ike.Event) {
 		}
 		t.emit(vpn.Closed{Err: asSilence(e.Err)})
 	}
+}
+
+// maxPuzzle is the hardest puzzle that is solved for a gateway under attack, in bits: a few seconds of one core.
+const maxPuzzle = 20
+
+// solve answers ike.PuzzleWanted.
+func (t *tunnel) solve(p ike.Puzzle) {
+	t.beside(func(ctx context.Context) func(link.Instant) {
+		solution, err := p.Solve(ctx)
+		return func(now link.Instant) { t.answered(t.machine.Solved(now, solution, err)) }
+	})
 }
 
 func (t *tunnel) up(now link.Instant, e ike.Established) {

@@ -142,6 +142,8 @@ func parsePayload(t, next PayloadType, critical bool, b []byte) (Payload, error)
 		return parseCertReq(b)
 	case TypeAuth:
 		return parseAuth(b)
+	case TypePuzzleSolution:
+		return parsePuzzleSolution(b)
 	case TypeNonce:
 		return parseNonce(b)
 	case TypeNotify:

@@ -69,6 +69,7 @@ const (
 	QCDToken                    NotifyType = 16419 // RFC 6290 §4.1: token
 	IKEv2MessageIDSync          NotifyType = 16420
 	IKEv2FragmentationSupport   NotifyType = 16430
+	Puzzle                      NotifyType = 16434 // RFC 8019 §8.1: PRF, difficulty
 	SignatureHashAlgorithms     NotifyType = 16431
 	UsePPK                      NotifyType = 16435 // RFC 8784 §3
 	PPKIdentity                 NotifyType = 16436 // RFC 8784 §3: PPK_ID, whose first octet is its type
@@ -95,7 +96,7 @@ var notifyNames = map[NotifyType]string{
 	NoAdditionalAddresses: "NO_ADDITIONAL_ADDRESSES", UpdateSAAddresses: "UPDATE_SA_ADDRESSES", Cookie2: "COOKIE2",
 	NoNATsAllowed: "NO_NATS_ALLOWED", MOBIKESupported: "MOBIKE_SUPPORTED", MultipleAuthSupported: "MULTIPLE_AUTH_SUPPORTED",
 	AnotherAuthFollows: "ANOTHER_AUTH_FOLLOWS", Redirect: "REDIRECT", AuthLifetime: "AUTH_LIFETIME",
-	RedirectSupported: "REDIRECT_SUPPORTED", RedirectedFrom: "REDIRECTED_FROM", QCDToken: "QCD_TOKEN",
+	RedirectSupported: "REDIRECT_SUPPORTED", RedirectedFrom: "REDIRECTED_FROM", QCDToken: "QCD_TOKEN", Puzzle: "PUZZLE",
 	TicketLTOpaque: "TICKET_LT_OPAQUE", TicketRequest: "TICKET_REQUEST", TicketAck: "TICKET_ACK", TicketNack: "TICKET_NACK",
 	TicketOpaque:          "TICKET_OPAQUE",
 	EAPOnlyAuthentication: "EAP_ONLY_AUTHENTICATION", ChildlessIKEv2Supported: "CHILDLESS_IKEV2_SUPPORTED",

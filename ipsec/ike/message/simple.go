@@ -46,6 +46,21 @@ func parseNonce(b []byte) (Payload, error) {
 
 func (p Nonce) appendBody(b []byte) []byte { return append(b, p.Data...) }
 
+// PuzzleSolution is the Puzzle Solution payload (RFC 8019 §8.2): four keys of one length, one behind the other.
+type PuzzleSolution struct{ Data []byte }
+
+// Type returns TypePuzzleSolution.
+func (PuzzleSolution) Type() PayloadType { return TypePuzzleSolution }
+
+func parsePuzzleSolution(b []byte) (Payload, error) {
+	if len(b) == 0 || len(b)%4 != 0 {
+		return nil, malformed(TypePuzzleSolution, "Puzzle Solution Data", "want four keys of one length, found %d octets", len(b))
+	}
+	return PuzzleSolution{Data: clone(b)}, nil
+}
+
+func (p PuzzleSolution) appendBody(b []byte) []byte { return append(b, p.Data...) }
+
 // VendorID is the Vendor ID payload (RFC 7296 §3.12).
 type VendorID struct{ Data []byte }
 

@@ -5,7 +5,7 @@ import "strconv"
 // PayloadType is a payload type number (RFC 7296 §3.2).
 type PayloadType uint8
 
-// The payload types of RFC 7296 §3.2, and of RFC 7383 §2.5 for Encrypted Fragment.
+// The payload types of RFC 7296 §3.2, and of RFC 7383 §2.5 for Encrypted Fragment, of RFC 8019 §8.2 for Puzzle Solution.
 const (
 	NoNextPayload         PayloadType = 0
 	TypeSA                PayloadType = 33
@@ -25,13 +25,14 @@ const (
 	TypeConfiguration     PayloadType = 47
 	TypeEAP               PayloadType = 48
 	TypeEncryptedFragment PayloadType = 53
+	TypePuzzleSolution    PayloadType = 54
 )
 
 var payloadNames = map[PayloadType]string{
 	NoNextPayload: "none", TypeSA: "SA", TypeKE: "KE", TypeIDi: "IDi", TypeIDr: "IDr", TypeCert: "CERT",
 	TypeCertReq: "CERTREQ", TypeAuth: "AUTH", TypeNonce: "Nonce", TypeNotify: "N", TypeDelete: "D", TypeVendorID: "V",
 	TypeTSi: "TSi", TypeTSr: "TSr", TypeEncrypted: "SK", TypeConfiguration: "CP", TypeEAP: "EAP",
-	TypeEncryptedFragment: "SKF",
+	TypeEncryptedFragment: "SKF", TypePuzzleSolution: "PS",
 }
 
 // String returns the notation of RFC 7296 §1.2, or "payload N" for a type that has none.
