@@ -22,6 +22,7 @@ type flow struct {
 	*socket
 	host     *Host
 	protocol uint8
+	six      bool // IPv6
 	index    int
 	mtu      int // of the link
 	local    netip.AddrPort
@@ -37,7 +38,7 @@ type flow struct {
 var _ link.Flow = (*flow)(nil)
 
 func openFlow(k *kernelLink, spec link.FlowSpec, recv link.Receiver) (*flow, error) {
-	f := &flow{host: k.host, protocol: spec.Protocol, index: k.index, mtu: k.mtu, remote: spec.Remote, recv: recv, kind: spec.Signalling}
+	f := &flow{host: k.host, protocol: spec.Protocol, six: k.addr.Is6(), index: k.index, mtu: k.mtu, remote: spec.Remote, recv: recv, kind: spec.Signalling}
 	err := f.open(k, spec)
 	if err != nil {
 		return nil, fmt.Errorf("underlay: open flow of protocol %d from %v port %d: %w", spec.Protocol, k.addr, spec.Port, err)
@@ -46,8 +47,8 @@ func openFlow(k *kernelLink, spec link.FlowSpec, recv link.Receiver) (*flow, err
 }
 
 func (f *flow) open(k *kernelLink, spec link.FlowSpec) error {
-	if f.remote.IsValid() && !f.remote.Addr().Is4() {
-		return fmt.Errorf("remote address %v: expected IPv4", f.remote.Addr())
+	if f.remote.IsValid() && !f.reaches(f.remote.Addr()) {
+		return fmt.Errorf("remote address %v: expected the IP version of %v", f.remote.Addr(), k.addr)
 	}
 	typ, protocol := unix.SOCK_DGRAM, 0
 	if spec.Protocol != packet.ProtocolUDP {
@@ -62,7 +63,7 @@ func (f *flow) open(k *kernelLink, spec link.FlowSpec) error {
 		}
 		typ, protocol = unix.SOCK_RAW, int(spec.Protocol)
 	}
-	s, err := newSocket(unix.AF_INET, typ, protocol, k.host.opts.mark(link.Protected))
+	s, err := newSocket(f.family(), typ, protocol, k.host.opts.mark(link.Protected))
 	if err != nil {
 		return err
 	}
@@ -82,17 +83,28 @@ func (f *flow) open(k *kernelLink, spec link.FlowSpec) error {
 	return nil
 }
 
+// family is the address family of the flow's sockets.
+func (f *flow) family() int {
+	if f.six {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+// reaches tells whether an address is of the flow's IP version.
+func (f *flow) reaches(a netip.Addr) bool { return a.IsValid() && !a.Is4In6() && a.Is6() == f.six }
+
 // prepare sets what both sockets of a flow have in common.
 func (s *socket) prepare(k *kernelLink, spec link.FlowSpec) error {
 	if k.index != 0 {
 		if err := s.set("SO_BINDTOIFINDEX", unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, k.index); err != nil {
 			return err
 		}
-	} else if err := s.set("IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1); err != nil { // which interface it is
-		return err
 	}
-	if err := s.set("IP_RECVTOS", unix.IPPROTO_IP, unix.IP_RECVTOS, 1); err != nil {
-		return err
+	for _, o := range s.told(k) {
+		if err := s.set(o.name, o.level, o.option, 1); err != nil {
+			return err
+		}
 	}
 	if err := s.set("SO_RXQ_OVFL", unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1); err != nil {
 		return err
@@ -103,6 +115,34 @@ func (s *socket) prepare(k *kernelLink, spec link.FlowSpec) error {
 	return nil
 }
 
+type option struct {
+	name          string
+	level, option int
+}
+
+// told returns the options that have the kernel tell what a flow wants to know of what arrives: TOS, and, where that is open,
+// which interface it is.
+func (s *socket) told(k *kernelLink) []option {
+	interfaces := option{"IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO}
+	list := []option{{"IP_RECVTOS", unix.IPPROTO_IP, unix.IP_RECVTOS}}
+	if k.addr.Is6() {
+		interfaces = option{"IPV6_RECVPKTINFO", unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO}
+		list = []option{{"IPV6_RECVTCLASS", unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS}}
+	}
+	if k.index == 0 {
+		list = append(list, interfaces)
+	}
+	return list
+}
+
+// setTTL sets the time to live of what is sent.
+func (s *socket) setTTL(six bool, ttl int) error {
+	if six {
+		return s.set("IPV6_UNICAST_HOPS", unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, ttl)
+	}
+	return s.set("IP_TTL", unix.IPPROTO_IP, unix.IP_TTL, ttl)
+}
+
 func (f *flow) configure(k *kernelLink, spec link.FlowSpec) error {
 	if err := f.prepare(k, spec); err != nil {
 		return err
@@ -111,7 +151,7 @@ func (f *flow) configure(k *kernelLink, spec link.FlowSpec) error {
 		return err
 	}
 	if spec.TTL != 0 {
-		if err := f.set("IP_TTL", unix.IPPROTO_IP, unix.IP_TTL, int(spec.TTL)); err != nil {
+		if err := f.setTTL(f.six, int(spec.TTL)); err != nil {
 			return err
 		}
 	}
@@ -128,7 +168,7 @@ func (f *flow) configure(k *kernelLink, spec link.FlowSpec) error {
 		}
 	}
 	return f.control(func(fd int) error {
-		if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(spec.Port), Addr: k.addr.As4()}); err != nil {
+		if err := unix.Bind(fd, address(netip.AddrPortFrom(k.addr, spec.Port), f.six)); err != nil {
 			return fmt.Errorf("bind: %w", err)
 		}
 		f.local = netip.AddrPortFrom(k.addr, 0)
@@ -139,8 +179,11 @@ func (f *flow) configure(k *kernelLink, spec link.FlowSpec) error {
 		if err != nil {
 			return fmt.Errorf("read the socket's name: %w", err)
 		}
-		if sa4, ok := sa.(*unix.SockaddrInet4); ok {
-			f.local = netip.AddrPortFrom(k.addr, uint16(sa4.Port))
+		switch sa := sa.(type) {
+		case *unix.SockaddrInet4:
+			f.local = netip.AddrPortFrom(k.addr, uint16(sa.Port))
+		case *unix.SockaddrInet6:
+			f.local = netip.AddrPortFrom(k.addr, uint16(sa.Port))
 		}
 		return nil
 	})
@@ -150,15 +193,23 @@ func (f *flow) configure(k *kernelLink, spec link.FlowSpec) error {
 // any ICMP message can change: with DF (IP_PMTUDISC_PROBE) nothing but the interface's MTU makes it refuse a packet, without
 // (IP_PMTUDISC_OMIT) nothing else makes it fragment one. It is called by configure, and then under the transmitter's mutex.
 func (f *flow) discover(whole bool) error {
-	mode := unix.IP_PMTUDISC_OMIT
-	if whole {
-		mode = unix.IP_PMTUDISC_PROBE
-	}
-	if err := f.set("IP_MTU_DISCOVER", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, mode); err != nil {
+	if err := f.socket.discover(f.six, whole); err != nil {
 		return err
 	}
 	f.whole = whole
 	return nil
+}
+
+// discover sets it for one socket. In IPv6, where only the sender fragments, the modes mean the same.
+func (s *socket) discover(six, whole bool) error {
+	mode := unix.IP_PMTUDISC_OMIT
+	if whole {
+		mode = unix.IP_PMTUDISC_PROBE
+	}
+	if six {
+		return s.set("IPV6_MTU_DISCOVER", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, mode)
+	}
+	return s.set("IP_MTU_DISCOVER", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, mode)
 }
 
 func (f *flow) Local() netip.AddrPort { return f.local }
@@ -169,11 +220,18 @@ func (f *flow) Close() error { return closeBoth(f.socket, f.signals) }
 
 // overhead returns the octets of the headers that the kernel writes in front of a payload.
 func (f *flow) overhead() int {
-	if f.protocol == packet.ProtocolUDP {
-		return packet.IPv4Len + packet.UDPLen
+	n := packet.IPv4Len
+	if f.six {
+		n = ipv6Len
 	}
-	return packet.IPv4Len
+	if f.protocol == packet.ProtocolUDP {
+		n += packet.UDPLen
+	}
+	return n
 }
+
+// ipv6Len is the length of the IPv6 header in octets (RFC 8200 §3).
+const ipv6Len = 40
 
 func (f *flow) Path(c link.Class) link.Path {
 	n := f.overhead()

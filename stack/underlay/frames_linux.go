@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -264,7 +265,7 @@ func (r *frameReceiver) message(i int, batch *packet.Batch) {
 	f, m := r.frames, &r.slots.msgs[i]
 	drops := f.host.opts.Drops
 	r.lost.note(r.slots.control[i].parse(int(m.hdr.Controllen)), drops)
-	switch r.slots.names[i].Pkttype {
+	switch (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&r.slots.names[i])).Pkttype {
 	case unix.PACKET_HOST, unix.PACKET_BROADCAST, unix.PACKET_MULTICAST:
 	default: // to another station, or from this one
 		return

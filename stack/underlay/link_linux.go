@@ -24,8 +24,8 @@ type kernelLink struct {
 }
 
 func newKernelLink(h *Host, index int, addr netip.Addr) (*kernelLink, error) {
-	if !addr.Is4() || addr.IsUnspecified() {
-		return nil, fmt.Errorf("underlay: link of address %v: expected an IPv4 address of the host", addr)
+	if !addr.IsValid() || addr.Is4In6() || addr.IsUnspecified() || addr.IsLinkLocalUnicast() && addr.Is6() {
+		return nil, fmt.Errorf("underlay: link of address %v: expected an IPv4 address of the host or a global IPv6 one", addr)
 	}
 	k := &kernelLink{host: h, index: index, addr: addr, mtu: defaultMTU}
 	if index != 0 {

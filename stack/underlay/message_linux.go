@@ -30,17 +30,44 @@ func sendmmsg(fd uintptr, msgs []mmsghdr) (int, syscall.Errno) {
 	return int(n), errno
 }
 
-// putSockaddr writes an IPv4 endpoint as the kernel's struct sockaddr_in; the port stands in network order.
-func putSockaddr(sa *unix.RawSockaddrInet4, to netip.AddrPort) {
-	sa.Family = unix.AF_INET
+// endpointName is room for the kernel's struct sockaddr_in or, with six, sockaddr_in6. Family and port stand at the same place in
+// both, the port in network order.
+type endpointName = unix.RawSockaddrInet6
+
+// putSockaddr writes an endpoint of the family.
+func putSockaddr(sa *endpointName, to netip.AddrPort, six bool) {
+	if !six {
+		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		*in = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: to.Addr().As4()}
+	} else {
+		*sa = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: to.Addr().As16()}
+	}
 	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&sa.Port))[:], to.Port())
-	sa.Addr = to.Addr().As4()
 }
 
-// sockaddr reads an endpoint out of struct sockaddr_in.
-func sockaddr(sa *unix.RawSockaddrInet4) netip.AddrPort {
+// sockaddr reads an endpoint.
+func sockaddr(sa *endpointName) netip.AddrPort {
 	port := binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&sa.Port))[:])
-	return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), port)
+	if sa.Family == unix.AF_INET6 {
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), port)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr), port)
+}
+
+// address returns the endpoint for the calls of package unix, in the family.
+func address(to netip.AddrPort, six bool) unix.Sockaddr {
+	if six {
+		return &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+	}
+	return &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+}
+
+// tosItem is the ancillary item that sets TOS or, with six, the traffic class.
+func tosItem(six bool) (level, typ int) {
+	if six {
+		return unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+	}
+	return unix.IPPROTO_IP, unix.IP_TOS
 }
 
 // control is room for the ancillary data of one message, aligned as cmsghdr wants it: up to three items on sending
@@ -86,6 +113,10 @@ func (c *control) parse(n int) (a ancillary) {
 			a.tos = data[0]
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
 			a.ifindex = int(int32(binary.NativeEndian.Uint32(data))) // struct in_pktinfo begins with ipi_ifindex
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_TCLASS && len(data) >= 4:
+			a.tos = uint8(binary.NativeEndian.Uint32(data))
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+			a.ifindex = int(int32(binary.NativeEndian.Uint32(data[16:]))) // behind ipi6_addr
 		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_RXQ_OVFL && len(data) >= 4:
 			a.lost, a.counted = binary.NativeEndian.Uint32(data), true
 		case h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
@@ -101,7 +132,10 @@ func (c *control) parse(n int) (a ancillary) {
 }
 
 // setName names the endpoint that the message goes to.
-func (m *mmsghdr) setName(sa *unix.RawSockaddrInet4) {
+func (m *mmsghdr) setName(sa *endpointName, six bool) {
 	m.hdr.Name = (*byte)(unsafe.Pointer(sa))
 	m.hdr.Namelen = unix.SizeofSockaddrInet4
+	if six {
+		m.hdr.Namelen = unix.SizeofSockaddrInet6
+	}
 }

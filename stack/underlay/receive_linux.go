@@ -30,8 +30,8 @@ type slot struct {
 // receiveSlots is the prepared memory for receiving on one socket, used by its receiving goroutine alone.
 type receiveSlots struct {
 	msgs    [receiveMessages]mmsghdr
-	slots   []slot                                     // one for each message that is received at once, receiveMessages at most
-	names   [receiveMessages]unix.RawSockaddrLinklayer // the longer of the two kinds used
+	slots   []slot                        // one for each message that is received at once, receiveMessages at most
+	names   [receiveMessages]endpointName // the longest of the kinds used
 	control [receiveMessages]control
 	// first is how much of a message goes into the Buf: all that it holds, or, while trains come, one of their datagrams, so
 	// that none lies across the Buf's end.
@@ -229,7 +229,7 @@ func (r *flowReceiver) message(i int) {
 		drops.Count(packet.DropTooBig, 1)
 		return
 	}
-	peer := sockaddr((*unix.RawSockaddrInet4)(unsafe.Pointer(&r.slots.names[i])))
+	peer := sockaddr(&r.slots.names[i])
 	if f.remote.IsValid() && (peer.Addr() != f.remote.Addr() || f.protocol == packet.ProtocolUDP && peer.Port() != f.remote.Port()) {
 		drops.Count(packet.DropNoFlow, 1)
 		return
@@ -241,7 +241,7 @@ func (r *flowReceiver) message(i int) {
 	before := r.batch.Len()
 	switch {
 	case f.protocol != packet.ProtocolUDP:
-		r.raw(r.slots.take(i, n))
+		r.raw(r.slots.take(i, n), a.tos)
 	case a.segment <= 0 || n <= a.segment:
 		r.batch.Append(r.slots.take(i, n))
 	default:
@@ -260,15 +260,20 @@ func (r *flowReceiver) message(i int) {
 	}
 }
 
-// raw strips the outer header of a packet from a raw socket and appends what is in it.
-func (r *flowReceiver) raw(b *packet.Buf) {
+// raw strips the outer header of a packet from a raw socket and appends what is in it. The IPv6 header is not there.
+func (r *flowReceiver) raw(b *packet.Buf, tos uint8) {
+	if r.flow.six {
+		b.TOS = tos
+		r.batch.Append(b)
+		return
+	}
 	ip := packet.IPv4(b.Bytes())
 	if !ip.Valid() {
 		r.flow.host.opts.Drops.Count(packet.DropMalformed, 1)
 		b.Release()
 		return
 	}
-	tos := ip.TOS()
+	tos = ip.TOS()
 	b.Trim(ip.TotalLen())
 	b.Pull(ip.HeaderLen())
 	before := r.batch.Len()

@@ -26,8 +26,8 @@ func (f *flow) Send(to netip.AddrPort, payload []byte) error {
 	if !to.IsValid() {
 		to = f.remote
 	}
-	if !to.Addr().Is4() {
-		return fmt.Errorf("underlay: send to %v: expected an IPv4 endpoint", to)
+	if !f.reaches(to.Addr()) {
+		return fmt.Errorf("underlay: send to %v from %v: expected an endpoint of the same IP version", to, f.local)
 	}
 	if f.signals != nil {
 		if err := f.signal(to, 0, payload); err != nil {
@@ -285,11 +285,16 @@ func (f *flow) run(bufs []*packet.Buf) int {
 // begin starts a message to an endpoint. segment is the length of each datagram of a run, 0 for a single one.
 func (f *flow) begin(to netip.AddrPort, tos uint8, class link.Class, segment int) {
 	m, name, c := f.tx.begin()
-	if !to.Addr().Is4() {
-		to = netip.AddrPortFrom(netip.IPv4Unspecified(), 0) // the kernel refuses it, and it is counted
+	if !f.reaches(to.Addr()) {
+		to = netip.AddrPort{} // the kernel refuses it, and it is counted
+		if f.six {
+			to = netip.AddrPortFrom(netip.IPv6Unspecified(), 0)
+		} else {
+			to = netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+		}
 	}
-	putSockaddr(name, to)
-	m.setName(name)
+	putSockaddr(name, to, f.six)
+	m.setName(name, f.six)
 	off := 0
 	var data []byte
 	if class == link.Plaintext {
@@ -297,7 +302,8 @@ func (f *flow) begin(to netip.AddrPort, tos uint8, class link.Class, segment int
 		binary.NativeEndian.PutUint32(data, f.host.opts.mark(class))
 	}
 	if tos != 0 {
-		data, off = c.putCmsg(off, unix.IPPROTO_IP, unix.IP_TOS, 4)
+		level, typ := tosItem(f.six)
+		data, off = c.putCmsg(off, level, typ, 4)
 		binary.NativeEndian.PutUint32(data, uint32(tos))
 	}
 	if segment != 0 {

@@ -35,7 +35,7 @@ const (
 // ask to share it.
 func (f *flow) openSignals(k *kernelLink, spec link.FlowSpec, program []bpf.Instruction) {
 	share := func(s *socket, on int) error { return s.set("SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, on) }
-	s, err := newSocket(unix.AF_INET, unix.SOCK_DGRAM, 0, f.host.opts.mark(link.Protected))
+	s, err := newSocket(f.family(), unix.SOCK_DGRAM, 0, f.host.opts.mark(link.Protected))
 	if err != nil {
 		return
 	}
@@ -47,15 +47,15 @@ func (f *flow) openSignals(k *kernelLink, spec link.FlowSpec, program []bpf.Inst
 	for _, step := range []func() error{
 		func() error { return s.prepare(k, spec) },
 		func() error {
-			return s.set("IP_MTU_DISCOVER", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT)
+			return s.discover(f.six, false)
 		},
-		func() error { return s.set("IP_TTL", unix.IPPROTO_IP, unix.IP_TTL, ttl) },
+		func() error { return s.setTTL(f.six, ttl) },
 		func() error { return s.set("SO_PRIORITY", unix.SOL_SOCKET, unix.SO_PRIORITY, signalPriority) },
 		func() error { return share(s, 1) },
 		func() error { return share(f.socket, 1) },
 		func() error {
 			return s.control(func(fd int) error {
-				return unix.Bind(fd, &unix.SockaddrInet4{Port: int(f.local.Port()), Addr: k.addr.As4()})
+				return unix.Bind(fd, address(f.local, f.six))
 			})
 		},
 		func() error { return s.choose(program) },
@@ -89,13 +89,14 @@ func (f *flow) signal(to netip.AddrPort, tos uint8, payload []byte) error {
 	var oob []byte
 	var c control
 	if tos != 0 {
-		data, n := c.putCmsg(0, unix.IPPROTO_IP, unix.IP_TOS, 4)
+		level, typ := tosItem(f.six)
+		data, n := c.putCmsg(0, level, typ, 4)
 		binary.NativeEndian.PutUint32(data, uint32(tos))
 		oob = c.bytes()[:n]
 	}
 	err := f.signals.control(func(fd int) error {
 		for {
-			_, err := unix.SendmsgN(fd, payload, oob, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+			_, err := unix.SendmsgN(fd, payload, oob, address(to, f.six), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 			if err != unix.EINTR {
 				return err
 			}
@@ -132,5 +133,5 @@ func (f *flow) sendSignal(p *packet.Buf) packet.DropReason {
 
 // signalling reports whether p goes by the socket for signalling, which never sets DF.
 func (f *flow) signalling(p *packet.Buf) bool {
-	return !p.Super() && !p.Whole() && f.peer(p).Addr().Is4() && f.kind.Is(p.Bytes())
+	return !p.Super() && !p.Whole() && f.reaches(f.peer(p).Addr()) && f.kind.Is(p.Bytes())
 }

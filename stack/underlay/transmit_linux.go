@@ -26,7 +26,7 @@ type transmitter struct {
 	socket *socket
 
 	msgs    [transmitMessages]mmsghdr
-	names   [transmitMessages]unix.RawSockaddrInet4
+	names   [transmitMessages]endpointName
 	control [transmitMessages]control
 	iovs    [2 * transmitPackets]unix.Iovec // a head and a payload for each segment of a superpacket
 	runs    [transmitMessages]int           // packets in each message
@@ -62,7 +62,7 @@ func (t *transmitter) try(fd uintptr) bool {
 }
 
 // begin starts a message of a run of packets, of which the first follows with add or addSegment.
-func (t *transmitter) begin() (*mmsghdr, *unix.RawSockaddrInet4, *control) {
+func (t *transmitter) begin() (*mmsghdr, *endpointName, *control) {
 	i := t.messages
 	t.messages++
 	t.runs[i] = 0
