@@ -68,6 +68,9 @@ type Gateway struct {
 	children children // of the loop, like accounts
 	accounts accounts
 	rejected map[string]uint64 // messages by kind
+
+	reloading sync.Mutex
+	prefixes  []netip.Prefix // that the host routes here; under reloading
 }
 
 // StartGateway starts a VPN gateway on the host. Its address must be one of the host's, on which no other program speaks
@@ -117,7 +120,8 @@ func (g *Gateway) open() error {
 	if g.device, err = g.host.OpenDevice(g.cfg.Device, mtu); err != nil {
 		return err
 	}
-	if err := g.host.Apply(link.Settings{Device: g.device.Name(), MTU: mtu, Routes: g.cfg.ClientPrefixes(), Forward: true}); err != nil {
+	g.prefixes = g.cfg.ClientPrefixes()
+	if err := g.route(g.prefixes); err != nil {
 		return err
 	}
 	if err := g.listen(); err != nil {

@@ -1,0 +1,69 @@
+package agent
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"mipvpn/ipsec/gateway"
+	"mipvpn/tun/link"
+)
+
+// ErrRestart means that a change of the configuration takes a restart.
+var ErrRestart = errors.New("agent: this change takes a restart")
+
+// errBusy means that the gateway's goroutine has too much to do, or has ended.
+var errBusy = errors.New("agent: the gateway is too busy, or has ended")
+
+// Reload takes another configuration while the gateway runs: see gateway.Gateway.Reload. It returns how many sessions were closed
+// because the configuration does not grant any more what they have. Addresses, ports and the device are for good. Errors, which
+// leave all as it was: ErrRestart, gateway.ErrConfig, ike.ErrConfig, and what the host says about routes.
+func (g *Gateway) Reload(cfg GatewayConfig) (closed int, err error) {
+	if cfg.Address != g.cfg.Address || cfg.TCPPort != g.cfg.TCPPort || cfg.NoTCP != g.cfg.NoTCP || cfg.Device != g.cfg.Device {
+		return 0, fmt.Errorf("%w: address, TCP port and device of the gateway", ErrRestart)
+	}
+	if _, err := gateway.New(cfg.Config, rand.Reader); err != nil {
+		return 0, err
+	}
+	g.reloading.Lock()
+	defer g.reloading.Unlock()
+	// Clients of both configurations have routes until the old one is gone.
+	fresh, both := cfg.ClientPrefixes(), slices.Clone(g.prefixes)
+	for _, p := range fresh {
+		if !slices.Contains(both, p) {
+			both = append(both, p)
+		}
+	}
+	if err := g.route(both); err != nil {
+		return 0, errors.Join(err, g.route(g.prefixes))
+	}
+	type result struct {
+		closed int
+		err    error
+	}
+	r := ask(g, func(now link.Instant) *result {
+		n, err := g.machine.Reload(now, cfg.Config)
+		return &result{n, err}
+	})
+	switch {
+	case r == nil:
+		return 0, errors.Join(errBusy, g.route(g.prefixes))
+	case r.err != nil:
+		return 0, errors.Join(r.err, g.route(g.prefixes))
+	}
+	g.prefixes = fresh
+	if err := g.route(fresh); err != nil {
+		return r.closed, err
+	}
+	g.log.Info("VPN gateway has another configuration", zap.Int("peers", len(cfg.Peers)), zap.Int("sessions_closed", r.closed))
+	return r.closed, nil
+}
+
+// route leads the prefixes into the device.
+func (g *Gateway) route(prefixes []netip.Prefix) error {
+	return g.host.Apply(link.Settings{Device: g.device.Name(), MTU: g.mtu(), Routes: prefixes, Forward: true})
+}
