@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,11 @@ const (
 	userName     = "alice@corp.example"
 	userPassword = "correct horse battery staple"
 )
+
+// The post-quantum pre-shared key.
+const ppkName = "quantum"
+
+var ppkKey = []byte("of 256 bits, as RFC 8784 has it.")
 
 // Words for rounds of the client's authentication; others are EAP methods of charon's.
 const (
@@ -88,6 +94,11 @@ func (a authentication) last() string {
 // pskOnly tells whether there is nothing but pre-shared keys.
 func (a authentication) pskOnly() bool { return len(a.client) == 1 && a.client[0] == byPSK }
 
+// eap tells whether a round is an EAP method.
+func (a authentication) eap() bool {
+	return slices.ContainsFunc(a.client, func(w string) bool { return w != byPSK && w != byCertificate })
+}
+
 // holder is a certificate with its key and the certificates of intermediate authorities.
 type holder struct {
 	pkitest.Issued
@@ -141,6 +152,10 @@ func (g *game) tell() charon.Section {
 	g.call(r, "load-shared", charon.Section{"id": "psk", "type": "IKE", "data": key, "owners": []string{clientName, gatewayName}})
 	g.call(r, "load-shared", charon.Section{"id": "eap", "type": "EAP", "data": []byte(userPassword), "owners": []string{userName}})
 	s := charon.Section{}
+	if g.ppk != noPPK {
+		g.call(r, "load-shared", charon.Section{"id": "ppk", "type": "PPK", "data": ppkKey, "owners": []string{ppkName}})
+		s["ppk_id"], s["ppk_required"] = ppkName, yes(g.ppk == requiredPPK)
+	}
 	gate := charon.Section{"auth": byPSK, "id": gatewayName}
 	ours, theirs := "remote", "local"
 	if g.role == responder {
@@ -250,6 +265,9 @@ func (g *game) prove(cfg *ike.InitiatorConfig) *prover {
 		}
 	}
 	cfg.Accept = ike.Acceptance{Certificates: !g.auth.eapOnly, Authorities: p.verifier.Anchors.Hashes(), EAP: g.auth.eapOnly}
+	if !g.auth.eap() {
+		return p
+	}
 	if common, ok := g.auth.common(own.user); ok {
 		p.password, p.eapKey = g.password, own.user.Key
 		p.newMethod = func(ike.Identity) (*eap.Machine, error) {
@@ -270,7 +288,13 @@ func (g *game) newProver(purpose pki.Purpose) *prover {
 func (g *game) requirement() (*prover, ike.Requirement) {
 	g.Helper()
 	p, own := g.newProver(pki.Client), g.mine
-	required := ike.Requirement{Own: p.proof(identity(g, gatewayName), own.gateway, g.auth.schemesOf(own.gateway.Key)...)}
+	required := ike.Requirement{Own: ike.Proof{ID: identity(g, gatewayName), PSK: g.psk}, RequirePPK: g.ppk == requiredPPK}
+	if !g.auth.pskOnly() {
+		required.Own = p.proof(identity(g, gatewayName), own.gateway, g.auth.schemesOf(own.gateway.Key)...)
+	}
+	if g.ppk != noPPK {
+		required.PPKs = []ike.PPK{{ID: ppkName, Key: ppkKey}}
+	}
 	required.Own.EAP = g.auth.eapOnly
 	for _, word := range g.auth.client {
 		switch word {
@@ -281,6 +305,9 @@ func (g *game) requirement() (*prover, ike.Requirement) {
 		default:
 			required.Rounds = append(required.Rounds, ike.Acceptance{EAP: true})
 		}
+	}
+	if !g.auth.eap() {
+		return p, required
 	}
 	if common, ok := g.auth.common(own.gateway); ok {
 		p.password, p.eapKey = g.password, own.gateway.Key
@@ -299,7 +326,7 @@ func (g *game) serveOne() *endpoint {
 	m, err := ike.NewResponder(ike.ResponderConfig{
 		Config: g.common(gatewayName), Policy: onePolicy{g.config, required},
 		Accept:   ike.Acceptance{Certificates: true, Authorities: p.verifier.Anchors.Hashes()},
-		Multiple: len(required.Rounds) > 1,
+		Multiple: len(required.Rounds) > 1, PPK: g.ppk != noPPK,
 	}, rand.Reader)
 	if err != nil {
 		g.Fatal(err)

@@ -228,7 +228,7 @@ func mustGround(r *recorder, whole testing.TB, p peer, side role) *ground {
 // refuse plays a refusal.
 func refuse(r *recorder, on *ground, p peer, c refusal, a authentication) {
 	r.Helper()
-	g := newGame(r, on, Case{name: c.name, peer: p, role: c.role, auth: a, suite: allTransforms()[0], nat: noNAT, sizes: usual, config: plain, move: fixed})
+	g := newGame(r, on, Case{name: c.name, peer: p, role: c.role, auth: a, suite: allTransforms()[0], nat: noNAT, sizes: usual, config: plain, ppk: noPPK, move: fixed})
 	mark := on.mark()
 	if c.spoil != nil {
 		c.spoil(g)
@@ -314,7 +314,7 @@ func TestOldSignaturesOfCharon(t *testing.T) {
 			for _, a := range ways {
 				t.Run(a.name, func(t *testing.T) {
 					play(&recorder{TB: t}, on, Case{name: a.name, peer: old, role: side, auth: a, suite: allTransforms()[0], nat: noNAT,
-						sizes: usual, config: plain, move: fixed, deleter: "us"})
+						sizes: usual, config: plain, ppk: noPPK, move: fixed, deleter: "us"})
 				})
 			}
 			rsa := authentication{name: "RSA", kind: pkitest.RSA2048, client: cert}

@@ -37,7 +37,7 @@ func benchmarked() (out []authentication) {
 func BenchmarkHandshake(b *testing.B) {
 	for _, a := range benchmarked() {
 		b.Run(a.name, func(b *testing.B) {
-			c := Case{peer: strongSwan59, auth: a, suite: allTransforms()[0], nat: noNAT, sizes: usual, config: plain, move: fixed}
+			c := Case{peer: strongSwan59, auth: a, suite: allTransforms()[0], nat: noNAT, sizes: usual, config: plain, ppk: noPPK, move: fixed}
 			b.Run("ours to ours", func(b *testing.B) { benchOurs(b, c) })
 			b.Run("charon to charon", func(b *testing.B) { benchCharon(b, c) })
 			b.Run("ours to charon", func(b *testing.B) { benchToCharon(b, c) })
@@ -247,10 +247,10 @@ func BenchmarkResponder(b *testing.B) {
 	for _, a := range benchmarked() {
 		b.Run(a.name, func(b *testing.B) {
 			r := &recorder{TB: b}
-			g := &game{recorder: r, ground: &ground{t: b}, Case: Case{auth: a, suite: allTransforms()[0], sizes: usual, config: plain, move: fixed},
-				psk: key, password: userPassword, at: clientAddr}
+			g := &game{recorder: r, ground: &ground{t: b}, Case: Case{auth: a, suite: allTransforms()[0], sizes: usual, config: plain, ppk: noPPK, move: fixed},
+				psk: key, password: userPassword, at: clientAddr, anchor: rootCA()}
 			if !a.pskOnly() {
-				g.mine, g.anchor = *a.issued(), rootCA()
+				g.mine = *a.issued()
 			}
 			var spent time.Duration
 			n := 0

@@ -33,6 +33,7 @@ type Case struct {
 	peer    peer
 	role    role
 	auth    authentication
+	ppk     ppk
 	suite   transforms
 	nat     nat
 	sizes   sizes
@@ -41,6 +42,15 @@ type Case struct {
 	rekey   []step // in this order
 	deleter string // us or peer
 }
+
+// ppk says whether a post-quantum pre-shared key is used (RFC 8784).
+type ppk string
+
+const (
+	noPPK       ppk = "-"
+	optionalPPK ppk = "optional"
+	requiredPPK ppk = "required"
+)
 
 // nat says who is behind a NAT.
 type nat string
@@ -121,6 +131,7 @@ func dimensions() []dimension {
 			{"responder", func(c *Case) { c.role = responder }},
 		}},
 		auths,
+		named("PPK", func(c *Case, p ppk) { c.ppk = p }, noPPK, optionalPPK, requiredPPK),
 		suites,
 		named("NAT", func(c *Case, n nat) { c.nat = n }, noNAT, clientNAT),
 		named("fragments", func(c *Case, z sizes) { c.sizes = z }, whole, usual, small),

@@ -49,7 +49,7 @@ func mobileGame(t *testing.T, p peer, gateways []string, addresses ...netip.Addr
 		})
 	}
 	netnstest.Inside(t, on.client, func() error { return netnstest.SetUp("lo", netip.PrefixFrom(nowhere, 32)) })
-	c := Case{name: "mobike", peer: p, role: initiator, auth: allAuthentications()[0], suite: allTransforms()[0], nat: noNAT, sizes: usual, config: plain, move: stays}
+	c := Case{name: "mobike", peer: p, role: initiator, auth: allAuthentications()[0], suite: allTransforms()[0], nat: noNAT, sizes: usual, config: plain, ppk: noPPK, move: stays}
 	g := newGame(r, on, c)
 	g.load()
 	s := c.connection()

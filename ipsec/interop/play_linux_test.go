@@ -55,8 +55,9 @@ func newGame(r *recorder, on *ground, c Case) *game {
 	if c.nat == clientNAT {
 		g.outer = natOuter[0]
 	}
+	g.anchor = rootCA()
 	if !c.auth.pskOnly() {
-		g.mine, g.theirs, g.anchor = *c.auth.issued(), *c.auth.issued(), rootCA()
+		g.mine, g.theirs = *c.auth.issued(), *c.auth.issued()
 	}
 	mark := on.mark()
 	r.Cleanup(func() {
@@ -109,7 +110,7 @@ func (g *game) connect() {
 	c.start()
 	g.up = wait[ike.Established](c)
 	g.assigned()
-	if g.up.RemoteID != identity(g, gatewayName) || g.up.MOBIKE != (g.move != fixed) {
+	if g.up.PPK != (g.ppk != noPPK) || g.up.RemoteID != identity(g, gatewayName) || g.up.MOBIKE != (g.move != fixed) {
 		g.Fatalf("established with %+v", g.up)
 	}
 	// kernel-libipsec makes charon pretend that it is behind a NAT.
@@ -147,12 +148,16 @@ var (
 const domainName = "corp.example"
 
 func (g *game) initiatorConfig() ike.InitiatorConfig {
-	return ike.InitiatorConfig{
+	cfg := ike.InitiatorConfig{
 		Config: g.common(clientName),
 		Local:  netip.AddrPortFrom(g.at, esp.PortIKE), Remote: netip.AddrPortFrom(gatewayAddr, esp.PortIKE),
 		RemoteID: identity(g, gatewayName), RequestAddress: true, RequestDNS: true,
-		RequestAddress6: g.config == both, RequestDomains: g.config == splitDNS,
+		RequestAddress6: g.config == both, RequestDomains: g.config == splitDNS, RequirePPK: g.ppk == requiredPPK,
 	}
+	if g.ppk != noPPK {
+		cfg.PPK = &ike.PPK{ID: ppkName, Key: ppkKey}
+	}
+	return cfg
 }
 
 // common is what both roles have in common.
@@ -203,7 +208,7 @@ func (g *game) serve() {
 	done := g.initiate()
 	g.up = wait[ike.Established](g.ours)
 	g.assigned()
-	if g.up.RemoteID != identity(g, g.auth.last()) || len(g.up.Proved) != len(g.auth.client) || !g.up.UDPEncapsulation || !g.up.NAT.Remote || g.up.NAT.Local ||
+	if g.up.PPK != (g.ppk != noPPK) || g.up.RemoteID != identity(g, g.auth.last()) || len(g.up.Proved) != len(g.auth.client) || !g.up.UDPEncapsulation || !g.up.NAT.Remote || g.up.NAT.Local ||
 		g.up.MOBIKE != (g.move != fixed) || g.up.Remote.Addr() != g.outer {
 		g.Fatalf("established with %+v", g.up)
 	}
@@ -218,7 +223,7 @@ func (g *game) serve() {
 // ourGateway makes our responder.
 func (g *game) ourGateway() *endpoint {
 	g.Helper()
-	if g.auth.pskOnly() {
+	if g.auth.pskOnly() && g.ppk == noPPK {
 		return g.serveAll()
 	}
 	return g.serveOne()
