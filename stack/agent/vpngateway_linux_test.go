@@ -31,8 +31,33 @@ type realNetwork struct {
 
 func newRealNetwork(t *testing.T) *realNetwork {
 	t.Helper()
+	return newRealNetworkAt(t, simnet.LabGateway)
+}
+
+// The ends of the wire outside in IPv6.
+var (
+	outside6 = netip.MustParsePrefix("2001:db8::77/64")
+	gateway6 = netip.MustParsePrefix("2001:db8::10/64")
+)
+
+// newRealNetworkAt has the gateway listen on one of its outer addresses.
+func newRealNetworkAt(t *testing.T, address netip.Addr) *realNetwork {
+	t.Helper()
 	n := &realNetwork{outside: netnstest.New(t), gate: netnstest.New(t), inside: netnstest.New(t)}
 	netnstest.Wire(t, n.outside, "eth0", netip.MustParsePrefix("192.0.2.77/24"), n.gate, "out", netip.MustParsePrefix("192.0.2.10/24"))
+	for _, end := range []struct {
+		ns   *os.File
+		name string
+		at   netip.Prefix
+	}{{n.outside, "eth0", outside6}, {n.gate, "out", gateway6}} {
+		netnstest.Inside(t, end.ns, func() error {
+			l, err := netlink.LinkByName(end.name)
+			if err != nil {
+				return err
+			}
+			return netlink.AddrAdd(l, &netlink.Addr{IPNet: netnstest.IPNet(end.at), Flags: 0x02}) // IFA_F_NODAD
+		})
+	}
 	netnstest.Wire(t, n.inside, "eth0", netip.MustParsePrefix("10.0.1.20/24"), n.gate, "in", netip.MustParsePrefix("10.0.1.30/24"))
 	netnstest.Inside(t, n.inside, func() error {
 		return netlink.RouteAdd(&netlink.Route{Dst: netnstest.IPNet(simnet.LabInnerPool), Gw: simnet.LabGatewayInner.AsSlice()})
@@ -43,7 +68,9 @@ func newRealNetwork(t *testing.T) *realNetwork {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = host.Close() })
-	n.gateway = startGateway(t, host, gatewayConfig(t))
+	cfg := gatewayConfig(t)
+	cfg.Address = address
+	n.gateway = startGateway(t, host, cfg)
 	return n
 }
 
@@ -241,34 +268,44 @@ func (n *realNetwork) command(t *testing.T, f func(link.Instant) error) {
 	}
 }
 
-// Our own client on the kernel reaches the inside as well: the driver of the simulation, unchanged.
+// Shows: IKE-6. Our own client on the kernel reaches the inside as well: the driver of the simulation, unchanged; outside in IPv4 and
+// IPv6, with ESP as protocol 50, in UDP and in TCP.
 func TestGatewayServesOurClientOnTheKernel(t *testing.T) {
-	for name, change := range map[string]func(*ike.InitiatorConfig){
-		"as it comes":          func(*ike.InitiatorConfig) {},
-		"encapsulation in UDP": func(cfg *ike.InitiatorConfig) { cfg.ForceUDPEncapsulation = true },
-		"encapsulation in TCP": func(cfg *ike.InitiatorConfig) {
-			cfg.TCP, cfg.Remote = true, netip.AddrPortFrom(cfg.Remote.Addr(), esp.PortNATT)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			n := newRealNetwork(t)
-			host, err := underlay.NewHost(underlay.Options{Namespace: n.outside})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = host.Close() })
-			list, err := host.Interfaces()
-			if err != nil || len(list) == 0 {
-				t.Fatalf("interfaces %+v, %v", list, err)
-			}
-			c := newVPNClient(t, host, list[0].Index, list[0].Address.Addr(), 0, change)
-			if strings.HasSuffix(name, "TCP") {
-				c.dial(list[0].Index)
-			}
-			c.up()
-			n.datagram(t, 1)
-			n.datagram(t, 1300)
-			n.stream(t, 3_000_000)
-		})
+	for family, address := range map[string]netip.Addr{"IPv4": simnet.LabGateway, "IPv6": gateway6.Addr()} {
+		for name, change := range map[string]func(*ike.InitiatorConfig){
+			"as it comes":          func(*ike.InitiatorConfig) {},
+			"encapsulation in UDP": func(cfg *ike.InitiatorConfig) { cfg.ForceUDPEncapsulation = true },
+			"encapsulation in TCP": func(cfg *ike.InitiatorConfig) {
+				cfg.TCP, cfg.Remote = true, netip.AddrPortFrom(cfg.Remote.Addr(), esp.PortNATT)
+			},
+		} {
+			t.Run(family+", "+name, func(t *testing.T) {
+				n := newRealNetworkAt(t, address)
+				host, err := underlay.NewHost(underlay.Options{Namespace: n.outside})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = host.Close() })
+				list, err := host.Interfaces()
+				if err != nil || len(list) == 0 {
+					t.Fatalf("interfaces %+v, %v", list, err)
+				}
+				own := list[0].Address.Addr()
+				if address.Is6() {
+					own = outside6.Addr()
+				}
+				c := newVPNClient(t, host, list[0].Index, own, 0, func(cfg *ike.InitiatorConfig) {
+					cfg.Remote = netip.AddrPortFrom(address, esp.PortIKE)
+					change(cfg)
+				})
+				if strings.HasSuffix(name, "TCP") {
+					c.dial(list[0].Index)
+				}
+				c.up()
+				n.datagram(t, 1)
+				n.datagram(t, 1300)
+				n.stream(t, 3_000_000)
+			})
+		}
 	}
 }

@@ -19,7 +19,7 @@ import (
 // dial opens a TCP connection to the gateway and takes it for IKE and ESP.
 func (c *vpnClient) dial(index int) *tcpflow.Flow {
 	c.t.Helper()
-	conn, err := c.host.(link.StreamHost).DialThrough(context.Background(), index, netip.AddrPortFrom(simnet.LabGateway, esp.PortNATT))
+	conn, err := c.host.(link.StreamHost).DialThrough(context.Background(), index, netip.AddrPortFrom(c.gateway, esp.PortNATT))
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -77,6 +77,7 @@ type vpnClient struct {
 	using    ike.ChildID
 	out      atomic.Pointer[clientRoute]
 	tcp      atomic.Pointer[tcpflow.Flow]
+	gateway  netip.Addr
 }
 
 func newVPNClient(t *testing.T, host link.Host, index int, own netip.Addr, number int, change func(*ike.InitiatorConfig)) *vpnClient {
@@ -97,6 +98,7 @@ func newVPNClient(t *testing.T, host link.Host, index int, own netip.Addr, numbe
 	if c.device, err = host.OpenDevice("", 1400); err != nil {
 		t.Fatal(err)
 	}
+	c.gateway = cfg.Remote.Addr()
 	c.loop = newLoop(host, c.machine, c.drain)
 	c.openFlows(index, own)
 	t.Cleanup(func() {
@@ -121,11 +123,11 @@ func (c *vpnClient) openFlows(index int, own netip.Addr) {
 		c.t.Cleanup(func() { _ = f.Close() })
 		return f
 	}
-	ikeFlow := open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE, Remote: netip.AddrPortFrom(simnet.LabGateway, esp.PortIKE)},
+	ikeFlow := open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE, Remote: netip.AddrPortFrom(c.gateway, esp.PortIKE)},
 		func(b *packet.Batch) { c.message(netip.AddrPortFrom(own, esp.PortIKE), b) })
-	natt := open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT, Remote: netip.AddrPortFrom(simnet.LabGateway, esp.PortNATT)},
+	natt := open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT, Remote: netip.AddrPortFrom(c.gateway, esp.PortNATT)},
 		func(b *packet.Batch) { c.message(netip.AddrPortFrom(own, esp.PortNATT), b) })
-	raw := open(link.FlowSpec{Protocol: packet.ProtocolESP, Remote: netip.AddrPortFrom(simnet.LabGateway, 0)}, c.opened)
+	raw := open(link.FlowSpec{Protocol: packet.ProtocolESP, Remote: netip.AddrPortFrom(c.gateway, 0)}, c.opened)
 	c.flows[own] = [3]link.Flow{ikeFlow, natt, raw}
 	c.sendFrom(own)
 }
