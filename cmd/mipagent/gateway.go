@@ -38,18 +38,46 @@ type gatewayPeerTable struct {
 	Address  netip.Addr `toml:"address"`
 }
 
+// gatewayRole is the VPN gateway, which takes another configuration while it runs.
+type gatewayRole struct{ *agent.Gateway }
+
+func (r gatewayRole) reload(c *configuration) error {
+	cfg, err := c.gatewayConfig()
+	if err != nil {
+		return err
+	}
+	_, err = r.Reload(cfg)
+	return err
+}
+
 // gateway prepares the role of the table [gateway].
 func (c *configuration) gateway() (starter, error) {
-	t := c.Gateway
-	if !t.Address.Is4() {
-		return nil, fmt.Errorf("address %v: expected the gateway's outer IPv4 address", t.Address)
-	}
-	identity, err := message.NewIdentity(t.Identity)
+	cfg, err := c.gatewayConfig()
 	if err != nil {
 		return nil, err
 	}
+	return func(h link.Host, log *zap.Logger) (running, error) {
+		g, err := agent.StartGateway(h, cfg, log)
+		if err != nil {
+			return nil, err
+		}
+		return gatewayRole{g}, nil
+	}, nil
+}
+
+// gatewayConfig makes the gateway's configuration of the table.
+func (c *configuration) gatewayConfig() (agent.GatewayConfig, error) {
+	var none agent.GatewayConfig
+	t := c.Gateway
+	if !t.Address.Is4() {
+		return none, fmt.Errorf("address %v: expected the gateway's outer IPv4 address", t.Address)
+	}
+	identity, err := message.NewIdentity(t.Identity)
+	if err != nil {
+		return none, err
+	}
 	if len(t.Peers) == 0 {
-		return nil, errors.New("no peer is configured")
+		return none, errors.New("no peer is configured")
 	}
 	cfg := agent.GatewayConfig{
 		Config: gateway.Config{
@@ -64,18 +92,18 @@ func (c *configuration) gateway() (starter, error) {
 	for _, p := range t.Peers {
 		id, err := message.NewIdentity(p.Identity)
 		if err != nil {
-			return nil, fmt.Errorf("peer: %w", err)
+			return none, fmt.Errorf("peer: %w", err)
 		}
 		psk, err := c.presharedKey(p.PSKFile)
 		if err != nil {
-			return nil, fmt.Errorf("peer %s: psk_file: %w", p.Identity, err)
+			return none, fmt.Errorf("peer %s: psk_file: %w", p.Identity, err)
 		}
 		cfg.Peers = append(cfg.Peers, gateway.Peer{Identity: id, PSK: psk, Address: p.Address})
 	}
 	if _, err := gateway.New(cfg.Config, rand.Reader); err != nil {
-		return nil, err
+		return none, err
 	}
-	return func(h link.Host, log *zap.Logger) (running, error) { return agent.StartGateway(h, cfg, log) }, nil
+	return cfg, nil
 }
 
 // presharedKey reads a pre-shared key: the file's octets without a last line break, or 0x and hexadecimal digits.
