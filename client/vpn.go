@@ -222,6 +222,7 @@ func (c *Client) vpnStatus() *control.VPN {
 	d := v.tunnel.Describe()
 	s.GatewayIdentity, s.GatewayProof, s.OwnProof, s.Suite, s.PacketSuite = d.GatewayIdentity, d.Gateway, d.Own, d.Suite, d.ESP
 	s.Address, s.Domains, s.Selectors, s.Narrowed = v.address.String(), v.told.Domains, d.Selectors, d.Narrowed
+	s.KeyExchanges, s.Downgraded, s.PPK = d.KeyExchanges, d.Downgraded, d.PresharedToo
 	for _, a := range v.told.DNS {
 		s.DNS = append(s.DNS, a.String())
 	}

@@ -31,6 +31,7 @@ func (r *reader) across() {
 	r.key("internal_home_agent", &c.Internal, true)
 	r.key("external_home_agent", &c.External, false)
 	r.psk()
+	r.ppk()
 	if g := c.Gateway; g.Dead != 0 && g.Dead < g.Liveness+time.Second {
 		r.fail("gateway.dead", fmt.Sprintf("found %v, and liveness is %v: there is no time to ask the gateway", g.Dead, g.Liveness), "0s, or a duration a second or more above liveness")
 	}
@@ -133,6 +134,36 @@ func (r *reader) psk() {
 	if len(psk) < minKey {
 		r.warn("gateway.psk_file", fmt.Sprintf("the pre-shared key has only %d octets: it can be found by trying (RFC 7296 section 2.15)", len(psk)))
 	}
+}
+
+// ppk reads the post-quantum pre-shared key.
+func (r *reader) ppk() {
+	g := &r.config.Gateway
+	switch {
+	case (g.PPKID == "") != (g.PPKFile == ""):
+		r.fail("gateway.ppk_id", "gateway.ppk_id and gateway.ppk_file go together, and one of them is missing", "both, or neither")
+		return
+	case g.PPKFile == "" && g.RequirePPK:
+		r.fail("gateway.require_ppk", "found true without gateway.ppk_file", "false, or a key")
+		return
+	case g.PPKFile == "":
+		return
+	}
+	data, ok := r.secret("gateway.ppk_file", g.PPKFile)
+	if !ok {
+		return
+	}
+	defer clear(data)
+	ppk, err := ParsePSK(data)
+	if err == nil && len(ppk) < minKey {
+		clear(ppk)
+		err = fmt.Errorf("the key has only %d octets", len(ppk))
+	}
+	if err != nil {
+		r.fail("gateway.ppk_file", err.Error(), fmt.Sprintf("a file of one line of text, or 0x and hexadecimal digits, of %d octets or more", minKey))
+		return
+	}
+	g.PPK = ppk
 }
 
 // secret reads a secret file for the key name.

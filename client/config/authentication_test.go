@@ -38,6 +38,11 @@ func TestAuthenticationErrors(t *testing.T) {
 	if _, err := parse(with("gateway", `ike_datagram = 300`)); err == nil {
 		t.Error("datagrams of 300 octets were taken")
 	}
+	for _, lines := range []string{`ppk_id = "a"`, `ppk_file = "gateway.psk"`, "require_ppk = true", "ppk_id = \"a\"\nppk_file = \"short.key\"", `profile = "weak"`} {
+		if _, err := parse(with("gateway", lines)); err == nil {
+			t.Errorf("%s was taken", lines)
+		}
+	}
 	if c, err := parse(with("gateway", "ike_datagram = 0\ndead = \"40s\"")); err != nil || c.Gateway.Datagram != 0 || c.Gateway.Dead != 40*time.Second {
 		t.Errorf("%v", err)
 	}

@@ -147,6 +147,15 @@ type Gateway struct {
 	IKELifetime, ChildLifetime time.Duration
 	// Liveness is how long nothing may come from the gateway before it is asked whether it lives (RFC 7296 §2.4).
 	Liveness time.Duration
+	// Profile names the algorithms that are offered: "default", "cnsa" or "compatible" (ike.ProposalsOf).
+	Profile string
+	// RequireHybrid refuses a gateway that does no additional key exchange with ML-KEM (RFC 9370).
+	RequireHybrid bool
+	// PPKID and PPKFile name a post-quantum pre-shared key (RFC 8784) and its file, empty for none; PPK is the key read from it.
+	// RequirePPK refuses a gateway that does not know it.
+	PPKID, PPKFile string
+	PPK            Secret
+	RequirePPK     bool
 	// Dead is how long after the gateway's last sign of life it counts as dead; 0 leaves that to the repetition of requests.
 	Dead time.Duration
 	// ChildOctets and ChildPackets are how much one direction of a child security association carries before it is rekeyed; 0
@@ -278,7 +287,7 @@ type Warning struct {
 
 // Wipe clears all secrets.
 func (c *Config) Wipe() {
-	for _, s := range []Secret{c.Internal.Key, c.External.Key, c.Gateway.PSK} {
+	for _, s := range []Secret{c.Internal.Key, c.External.Key, c.Gateway.PSK, c.Gateway.PPK} {
 		clear(s)
 	}
 }

@@ -29,6 +29,7 @@ var (
 	tcps           = []string{string(TCPAuto), string(TCPOnly), string(TCPOff)}
 	parkings       = []string{string(ParkKeep), string(ParkDelete), string(ParkResume)}
 	startModes     = []string{"auto", "c", "f", "cvc", "fvc"}
+	ikeProfiles    = []string{"default", "cnsa", "compatible"}
 	logLevels      = []string{"debug", "info", "warn", "error"}
 )
 
@@ -74,6 +75,16 @@ var fields = slices.Concat(
 			set: duration(time.Minute, false, func(c *Config) *time.Duration { return &c.Gateway.ChildLifetime })},
 		{key: "gateway.liveness", valid: vDuration(time.Second), standard: `"30s"`, about: "silence of the gateway after which it is asked whether it lives",
 			set: duration(time.Second, false, func(c *Config) *time.Duration { return &c.Gateway.Liveness })},
+		{key: "gateway.profile", valid: vOneOf(ikeProfiles), standard: `"default"`, about: "algorithms that are offered to the gateway: default has a hybrid key exchange with ML-KEM first (RFC 9370) and goes without where the gateway has none, cnsa is AES-256, SHA-384 and P-384 with ML-KEM-1024 and nothing else, compatible is default with AES-CBC and MODP groups behind",
+			set: oneOf(ikeProfiles, func(c *Config) *string { return &c.Gateway.Profile })},
+		{key: "gateway.require_hybrid", valid: vBool, standard: "false", about: "refuse a gateway that does no hybrid key exchange",
+			set: boolean(func(c *Config) *bool { return &c.Gateway.RequireHybrid })},
+		{key: "gateway.ppk_id", valid: "a text", standard: "the other keys alone", about: "name of a post-quantum pre-shared key (RFC 8784) that the gateway knows, too",
+			set: text(255, nil, func(c *Config) *string { return &c.Gateway.PPKID })},
+		{key: "gateway.ppk_file", valid: vPath, standard: "the other keys alone", about: "file (0600) with that key: its text without a last line break, or 0x and hexadecimal digits; 32 octets are best",
+			set: text(4096, nil, func(c *Config) *string { return &c.Gateway.PPKFile })},
+		{key: "gateway.require_ppk", valid: vBool, standard: "false", about: "refuse a gateway that does not know that key",
+			set: boolean(func(c *Config) *bool { return &c.Gateway.RequirePPK })},
 		{key: "gateway.dead", valid: vDurationOrZero(3*time.Second) + ", a second or more above liveness", standard: `"0s"`, about: "the gateway counts as dead this long after its last sign of life; 0 for after ten unanswered requests, some 80 s",
 			set: duration(3*time.Second, true, func(c *Config) *time.Duration { return &c.Gateway.Dead })},
 		{key: "gateway.child_octets", valid: vInteger(0, 1<<62), standard: "0", about: "rekey the child security association when one direction has carried this many octets; 0 for what its cipher allows",
@@ -174,7 +185,7 @@ func defaults() *Config {
 		MTU:        defaultMTU(),
 		Internal:   agent, External: agent,
 		Gateway: Gateway{RequestDNS: true, IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second, Datagram: 1280, TCP: TCPAuto, TCPPort: 4500,
-			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: ParkKeep},
+			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: ParkKeep, Profile: "default"},
 		Authentication: authenticationDefaults(),
 		Trust:          trustDefaults(),
 		Detection: Detection{Monitor: location.DefaultMonitor, Period: location.DefaultPeriod, Probe: location.DefaultProbe,

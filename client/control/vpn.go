@@ -13,6 +13,12 @@ type VPN struct {
 	// Suite names the algorithms of the key exchange, PacketSuite those that protect packets.
 	Suite       string `json:"suite,omitempty"`
 	PacketSuite string `json:"packet_suite,omitempty"`
+	// KeyExchanges are the methods that the keys came from. Downgraded says that the gateway did no hybrid key exchange though one
+	// was offered: what is recorded today can be read by who has a quantum computer one day. PPK says that a post-quantum
+	// pre-shared key went into the keys (RFC 8784), which helps against that, too.
+	KeyExchanges []string `json:"key_exchanges,omitempty"`
+	Downgraded   bool     `json:"downgraded,omitempty"`
+	PPK          bool     `json:"ppk,omitempty"`
 	// Address is the address inside, DNS and Domains are what the gateway has told of names.
 	Address string   `json:"address,omitempty"`
 	DNS     []string `json:"dns,omitempty"`

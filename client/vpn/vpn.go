@@ -123,6 +123,11 @@ type Description struct {
 	Own, Gateway, GatewayIdentity string
 	// Suite names the algorithms of the key exchange, ESP those of packets.
 	Suite, ESP string
+	// KeyExchanges are the methods that the keys came from; Downgraded says that the gateway did fewer than were offered, so that
+	// they are safe from today's adversaries alone. PresharedToo says that a post-quantum pre-shared key went in, too.
+	KeyExchanges []string
+	Downgraded   bool
+	PresharedToo bool
 	// Selectors are the destinations that the gateway lets through the tunnel; Narrowed says that they are less than was asked for.
 	Selectors []string
 	Narrowed  bool

@@ -22,6 +22,14 @@ func gatewayLines(v *control.VPN) string {
 	if v.Suite != "" {
 		fmt.Fprintf(&b, "  suite     %s; packets %s\n", v.Suite, orNone(v.PacketSuite))
 	}
+	switch {
+	case v.PPK:
+		b.WriteString("  quantum   a post-quantum pre-shared key is in the keys (RFC 8784)\n")
+	case v.Downgraded:
+		b.WriteString("  quantum   DOWNGRADED: the gateway does no hybrid key exchange (RFC 9370)\n")
+	case len(v.KeyExchanges) > 1:
+		fmt.Fprintf(&b, "  quantum   hybrid key exchange: %s\n", strings.Join(v.KeyExchanges, " + "))
+	}
 	if v.Narrowed {
 		fmt.Fprintf(&b, "  narrowed  the gateway lets through only %s\n", strings.Join(v.Selectors, ", "))
 	}

@@ -44,31 +44,25 @@ func (t *tunnel) answered(err error) {
 
 // sign answers ike.SignatureWanted.
 func (t *tunnel) sign(e ike.SignatureWanted) {
-	k := t.access.protocol.key
-	if k == nil {
-		t.failKey(errUnprepared)
-		return
-	}
+	k, m := t.access.protocol.key, t.machine
 	t.beside(func(context.Context) func(link.Instant) {
-		signature, err := k.sign(e.Scheme, e.Octets)
+		var signature []byte
+		err := errUnprepared
+		if k != nil {
+			signature, err = k.sign(e.Scheme, e.Octets)
+		}
 		return func(now link.Instant) {
 			if err != nil {
 				t.access.protocol.dropKey()
 			}
-			t.answered(t.machine.Signed(now, signature, err))
+			t.answered(m.Signed(now, signature, err))
 		}
-	})
-}
-
-// failKey answers that there is no signature.
-func (t *tunnel) failKey(err error) {
-	t.beside(func(context.Context) func(link.Instant) {
-		return func(now link.Instant) { t.answered(t.machine.Signed(now, nil, err)) }
 	})
 }
 
 // trust answers ike.TrustWanted.
 func (t *tunnel) trust(e ike.TrustWanted, wall link.Instant) {
+	m := t.machine
 	t.beside(func(ctx context.Context) func(link.Instant) {
 		got, err := t.verify(ctx, pki.Presented{ID: e.ID, Chain: e.Chain, CRLs: e.CRLs, OCSP: e.OCSP}, wall)
 		return func(now link.Instant) {
@@ -77,7 +71,7 @@ func (t *tunnel) trust(e ike.TrustWanted, wall link.Instant) {
 				key = got.Key
 				t.gateway = "certificate of " + got.Chain[0].Subject.String() + ", revocation: " + got.Unrevoked
 			}
-			t.answered(t.machine.Trusted(now, key, err))
+			t.answered(m.Trusted(now, key, err))
 		}
 	})
 }

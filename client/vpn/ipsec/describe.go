@@ -12,7 +12,8 @@ import (
 
 // Describe implements vpn.Tunnel.
 func (t *tunnel) Describe() vpn.Description {
-	d := vpn.Description{Encapsulation: "esp", GatewayIdentity: t.identity, Gateway: t.proved(), Own: t.own(), Suite: t.suite}
+	d := vpn.Description{Encapsulation: "esp", GatewayIdentity: t.identity, Gateway: t.proved(), Own: t.own(), Suite: t.suite,
+		KeyExchanges: t.keyExchanges, Downgraded: t.downgraded, PresharedToo: t.ppk}
 	if t.udp {
 		d.Encapsulation = "esp-in-udp"
 	}

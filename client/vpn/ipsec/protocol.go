@@ -125,6 +125,13 @@ func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
 		RequestDomains:  g.RequestDNS && a.cfg.DNS.Used() && a.cfg.DNS.GatewayDomains,
 		RemoteSelectors: selectors, ForceUDPEncapsulation: g.ForceUDPEncapsulation,
 	}
+	if c.Proposals, err = ike.ProposalsOf(g.Profile); err != nil {
+		return c, err
+	}
+	c.Proposals.RequireAdditional = c.Proposals.RequireAdditional || g.RequireHybrid
+	if len(g.PPK) > 0 {
+		c.PPK, c.RequirePPK = &ike.PPK{ID: g.PPKID, Key: g.PPK}, g.RequirePPK
+	}
 	return c, a.authenticate(&c)
 }
 

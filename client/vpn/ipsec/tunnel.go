@@ -35,6 +35,8 @@ type tunnel struct {
 	toldPassword bool
 	// What status tells.
 	gateway, identity, suite string
+	keyExchanges             []string
+	downgraded, ppk          bool
 	first                    bool // no other tunnel with this gateway may live
 	tcp                      inTCP
 	now                      link.Instant // of the latest call
@@ -130,6 +132,8 @@ func (t *tunnel) handle(now link.Instant, e ike.Event) {
 		t.solve(e.Puzzle)
 	case ike.ReauthenticationDue:
 		t.emit(vpn.Renew{})
+	case ike.IKERekeyed:
+		t.keyExchanges, t.downgraded = e.KeyExchanges, e.Downgraded
 	case ike.SignatureWanted:
 		t.sign(e)
 	case ike.TrustWanted:
@@ -167,6 +171,7 @@ func (t *tunnel) up(now link.Instant, e ike.Established) {
 		return
 	}
 	t.udp, t.tcp.used, t.suite, t.identity = e.UDPEncapsulation, e.TCP, e.Suite, e.RemoteID.String()
+	t.keyExchanges, t.downgraded, t.ppk = e.KeyExchanges, e.Downgraded, e.PPK
 	how := "up"
 	if e.Resumed {
 		how = "resumed with its ticket"
