@@ -152,6 +152,9 @@ func (g *ground) noSAs(r *recorder) {
 
 // mark returns how long charon's log is, and logSince what came behind.
 func (g *ground) mark() int64 {
+	if g.daemon == nil {
+		return 0
+	}
 	info, err := os.Stat(g.daemon.LogPath())
 	if err != nil {
 		return 0
@@ -160,6 +163,9 @@ func (g *ground) mark() int64 {
 }
 
 func (g *ground) logSince(mark int64) string {
+	if g.daemon == nil {
+		return "no charon"
+	}
 	text, err := os.ReadFile(g.daemon.LogPath())
 	if err != nil || int64(len(text)) < mark {
 		return fmt.Sprintf("no log: %v", err)
