@@ -3,11 +3,12 @@ package stack
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"mipvpn/ipsec/esp"
+	"mipvpn/ipsec/ike"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
@@ -24,14 +25,18 @@ type Message struct {
 	Payload []byte
 }
 
-// VPN is the data side of the VPN layer: the flows of IKE and ESP to one gateway on the link below, and the security
-// associations. IKE itself is a machine that the client drives.
+// VPN is the data side of the VPN layer: the flows of IKE and ESP to one gateway on the link below, to each of its
+// addresses that is used, and the security associations. IKE itself is a machine that the client drives.
 type VPN struct {
 	drops    *packet.Drops
 	messages func(Message)
-	ike      link.Flow
-	natt     link.Flow
-	esp      link.Flow
+	below    link.Link
+	gateway  netip.Addr
+
+	mu      sync.Mutex
+	ends    map[netip.Addr]*ends
+	closed  bool
+	current atomic.Pointer[ends] // where packets go
 
 	lifeOver atomic.Pointer[func()]
 	inbound  esp.Table
@@ -49,32 +54,30 @@ type outboundSA struct {
 
 // OpenVPN opens the flows to the gateway on the link below. messages is called with each IKE message and must not block.
 func OpenVPN(below link.Link, gateway netip.Addr, drops *packet.Drops, messages func(Message)) (*VPN, error) {
-	v := &VPN{drops: drops, messages: messages}
-	var err error
-	open := func(flow *link.Flow, spec link.FlowSpec, recv link.Receiver) {
-		if err == nil {
-			*flow, err = below.Open(spec, recv)
-		}
-	}
-	open(&v.ike, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE, Remote: netip.AddrPortFrom(gateway, esp.PortIKE), Signalling: link.SignallingAll}, v.receiveIKE)
-	open(&v.natt, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT, Remote: netip.AddrPortFrom(gateway, esp.PortNATT), Unsummed: true, Signalling: link.SignallingNATTraversal}, v.receiveNATT)
-	open(&v.esp, link.FlowSpec{Protocol: packet.ProtocolESP, Remote: netip.AddrPortFrom(gateway, 0)}, v.receiveESP)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("stack: open the flows to VPN gateway %v: %w", gateway, err), v.Close())
+	v := &VPN{drops: drops, messages: messages, below: below, gateway: gateway, ends: make(map[netip.Addr]*ends)}
+	if err := v.Follow(ike.EndpointUpdate{}); err != nil {
+		return nil, err
 	}
 	return v, nil
 }
 
-// Send sends an IKE message from the local port given, with the non-ESP marker where that is esp.PortNATT.
-func (v *VPN) Send(local uint16, payload []byte) error {
-	if local != esp.PortNATT {
-		return v.ike.Send(netip.AddrPort{}, payload)
+// Send sends an IKE message from the local port given to an address of the gateway, with the non-ESP marker where the port is
+// esp.PortNATT. Errors are those of opening flows and of sending.
+func (v *VPN) Send(local uint16, gateway netip.Addr, payload []byte) error {
+	e, err := v.to(gateway)
+	if err != nil {
+		return err
 	}
-	return v.natt.Send(netip.AddrPort{}, append(nonESPMarker[:], payload...))
+	if local != esp.PortNATT {
+		return e.ike.Send(netip.AddrPort{}, payload)
+	}
+	return e.natt.Send(netip.AddrPort{}, append(nonESPMarker[:], payload...))
 }
 
 // SendKeepalive sends a NAT keepalive (RFC 3948 §2.3).
-func (v *VPN) SendKeepalive() error { return v.natt.Send(netip.AddrPort{}, []byte{esp.Keepalive}) }
+func (v *VPN) SendKeepalive() error {
+	return v.current.Load().natt.Send(netip.AddrPort{}, []byte{esp.Keepalive})
+}
 
 // Link returns the link whose address is the VPN's (VPN-TIA). Its packets go through the outbound security association; one
 // made for an earlier address receives nothing any more.
@@ -88,12 +91,13 @@ func (v *VPN) Link(address netip.Addr) *PacketLink {
 			p.MTU = out.sa.Fits(below.MTU)
 			return p
 		}
+		to := v.current.Load()
 		if out == nil {
-			return v.esp.Path(c).Over(sealer{v}, 0, true)
+			return to.esp.Path(c).Over(sealer{v}, 0, true)
 		}
-		flow := v.esp
+		flow := to.esp
 		if out.udp {
-			flow = v.natt
+			flow = to.natt
 		}
 		below := flow.Path(c)
 		p := below.Over(sealer{v}, out.overhead, true)
@@ -135,36 +139,32 @@ func (v *VPN) tell(over bool) {
 func (v *VPN) Close() error {
 	v.Use(nil, 0, false)
 	var errs []error
-	for _, f := range []link.Flow{v.ike, v.natt, v.esp} {
-		if f != nil {
-			errs = append(errs, f.Close())
-		}
+	v.mu.Lock()
+	v.closed = true
+	all := v.ends
+	v.ends = nil
+	v.mu.Unlock()
+	for _, e := range all {
+		errs = append(errs, e.close())
 	}
 	return errors.Join(errs...)
 }
 
-func (v *VPN) receiveIKE(b *packet.Batch) {
+func (v *VPN) receiveIKE(local, remote netip.AddrPort, b *packet.Batch) {
 	for _, p := range b.Bufs {
-		v.message(v.ike, p.Bytes(), false)
+		v.messages(Message{Local: local, Remote: remote, Payload: bytes.Clone(p.Bytes())})
 	}
 	b.Release()
 }
 
-func (v *VPN) message(f link.Flow, payload []byte, tcp bool) {
-	v.messages(Message{Local: f.Local(), Remote: f.Remote(), TCP: tcp, Payload: bytes.Clone(payload)})
-}
-
-// receiveNATT tells keepalives, IKE and ESP apart (RFC 3948 §2.2, §2.3).
-func (v *VPN) receiveNATT(b *packet.Batch) { v.receiveEither(v.natt, b, false) }
-
-// receiveEither takes what may be signalling or data, from UDP port 4500 or a TCP connection.
-func (v *VPN) receiveEither(f link.Flow, b *packet.Batch, tcp bool) {
+// receiveEither tells keepalives, IKE and ESP apart (RFC 3948 §2.2, §2.3): from UDP port 4500 or a TCP connection.
+func (v *VPN) receiveEither(local, remote netip.AddrPort, b *packet.Batch, tcp bool) {
 	b.Keep(v.drops, func(p *packet.Buf) packet.DropReason {
 		switch esp.Classify(p.Bytes()) {
 		case esp.KindKeepalive:
 			return packet.Delivered
 		case esp.KindIKE:
-			v.message(f, p.Bytes()[esp.MarkerLen:], tcp)
+			v.messages(Message{Local: local, Remote: remote, TCP: tcp, Payload: bytes.Clone(p.Bytes()[esp.MarkerLen:])})
 			return packet.Delivered
 		case esp.KindESP:
 			return packet.NotDropped

@@ -17,7 +17,7 @@ type Stream struct{ flow *tcpflow.Flow }
 // connection has ended otherwise than by Close, with the reason of tcpflow.Options.Ended; it must not block.
 func (v *VPN) OpenStream(conn net.Conn, mtu int, ended func(error)) *Stream {
 	return &Stream{tcpflow.New(conn, tcpflow.Options{Originator: true, MTU: mtu, Drops: v.drops,
-		Receive: func(f *tcpflow.Flow, b *packet.Batch) { v.receiveEither(f, b, true) },
+		Receive: func(f *tcpflow.Flow, b *packet.Batch) { v.receiveEither(f.Local(), f.Remote(), b, true) },
 		Ended:   func(_ *tcpflow.Flow, err error) { ended(err) }})}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"mipvpn/client/config"
 	"mipvpn/client/control"
+	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/ike/message"
 	"mipvpn/stack/agent"
@@ -86,11 +87,7 @@ func watchIKE(w *World) *ikeMessages {
 		if !ip.Valid() || ip.Protocol() != packet.ProtocolUDP || ip.Dst() != simnet.LabGateway {
 			return
 		}
-		u := packet.UDP(ip.Payload())
-		if !u.Valid() || u.DstPort() != 500 {
-			return
-		}
-		if h, err := message.ParseHeader(u.Payload()); err == nil {
+		if h, ok := ikeHeader(ip); ok {
 			m.mu.Lock()
 			m.count[h.Exchange]++
 			m.mu.Unlock()
@@ -288,12 +285,28 @@ func oldSA(ip packet.IPv4) bool {
 	if ip.Protocol() == packet.ProtocolESP {
 		return true
 	}
+	h, ok := ikeHeader(ip)
+	return ok && h.Exchange == message.Informational
+}
+
+// ikeHeader returns the header of the IKE message in a UDP packet, on either of IKE's ports.
+func ikeHeader(ip packet.IPv4) (h message.Header, ok bool) {
 	u := packet.UDP(ip.Payload())
-	if ip.Protocol() != packet.ProtocolUDP || !u.Valid() || u.SrcPort() != 500 {
-		return false
+	if ip.Protocol() != packet.ProtocolUDP || !u.Valid() {
+		return message.Header{}, false
 	}
-	h, err := message.ParseHeader(u.Payload())
-	return err == nil && h.Exchange == message.Informational
+	payload := u.Payload()
+	switch {
+	case u.SrcPort() == esp.PortNATT || u.DstPort() == esp.PortNATT:
+		if esp.Classify(payload) != esp.KindIKE {
+			return message.Header{}, false
+		}
+		payload = payload[esp.MarkerLen:]
+	case u.SrcPort() != esp.PortIKE && u.DstPort() != esp.PortIKE:
+		return message.Header{}, false
+	}
+	h, err := message.ParseHeader(payload)
+	return h, err == nil
 }
 
 // Shows: MOD-park (a gateway that is away for a while on leaving, by every time up to five seconds)

@@ -33,7 +33,7 @@ func (m *Machine) answerMOBIKE(now link.Instant, s *ikeSA, in *message.Message) 
 	}
 	if list && !stale {
 		m.mobike.newest = s.serial
-		m.mobike.peers = peerAddresses(in.Payloads, m.arrived.Remote.Addr())
+		m.takePeers(in.Payloads, m.arrived.Remote.Addr())
 		if m.initiator != nil {
 			at := m.arrived.path()
 			after = func() { m.peersChanged(now, at) }

@@ -143,6 +143,10 @@ type Refused struct{ Err error }
 // EndpointChanged says that child SAs have other outer endpoints from now on, or that those they have are proven.
 type EndpointChanged struct{ Update EndpointUpdate }
 
+// PeerAddresses are the addresses that the peer says it has, the one that it has said so from first: messages from all of them
+// are to be taken (RFC 4555 §3.4, §3.6).
+type PeerAddresses struct{ Addresses []netip.Addr }
+
 // PathRefused says that the peer has refused to use a pair of addresses: UNACCEPTABLE_ADDRESSES (RFC 4555 §3.5), or
 // UNEXPECTED_NAT_DETECTED again and again (§3.9). Another one is tried, or the last one that was good; without either Closed
 // follows. Err is a *NotifyError.
@@ -167,6 +171,7 @@ func (ChildFailed) event()     {}
 func (IKERekeyed) event()      {}
 func (Refused) event()         {}
 func (EndpointChanged) event() {}
+func (PeerAddresses) event()   {}
 func (PathRefused) event()     {}
 func (Alive) event()           {}
 func (Closed) event()          {}

@@ -52,7 +52,7 @@ func (m *Machine) startMOBIKE(in *message.Message) bool {
 	if !slices.Contains(b.addresses, m.local.Addr()) {
 		b.addresses = append(b.addresses, m.local.Addr())
 	}
-	b.peers = peerAddresses(in.Payloads, m.remote.Addr())
+	m.takePeers(in.Payloads, m.remote.Addr())
 	b.confirmed = m.path()
 	return true
 }
@@ -94,6 +94,12 @@ func peerAddresses(ps []message.Payload, from netip.Addr) []netip.Addr {
 		}
 	}
 	return append(out[:1:1], slices.DeleteFunc(usableAddresses(out[1:]), func(a netip.Addr) bool { return a == from })...)
+}
+
+// takePeers takes the peer's addresses.
+func (m *Machine) takePeers(ps []message.Payload, from netip.Addr) {
+	m.mobike.peers = peerAddresses(ps, from)
+	m.emit(PeerAddresses{Addresses: slices.Clone(m.mobike.peers)})
 }
 
 // pathOctets is the data of NO_NATS_ALLOWED (RFC 4555 §4.2.6): addresses, then ports.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -138,7 +139,7 @@ func TestSimultaneousBindingsCopySuperpackets(t *testing.T) {
 func TestGatewaySuperpackets(t *testing.T) {
 	g, _, _, _, inner := halfGateway(t)
 	out := new(kept)
-	g.natt = keptPath{out: out}
+	g.outers[netip.Addr{}].natt = keptPath{out: out}
 	g.choose(inner)
 	client, err := esp.NewInbound(esp.Parameters{SPI: 2000, Encryption: suite.AESGCM128, Key: outboundKey(),
 		Local: []esp.Selector{esp.AddrSelector(inner)}, Remote: []esp.Selector{esp.PrefixSelector(simnet.LabEnterprise)}})

@@ -30,6 +30,9 @@ type GatewayConfig struct {
 	gateway.Config
 	// Address is the outer address, one of the host's, that clients connect to.
 	Address netip.Addr
+	// Additional are further outer addresses of the host. Clients with MOBIKE are told of them (RFC 4555 §3.4), if IKE.MOBIKE is
+	// set, and may move to them.
+	Additional []netip.Addr
 	// TCPPort is the port on which IKE and ESP are taken in TCP too (RFC 9329), 0 for 4500; NoTCP has that not be done. A
 	// host that is no link.StreamHost does without.
 	TCPPort uint16
@@ -54,12 +57,12 @@ type Gateway struct {
 	machine *gateway.Gateway
 	notices notices
 
-	loop           *loop
-	device         link.Device
-	ike, natt, esp link.Flow
-	streams        streams
-	ready          chan struct{} // closed when all of the above is there: receivers drop before
-	reader         sync.WaitGroup
+	loop    *loop
+	device  link.Device
+	outers  map[netip.Addr]*outer // by address: not changed once it runs
+	streams streams
+	ready   chan struct{} // closed when all of the above is there: receivers drop before
+	reader  sync.WaitGroup
 	life
 
 	inbound  esp.Table
@@ -80,12 +83,13 @@ func StartGateway(host link.Host, cfg GatewayConfig, log *zap.Logger) (*Gateway,
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader
 	}
+	cfg.mobility()
 	m, err := gateway.New(cfg.Config, cfg.Random)
 	if err != nil {
 		return nil, err
 	}
 	g := &Gateway{host: host, cfg: cfg, log: log, machine: m, notices: make(notices), ready: make(chan struct{}),
-		life: newLife(), children: newChildren(),
+		life: newLife(), children: newChildren(), outers: make(map[netip.Addr]*outer),
 		accounts: accounts{tell: cfg.Account, interval: cfg.AccountInterval, open: make(map[gateway.SessionID]*account)}, rejected: make(map[string]uint64)}
 	if err := g.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("agent: start VPN gateway %v: %w", cfg.Address, err), g.Close())
@@ -98,24 +102,13 @@ func StartGateway(host link.Host, cfg GatewayConfig, log *zap.Logger) (*Gateway,
 
 // open opens what the gateway needs on the host. What has been opened when it fails is for Close.
 func (g *Gateway) open() error {
-	under, err := g.host.Underlay(0, g.cfg.Address)
-	if err != nil {
-		return err
-	}
 	g.loop = newLoop(g.host, gatewayTimers{g}, g.drain)
-	for _, f := range []struct {
-		flow *link.Flow
-		spec link.FlowSpec
-		recv link.Receiver
-	}{
-		{&g.ike, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortIKE, Signalling: link.SignallingAll}, g.receiveIKE},
-		{&g.natt, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: esp.PortNATT, Unsummed: true, Signalling: link.SignallingNATTraversal}, g.receiveNATT},
-		{&g.esp, link.FlowSpec{Protocol: packet.ProtocolESP}, g.receiveESP},
-	} {
-		if *f.flow, err = under.Open(f.spec, whenReady(g.ready, &g.drops, f.recv)); err != nil {
+	for _, address := range append([]netip.Addr{g.cfg.Address}, g.cfg.Additional...) {
+		if err := g.openOuter(address); err != nil {
 			return err
 		}
 	}
+	var err error
 	mtu := g.mtu()
 	if g.device, err = g.host.OpenDevice(g.cfg.Device, mtu); err != nil {
 		return err
@@ -143,7 +136,11 @@ func (g *Gateway) mtu() int {
 	for _, e := range ciphers {
 		overhead = max(overhead, esp.Overhead(e))
 	}
-	return g.natt.Path(link.Protected).MTU - overhead
+	mtu := g.from(g.cfg.Address).natt.Path(link.Protected).MTU
+	for _, address := range g.cfg.Additional {
+		mtu = min(mtu, g.from(address).natt.Path(link.Protected).MTU)
+	}
+	return mtu - overhead
 }
 
 // Drops returns the counters of packets that were not passed on.
@@ -159,15 +156,15 @@ func (g *Gateway) Sessions() []gateway.Session {
 func (g *Gateway) Close() error {
 	return g.close(func() error {
 		var errs []error
-		if g.loop != nil && g.ike != nil && g.natt != nil && g.esp != nil {
+		if g.loop != nil && len(g.outers) == 1+len(g.cfg.Additional) && len(g.from(g.cfg.Address).flows()) == 3 {
 			said := make(chan struct{})
 			// The second entry runs once what the first one made has been sent.
 			if g.loop.post(func(now link.Instant) { g.machine.Close(now) }) && g.loop.post(func(link.Instant) { close(said) }) {
 				<-said
 			}
 		}
-		for _, f := range []link.Flow{g.ike, g.natt, g.esp} {
-			if f != nil {
+		for _, o := range g.outers {
+			for _, f := range o.flows() {
 				errs = append(errs, f.Close())
 			}
 		}

@@ -34,7 +34,8 @@ func (f gatewayFlow) Path(link.Class) link.Path { return link.Path{Out: f.out, M
 func halfGateway(tb testing.TB) (g *Gateway, flow, device *sink, out *esp.Outbound, inner netip.Addr) {
 	tb.Helper()
 	flow, device, inner = &sink{}, &sink{}, netip.MustParseAddr("10.0.9.1")
-	g = &Gateway{host: gatewayHost{}, log: zap.NewNop(), natt: gatewayFlow{out: flow}, esp: gatewayFlow{out: flow},
+	g = &Gateway{host: gatewayHost{}, log: zap.NewNop(),
+		outers: map[netip.Addr]*outer{{}: {natt: gatewayFlow{out: flow}, esp: gatewayFlow{out: flow}}},
 		device: device, notices: make(notices), children: newChildren(),
 		loop: &loop{inbox: make(chan func(link.Instant), inboxSize)}}
 	half := func(spi uint32, toClient bool) esp.Parameters {
@@ -77,7 +78,7 @@ func TestGatewayDataPathDoesNotAllocate(t *testing.T) {
 	inbound := testing.AllocsPerRun(200, func() {
 		b := innerBatch(packets, inner, simnet.LabCorrespondent)
 		out.Apply(b)
-		g.receiveNATT(b)
+		g.receiveNATT(netip.Addr{}, b)
 	})
 	if outbound != 0 || inbound != 0 {
 		t.Errorf("%v allocations for %d packets to a client, %v from one", outbound, packets, inbound)
@@ -105,6 +106,6 @@ func BenchmarkGatewayFromClient(b *testing.B) {
 		b.StopTimer()
 		out.Apply(batch)
 		b.StartTimer()
-		g.receiveNATT(batch)
+		g.receiveNATT(netip.Addr{}, batch)
 	}
 }

@@ -100,21 +100,21 @@ func (t *traffic) forget(spi uint32) {
 }
 
 // receiveIKE takes what arrives on port 500.
-func (g *Gateway) receiveIKE(b *packet.Batch) {
+func (g *Gateway) receiveIKE(local netip.Addr, b *packet.Batch) {
 	for _, p := range b.Bufs {
-		g.handleMessage(esp.PortIKE, p.Peer, p.Bytes())
+		g.handleMessage(netip.AddrPortFrom(local, esp.PortIKE), p.Peer, p.Bytes())
 	}
 	b.Release()
 }
 
 // receiveNATT tells keepalives, IKE and ESP apart (RFC 3948 §2.2, §2.3).
-func (g *Gateway) receiveNATT(b *packet.Batch) {
+func (g *Gateway) receiveNATT(local netip.Addr, b *packet.Batch) {
 	b.Keep(&g.drops, func(p *packet.Buf) packet.DropReason {
 		switch esp.Classify(p.Bytes()) {
 		case esp.KindKeepalive:
 			return packet.Delivered
 		case esp.KindIKE:
-			g.handleMessage(esp.PortNATT, p.Peer, p.Bytes()[esp.MarkerLen:])
+			g.handleMessage(netip.AddrPortFrom(local, esp.PortNATT), p.Peer, p.Bytes()[esp.MarkerLen:])
 			return packet.Delivered
 		case esp.KindESP:
 			return packet.NotDropped
@@ -122,13 +122,13 @@ func (g *Gateway) receiveNATT(b *packet.Batch) {
 		}
 		return packet.DropMalformed
 	})
-	g.receiveESP(b)
+	g.receiveESP(local, b)
 }
 
 // receiveESP opens ESP packets and gives what was in them to the host to forward. Their inner source can only be the
 // client's own address, and their destination only a network behind the gateway: the selectors of the SA say so, and are
 // checked after decryption (RFC 4301 §5.2). Either form of ESP is taken for any SA (RFC 7296 §2.23).
-func (g *Gateway) receiveESP(b *packet.Batch) {
+func (g *Gateway) receiveESP(local netip.Addr, b *packet.Batch) {
 	g.inbound.Open(b, &g.drops)
 	n := b.Len()
 	if n == 0 {
@@ -141,7 +141,7 @@ func (g *Gateway) receiveESP(b *packet.Batch) {
 		for k < len(rest) && rest[k].SA == rest[0].SA {
 			k++
 		}
-		g.hear(rest[:k], now)
+		g.hear(local, rest[:k], now)
 		rest = rest[k:]
 	}
 	if err := g.device.Write(b); err != nil {
@@ -151,7 +151,7 @@ func (g *Gateway) receiveESP(b *packet.Batch) {
 
 // hear counts packets that have come out of one SA, and tells the IKE machine what it has to know of them. Packets from
 // elsewhere do not show that the client knows where the gateway sends to (RFC 4555 §3.12).
-func (g *Gateway) hear(run []*packet.Buf, now time.Duration) {
+func (g *Gateway) hear(local netip.Addr, run []*packet.Buf, now time.Duration) {
 	spi := run[0].SA
 	h, in := g.noted.of(spi), g.inbound.Lookup(spi)
 	if h == nil || in == nil {
@@ -163,8 +163,8 @@ func (g *Gateway) hear(run []*packet.Buf, now time.Duration) {
 		end.take(p)
 	}
 	if elsewhere {
-		local := netip.AddrPortFrom(g.cfg.Address, esp.PortNATT)
-		g.post(func(now link.Instant) { g.machine.HandleSource(now, local, s) })
+		at := netip.AddrPortFrom(local, esp.PortNATT)
+		g.post(func(now link.Instant) { g.machine.HandleSource(now, at, s) })
 	}
 	if s.From().Addr() == end.remote.Addr() && h.due(now) {
 		g.post(func(now link.Instant) { g.machine.HandleTraffic(now, spi) })

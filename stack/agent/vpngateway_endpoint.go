@@ -15,6 +15,7 @@ const amplification = 3
 // endpoint is where a client's child SAs send to. It comes from the IKE machine alone: from ike.ChildInstalled, and from an
 // ike.EndpointUpdate from then on.
 type endpoint struct {
+	local        netip.Addr // the gateway's outer address
 	remote       netip.AddrPort
 	encapsulated bool // ESP in UDP
 	tcp          bool // ESP in TCP
@@ -34,7 +35,7 @@ type source struct {
 
 // updated returns the endpoint that an update gives. What has been received from there and sent there goes on counting.
 func (e *endpoint) updated(u ike.EndpointUpdate) *endpoint {
-	n := &endpoint{remote: u.Remote(), encapsulated: u.UDPEncapsulation(), tcp: u.TCP(), proven: u.Proven()}
+	n := &endpoint{local: u.Local().Addr(), remote: u.Remote(), encapsulated: u.UDPEncapsulation(), tcp: u.TCP(), proven: u.Proven()}
 	if n.remote == e.remote {
 		n.received.Store(e.received.Load())
 		n.sent.Store(e.sent.Load())

@@ -20,9 +20,9 @@ func (g *Gateway) post(f func(link.Instant)) {
 	}
 }
 
-// handleMessage copies an IKE message that arrived on the local port and has it handled.
-func (g *Gateway) handleMessage(local uint16, remote netip.AddrPort, payload []byte) {
-	g.handleDatagram(ike.Datagram{Local: netip.AddrPortFrom(g.cfg.Address, local), Remote: remote, Payload: append([]byte(nil), payload...)})
+// handleMessage copies an IKE message that arrived and has it handled.
+func (g *Gateway) handleMessage(local, remote netip.AddrPort, payload []byte) {
+	g.handleDatagram(ike.Datagram{Local: local, Remote: remote, Payload: append([]byte(nil), payload...)})
 }
 
 // handleMessageTCP is handleMessage for one that arrived in a TCP connection.
@@ -51,9 +51,10 @@ func (g *Gateway) drain() {
 			}
 			continue
 		}
-		flow, payload := g.ike, t.Payload
+		from, payload := g.from(t.Local.Addr()), t.Payload
+		flow := from.ike
 		if t.Local.Port() == esp.PortNATT {
-			flow = g.natt
+			flow = from.natt
 			if !t.Keepalive {
 				payload = append(make([]byte, esp.MarkerLen, esp.MarkerLen+len(t.Payload)), t.Payload...)
 			}
@@ -109,9 +110,9 @@ func (g *Gateway) install(e gateway.Event, v ike.ChildInstalled, log *zap.Logger
 		log.Error("child SA cannot be installed", zap.Error(err))
 		return
 	}
-	end := &endpoint{remote: v.Remote, encapsulated: v.UDPEncapsulation, tcp: v.TCP, proven: true}
+	end := &endpoint{local: v.Local.Addr(), remote: v.Remote, encapsulated: v.UDPEncapsulation, tcp: v.TCP, proven: true}
 	for _, o := range g.children.bySession[e.Session] {
-		if o.end.remote == end.remote {
+		if o.end.remote == end.remote && o.end.local == end.local {
 			end = o.end // which may not be proven yet
 		}
 	}
@@ -180,8 +181,8 @@ func (g *Gateway) choose(address netip.Addr) {
 		g.routes.set(address, nil)
 		return
 	}
-	end := best.end
-	r := &clientRoute{inbound: best.in.SPI(), out: best.out, end: end, remote: netip.AddrPortFrom(end.remote.Addr(), 0), path: g.esp.Path(link.Protected)}
+	end, from := best.end, g.from(best.end.local)
+	r := &clientRoute{inbound: best.in.SPI(), out: best.out, end: end, remote: netip.AddrPortFrom(end.remote.Addr(), 0), path: from.esp.Path(link.Protected)}
 	switch {
 	case end.tcp:
 		f := g.streams.flow(end.remote)
@@ -191,7 +192,7 @@ func (g *Gateway) choose(address netip.Addr) {
 		}
 		r.remote, r.path = end.remote, f.Path(link.Protected)
 	case end.encapsulated:
-		r.remote, r.path = end.remote, g.natt.Path(link.Protected)
+		r.remote, r.path = end.remote, from.natt.Path(link.Protected)
 	}
 	g.routes.set(address, r)
 }

@@ -101,7 +101,7 @@ func (g *Gateway) admitStream(c net.Conn) {
 		return
 	}
 	s := &stream{}
-	s.flow = tcpflow.New(c, tcpflow.Options{MTU: g.natt.Path(link.Protected).MTU + packet.IPv4Len + packet.UDPLen, Drops: &g.drops,
+	s.flow = tcpflow.New(c, tcpflow.Options{MTU: g.from(g.cfg.Address).natt.Path(link.Protected).MTU + packet.IPv4Len + packet.UDPLen, Drops: &g.drops,
 		Receive: func(f *tcpflow.Flow, b *packet.Batch) { g.receiveStream(s, f, b) },
 		Ended: func(_ *tcpflow.Flow, err error) {
 			if !errors.Is(err, io.EOF) {
@@ -188,7 +188,7 @@ func (g *Gateway) receiveStream(s *stream, f *tcpflow.Flow, b *packet.Batch) {
 		g.log.Debug("TCP connection of a client carries nothing of use", zap.Stringer("remote", f.Remote()))
 		go g.endStream(s)
 	}
-	g.receiveESP(b)
+	g.receiveESP(f.Local().Addr(), b)
 }
 
 // sendStream sends an IKE message in the stream to the endpoint.

@@ -106,18 +106,14 @@ func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
 	for _, p := range subnets {
 		selectors = append(selectors, esp.PrefixSelector(p))
 	}
-	var mobike *ike.MOBIKE
-	if a.DialTCP != nil { // straight from an interface, between UDP and TCP; above Mobile IP nothing moves
-		mobike = &ike.MOBIKE{}
-	}
 	c := ike.InitiatorConfig{
 		Config: ike.Config{
-			MOBIKE:   mobike,
 			LocalID:  local,
 			Liveness: g.Liveness, Dead: g.Dead, Keepalive: g.KeepAlive,
 			Lifetimes:     ike.Lifetimes{IKE: g.IKELifetime, Child: g.ChildLifetime, Bytes: g.ChildOctets, Packets: g.ChildPackets},
 			Fragmentation: ike.Fragmentation{Off: g.Datagram == 0, Size: g.Datagram},
 			SPIInUse:      a.spiInUse,
+			MOBIKE:        &ike.MOBIKE{},
 		},
 		Local: netip.AddrPortFrom(a.Local, esp.PortIKE), Remote: netip.AddrPortFrom(a.Gateway, esp.PortIKE),
 		RemoteID: remote, RequestAddress: true, RequestDNS: g.RequestDNS, RequestSubnets: true,
@@ -191,6 +187,9 @@ func (a *access) Use(t vpn.Tunnel) {
 func (a *access) apply() {
 	if a.used != nil {
 		if c := a.used.children[a.used.current]; c != nil {
+			if err := a.flows.Follow(a.used.endpoints); err != nil {
+				a.Log.Warn("the VPN stays at the gateway's address before", zap.Error(err))
+			}
 			a.flows.Use(c.seal, c.overhead, c.udp)
 			if a.used.tcp.used {
 				a.flows.UseStream(a.used.tcp.stream)

@@ -212,8 +212,14 @@ func (t *tunnel) heardOver(now link.Instant, tcp bool) {
 	}
 }
 
-// moved has data take the way that the IKE machine says.
+// moved has data take the way that the IKE machine says: the gateway has another address now, a NAT has come or gone, or it is
+// another transport. To an endpoint that has not answered yet nothing is sent: this end has moved there by itself, and the
+// answer is near.
 func (t *tunnel) moved(now link.Instant, u ike.EndpointUpdate) {
+	if u.Number() <= t.endpoints.Number() || !u.Proven() {
+		return
+	}
+	t.endpoints = u
 	for id, c := range t.children {
 		if u.Concerns(id) {
 			c.udp = u.UDPEncapsulation()

@@ -25,9 +25,10 @@ type tunnel struct {
 	events    []vpn.Event
 	committed bool
 	children  map[ike.ChildID]*child
-	current   ike.ChildID     // the one that packets leave through, 0 for none
-	udp       bool            // as of the child SA before
-	ctx       context.Context // ends with the tunnel
+	current   ike.ChildID        // the one that packets leave through, 0 for none
+	udp       bool               // as of the child SA before
+	endpoints ike.EndpointUpdate // the last one
+	ctx       context.Context    // ends with the tunnel
 	cancel    context.CancelFunc
 	// eap is the method of the round of EAP that is under way, nil without one; round counts those that are over.
 	eap          *eap.Machine
@@ -124,6 +125,10 @@ func (t *tunnel) handle(now link.Instant, e ike.Event) {
 		t.use(e.ID)
 	case ike.ChildRemoved:
 		t.removed(now, e)
+	case ike.PeerAddresses:
+		if err := t.access.flows.Listen(e.Addresses); err != nil {
+			t.access.Log.Debug("addresses of the gateway", zap.Error(err))
+		}
 	case ike.ChildFailed:
 		t.emit(vpn.Trouble{What: "no child SA", Err: e.Err})
 	case ike.Refused:
@@ -276,7 +281,7 @@ func (t *tunnel) send(m ike.Transmit) {
 		}
 		switch s := t.tcp.stream; {
 		case !m.TCP:
-			err = t.access.flows.Send(m.Local.Port(), m.Payload)
+			err = t.access.flows.Send(m.Local.Port(), m.Remote.Addr(), m.Payload)
 		case s == nil:
 			err = net.ErrClosed // it is sent again in the next connection
 		default:
