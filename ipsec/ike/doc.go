@@ -17,6 +17,11 @@
 // (wait.go): our request is not sent, or the peer's is not answered and its repetitions are ignored. IKE_AUTH takes as many
 // exchanges as need be; tasks that share it say their part in the first request and take the last response (errMore).
 //
+// Key exchanges: Proposals says what is offered and taken; ProposalsOf has it by a word. Beside the first key exchange there may be
+// additional ones, ML-KEM by default: behind IKE_SA_INIT in IKE_INTERMEDIATE (intermediateTask), behind CREATE_CHILD_SA in
+// IKE_FOLLOWUP_KE (followupTask, series). A PPK is mixed in with the first AUTH payload (ppk.go). Established and IKERekeyed tell what
+// was done and whether it is less than was wanted.
+//
 // Driving it: after each call drain PollEvent, then PollTransmit (an SA must be installed before the response that
 // announces it leaves, RFC 7296 §2.8), then arm a timer for Deadline and call HandleTimeout when it is due.
 //
@@ -28,14 +33,15 @@
 // §2.5; §2.6 on the initiator's side (the gateway makes cookies in front of the machines); §2.7; §2.8 with all collisions
 // of §2.8.1, §2.8.2 and §2.25; §2.9; §2.10 to §2.19; §2.21; §2.23 for tunnel mode; §3 through
 // ipsec/ike/message; RFC 7427, RFC 8420 and RFC 4754 (signatures), RFC 4806 (OCSP responses are carried), RFC 4739 (several
-// rounds of authentication), RFC 5998 (EAP alone); RFC 5282; RFC 3948 §4 (keepalives); RFC 7383 (fragmentation; of §2.5.2 a
+// rounds of authentication), RFC 5998 (EAP alone); RFC 9242 and RFC 9370 (additional
+// key exchanges; IKE_INTERMEDIATE for nothing else), draft-ietf-ipsecme-ikev2-mlkem; RFC 8784 (PPK, of the type PPK_ID_FIXED); RFC 5282; RFC 3948 §4 (keepalives); RFC 7383 (fragmentation; of §2.5.2 a
 // coarse search downward, without ICMP); RFC 9329 (TCP, the
 // machine's part of §5 to §7); RFC 5723 (resumption: what a gateway's tickets look like is left to
 // ike.Tickets).
 //
 // Left out on purpose: transport mode and AH; IPComp; IPv6 selectors and addresses; a send window of more than one, which
 // the peer's SET_WINDOW_SIZE would allow (§2.3 obliges nobody); INVALID_MESSAGE_ID and INVALID_SELECTORS notifications,
-// which are optional; certificates by hash and URL (RFC 7296 §3.6), which nobody fetches; AUTH method 1, RSA with SHA-1;
+// which are optional; a KEM as the first key exchange; PPK_ID_OPAQUE; certificates by hash and URL (RFC 7296 §3.6), which nobody fetches; AUTH method 1, RSA with SHA-1;
 // several rounds of the gateway's own as a responder (RFC 4739 §2.5), which an initiator takes; acting on several responses to
 // one IKE_SA_INIT at once (§2.4 allows it).
 //

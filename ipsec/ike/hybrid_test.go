@@ -349,3 +349,35 @@ func TestIntermediateOutOfPlace(t *testing.T) {
 	}
 	p.agree(1)
 }
+
+// A resumed IKE SA has the suite of the old one, additional key exchanges and all, and makes none anew (RFC 5723).
+//
+// Shows: IKE-3, IKE-5
+func TestResumeWithAdditionalKeyExchanges(t *testing.T) {
+	for _, e := range []suite.Encryption{suite.AESGCM256, suite.AESCBC256SHA384} {
+		only := func(i *InitiatorConfig, r *ResponderConfig, _ *testPolicy) {
+			i.Proposals.Encryption, r.Proposals.Encryption = []suite.Encryption{e}, []suite.Encryption{e}
+			i.Proposals.RequireAdditional, r.Proposals.RequireAdditional = true, true
+			i.RequestTicket, r.Tickets = true, newLedger()
+		}
+		p := established(t, 95, hybrid(mlkem), only)
+		ticket := p.a.m.Suspend(p.now)
+		p.drain()
+		p.seen = nil
+		p.again(ticket)
+		p.agree(1)
+		up, _ := find[Established](p.a.events)
+		if !up.Resumed || up.Downgraded || len(up.KeyExchanges) != 2 || p.exchanges(message.IKEIntermediate) != 0 {
+			t.Errorf("%v: %+v\n%s", e, up, p.trace())
+		}
+		// With another policy the ticket is of no use.
+		ticket = p.a.m.Suspend(p.now)
+		p.drain()
+		p.again(ticket, func(_ *InitiatorConfig, r *ResponderConfig, _ *testPolicy) {
+			r.Proposals.Additional = [][]suite.Group{mlkem1024}
+		})
+		if up, ok := find[Established](p.a.events); ok && up.Resumed {
+			t.Errorf("%v: resumed with key exchanges that the gateway does not take any more", e)
+		}
+	}
+}

@@ -52,6 +52,31 @@ var cipherVectors = []struct {
 	},
 }
 
+// gcmCAVP are vectors of NIST's CAVP, gcmEncryptExtIV128.rsp and gcmEncryptExtIV256.rsp, with an IV of 96 bits and a tag of 128:
+// the IV is salt and IV here.
+var gcmCAVP = []struct{ key, iv, text, sealed, tag string }{
+	{"11754cd72aec309bf52f7687212e8957", "3c819d9a9bed087615030b65", "", "", "250327c674aaf477aef2675748cf6971"},
+	{"b52c505a37d78eda5dd34f20c22540ea1b58963cf8e5bf8ffa85f9f2492505b4", "516c33929df5a3284ff463d7", "", "", "bdc1ac884d332457a1d2664f168c76f0"},
+	{"31bdadd96698c204aa9ce1448ea94ae1fb4a9a0b3c9d773b51bb1822666b8f22", "0d18e06c7c725ac9e362e1ce", "2db5168e932556f8089a0622981d017d",
+		"fa4362189661d163fcd6a56d8bf0405a", "d636ac1bbedd5cc3ee727dc2ab4a9489"},
+}
+
+// Shows: IKE-3 (AES-GCM)
+func TestGCMVectorsCAVP(t *testing.T) {
+	for _, v := range gcmCAVP {
+		key, iv, text := unhex(t, v.key), unhex(t, v.iv), unhex(t, v.text)
+		c, err := Encryption{ID: EncryptionAESGCM16, KeyBits: uint16(8 * len(key))}.NewCipher(append(key, iv[:saltLen]...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := append(append(make([]byte, ivLen), text...), make([]byte, icvLen)...)
+		c.Seal(nil, body, binary.BigEndian.Uint64(iv[saltLen:]))
+		if want := append(append(bytes.Clone(iv[saltLen:]), unhex(t, v.sealed)...), unhex(t, v.tag)...); !bytes.Equal(body, want) {
+			t.Errorf("key %s: sealed %x, want %x", v.key, body, want)
+		}
+	}
+}
+
 // Shows: IKE-3 (AES-GCM-16 with 128 and 256 bits, ChaCha20-Poly1305, in ESP and in IKE).
 func TestCipherVectors(t *testing.T) {
 	for _, v := range cipherVectors {

@@ -63,9 +63,13 @@ func TestMLKEM768AccumulatedVectors(t *testing.T) {
 	}
 }
 
-// Shows: IKE-3 (AES-CBC). RFC 3602 §4, cases 1 to 4, with an ICV that is made here: it opens to the plaintext, and not with any
+// nistPlaintext is that of NIST SP 800-38A appendix F.
+const nistPlaintext = `6bc1bee22e409f96e93d7e117393172a ae2d8a571e03ac9c9eb76fac45af8e51
+ 30c81c46a35ce411e5fbc1191a0a52ef f69f2445df4f9b17ad2b417be66c3710`
+
+// Shows: IKE-3 (AES-CBC). RFC 3602 §4, cases 1 to 4, and NIST SP 800-38A F.2.1 and F.2.5, with an ICV that is made here: it opens to the plaintext, and not with any
 // octet changed or cut off.
-func TestCBCVectorsRFC3602(t *testing.T) {
+func TestCBCVectors(t *testing.T) {
 	integrity := bytes.Repeat([]byte{0x0b}, 32)
 	for i, v := range []struct{ key, iv, text, sealed string }{
 		{
@@ -89,8 +93,20 @@ func TestCBCVectorsRFC3602(t *testing.T) {
 			`c30e32ffedc0774e6aff6af0869f71aa 0f3af07a9a31a9c684db207eb0ef8e4e
 			 35907aa632c3ffdf868bb7b29d3d46ad 83ce9f9a102ee99d49a53e87f4c3da55`,
 		},
+		{ // NIST SP 800-38A F.2.1
+			"2b7e151628aed2a6abf7158809cf4f3c", "000102030405060708090a0b0c0d0e0f", nistPlaintext,
+			`7649abac8119b246cee98e9b12e9197d 5086cb9b507219ee95db113a917678b2
+			 73bed6b8e3c1743b7116e69e22229516 3ff1caa1681fac09120eca307586e1a7`,
+		},
+		{ // NIST SP 800-38A F.2.5
+			"603deb1015ca71be2b73aef0857d7781 1f352c073b6108d72d9810a30914dff4", "000102030405060708090a0b0c0d0e0f", nistPlaintext,
+			`f58c4c04d6e5f1ba779eabfb5f7bfbd6 9cfc4e967edb808d679f777bc6702c7d
+			 39f23369a9d9bacfa530e26304231461 b2eb05e2c39be9fcda6c19078c6a9d1b`,
+		},
 	} {
-		c, err := AESCBC128SHA256.NewCipher(append(unhex(t, v.key), integrity...))
+		e := AESCBC128SHA256
+		e.KeyBits = uint16(8 * len(unhex(t, v.key)))
+		c, err := e.NewCipher(append(unhex(t, v.key), integrity...))
 		if err != nil {
 			t.Fatal(err)
 		}

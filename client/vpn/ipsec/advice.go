@@ -15,12 +15,13 @@ import (
 // notifyAdvice says what to do about a gateway's refusal, by its notify (RFC 7296 §3.10.1).
 var notifyAdvice = map[message.NotifyType]string{
 	message.AuthenticationFailed: "compare local_identity and remote_identity in [gateway], and psk_file or [authentication], with what the gateway has for this client; its log says which proof it did not take",
-	message.NoProposalChosen:     "the gateway must allow AES-GCM or ChaCha20-Poly1305 with a PRF of HMAC-SHA-2 and one of the groups 31, 19, 20 and 14, for IKE and ESP",
+	message.NoProposalChosen:     "the gateway must allow AES-GCM or ChaCha20-Poly1305 with a PRF of HMAC-SHA-2 and one of the groups 31, 19, 20 and 21, for IKE and ESP; the profile compatible also takes AES-CBC with HMAC-SHA-2 and the groups 14 to 16",
 	message.TSUnacceptable:       "the gateway must offer the enterprise prefixes (or remote_subnets in [gateway]) to this client as its local traffic selectors",
 
 	message.InternalAddressFailure: "give the gateway's address pool free addresses",
 	message.FailedCPRequired:       "check what the gateway wants to be asked for in the configuration payload",
 	message.InvalidSyntax:          "the gateway cannot read our message: check its log and its version",
+	message.StateNotFound:          "the gateway forgets rekeyings half way: check its log and the time that packets take",
 	message.NoAdditionalSAs:        "the gateway allows no more SAs for this client: check its limits",
 }
 
@@ -44,6 +45,7 @@ var failureAdvice = []struct {
 	{secret.ErrDeclined, "run `mipvpn up` to be asked again"},
 	{secret.ErrSame, "put the right password where authentication.password or authentication.pin says, then `mipvpn down` and `mipvpn up`"},
 	{secret.ErrEmpty, "look at the file or program that authentication.password or authentication.pin names"},
+	{ike.ErrPPK, "give the laptop and the gateway the same post-quantum pre-shared key (RFC 8784) under the same name, or do not require one"},
 	{ike.ErrOwnKey, "the own certificate's key could not sign: check certificate and key in [authentication], and the smart card or TPM that has it"},
 	{ike.ErrTrust, "the gateway's certificate is not trusted: check [trust] and what the gateway's certificate says"},
 	{ike.ErrWeakSignature, "the gateway signs with SHA-1: it needs RFC 7427 (SIGNATURE_HASH_ALGORITHMS) or an ECDSA certificate"},
