@@ -141,7 +141,7 @@ func BenchmarkBatchIn(b *testing.B) {
 				b.SetBytes(int64(train.Bytes() - train.Len()*(headerLen+e.IVLen()+e.ICVLen())))
 				b.ReportAllocs()
 				for b.Loop() {
-					in.window = window{}
+					in.window = newWindow(0)
 					batch, slab := packet.GetBatch(), packet.GetSlab()
 					at := 0
 					for _, p := range train.Bufs {

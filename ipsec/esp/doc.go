@@ -18,9 +18,9 @@
 //	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //
 // Specification: RFC 4303 with 32-bit and extended sequence numbers (§2.2.1, appendix A2), anti-replay
-// (§3.4.3), dummy packets and traffic flow confidentiality padding on receipt (§2.6, §2.7); RFC 4106, RFC 7634 and
+// (§3.4.3), dummy packets and traffic flow confidentiality padding (§2.6, §2.7); RFC 4106, RFC 7634 and
 // RFC 3602 with RFC 4868 through ipsec/suite; RFC 4301 §5 (selectors) and §5.1.2.1 (header construction: DSCP copied); RFC 6040 §4 (ECN);
-// RFC 3948 §2 (packet formats in UDP). Left out: transport mode, IPv6, sending of dummy packets and of TFC padding.
+// RFC 3948 §2 (packet formats in UDP). Left out: transport mode, IPv6.
 //
 // Concurrency: all types are safe for concurrent use. Packets of one Outbound.Apply get consecutive sequence numbers.
 //

@@ -32,6 +32,7 @@ func NewInbound(p Parameters) (*Inbound, error) {
 	}
 	in := &Inbound{spi: p.SPI, cipher: c, esn: p.ESN, local: compile(p.Local), remote: compile(p.Remote)}
 	in.limits.set(p)
+	in.window = newWindow(p.Window)
 	return in, nil
 }
 
@@ -130,8 +131,8 @@ func (in *Inbound) check(s *scratch, run []*packet.Buf) int {
 		if in.esn {
 			// What the 32 bits stand for depends on which packets before this one turn out authentic. It grows with the window's
 			// top, so when it is the same for the lowest and for the highest top that there can be, it is certain.
-			seq = extend(top, low)
-			if seq != extend(highest, low) {
+			seq = in.window.extend(top, low)
+			if seq != in.window.extend(highest, low) {
 				return i
 			}
 		}

@@ -15,6 +15,7 @@ type Outbound struct {
 	esn           bool
 	tail          int // most octets that are added behind a packet, Tailroom at most
 	local, remote []compiled
+	tfc           int    // shorter packets are padded to this length
 	limits        limits // hard.Packets is the highest sequence number that may be used
 	drops         *packet.Drops
 
@@ -32,6 +33,7 @@ func NewOutbound(p Parameters, drops *packet.Drops) (*Outbound, error) {
 	o := &Outbound{spi: p.SPI, cipher: c, esn: p.ESN, tail: maxPad(p.Encryption) + trailerLen + c.ICVLen(),
 		local: compile(p.Local), remote: compile(p.Remote), drops: drops}
 	o.limits.set(p)
+	o.tfc = min(p.TFC, packet.SmallSize)
 	return o, nil
 }
 
@@ -128,7 +130,7 @@ func (o *Outbound) sealBatch(s *scratch, b *packet.Batch) {
 			o.sealRest(s, b, i)
 			return
 		}
-		o.sealOne(s, p)
+		b.Bufs[i] = o.sealOne(s, p)
 	}
 }
 
@@ -141,25 +143,31 @@ func (o *Outbound) sealRest(s *scratch, b *packet.Batch, i int) {
 		case s.left == 0:
 			s.dropped += p.Segments()
 			p.Release()
+		case p.Super() && o.tfc > 0:
+			o.sealPadded(s, p, b)
 		case p.Super():
 			o.sealSuper(s, p, b)
 		default:
-			o.sealOne(s, p)
-			b.Append(p)
+			b.Append(o.sealOne(s, p))
 		}
 	}
 	old.Forget()
 }
 
-// sealOne turns the IPv4 packet in p into an ESP packet in place.
-func (o *Outbound) sealOne(s *scratch, p *packet.Buf) {
+// sealOne turns the IPv4 packet in p into an ESP packet, in place unless it is padded and there is no room for that. It returns
+// the packet.
+func (o *Outbound) sealOne(s *scratch, p *packet.Buf) *packet.Buf {
 	s.octets += p.Len()
 	p.TOS = packet.IPv4(p.Bytes()).TOS()
+	if p.Len() < o.tfc {
+		p = pad(p, o.tfc, o.tail)
+	}
 	n := o.trailerLen(p.Len())
 	putTrailer(p.Extend(n + o.cipher.ICVLen())[:n])
 	p.Push(headerLen + o.cipher.IVLen())
 	whole := p.Bytes()
 	o.seal(s, whole, whole[headerLen+o.cipher.IVLen():len(whole)-o.cipher.ICVLen()])
+	return p
 }
 
 // seal writes the ESP packet of text, which ends with its trailer, into whole, with the next sequence number.

@@ -34,6 +34,12 @@ type Parameters struct {
 	Local, Remote []Selector
 	// ESN is set for extended sequence numbers (RFC 4303 §2.2.1).
 	ESN bool
+	// Window is how many sequence numbers below the highest one are still accepted (RFC 4303 §3.4.3), rounded up to what fills whole
+	// words; 0 for WindowSize, MaxWindow at most.
+	Window int
+	// TFC is the length in octets that shorter inner packets are padded to on sending (RFC 4303 §2.7), 0 for none. It should not be
+	// more than Outbound.Fits of the path's MTU.
+	TFC int
 	// MaxBytes and MaxPackets are how many octets of inner packets and how many packets the SA may carry, 0 for no such limit
 	// (RFC 4301 §4.4.2.1, the hard lifetime): what is over them is dropped. The sequence numbers are a limit of packets in any
 	// case.

@@ -32,7 +32,7 @@ func TestWindowTable(t *testing.T) {
 		{"word boundaries", []step{{63, true}, {64, true}, {65, true}, {128, true}, {127, true}, {64, false}, {63, false}, {1, true}}},
 		{"to the end", []step{{1<<64 - 2, true}, {1<<64 - 1, true}, {1<<64 - 1, false}, {1<<64 - 2, false}, {1<<64 - 3, true}}},
 	} {
-		var win window
+		win := newWindow(0)
 		for i, s := range c.steps {
 			if f := win.fresh(s.seq); f != s.want {
 				t.Errorf("%s, step %d: %d fresh: %v", c.name, i, s.seq, f)
@@ -47,21 +47,26 @@ func TestWindowTable(t *testing.T) {
 // A window by its definition, with a set of all numbers seen, is the other implementation.
 func TestWindowAgreesWithASet(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	for round := range 20 {
-		var win window
+	for round := range 18 {
+		// The default, one word's worth, the largest, and what is rounded up.
+		win := newWindow([]int{0, 1, MaxWindow, 4096, 32, 100000}[round%6])
+		size, ring := win.size, uint64(len(win.seen))*64
+		if want := []uint64{WindowSize, 64, MaxWindow, 8192 - 64, 64, 1<<17 - 64}[round%6]; size != want {
+			t.Fatalf("round %d: %d numbers, want %d", round, size, want)
+		}
 		seen := make(map[uint64]bool)
 		var top uint64
 		for range 5000 {
 			var seq uint64
 			switch r.IntN(10) {
 			case 0:
-				seq = top + r.Uint64N(3*windowBits)
+				seq = top + r.Uint64N(3*ring)
 			case 1, 2, 3:
 				seq = top + r.Uint64N(4)
 			default:
-				seq = top - min(top, r.Uint64N(WindowSize+200))
+				seq = top - min(top, r.Uint64N(size+200))
 			}
-			want := seq != 0 && !seen[seq] && (seq > top || top-seq < WindowSize)
+			want := seq != 0 && !seen[seq] && (seq > top || top-seq < size)
 			if got := win.mark(seq); got != want {
 				t.Fatalf("round %d: top %d, %d accepted: %v, want %v", round, top, seq, got, want)
 			}
@@ -76,6 +81,7 @@ func TestWindowAgreesWithASet(t *testing.T) {
 // Shows: IKE-9 (ESN). RFC 4303 appendix A2.2: the cases A and B, at and beside their borders.
 func TestExtendedSequenceNumbers(t *testing.T) {
 	const w = WindowSize
+	win := newWindow(0)
 	for _, c := range []struct {
 		name string
 		top  uint64
@@ -95,7 +101,7 @@ func TestExtendedSequenceNumbers(t *testing.T) {
 		{"fresh", 0, 1, 1},
 		{"the border of A and B", 5<<32 | w - 1, 0, 5 << 32},
 	} {
-		if got := extend(c.top, c.low); got != c.want {
+		if got := win.extend(c.top, c.low); got != c.want {
 			t.Errorf("%s: top %#x, %#x means %#x, want %#x", c.name, c.top, c.low, got, c.want)
 		}
 	}

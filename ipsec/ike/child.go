@@ -37,6 +37,8 @@ type child struct {
 	spent bool
 	// source is the sequence number of the packet that has moved the endpoint last.
 	source uint64
+	// noTFC is set when the peer takes no TFC padding (ESP_TFC_PADDING_NOT_SUPPORTED, RFC 7296 §1.3.1).
+	noTFC bool
 	// reason is what ChildRemoved will say.
 	reason error
 	// Boot times, 0 for never: rekeying, the end of life, when a replaced one that the peer should have deleted is deleted
@@ -94,7 +96,7 @@ func (m *Machine) install(now link.Instant, c *child, keyI, keyR []byte, ours bo
 		return p
 	}
 	e := ChildInstalled{
-		ID: c.id, Inbound: half(c.in, keyIn), Outbound: half(c.out, keyOut), UDPEncapsulation: m.encapsulate,
+		ID: c.id, Inbound: m.receiving(half(c.in, keyIn)), Outbound: m.sending(c, half(c.out, keyOut)), UDPEncapsulation: m.encapsulate,
 		Local: m.local, Remote: m.remote, TCP: m.tcp, Standby: c.standby, Suite: c.suite.String(),
 	}
 	if old != nil {
@@ -102,6 +104,17 @@ func (m *Machine) install(now link.Instant, c *child, keyI, keyR []byte, ours bo
 	}
 	m.children = append(m.children, c)
 	m.emit(e)
+}
+
+// liveChildren counts the child SAs that have not been replaced.
+func (m *Machine) liveChildren() int {
+	n := 0
+	for _, c := range m.children {
+		if c.state == childInstalled && c.replacedBy == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // activate says that the outbound half may be used.

@@ -59,6 +59,11 @@ type Config struct {
 	Keepalive time.Duration
 	// Fragmentation says in which sizes messages are sent.
 	Fragmentation Fragmentation
+	// MaxChildren bounds the child SAs that the peer may create (default 32): more are refused with NO_ADDITIONAL_SAS.
+	MaxChildren int
+	// ReplayWindow is the window of inbound child SAs in packets, 0 for the default of package esp. TFCPadding is the length in octets
+	// that shorter packets are padded to on sending (RFC 4303 §2.7), 0 for none; a peer that does not take that gets none.
+	ReplayWindow, TFCPadding int
 	// Version is told in APPLICATION_VERSION, by a responder to who tells his. Empty for none, which tells strangers nothing.
 	Version string
 	// MOBIKE lets the IKE SA and its child SAs move to other addresses (RFC 4555) where the peer supports it too; everything is
@@ -217,6 +222,7 @@ func (c *Config) complete() error {
 		return fmt.Errorf("%w: Dead: want a second more than Liveness (%v) at least, found %v", ErrConfig, c.Liveness, c.Dead)
 	}
 	withDefault(&c.Keepalive, 20*time.Second)
+	withDefault(&c.MaxChildren, 32)
 	if c.Version != printable([]byte(c.Version)) {
 		return fmt.Errorf("%w: Version: want up to %d printable ASCII characters, found %q", ErrConfig, maxVersion, c.Version)
 	}

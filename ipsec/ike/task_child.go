@@ -225,7 +225,7 @@ func (t *childTask) accept(m *Machine, s *ikeSA, in *message.Message) (c *child,
 		return nil, nil, nil, err
 	}
 	c = &child{
-		in: t.in, out: binary.BigEndian.Uint32(proposal.SPI), suite: chosen,
+		in: t.in, out: binary.BigEndian.Uint32(proposal.SPI), suite: chosen, noTFC: refusesTFC(in),
 		local: readSelectors(tsi.Selectors), remote: readSelectors(tsr.Selectors),
 	}
 	switch {
@@ -361,7 +361,7 @@ func (m *Machine) answerChild(now link.Instant, s *ikeSA, in *message.Message, f
 	case chosen.group != 0 && chosen.group != suite.Group(ke.Group):
 		return nil, refuseGroup(uint16(chosen.group))
 	}
-	c := &child{out: binary.BigEndian.Uint32(offer.SPI), suite: chosen}
+	c := &child{out: binary.BigEndian.Uint32(offer.SPI), suite: chosen, noTFC: refusesTFC(in)}
 	c.local, c.remote = m.allowedSelectors(readSelectors(tsr.Selectors), readSelectors(tsi.Selectors), old)
 	if len(c.local) == 0 || len(c.remote) == 0 {
 		return nil, refuse(message.TSUnacceptable)
@@ -474,6 +474,12 @@ func (m *Machine) answerCreateChild(now link.Instant, s *ikeSA, in *message.Mess
 		return nil, refuse(message.TemporaryFailure)
 	}
 	n, rekey := message.FindNotify(in.Payloads, message.RekeySA)
+	switch live := m.liveChildren(); {
+	case !rekey && live >= m.cfg.MaxChildren:
+		return nil, refuse(message.NoAdditionalSAs)
+	case len(m.children) >= 4*m.cfg.MaxChildren: // rekeyed faster than the old ones end
+		return nil, refuse(message.TemporaryFailure)
+	}
 	if !rekey {
 		if m.responder == nil {
 			// A client has no policy for child SAs that the gateway thinks of.

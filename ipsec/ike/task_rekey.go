@@ -218,11 +218,14 @@ func (m *Machine) rekeying(s *ikeSA) bool {
 	})
 }
 
+// maxSAs bounds the IKE SAs of one machine: the peer may rekey faster than it deletes, or than closed ones are forgotten.
+const maxSAs = 16
+
 // answerIKERekey answers the peer's request to rekey the IKE SA (§2.25.2). after is to be called when the response is on
 // its way.
 func (m *Machine) answerIKERekey(now link.Instant, s *ikeSA, in *message.Message) (out []message.Payload, after func(), err error) {
 	_, following := s.outstandingFollowup()
-	if m.deleting || s != m.current || s.state != saEstablished || s.exchange.childBusy() || following {
+	if m.deleting || s != m.current || s.state != saEstablished || s.exchange.childBusy() || following || len(m.sas) >= maxSAs {
 		return nil, nil, refuse(message.TemporaryFailure)
 	}
 	sa, okSA := message.Find[message.SA](in.Payloads)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mipvpn/ipsec/esp"
+	"mipvpn/ipsec/ike/message"
 	"mipvpn/ipsec/suite"
 	"mipvpn/tun/link"
 )
@@ -31,6 +32,25 @@ func (m *Machine) limit(p *esp.Parameters) {
 	if p.Encryption.ID != suite.ChaCha20Poly1305.ID && (p.MaxBytes == 0 || p.MaxBytes > maxAESBytes) {
 		p.MaxBytes = maxAESBytes
 	}
+}
+
+// receiving and sending complete the parameters of one direction.
+func (m *Machine) receiving(p esp.Parameters) esp.Parameters {
+	p.Window = m.cfg.ReplayWindow
+	return p
+}
+
+func (m *Machine) sending(c *child, p esp.Parameters) esp.Parameters {
+	if !c.noTFC {
+		p.TFC = m.cfg.TFCPadding
+	}
+	return p
+}
+
+// refusesTFC tells whether the peer takes no TFC padding on the child SA that the message is about.
+func refusesTFC(in *message.Message) bool {
+	_, refused := message.FindNotify(in.Payloads, message.ESPTFCPaddingNotSupported)
+	return refused
 }
 
 // cut returns n less a random part of up to a tenth, so that the ends rarely collide (RFC 7296 §2.8.1).

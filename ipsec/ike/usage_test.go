@@ -2,10 +2,12 @@ package ike
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"mipvpn/ipsec/esp"
+	"mipvpn/ipsec/ike/message"
 	"mipvpn/ipsec/suite"
 )
 
@@ -112,5 +114,49 @@ func TestCipherLifetime(t *testing.T) {
 		if got := p.a.sending().Outbound.MaxBytes; got != want {
 			t.Errorf("%v: %d octets, want %d", e, got, want)
 		}
+	}
+}
+
+// Shows: IKE-9 (TFC padding, replay window). Both go to the SAs as configured; a peer that says ESP_TFC_PADDING_NOT_SUPPORTED gets no
+// padding, in IKE_AUTH and in a rekeying.
+func TestTFCAndWindow(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		p := newPair(t, 324, func(i *InitiatorConfig, r *ResponderConfig, _ *testPolicy) {
+			i.TFCPadding, i.ReplayWindow, r.TFCPadding, r.ReplayWindow = 1200, 65536, 1000, 4096
+		})
+		p.lax = true
+		p.start()
+		check := func() {
+			t.Helper()
+			a, b := p.a.sending(), p.b.sending()
+			if a == nil || b == nil {
+				t.Fatal(p.trace())
+			}
+			want := 1200
+			if refused {
+				want = 0
+			}
+			if a.Outbound.TFC != want || b.Outbound.TFC != 1000 || a.Inbound.Window != 65536 || b.Inbound.Window != 4096 || a.Inbound.TFC != 0 {
+				t.Errorf("refused %t: A %+v, B %+v", refused, a.Outbound.TFC, b.Outbound.TFC)
+			}
+		}
+		step := func() { // the gateway's answers say it
+			for len(p.queue) > 0 {
+				if f := &p.queue[0]; refused && f.from == p.b && (strings.Contains(f.text, "IKE_AUTH") || strings.Contains(f.text, "CREATE")) {
+					p.rewrite(f, func(ps []message.Payload) []message.Payload {
+						return append(ps, message.Notify{Message: message.ESPTFCPaddingNotSupported})
+					})
+				}
+				p.next()
+			}
+		}
+		step()
+		check()
+		if err := p.a.m.RekeyChild(p.now, p.a.sending().ID); err != nil {
+			t.Fatal(err)
+		}
+		p.drain()
+		step()
+		check()
 	}
 }
