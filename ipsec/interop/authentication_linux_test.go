@@ -14,6 +14,7 @@ import (
 
 	"mipvpn/ipsec/eap"
 	"mipvpn/ipsec/esp"
+	"mipvpn/ipsec/gateway"
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/ike/message"
 	"mipvpn/ipsec/interop/charon"
@@ -318,7 +319,29 @@ func (g *game) requirement() (*prover, ike.Requirement) {
 	return p, required
 }
 
-// serveOne makes our responder for one IKE SA, with another authentication than by pre-shared keys alone.
+// rules has our gateway let clients in by certificates and EAP. It returns what answers the gateway's questions.
+func (g *game) rules(cfg *gateway.Config) *prover {
+	g.Helper()
+	p, required := g.requirement()
+	cfg.Peers, cfg.Certificates, cfg.Authorities = nil, required.Own.Certificates, p.verifier.Anchors.Hashes()
+	rule := gateway.Rule{EAPOnly: g.auth.eapOnly}
+	for _, r := range required.Rounds {
+		round := gateway.ByCertificate
+		if r.EAP {
+			round = gateway.ByEAP
+		}
+		rule.Rounds = append(rule.Rounds, round)
+	}
+	cfg.Rules = []gateway.Rule{rule}
+	if g.auth.eap() {
+		common, _ := g.auth.common(g.mine.gateway)
+		cfg.EAP = gateway.EAP{Methods: common.Methods, Inner: common.Inner, Certificate: common.Certificate}
+		cfg.Users = []gateway.User{{Name: userName, Password: []byte(g.password)}}
+	}
+	return p
+}
+
+// serveOne makes our responder for one IKE SA, with an authentication that our gateway does not have.
 func (g *game) serveOne() *endpoint {
 	g.Helper()
 	p, required := g.requirement()
@@ -334,7 +357,7 @@ func (g *game) serveOne() *endpoint {
 	p.machine, e.machine, e.ask = m, m, p.answer
 	e.poll = func() (happening, bool) {
 		ev, ok := m.PollEvent()
-		return happening{0, ev}, ok
+		return happening{Event: ev}, ok
 	}
 	e.inner = e.echo
 	g.machine = commands{m.RekeyChild, m.RekeyIKE, m.Delete, nil}

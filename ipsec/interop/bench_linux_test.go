@@ -290,7 +290,7 @@ func (g *game) handshake() (spent time.Duration) {
 				g.Fatal(e.Err)
 			}
 			if asks != nil {
-				if err := asks.answer(now, happening{0, e}); err != nil {
+				if err := asks.answer(now, happening{Event: e}); err != nil {
 					g.Fatal(err)
 				}
 			}
@@ -343,7 +343,7 @@ func (g *game) benchServer() (m machine, answer func(now link.Instant)) {
 	p.machine = r
 	return r, func(now link.Instant) {
 		for e, ok := r.PollEvent(); ok; e, ok = r.PollEvent() {
-			if err := p.answer(now, happening{0, e}); err != nil {
+			if err := p.answer(now, happening{Event: e}); err != nil {
 				g.Fatal(err)
 			}
 		}

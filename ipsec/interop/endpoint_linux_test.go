@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"mipvpn/ipsec/eap"
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/gateway"
 	"mipvpn/ipsec/ike"
@@ -31,10 +32,12 @@ type machine interface {
 	PollTransmit() (ike.Transmit, bool)
 }
 
-// happening is an event of a session; a client's machine has but one, 0.
+// happening is an event of a session; a client's machine has but one, 0. eap is a question of a gateway's EAP method, and the
+// Event nil then.
 type happening struct {
 	session gateway.SessionID
 	ike.Event
+	eap eap.Event
 }
 
 // endpoint is an IKE machine of ours with its SAs on sockets of a namespace. One goroutine owns machine and SAs.
@@ -126,7 +129,7 @@ func newClient(t testing.TB, ns *os.File, cfg ike.InitiatorConfig, more ...netip
 	c.endpoint.machine = c.machine
 	c.poll = func() (happening, bool) {
 		e, ok := c.machine.PollEvent()
-		return happening{0, e}, ok
+		return happening{Event: e}, ok
 	}
 	c.inner = func(p *packet.Buf) { c.packets <- p }
 	go c.run()

@@ -223,7 +223,8 @@ func (g *game) serve() {
 // ourGateway makes our responder.
 func (g *game) ourGateway() *endpoint {
 	g.Helper()
-	if g.auth.pskOnly() && g.ppk == noPPK {
+	// Our gateway has no PPK and no pre-shared key in front of EAP.
+	if g.ppk == noPPK && (g.auth.pskOnly() || g.auth.client[0] != byPSK) {
 		return g.serveAll()
 	}
 	return g.serveOne()
@@ -232,7 +233,15 @@ func (g *game) ourGateway() *endpoint {
 // serveAll makes our gateway.
 func (g *game) serveAll() *endpoint {
 	g.Helper()
-	ours := newGate(g.recorder, g.gate, g.gatewayConfig(), gatewayAddr)
+	cfg := g.gatewayConfig()
+	var asks *prover
+	if !g.auth.pskOnly() {
+		asks = g.rules(&cfg)
+	}
+	ours := newGate(g.recorder, g.gate, cfg, gatewayAddr)
+	if asks != nil {
+		ours.command(func(link.Instant) error { ours.prove(asks); return nil })
+	}
 	gw := ours.gateway
 	g.machine = commands{
 		func(now link.Instant, id ike.ChildID) error { return gw.RekeyChild(now, ours.session, id) },

@@ -24,7 +24,11 @@ import (
 // prover answers what an IKE machine of ours asks its driver about authentication.
 type prover struct {
 	t       testing.TB
-	machine *ike.Machine
+	machine interface {
+		Signed(now link.Instant, signature []byte, err error) error
+		Trusted(now link.Instant, key crypto.PublicKey, err error) error
+		AnswerEAP(now link.Instant, a ike.EAPAnswer) error
+	}
 	// keys are those of certificates, by the leaf in DER.
 	keys     map[string]crypto.Signer
 	verifier pki.Verifier
