@@ -88,7 +88,7 @@ func manyCerts(n, size int) []message.Payload {
 	return out
 }
 
-// Shows: IKE-2, IKE-3, IKE-10. What a gateway, with the keys of IKE_SA_INIT, can do wrong in authentication: each has its error,
+// Shows: IKE-2, IKE-10. What a gateway, with the keys of IKE_SA_INIT, can do wrong in authentication: each has its error,
 // and no child SA comes of it.
 func TestHostileGatewayAuthentication(t *testing.T) {
 	refused := &NotifyError{Type: message.AuthenticationFailed}
@@ -171,7 +171,7 @@ func TestHostileGatewayAuthentication(t *testing.T) {
 	}
 }
 
-// Shows: IKE-2, IKE-3, IKE-10. What a client can do wrong.
+// Shows: IKE-2, IKE-10. What a client can do wrong.
 func TestHostileClientAuthentication(t *testing.T) {
 	refused := &NotifyError{Type: message.AuthenticationFailed}
 	syntax := &NotifyError{Type: message.InvalidSyntax}
@@ -260,7 +260,7 @@ func TestIdentityChangedBetweenRounds(t *testing.T) {
 	f.check(t, p)
 }
 
-// Shows: IKE-2, IKE-3, IKE-10. What the drivers say no to ends the attempt at both ends, and keeps its reason.
+// Shows: IKE-2, IKE-10. What the drivers say no to ends the attempt at both ends, and keeps its reason.
 func TestDriversSayNo(t *testing.T) {
 	cause := errors.New("the reason of the driver's")
 	refused := &NotifyError{Type: message.AuthenticationFailed}

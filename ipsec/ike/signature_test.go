@@ -18,7 +18,7 @@ import (
 )
 
 // The AlgorithmIdentifiers are those of RFC 7427 appendix A and RFC 8420 appendix A.
-// Shows: IKE-3
+// Shows: IKE-2
 func TestAlgorithmIdentifiers(t *testing.T) {
 	for _, c := range []struct {
 		der  string
@@ -71,7 +71,7 @@ func TestAlgorithmIdentifiers(t *testing.T) {
 }
 
 // The values of RFC 4754 §8: public keys, message "abc", and the AUTH payloads of these signatures.
-// Shows: IKE-3
+// Shows: IKE-2
 func TestECDSAVectors(t *testing.T) {
 	for _, v := range []struct {
 		method message.AuthMethod
@@ -149,7 +149,7 @@ func TestECDSAVectors(t *testing.T) {
 	}
 }
 
-// Shows: IKE-3. A PSS signature with another salt, a short RSA key, and keys of other kinds are refused.
+// Shows: IKE-2. A PSS signature with another salt, a short RSA key, and keys of other kinds are refused.
 func TestSignatureKeys(t *testing.T) {
 	key := testKeys()["RSA 2048"].(*rsa.PrivateKey)
 	s := schemeOf(RSAPSS, crypto.SHA256)
@@ -189,7 +189,7 @@ func TestSignatureKeys(t *testing.T) {
 	}
 }
 
-// Shows: IKE-3. Which chain is used: the first with a scheme that the peer takes, rather one that leads to an authority that the
+// Shows: IKE-2. Which chain is used: the first with a scheme that the peer takes, rather one that leads to an authority that the
 // peer asks for.
 func TestChooseCertificates(t *testing.T) {
 	rsaChain := &Certificates{Chain: [][]byte{[]byte("rsa")}, Schemes: []SignatureScheme{schemeOf(RSAPSS, crypto.SHA384)}, Authorities: [][20]byte{{1}}}
@@ -217,7 +217,7 @@ func TestChooseCertificates(t *testing.T) {
 	}
 }
 
-// Shows: IKE-3. What the ends ask for and send: authorities, OCSP (RFC 4806), hash algorithms.
+// Shows: IKE-2. What the ends ask for and send: authorities, OCSP (RFC 4806), hash algorithms.
 func TestCertificateRequests(t *testing.T) {
 	gate := certified(gatewayID, "P-256", ecdsa256)
 	gate.Certificates.OCSP = []byte("a response")

@@ -277,7 +277,7 @@ func TestInformationalBeforeAuthentication(t *testing.T) {
 	}
 }
 
-// Shows: IKE-9. An IKE SA is resumed with the identities of however it was authenticated, by SK_pi and SK_pr, and without asking
+// Shows: IKE-2, IKE-5. An IKE SA is resumed with the identities of however it was authenticated, by SK_pi and SK_pr, and without asking
 // the drivers (RFC 5723 §4.3.3, §5 note 1).
 func TestResumeAuthenticated(t *testing.T) {
 	for _, f := range flows() {

@@ -10,7 +10,7 @@ import (
 	"mipvpn/tun/link"
 )
 
-// Shows: IKE-2, IKE-3 (strongSwan as gateway). A gateway that proves itself twice (RFC 4739 §2.5): by its certificate and by a
+// Shows: IKE-2 (strongSwan as gateway). A gateway that proves itself twice (RFC 4739 §2.5): by its certificate and by a
 // pre-shared key, while the client has one round or two, with EAP or without.
 func TestGatewayProvesItselfTwice(t *testing.T) {
 	on := mustGround(&recorder{TB: t}, t, strongSwan59, initiator)
