@@ -188,7 +188,7 @@ func TestHostileClientAuthentication(t *testing.T) {
 		{"method 1", "certificates", 0, changeAUTH(func(a *message.Auth) { a.Method = message.AuthRSASignature }), ErrWeakSignature, refused},
 		{"method 9", "certificates", 0, changeAUTH(func(a *message.Auth) { a.Method, a.Data = message.AuthECDSA256, make([]byte, 64) }), ErrMethod, refused},
 		{"SHA-1", "certificates", 0, changeAUTH(identifier(der(0x30, oid(0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 5), der(0x05)))), ErrWeakSignature, refused},
-		{"PKCS#1 in the place of PSS", "certificates", 0, changeAUTH(identifier(preferred[schemeOf(RSAPKCS1, crypto.SHA256)])), ErrAuthentication, refused},
+		{"PKCS#1 in the place of Ed25519", "certificates", 0, changeAUTH(identifier(preferred[schemeOf(RSAPKCS1, crypto.SHA256)])), ErrAuthentication, refused},
 		{"another identity", "certificates", 0, replaced(message.IDi{Identity: userID}), ErrAuthentication, refused},
 		{"another gateway", "certificates", 0, replaced(message.IDr{Identity: mustID("other.example.com")}), ErrAuthentication, refused},
 		{"a chain too long", "certificates", 0, adding(manyCerts(maxCertificates, 100)...), ErrCertificates, refused},

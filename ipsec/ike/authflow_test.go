@@ -39,7 +39,16 @@ func flows() []flow {
 	gatewayCert, machineCert := certified(gatewayID, "P-256", ecdsa256), certified(laptopID, "Ed25519", schemeOf(Ed25519, 0))
 	userCert := certified(userID, "P-256", ecdsa256)
 	last := "SA TSi TSr"
+	hybrid := func(ic *InitiatorConfig, rc *ResponderConfig, _ *testPolicy) {
+		ic.Proposals.NoAdditional, rc.Proposals.NoAdditional = false, false
+	}
 	return []flow{
+		{name: "certificates with a hybrid key exchange", own: gatewayCert, accept: byCert, rounds: []Proof{machineCert}, required: []Acceptance{byCert},
+			opts: []option{hybrid}, proved: []Identity{laptopID},
+			trace: []string{"IDi CERT CERT CERTREQ IDr AUTH CP " + last, "IDr CERT CERT AUTH CP " + last}},
+		{name: "EAP with a hybrid key exchange", own: gatewayCert, accept: byCert, rounds: []Proof{userEAP}, required: []Acceptance{byEAP},
+			opts: []option{hybrid}, proved: []Identity{userID}, trace: []string{
+				"IDi CERTREQ IDr CP " + last, "IDr CERT CERT AUTH EAP", "EAP", "EAP", "EAP", "EAP", "EAP", "EAP", "AUTH", "AUTH CP " + last}},
 		{name: "PSK", own: Proof{PSK: testPSK}, accept: byPSK, rounds: []Proof{{PSK: testPSK}}, required: []Acceptance{byPSK},
 			proved: []Identity{laptopID}, trace: []string{"IDi IDr AUTH CP " + last, "IDr AUTH CP " + last}},
 		{name: "certificates", own: gatewayCert, accept: byCert, rounds: []Proof{machineCert}, required: []Acceptance{byCert},
@@ -122,6 +131,9 @@ func TestAuthenticationFlows(t *testing.T) {
 			}
 			if !slices.Equal(got, f.trace) {
 				t.Errorf("IKE_AUTH:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(f.trace, "\n"))
+			}
+			if hybrid := strings.Contains(p.trace(), "IKE_INTERMEDIATE"); hybrid != strings.Contains(f.name, "hybrid") {
+				t.Errorf("IKE_INTERMEDIATE: %t", hybrid)
 			}
 		})
 	}

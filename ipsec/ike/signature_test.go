@@ -371,3 +371,43 @@ func FuzzEAPMessage(f *testing.F) {
 		}
 	})
 }
+
+// FuzzAnnounced: what is kept of a peer's announcements, requests and certificates is bounded.
+func FuzzAnnounced(f *testing.F) {
+	seed, err := message.AppendPayloads(nil, []message.Payload{hashNotify(), message.CertReq{Encoding: message.CertX509, Authority: make([]byte, 61)},
+		message.CertReq{Encoding: message.CertOCSP}, message.Cert{Encoding: message.CertX509, Data: []byte{1}}, message.Cert{Encoding: message.CertOCSP, Data: []byte{1}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint8(message.TypeNotify), seed)
+	f.Fuzz(func(t *testing.T, first uint8, b []byte) {
+		ps, err := message.ParsePayloads(message.PayloadType(first), b)
+		if err != nil {
+			return
+		}
+		var a announced
+		if said := a.readHashes(ps); said != (a.hashes != nil) || len(a.hashes) > len(signatureHashes) {
+			t.Fatalf("hashes %v, said %t", a.hashes, said)
+		}
+		if a.readRequests(ps); len(a.authorities) > maxAuthorities {
+			t.Fatalf("%d authorities", len(a.authorities))
+		}
+		w, err := readCertificates(ps)
+		if err != nil {
+			if !errors.Is(err, ErrCertificates) {
+				t.Fatal(err)
+			}
+			return
+		}
+		octets := 0
+		for _, c := range slices.Concat(w.Chain, w.CRLs, w.OCSP) {
+			octets += len(c)
+			if len(c) == 0 {
+				t.Fatal("an empty certificate")
+			}
+		}
+		if len(w.Chain) > maxCertificates || len(w.CRLs)+len(w.OCSP) > maxRevocations || octets > maxCertificateOctets {
+			t.Fatalf("%d certificates, %d CRLs, %d OCSP responses, %d octets", len(w.Chain), len(w.CRLs), len(w.OCSP), octets)
+		}
+	})
+}

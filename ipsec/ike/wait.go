@@ -66,7 +66,9 @@ func (m *Machine) reply(now link.Instant, q question, a answered) error {
 		return fmt.Errorf("ike: %w: an answer that was not asked for", ErrUnexpected)
 	}
 	m.waiting, m.asked, m.answer = nil, q, &a
-	return w.again(now)
+	err := w.again(now)
+	m.answer = nil // the step has taken it, or failed before
+	return err
 }
 
 // Signed answers SignatureWanted: signature is what crypto.Signer.Sign yields for the scheme, ECDSA in DER with every method;
