@@ -19,6 +19,7 @@ import (
 	"mipvpn/ipsec/pki"
 	"mipvpn/ipsec/pki/pkitest"
 	"mipvpn/ipsec/suite"
+	"mipvpn/tun/hostnet/netnstest"
 )
 
 // refusal is a case that must fail: what is wrong, the error at our end, and what charon says.
@@ -172,6 +173,7 @@ func refusals() []refusal {
 
 // Shows: IKE-2, IKE-3, IKE-10. What fails has its name at our end, and charon has refused or was refused; nothing is left.
 func TestMatrixRefusals(t *testing.T) {
+	netnstest.New(t) // skips the test where there are none
 	auths := map[string]authentication{}
 	for _, a := range allAuthentications() {
 		auths[a.name] = a

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"mipvpn/tun/hostnet/netnstest"
 )
 
 var all = flag.Bool("all", false, "play all cases, not a third of them, and print them as a table")
@@ -212,6 +214,7 @@ const lanes = 2
 // Shows: IKE-1, IKE-2, IKE-3, IKE-4, IKE-5, IKE-6, IKE-9, IKE-10, GDL-1 (strongSwan 5.9 and 6, as gateway and as client). Each pair of values of
 // the dimensions is in one of the cases; without -all a third of them is played, with each value in one.
 func TestMatrix(t *testing.T) {
+	netnstest.New(t) // skips the test where there are none
 	dims := dimensions()
 	list, columns := cases(dims, *all)
 	table := newTable(dims)
