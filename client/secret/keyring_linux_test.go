@@ -3,6 +3,7 @@ package secret
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/godbus/dbus/v5"
@@ -13,6 +14,7 @@ import (
 // ring is a Secret Service with one item, which is locked until its prompt has been completed.
 type ring struct {
 	conn    *dbus.Conn
+	mu      sync.Mutex
 	name    string
 	secret  []byte
 	locked  bool
@@ -34,6 +36,8 @@ func (r *ring) OpenSession(algorithm string, _ dbus.Variant) (dbus.Variant, dbus
 }
 
 func (r *ring) SearchItems(a map[string]string) (unlocked, locked []dbus.ObjectPath, _ *dbus.Error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	unlocked, locked = []dbus.ObjectPath{}, []dbus.ObjectPath{}
 	switch {
 	case a["application"] != "mipvpn" || a["name"] != r.name:
@@ -46,16 +50,27 @@ func (r *ring) SearchItems(a map[string]string) (unlocked, locked []dbus.ObjectP
 }
 
 func (r *ring) Unlock(objects []dbus.ObjectPath) ([]dbus.ObjectPath, dbus.ObjectPath, *dbus.Error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.locked {
 		return []dbus.ObjectPath{}, promptPath, nil
 	}
 	return objects, "/", nil
 }
 
+// set changes what the bus's goroutines look at.
+func (r *ring) set(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+}
+
 // prompts, items and collections are the other objects.
 type prompts struct{ *ring }
 
 func (p prompts) Prompt(string) *dbus.Error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.locked = p.dismiss
 	err := p.conn.Emit(promptPath, ringPrompt+".Completed", p.dismiss, dbus.MakeVariant([]dbus.ObjectPath{itemPath}))
 	if err != nil {
@@ -67,6 +82,8 @@ func (p prompts) Prompt(string) *dbus.Error {
 type items struct{ *ring }
 
 func (i items) GetSecret(session dbus.ObjectPath) (ringSecret, *dbus.Error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if i.locked || session != sessionPath {
 		return ringSecret{}, dbus.MakeFailedError(errors.New("locked"))
 	}
@@ -76,6 +93,8 @@ func (i items) GetSecret(session dbus.ObjectPath) (ringSecret, *dbus.Error) {
 type collections struct{ *ring }
 
 func (c collections) CreateItem(p map[string]dbus.Variant, s ringSecret, replace bool) (dbus.ObjectPath, dbus.ObjectPath, *dbus.Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	a, ok := p[ringItem+".Attributes"].Value().(map[string]string)
 	if !ok || !replace || c.locked {
 		return "/", "/", dbus.MakeFailedError(errors.New("no attributes, or locked"))
@@ -116,7 +135,7 @@ func TestKeyRing(t *testing.T) {
 	if _, err := k.Lookup(t.Context(), "password of alice"); !errors.Is(err, ErrDeclined) {
 		t.Errorf("the person dismissed the prompt: %v", err)
 	}
-	r.dismiss = false
+	r.set(func() { r.dismiss = false })
 	if s, err := k.Lookup(t.Context(), "password of alice"); err != nil || string(s) != "geheim" {
 		t.Errorf("%q, %v", s, err)
 	}
@@ -126,7 +145,7 @@ func TestKeyRing(t *testing.T) {
 	if s, err := k.Lookup(t.Context(), "PIN of card"); err != nil || string(s) != "1234" {
 		t.Errorf("%q, %v", s, err)
 	}
-	r.secret = nil
+	r.set(func() { r.secret = nil })
 	if _, err := k.Lookup(t.Context(), "PIN of card"); err == nil {
 		t.Error("an empty secret was taken")
 	}
