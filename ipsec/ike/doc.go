@@ -25,6 +25,12 @@
 // Driving it: after each call drain PollEvent, then PollTransmit (an SA must be installed before the response that
 // announces it leaves, RFC 7296 §2.8), then arm a timer for Deadline and call HandleTimeout when it is due.
 //
+// The life of SAs: IKE SAs and child SAs are rekeyed by time, child SAs also when the driver says HandleSpent, for package esp
+// counts octets, packets and sequence numbers against the limits that ChildInstalled brings. Config.Dead is the time in which a
+// dead peer is noticed. ReauthenticationDue and Redirected are for the driver: it makes another machine beside this one, moves the
+// traffic, and deletes this one. A peer that has lost its SAs says so with its token (task_crash.go). Under attack a gateway gives
+// puzzles, which the driver solves beside the machine (PuzzleWanted, Solved).
+//
 // Suspend ends a client's machine and yields the ticket to resume with, by resumeTask in the place of initTask.
 //
 // Park is for an end whose path to the peer is gone for the time being: the SAs are kept and nothing is sent.
@@ -37,11 +43,17 @@
 // key exchanges; IKE_INTERMEDIATE for nothing else), draft-ietf-ipsecme-ikev2-mlkem; RFC 8784 (PPK, of the type PPK_ID_FIXED); RFC 5282; RFC 3948 §4 (keepalives); RFC 7383 (fragmentation; of §2.5.2 a
 // coarse search downward, without ICMP); RFC 9329 (TCP, the
 // machine's part of §5 to §7); RFC 5723 (resumption: what a gateway's tickets look like is left to
-// ike.Tickets).
+// ike.Tickets); RFC 4478 (AUTH_LIFETIME); RFC 5685 (redirect in IKE_SA_INIT, IKE_AUTH and INFORMATIONAL); RFC 6290 (tokens of both
+// ends; those of INVALID_SPI outside of an IKE SA are not looked at); RFC 8019 (puzzles in IKE_SA_INIT); RFC 8598 (split DNS).
 //
-// Left out on purpose: transport mode and AH; IPComp; IPv6 selectors and addresses; a send window of more than one, which
-// the peer's SET_WINDOW_SIZE would allow (§2.3 obliges nobody); INVALID_MESSAGE_ID and INVALID_SELECTORS notifications,
-// which are optional; a KEM as the first key exchange; PPK_ID_OPAQUE; certificates by hash and URL (RFC 7296 §3.6), which nobody fetches; AUTH method 1, RSA with SHA-1;
+// IPv6: addresses, name servers, networks and traffic selectors are assigned and negotiated; package esp carries IPv4 packets alone,
+// so that a client asks for IPv4.
+//
+// Left out on purpose: transport mode and AH; IPComp; a send window of more than one, which
+// the peer's SET_WINDOW_SIZE would allow (§2.3 obliges nobody), and one for the
+// peer's requests, which is not announced: an IKE SA has a request in a minute, and with one at a time each is answered from what the
+// one before has left (§2.25); INVALID_MESSAGE_ID and INVALID_SELECTORS notifications, which are optional, and ignored when they come;
+// CFG_SET, which is answered with an empty CFG_ACK; puzzles in IKE_AUTH (RFC 8019 §7.2); a KEM as the first key exchange; PPK_ID_OPAQUE; certificates by hash and URL (RFC 7296 §3.6), which nobody fetches; AUTH method 1, RSA with SHA-1;
 // several rounds of the gateway's own as a responder (RFC 4739 §2.5), which an initiator takes; acting on several responses to
 // one IKE_SA_INIT at once (§2.4 allows it).
 //
