@@ -229,7 +229,7 @@ func ikeTable(t *testing.T) string {
 		{"ike.ErrNoAnswer", ike.ErrNoAnswer}, {"ike.ErrAuthentication", ike.ErrAuthentication}, {"ike.ErrIdentity", ike.ErrIdentity},
 		{"ike.ErrConfiguration", ike.ErrConfiguration}, {"ike.ErrDeletedByPeer", ike.ErrDeletedByPeer}, {"ike.ErrExpired", ike.ErrExpired},
 		{"ike.ErrOutOfSync", ike.ErrOutOfSync}, {"ike.ErrInvalidAnswer", ike.ErrInvalidAnswer},
-		{"ike.ErrOwnKey", ike.ErrOwnKey}, {"ike.ErrTrust", ike.ErrTrust}, {"ike.ErrWeakSignature", ike.ErrWeakSignature},
+		{"ike.ErrPPK", ike.ErrPPK}, {"ike.ErrOwnKey", ike.ErrOwnKey}, {"ike.ErrTrust", ike.ErrTrust}, {"ike.ErrWeakSignature", ike.ErrWeakSignature},
 		{"ike.ErrSignatureScheme", ike.ErrSignatureScheme}, {"ike.ErrCertificates", ike.ErrCertificates}, {"ike.ErrMethod", ike.ErrMethod},
 		{"ike.ErrEarlySuccess", ike.ErrEarlySuccess}, {"ike.ErrNoKey", ike.ErrNoKey}, {"ike.ErrEAP", ike.ErrEAP}, {"ike.ErrRounds", ike.ErrRounds},
 		{"eap.ErrPasswordWrong", eap.ErrPasswordWrong}, {"eap.ErrPasswordExpired", eap.ErrPasswordExpired}, {"eap.ErrAccount", eap.ErrAccount},

@@ -14,6 +14,18 @@ var ErrRule = errors.New("gateway: this user may not connect in this way")
 
 // Authentication says what a peer has to prove, by the identity that it claims, never by where it is (REQUIREMENTS IKE-8).
 func (p policy) Authentication(local, remote ike.Identity) (ike.Requirement, error) {
+	r, err := p.requirement(local, remote)
+	for _, k := range p.g.cfg.PPKs {
+		if k.Identity == remote {
+			r.PPKs = append(r.PPKs, k.PPK)
+		}
+	}
+	r.RequirePPK = p.g.cfg.RequirePPK
+	return r, err
+}
+
+// requirement is what Authentication says of proofs.
+func (p policy) requirement(local, remote ike.Identity) (ike.Requirement, error) {
 	c := &p.g.cfg
 	if own := c.IKE.LocalID; !local.IsZero() && local != own {
 		return ike.Requirement{}, fmt.Errorf("%w: want %v, found %v", ErrNotMe, own, local)

@@ -23,6 +23,12 @@ type Peer struct {
 	Address netip.Addr
 }
 
+// PeerPPK is a post-quantum pre-shared key of a client (RFC 8784), by the identity that it begins with (IDi).
+type PeerPPK struct {
+	Identity ike.Identity
+	PPK      ike.PPK
+}
+
 // Config is the configuration of a Gateway.
 type Config struct {
 	// IKE has the gateway's own identity, proposals, lifetimes and timers. Its SPIInUse is set by the Gateway.
@@ -43,6 +49,11 @@ type Config struct {
 
 	// Session is how long a session may last, 0 for any time.
 	Session time.Duration
+
+	// PPKs are clients' post-quantum pre-shared keys, of Peers as of those that Rules are for; RequirePPK refuses clients that use
+	// none.
+	PPKs       []PeerPPK
+	RequirePPK bool
 
 	// Rules let clients connect that have no key of their own: by certificates and by EAP. The first that fits counts.
 	Rules []Rule
@@ -107,6 +118,17 @@ func (c *Config) complete() error {
 	}
 	if c.Pool6 != (netip.Prefix{}) && (!c.Pool6.Addr().Is6() || c.Pool6.Addr().Is4In6()) {
 		return fmt.Errorf("%w: pool6: want an IPv6 prefix, found %v", ErrConfig, c.Pool6)
+	}
+	for _, k := range c.PPKs {
+		if k.Identity.IsZero() {
+			return fmt.Errorf("%w: %v is of nobody", ErrConfig, k.PPK)
+		}
+		if err := k.PPK.Check(); err != nil {
+			return fmt.Errorf("%w: PPK of %v: %w", ErrConfig, k.Identity, err)
+		}
+	}
+	if c.RequirePPK && len(c.PPKs) == 0 {
+		return fmt.Errorf("%w: a PPK is required, and none is there", ErrConfig)
 	}
 	if len(c.CrashSecrets) > maxCrashSecrets {
 		return fmt.Errorf("%w: crash secrets: want up to %d, found %d", ErrConfig, maxCrashSecrets, len(c.CrashSecrets))

@@ -253,7 +253,8 @@ func (g *Gateway) notify(d ike.Datagram, h message.Header, ps ...message.Payload
 // responder is the configuration of a session's machine.
 func (g *Gateway) responder(s *session) ike.ResponderConfig {
 	return ike.ResponderConfig{Config: g.cfg.IKE, Policy: policy{g: g, s: s}, HalfOpen: g.cfg.HalfOpen, Tickets: g.granting(s),
-		Accept: g.cfg.accept(), Multiple: g.cfg.multiple(), Redirect: g.cfg.Redirect}
+		Accept: g.cfg.accept(), Multiple: g.cfg.multiple(), PPK: len(g.cfg.PPKs) != 0,
+		Redirect: g.cfg.Redirect}
 }
 
 func (g *Gateway) newSession(d ike.Datagram, init [sha256.Size]byte) (*session, error) {

@@ -145,7 +145,7 @@ func (r *Requirement) complete(local Identity) error {
 	r.PPKs = append([]PPK(nil), r.PPKs...)
 	for i := range r.PPKs {
 		p := &r.PPKs[i]
-		if err := p.check(); err != nil {
+		if err := p.Check(); err != nil {
 			return fmt.Errorf("policy: %w", err)
 		}
 		p.Key = bytes.Clone(p.Key)

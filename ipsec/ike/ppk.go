@@ -35,7 +35,8 @@ const (
 	ppkIDType = 1 // octets in front of the ID
 )
 
-func (p *PPK) check() error {
+// Check tells whether the ID and the key can be used.
+func (p *PPK) Check() error {
 	if len(p.Key) < minPPK || p.ID == "" || len(p.ID) > maxPPKID {
 		return fmt.Errorf("%v: want an ID of 1 to %d octets and a key of at least %d, found %d and %d", p, maxPPKID, minPPK, len(p.ID), len(p.Key))
 	}
@@ -50,7 +51,7 @@ func (c *InitiatorConfig) completePPK() error {
 		}
 		return nil
 	}
-	if err := c.PPK.check(); err != nil {
+	if err := c.PPK.Check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	c.PPK = &PPK{ID: c.PPK.ID, Key: bytes.Clone(c.PPK.Key)}
