@@ -20,6 +20,8 @@ import (
 
 type gatewayTable struct {
 	Address  netip.Addr         `toml:"address"`
+	More     []netip.Addr       `toml:"additional_addresses"`
+	MOBIKE   *bool              `toml:"mobike"`
 	Identity string             `toml:"identity"`
 	Pool     netip.Prefix       `toml:"pool"`
 	Networks []netip.Prefix     `toml:"networks"`
@@ -87,7 +89,17 @@ func (c *configuration) gatewayConfig() (agent.GatewayConfig, error) {
 			},
 			Pool: t.Pool, DNS: t.DNS, Networks: t.Networks, NoResumption: isFalse(t.Resume),
 		},
-		Address: t.Address, Device: orDefault(t.Device, "mipgw0"),
+		Address: t.Address, Additional: t.More, Device: orDefault(t.Device, "mipgw0"),
+	}
+	if !isFalse(t.MOBIKE) {
+		cfg.IKE.MOBIKE = &ike.MOBIKE{}
+	} else if len(t.More) != 0 {
+		return none, errors.New("additional_addresses: clients hear of them through MOBIKE alone: leave out mobike = false")
+	}
+	for _, a := range t.More {
+		if !a.Is4() || a == t.Address {
+			return none, fmt.Errorf("additional_addresses: %v: expected an IPv4 address other than address", a)
+		}
 	}
 	for _, p := range t.Peers {
 		id, err := message.NewIdentity(p.Identity)

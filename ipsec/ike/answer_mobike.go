@@ -55,6 +55,7 @@ func isAddressNotify(p message.Payload) bool {
 func (m *Machine) updated(now link.Instant, at path, nat NAT, detected bool) {
 	moved := at != m.path()
 	m.use(at)
+	m.mobike.updated, m.mobike.formerly = at, path{}
 	if detected && m.natTraversal {
 		m.setNAT(now, nat)
 	}

@@ -66,6 +66,12 @@ func (m *Machine) follow(now link.Instant, at path) {
 	if !m.nat.Remote || m.nat.Local {
 		return
 	}
+	switch {
+	case m.isProven(at.remote):
+		m.mobike.formerly = path{}
+	case m.isProven(m.remote):
+		m.mobike.formerly = m.path()
+	}
 	m.use(at)
 	m.updateEndpoints(m.isProven(m.remote))
 	m.proveRemote(now)
@@ -80,8 +86,8 @@ func (m *Machine) HandleSource(now link.Instant, local netip.AddrPort, s esp.Sou
 	if !m.running() || c == nil || c.state != childInstalled || c.replacedBy != nil || s.Sequence() <= c.source || !m.encapsulate || m.tcp {
 		return
 	}
-	if m.mobike.on && slices.Contains(m.mobike.proven, s.From()) {
-		return
+	if m.path() == m.mobike.updated && slices.Contains(m.mobike.proven, s.From()) {
+		return // late from where the peer was before it has said where it is
 	}
 	c.source = s.Sequence()
 	m.follow(now, path{local: local, remote: s.From()})

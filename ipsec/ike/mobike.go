@@ -111,6 +111,9 @@ type mobike struct {
 	// tests are paths that are preferred to the one in use, still to be tested.
 	tests []path
 
+	// updated is the path of the last update (the responder's), formerly the last one that was proven before one was followed
+	// that is not.
+	updated, formerly path
 	// newest is the serial number of the IKE SA on which the newest update came (the responder's).
 	newest uint64
 
@@ -327,6 +330,13 @@ func (m *Machine) route(now link.Instant, x *exchange) path {
 // its own addresses (RFC 4555 §3.6).
 func (m *Machine) suspect(now link.Instant, x *exchange) {
 	b := &m.mobike
+	if _, proving := x.tasks[0].(*routabilityTask); proving && x.tries >= m.cfg.Retransmission.RefusedTries && b.formerly != (path{}) {
+		m.use(b.formerly) // nobody answers there: it may have been a copy of the peer's packet
+		b.formerly = path{}
+		m.updateEndpoints(m.isProven(m.remote))
+		m.repeatOutstanding(now)
+		return
+	}
 	if !b.on || !m.running() || x.sa != m.current || x.tries < searchAfter || x.test != (path{}) || b.search.at != 0 {
 		return
 	}

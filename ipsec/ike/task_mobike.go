@@ -373,6 +373,7 @@ func (t *routabilityTask) response(now link.Instant, m *Machine, x *exchange, in
 		return nil
 	}
 	m.noteProven(m.remote)
+	m.mobike.formerly = path{}
 	m.updateEndpoints(true)
 	return nil
 }

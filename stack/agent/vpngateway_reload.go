@@ -23,9 +23,10 @@ var errBusy = errors.New("agent: the gateway is too busy, or has ended")
 // because the configuration does not grant any more what they have. Addresses, ports and the device are for good. Errors, which
 // leave all as it was: ErrRestart, gateway.ErrConfig, ike.ErrConfig, and what the host says about routes.
 func (g *Gateway) Reload(cfg GatewayConfig) (closed int, err error) {
-	if cfg.Address != g.cfg.Address || cfg.TCPPort != g.cfg.TCPPort || cfg.NoTCP != g.cfg.NoTCP || cfg.Device != g.cfg.Device {
-		return 0, fmt.Errorf("%w: address, TCP port and device of the gateway", ErrRestart)
+	if cfg.Address != g.cfg.Address || !slices.Equal(cfg.Additional, g.cfg.Additional) || cfg.TCPPort != g.cfg.TCPPort || cfg.NoTCP != g.cfg.NoTCP || cfg.Device != g.cfg.Device {
+		return 0, fmt.Errorf("%w: addresses, TCP port and device of the gateway", ErrRestart)
 	}
+	cfg.mobility()
 	if _, err := gateway.New(cfg.Config, rand.Reader); err != nil {
 		return 0, err
 	}
