@@ -33,6 +33,11 @@
 //
 // Suspend ends a client's machine and yields the ticket to resume with, by resumeTask in the place of initTask.
 //
+// Addresses: with MOBIKE the driver says which addresses there are (SetAddresses) and takes messages from those of PeerAddresses;
+// the machine finds a path and says by EndpointChanged what child SAs use (mobike.go, task_mobike.go, answer_mobike.go,
+// endpoint.go). An EndpointUpdate is the only thing that moves them, and names those that it concerns. HandleSource follows a peer
+// behind a NAT by its ESP packets. Peers, keys and SAs are found by identities and SPIs, never by an address.
+//
 // Park is for an end whose path to the peer is gone for the time being: the SAs are kept and nothing is sent.
 //
 // Specification: of RFC 7296 are implemented §1.2 to §1.4; §2.1 to §2.3 (window of one request); §2.4 with INITIAL_CONTACT;
@@ -40,7 +45,8 @@
 // of §2.8.1, §2.8.2 and §2.25; §2.9; §2.10 to §2.19; §2.21; §2.23 for tunnel mode; §3 through
 // ipsec/ike/message; RFC 7427, RFC 8420 and RFC 4754 (signatures), RFC 4806 (OCSP responses are carried), RFC 4739 (several
 // rounds of authentication), RFC 5998 (EAP alone); RFC 9242 and RFC 9370 (additional
-// key exchanges; IKE_INTERMEDIATE for nothing else), draft-ietf-ipsecme-ikev2-mlkem; RFC 8784 (PPK, of the type PPK_ID_FIXED); RFC 5282; RFC 3948 §4 (keepalives); RFC 7383 (fragmentation; of §2.5.2 a
+// key exchanges; IKE_INTERMEDIATE for nothing else), draft-ietf-ipsecme-ikev2-mlkem; RFC 8784 (PPK, of the type PPK_ID_FIXED); RFC 5282; RFC 3948 §4 (keepalives); RFC 4555 (MOBIKE, both
+// roles; of §3.1 nothing, the first path is the driver's); RFC 7383 (fragmentation; of §2.5.2 a
 // coarse search downward, without ICMP); RFC 9329 (TCP, the
 // machine's part of §5 to §7); RFC 5723 (resumption: what a gateway's tickets look like is left to
 // ike.Tickets); RFC 4478 (AUTH_LIFETIME); RFC 5685 (redirect in IKE_SA_INIT, IKE_AUTH and INFORMATIONAL); RFC 6290 (tokens of both
