@@ -85,27 +85,28 @@ func (v *VPN) Link(address netip.Addr) *PacketLink {
 	l := NewPacketLink(address, v.drops, nil)
 	l.SetCarrier(func(c link.Class) link.Path {
 		out := v.outbound.Load()
-		if s := v.stream.Load(); s != nil && out != nil {
-			below := s.path(c)
-			p := below.Over(sealer{v}, out.overhead, true)
-			p.MTU = out.sa.Fits(below.MTU)
-			return p
-		}
-		to := v.current.Load()
 		if out == nil {
-			return to.esp.Path(c).Over(sealer{v}, 0, true)
+			return v.current.Load().esp.Path(c).Over(sealer{v}, 0, true)
 		}
-		flow := to.esp
-		if out.udp {
-			flow = to.natt
-		}
-		below := flow.Path(c)
+		below := v.carrier(c, out)
 		p := below.Over(sealer{v}, out.overhead, true)
 		p.MTU = out.sa.Fits(below.MTU)
 		return p
 	})
 	v.link.Store(l)
 	return l
+}
+
+// carrier returns the path that sealed packets take.
+func (v *VPN) carrier(c link.Class, out *outboundSA) link.Path {
+	if s := v.stream.Load(); s != nil {
+		return s.path(c)
+	}
+	to := v.current.Load()
+	if out.udp {
+		return to.natt.Path(c)
+	}
+	return to.esp.Path(c)
 }
 
 // Install makes an inbound security association known. It reports false when its SPI is taken.

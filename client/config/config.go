@@ -145,6 +145,10 @@ type Gateway struct {
 	RemoteSubnets []netip.Prefix
 	// IKELifetime and ChildLifetime are when the security associations are rekeyed.
 	IKELifetime, ChildLifetime time.Duration
+	// ReplayWindow is the window of inbound child SAs in packets, 0 for the default. TFCPadding is the length in octets that shorter
+	// packets are padded to (RFC 4303 §2.7), 0 for none; DummyInterval the mean time between dummy packets (§2.6), 0 for none.
+	ReplayWindow, TFCPadding int
+	DummyInterval            time.Duration
 	// Liveness is how long nothing may come from the gateway before it is asked whether it lives (RFC 7296 §2.4).
 	Liveness time.Duration
 	// Profile names the algorithms that are offered: "default", "cnsa" or "compatible" (ike.ProposalsOf).

@@ -11,6 +11,7 @@ import (
 	"mipvpn/client/config"
 	"mipvpn/stack/agent"
 	"mipvpn/stack/simnet"
+	"mipvpn/tun/packet"
 )
 
 // counted is a stream of numbered datagrams in each direction between the laptop and its correspondent.
@@ -171,4 +172,27 @@ func TestNothingIsLostByRenewal(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Shows: IKE-9 (TFC padding, dummy packets). A client that is told to pads its packets and sends dummy packets, also when the user sends
+// nothing; the gateway drops them unread, and none of the user's packets is lost.
+func TestLengthsAndTimesAreHidden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := world(t, Options{Seed: 72, Client: func(c *config.Config) {
+			c.Gateway.TFCPadding, c.Gateway.DummyInterval, c.Gateway.ReplayWindow = 1300, 100*time.Millisecond, 65536
+		}})
+		w.Plug(w.Eth0, w.Cafe)
+		if _, err := w.UntilMode(time.Minute, "cvc"); err != nil {
+			t.Fatal(err)
+		}
+		n, stop := count(t, w, 16*time.Millisecond)
+		time.Sleep(20 * time.Second)
+		stop()
+		n.whole(t)
+		before := w.VPNGateway.Drops().Of(packet.DropDummy)
+		time.Sleep(30 * time.Second) // nothing of the user's
+		if dummies := w.VPNGateway.Drops().Of(packet.DropDummy) - before; dummies < 250 || dummies > 350 {
+			t.Errorf("%d dummy packets in 30 s, want 300", dummies)
+		}
+	})
 }

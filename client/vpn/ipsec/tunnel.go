@@ -25,7 +25,9 @@ type tunnel struct {
 	events    []vpn.Event
 	committed bool
 	children  map[ike.ChildID]*child
-	current   ike.ChildID        // the one that packets leave through, 0 for none
+	current   ike.ChildID // the one that packets leave through, 0 for none
+	parked    bool
+	dummyAt   time.Duration      // boot time of the next dummy packet, 0 for none yet
 	udp       bool               // as of the child SA before
 	endpoints ike.EndpointUpdate // the last one
 	ctx       context.Context    // ends with the tunnel
@@ -69,6 +71,7 @@ func (t *tunnel) HandleTimeout(now link.Instant) {
 		}
 	}
 	t.machine.HandleTimeout(now)
+	t.sendDummy(now)
 	if w := &t.tcp; w.choice != nil {
 		if w.rival != nil {
 			w.rival.HandleTimeout(now)
@@ -92,6 +95,7 @@ func (t *tunnel) Deadline() (time.Duration, bool) {
 			sooner(w.rival.Deadline())
 		}
 	}
+	sooner(t.dummyDeadline())
 	return first, ok
 }
 
@@ -223,6 +227,9 @@ func (t *tunnel) use(id ike.ChildID) {
 	}
 	moved := t.udp != c.udp
 	t.current, t.udp = id, c.udp
+	if interval := t.access.cfg.Gateway.DummyInterval; interval > 0 && t.dummyAt == 0 {
+		t.dummyAt = t.now.Boot + interval
+	}
 	if t.access.used == t {
 		t.access.apply()
 	}
@@ -299,11 +306,15 @@ func (t *tunnel) Park() bool {
 		t.access.Log.Debug("parking the IKE SA", zap.Error(err))
 		return false
 	}
+	t.parked = true
 	return true
 }
 
 // Unpark implements vpn.Tunnel.
-func (t *tunnel) Unpark(now link.Instant) { t.machine.Unpark(now) }
+func (t *tunnel) Unpark(now link.Instant) {
+	t.parked = false
+	t.machine.Unpark(now)
+}
 
 // CheckLiveness implements vpn.Tunnel.
 func (t *tunnel) CheckLiveness(now link.Instant) error { return t.machine.CheckLiveness(now) }
