@@ -13,7 +13,6 @@ import (
 
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/gateway"
-	"mipvpn/ipsec/suite"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
@@ -129,11 +128,8 @@ func (g *Gateway) open() error {
 // mtu returns the largest inner packet that ESP in UDP carries, whatever of its algorithms a peer chooses: to larger ones the host answers
 // by itself (RFC 1191).
 func (g *Gateway) mtu() int {
-	overhead, ciphers := 0, g.cfg.IKE.Proposals.ChildEncryption
-	if len(ciphers) == 0 {
-		ciphers = suite.CombinedModes()
-	}
-	for _, e := range ciphers {
+	overhead := 0
+	for _, e := range g.cfg.IKE.Proposals.ChildCiphers() {
 		overhead = max(overhead, esp.Overhead(e))
 	}
 	mtu := g.from(g.cfg.Address).natt.Path(link.Protected).MTU
