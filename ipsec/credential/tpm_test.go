@@ -3,6 +3,7 @@
 package credential
 
 import (
+	"bytes"
 	"crypto"
 	"encoding/asn1"
 	"encoding/pem"
@@ -29,33 +30,50 @@ func startTPM(t *testing.T) string {
 	if _, err := exec.LookPath("swtpm"); err != nil {
 		t.Skip("swtpm is not installed (Debian: swtpm)")
 	}
-	dir, err := os.MkdirTemp("", "tpm") // the paths of sockets are short
+	dir := shortDir(t)
+	socket := filepath.Join(dir, "s")
+	t.Cleanup(start(t, exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+dir, "--server", "type=unixio,path="+socket,
+		"--flags", "not-need-init,startup-clear"), "unix", socket))
+	return socket
+}
+
+// shortDir makes a directory with a short name: the paths of sockets are short.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tpm")
 	if err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(dir, "s")
-	c := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+dir, "--server", "type=unixio,path="+socket,
-		"--flags", "not-need-init,startup-clear", "--log", "file="+filepath.Join(dir, "log"))
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		if err := c.Process.Kill(); err != nil {
-			t.Error(err)
-		}
-		_ = c.Wait() // killed
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
 	})
+	return dir
+}
+
+// start starts a program and waits until somebody listens; the function returned ends it.
+func start(t *testing.T, c *exec.Cmd, network, address string) (end func()) {
+	t.Helper()
+	var said bytes.Buffer
+	c.Stderr = &said
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end = func() {
+		if err := c.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		_ = c.Wait() // killed
+	}
 	for begin := time.Now(); ; {
-		if conn, err := net.Dial("unix", socket); err == nil {
+		if conn, err := net.Dial(network, address); err == nil {
 			conn.Close()
-			return socket
+			return end
 		}
 		if time.Since(begin) > 20*time.Second {
-			log, err := os.ReadFile(filepath.Join(dir, "log"))
-			t.Fatalf("swtpm does not answer: %s %v", log, err)
+			end()
+			t.Fatalf("%v does not answer: %s", c.Args, &said)
 		}
 	}
 }

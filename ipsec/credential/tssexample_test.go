@@ -19,6 +19,13 @@ func TestTSSFiles(t *testing.T) {
 			t.Errorf("the first %d octets were taken", i)
 		}
 	}
+	for value, want := range map[byte]bool{0: false, 1: true, 0xff: true} { // tpm2-openssl writes 1
+		loose := tssExample()
+		loose[14] = value
+		if k, err := parseTSS(loose); err != nil || k.emptyAuth != want {
+			t.Errorf("emptyAuth %#x: %v, %v", value, k.emptyAuth, err)
+		}
+	}
 	policy := tssExample()
 	policy[10] = 0xa1
 	if _, err := parseTSS(policy); err == nil {

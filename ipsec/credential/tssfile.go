@@ -45,9 +45,12 @@ func parseTSS(der []byte) (tssKey, error) {
 		if fields[at].Tag != 0 {
 			return k, fmt.Errorf("TPM key file: field [%d]: keys with policies and importable ones are not supported", fields[at].Tag)
 		}
-		if _, err := asn1.Unmarshal(fields[at].Bytes, &k.emptyAuth); err != nil {
-			return k, fmt.Errorf("TPM key file: emptyAuth: %w", err)
+		// The specification wants DER, and the programs that are there write any octet but 0 for true.
+		b := fields[at].Bytes
+		if len(b) != 3 || b[0] != asn1.TagBoolean || b[1] != 1 {
+			return k, fmt.Errorf("TPM key file: emptyAuth: want a BOOLEAN, found %x", b)
 		}
+		k.emptyAuth = b[2] != 0
 	}
 	if len(fields) != at+3 {
 		return k, fmt.Errorf("TPM key file: %d fields behind the optional ones, want parent, pubkey and privkey", len(fields)-at)

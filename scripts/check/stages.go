@@ -127,7 +127,7 @@ func checkFormat() result {
 // EAP peer that are not ours.
 var debianPackages = []string{"gcc", "libc6-dev", "tshark", "strongswan-charon", "strongswan-swanctl",
 	"libstrongswan-standard-plugins", "libstrongswan-extra-plugins", "libcharon-extra-plugins", "libcharon-extauth-plugins", "dbus",
-	"openssl", "softhsm2", "opensc", "swtpm", "freeradius", "eapoltest"}
+	"openssl", "softhsm2", "opensc", "swtpm", "tpm2-openssl", "freeradius", "eapoltest"}
 
 // installPackages installs the Debian packages that are missing, where that is possible; what is not there is a skip.
 func installPackages() result {
