@@ -1,7 +1,6 @@
 package ike
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -55,8 +54,9 @@ func zeros(b []byte) int {
 }
 
 // Solve finds a solution, the content of a Puzzle Solution payload: 2^(Bits+2) PRFs on average, 64 times that at most. It fails
-// with ErrPuzzle when that was not enough or the PRF is not supported, or when ctx ends.
-func (p Puzzle) Solve(ctx context.Context) ([]byte, error) {
+// with ErrPuzzle when that was not enough or the PRF is not supported, or when stop, which is asked now and then unless it is nil, says
+// so.
+func (p Puzzle) Solve(stop func() bool) ([]byte, error) {
 	want := p.Bits
 	if want == 0 {
 		want = freeBits
@@ -67,8 +67,8 @@ func (p Puzzle) Solve(ctx context.Context) ([]byte, error) {
 	var out []byte
 	key := make([]byte, puzzleKeySize)
 	for try := range uint64(1) << (want + 8) {
-		if try%4096 == 0 && ctx.Err() != nil {
-			return nil, fmt.Errorf("ike: %w: %w", ErrPuzzle, ctx.Err())
+		if try%4096 == 0 && stop != nil && stop() {
+			return nil, fmt.Errorf("ike: %w: stopped", ErrPuzzle)
 		}
 		binary.BigEndian.PutUint32(key, uint32(try))
 		if zeros(p.PRF.Sum(key, p.Cookie)) < want {

@@ -167,7 +167,7 @@ const maxPuzzle = 20
 // solve answers ike.PuzzleWanted.
 func (t *tunnel) solve(p ike.Puzzle) {
 	t.beside(func(ctx context.Context) func(link.Instant) {
-		solution, err := p.Solve(ctx)
+		solution, err := p.Solve(func() bool { return ctx.Err() != nil })
 		return func(now link.Instant) { t.answered(t.machine.Solved(now, solution, err)) }
 	})
 }
