@@ -2,8 +2,12 @@ package ike
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
+	"math/big"
 	"net/netip"
 	"testing"
 
@@ -87,5 +91,39 @@ func TestUnusableRequirements(t *testing.T) {
 	d.run()
 	if !errors.Is(p.a.m.Err(), ErrSignatureScheme) || len(d.asked) != 0 {
 		t.Errorf("a key with RFC 4754 alone, to a gateway with RFC 7427: %v, asked %v", p.a.m.Err(), d.asked)
+	}
+}
+
+// Shows: IKE-2, IKE-10. Who has not got the key of a certificate does not make the gateway's driver look it up.
+func TestPossessionBeforeTrust(t *testing.T) {
+	key := testKeys()["P-256"]
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := flowNamed(t, "certificates")
+	f.rounds = []Proof{{ID: laptopID, Certificates: &Certificates{Chain: [][]byte{der}, Schemes: []SignatureScheme{ecdsa256}}}}
+	for _, thief := range []bool{false, true} {
+		p, d := f.pair(t)
+		d.sign = func(end string, w SignatureWanted) ([]byte, error) {
+			signer := key
+			if end == "A" && thief {
+				other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+				if err != nil {
+					return nil, err
+				}
+				signer = other
+			}
+			return signWith(t, signer, w.Scheme, w.Octets), nil
+		}
+		d.trust = func(string, TrustWanted) (crypto.PublicKey, error) { return key.Public(), nil }
+		d.run()
+		if !thief {
+			p.agree(1)
+		}
+		if n := d.asked["B ike.TrustWanted"]; thief && (n != 0 || !errors.Is(p.b.m.Err(), ErrAuthentication)) || !thief && n != 1 {
+			t.Errorf("thief %t: the driver was asked %d times, %v", thief, n, p.b.m.Err())
+		}
 	}
 }

@@ -195,7 +195,8 @@ type SignatureWanted struct {
 
 // TrustWanted asks the driver whether the peer's certificates prove its identity: it answers with Machine.Trusted, at once or
 // later, for revocation may have to be looked up. It has to check the chain to a trust anchor, its validity, the leaf's name
-// against ID, key usages and revocation. The machine itself verifies the signature.
+// against ID, key usages and revocation. The machine itself has verified that the peer signs with the key of the leaf, and does
+// so again with the key of the answer.
 type TrustWanted struct {
 	// ID is the identity that the peer claims.
 	ID Identity

@@ -2,6 +2,7 @@ package ike
 
 import (
 	"crypto/hmac"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -126,6 +127,13 @@ func (m *Machine) verify(s *ikeSA, in *message.Message, auth message.Auth, id Id
 	if err != nil {
 		return failed(err)
 	}
+	octets := m.first.signedOctets(m.authKeys(s), !s.initiator, id)
+	// Who has not got the key of the certificate must not have the driver look it up.
+	if leaf, err := x509.ParseCertificate(wanted.leaf()); err == nil {
+		if err := scheme.verify(leaf.PublicKey, octets, signature); err != nil {
+			return failed(err)
+		}
+	}
 	a, err := m.ask(askTrust, func() Event {
 		wanted.ID = id
 		return *wanted
@@ -136,10 +144,18 @@ func (m *Machine) verify(s *ikeSA, in *message.Message, auth message.Auth, id Id
 	case a.err != nil:
 		return failed(fmt.Errorf("%w: %w", ErrTrust, a.err))
 	}
-	if err := scheme.verify(a.key, m.first.signedOctets(m.authKeys(s), !s.initiator, id), signature); err != nil {
+	if err := scheme.verify(a.key, octets, signature); err != nil {
 		return failed(err)
 	}
 	return nil
+}
+
+// leaf returns the first certificate, nil when there is none.
+func (w *TrustWanted) leaf() []byte {
+	if len(w.Chain) == 0 {
+		return nil
+	}
+	return w.Chain[0]
 }
 
 // readCertificates collects the CERT payloads (RFC 7296 §3.6). Encodings that are not known are skipped.
