@@ -96,8 +96,12 @@ func (t *mappingTask) request(_ link.Instant, m *Machine, x *exchange) error {
 
 func (t *mappingTask) response(now link.Instant, m *Machine, x *exchange, in *message.Message) error {
 	if seen := seenAs(in); !x.spread && seen != nil && !slices.Equal(seen, m.mobike.seenAs) {
+		if m.mobike.seenAs != nil && x.sa.serial == m.mobike.seenBy {
+			m.mappingLost()
+		}
 		m.moveTo(now, m.path())
 	}
+	m.keep.asked = 0
 	return nil
 }
 

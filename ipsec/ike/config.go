@@ -57,6 +57,12 @@ type Config struct {
 	Dead time.Duration
 	// Keepalive is the interval of NAT keepalives while this end is behind a NAT (default 20 s, RFC 3948 §4; negative never).
 	Keepalive time.Duration
+	// KeepaliveLimit is the longest interval of keepalives that may be learned from what the NAT is seen to hold (default
+	// Keepalive, so that none is).
+	KeepaliveLimit time.Duration
+	// SentESP returns how many ESP packets this end has sent to the peer so far; nothing is learned without it. It must not call
+	// the machine.
+	SentESP func() uint64
 	// Fragmentation says in which sizes messages are sent.
 	Fragmentation Fragmentation
 	// MaxChildren bounds the child SAs that the peer may create (default 32): more are refused with NO_ADDITIONAL_SAS.
@@ -222,6 +228,7 @@ func (c *Config) complete() error {
 		return fmt.Errorf("%w: Dead: want a second more than Liveness (%v) at least, found %v", ErrConfig, c.Liveness, c.Dead)
 	}
 	withDefault(&c.Keepalive, 20*time.Second)
+	withDefault(&c.KeepaliveLimit, c.Keepalive)
 	withDefault(&c.MaxChildren, 32)
 	if c.Version != printable([]byte(c.Version)) {
 		return fmt.Errorf("%w: Version: want up to %d printable ASCII characters, found %q", ErrConfig, maxVersion, c.Version)

@@ -33,6 +33,7 @@ type Machine struct {
 	serial        uint64 // numbers the IKE SAs
 	natTraversal  bool   // both ends support it (RFC 7296 §2.23)
 	mobike        mobike
+	sent          uint64 // datagrams, without keepalives
 	reauth        reauthentication
 
 	sas       []*ikeSA
@@ -70,6 +71,7 @@ type Machine struct {
 	tokens      int           // messages with QCD tokens
 	hinted      bool
 	keepaliveAt time.Duration
+	keep        keepalives
 	halfOpenAt  time.Duration
 	refused     error
 	// arrived has the endpoints of the message that is being handled.
@@ -195,6 +197,7 @@ func (m *Machine) handleMessage(now link.Instant, s *ikeSA, h message.Header, d 
 		return fmt.Errorf("ike: %w: %v response to a %v request", ErrUnexpected, h.Exchange, s.exchange.kind)
 	}
 	m.arrived = Datagram{Local: d.Local, Remote: d.Remote, TCP: d.TCP}
+	m.heardThroughNAT(now)
 	m.heard(now, s, d)
 	if err != nil {
 		return m.badText(now, s, h, d, err)
@@ -290,8 +293,7 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 		return
 	}
 	if due(now, m.keepaliveAt) {
-		m.keepaliveAt = now.Boot + m.cfg.Keepalive
-		m.transmits = append(m.transmits, Transmit{Local: m.local, Remote: m.remote, Payload: []byte{0xff}, Keepalive: true})
+		m.sendKeepalive(now)
 	}
 	m.searchTimeout(now)
 	m.reauthTimeout(now)
@@ -423,6 +425,7 @@ func (m *Machine) emit(e Event) { m.events = append(m.events, e) }
 
 // transmit sends a message over a path.
 func (m *Machine) transmit(over path, wire []byte) {
+	m.sent++
 	m.transmits = append(m.transmits, Transmit{Local: over.local, Remote: over.remote, TCP: over.tcp, Payload: wire})
 }
 

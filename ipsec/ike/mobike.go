@@ -107,7 +107,9 @@ type mobike struct {
 	confirmed  path
 	refused    []path
 	// seenAs is NAT_DETECTION_DESTINATION_IP of the responder's answer to the last update.
+	// The SPIs of the IKE SA are in it, whose serial number is seenBy.
 	seenAs []byte
+	seenBy uint64
 	// tests are paths that are preferred to the one in use, still to be tested.
 	tests []path
 
@@ -244,6 +246,9 @@ func (m *Machine) moveTo(now link.Instant, to path) {
 	b := &m.mobike
 	b.generation++
 	b.pending, b.search, b.tests = true, search{}, nil
+	if to != m.path() {
+		m.keep = keepalives{}
+	}
 	m.use(to)
 	// A NAT is suspected on the new path until the answer shows that there is none.
 	m.encapsulate = m.natTraversal && !m.tcp

@@ -346,6 +346,9 @@ func (p *pair) open(b []byte) (*message.Message, error) {
 func (p *pair) deliver(f flight) error {
 	p.t.Helper()
 	if f.Keepalive {
+		if p.route != nil {
+			p.route(f, Datagram{Local: f.Remote, Remote: f.Local})
+		}
 		return nil
 	}
 	d := Datagram{Local: f.Remote, Remote: f.Local, TCP: f.TCP, Payload: bytes.Clone(f.Payload)}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mipvpn/ipsec/ike/message"
 )
@@ -29,6 +30,11 @@ type roaming struct {
 	client, gateway []netip.Addr
 	nats            map[netip.Addr]netip.Addr
 	ports           map[netip.Addr]uint16 // the NATs' for the client's 4500
+	// patience, when set, is how long the NATs hold the mapping for the client's 4500; then it gets another port. used is when
+	// the client has sent last, remapped how often a mapping was given anew.
+	patience, used time.Duration
+	remapped       int
+	same           bool // it gets the same port again
 	// cut are paths that carry nothing.
 	cut func(client, gateway netip.Addr) bool
 }
@@ -73,6 +79,12 @@ func (r *roaming) carry(f flight, d Datagram) (Datagram, bool) {
 		if public, ok := r.nats[src]; ok {
 			port := d.Remote.Port()
 			if port == portNATT {
+				if r.patience != 0 && r.now.Since(r.used) > r.patience {
+					if r.remapped++; !r.same {
+						r.ports[public]++
+					}
+				}
+				r.used = r.now.Boot
 				port = r.ports[public]
 			}
 			d.Remote = netip.AddrPortFrom(public, port)
@@ -85,6 +97,9 @@ func (r *roaming) carry(f flight, d Datagram) (Datagram, bool) {
 			port := dst.Port()
 			switch port {
 			case r.ports[public]:
+				if r.patience != 0 && r.now.Since(r.used) > r.patience {
+					return d, false
+				}
 				port = portNATT
 			case portIKE:
 			default:

@@ -213,7 +213,7 @@ func (t *updateTask) response(now link.Instant, m *Machine, x *exchange, in *mes
 	if nat, supported := (natTask{}).detect(in.Header, in.Payloads, m.arrived); supported && m.natTraversal {
 		m.setNAT(now, nat)
 	}
-	b.seenAs = seenAs(in)
+	b.seenAs, b.seenBy = seenAs(in), x.sa.serial
 	m.updateEndpoints(true)
 	return nil
 }

@@ -122,6 +122,6 @@ func (t *natTask) answer(m *Machine, s *ikeSA, in *message.Message) []message.Pa
 func (m *Machine) startKeepalive(now link.Instant) {
 	m.keepaliveAt = 0
 	if m.nat.Local && !m.tcp && m.cfg.Keepalive > 0 { // RFC 9329 §6.6
-		m.keepaliveAt = now.Boot + m.cfg.Keepalive
+		m.keepaliveAt = now.Boot + m.keepaliveInterval()
 	}
 }
