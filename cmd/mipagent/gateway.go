@@ -32,6 +32,16 @@ type gatewayTable struct {
 	Child    duration           `toml:"child_lifetime"`
 	Resume   *bool              `toml:"resumption"`
 	Peers    []gatewayPeerTable `toml:"peer"`
+
+	Domains     []string                 `toml:"domains"`
+	Session     duration                 `toml:"session"`
+	Certificate *gatewayCertificateTable `toml:"certificate"`
+	Trust       *gatewayTrustTable       `toml:"trust"`
+	EAP         *gatewayEAPTable         `toml:"eap"`
+	RADIUS      *gatewayRADIUSTable      `toml:"radius"`
+	Rules       []gatewayRuleTable       `toml:"rule"`
+	Policies    []gatewayPolicyTable     `toml:"policy"`
+	Users       []gatewayUserTable       `toml:"user"`
 }
 
 type gatewayPeerTable struct {
@@ -78,8 +88,8 @@ func (c *configuration) gatewayConfig() (agent.GatewayConfig, error) {
 	if err != nil {
 		return none, err
 	}
-	if len(t.Peers) == 0 {
-		return none, errors.New("no peer is configured")
+	if len(t.Peers) == 0 && len(t.Rules) == 0 {
+		return none, errors.New("nobody could connect: no [[gateway.peer]] and no [[gateway.rule]] is configured")
 	}
 	cfg := agent.GatewayConfig{
 		Config: gateway.Config{
@@ -111,6 +121,9 @@ func (c *configuration) gatewayConfig() (agent.GatewayConfig, error) {
 			return none, fmt.Errorf("peer %s: psk_file: %w", p.Identity, err)
 		}
 		cfg.Peers = append(cfg.Peers, gateway.Peer{Identity: id, PSK: psk, Address: p.Address})
+	}
+	if err := c.users(t, &cfg); err != nil {
+		return none, err
 	}
 	if _, err := gateway.New(cfg.Config, rand.Reader); err != nil {
 		return none, err

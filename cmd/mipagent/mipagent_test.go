@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mipvpn/ipsec/pki/pkitest"
 	"mipvpn/stack/simnet"
 	"mipvpn/tun/link"
 )
@@ -36,6 +37,14 @@ func examples(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
+	ca := pkitest.NewRoot("company", time.Now(), pkitest.P256)
+	own := ca.Issue(pkitest.P256, []string{"gateway.corp.example"})
+	for name, text := range map[string][]byte{"company-ca.pem": pkitest.PEM(ca.Certificate), "gateway.pem": pkitest.PEM(own.Certificate), "gateway.key": pkitest.KeyPEM(own.Key),
+		"alice.password": []byte("secret\n"), "bob.hash": []byte("44ebba8d5312b8d611474411f56989ae\n"), "radius.secret": []byte("the shared secret\n")} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, name := range []string{"internal.key", "external.key", "foreign-agent.key", "visitor.key", "gateway.psk"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("00112233445566778899aabb\nccddeeff\n"), 0o600); err != nil {
 			t.Fatal(err)
@@ -54,7 +63,7 @@ func mipagent(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 // The files in configs are right as they stand, and also with every line that is commented out as a default.
 func TestExamples(t *testing.T) {
-	for _, name := range []string{"internal-home-agent", "external-home-agent", "foreign-agent", "gateway"} {
+	for _, name := range []string{"internal-home-agent", "external-home-agent", "foreign-agent", "gateway", "gateway-users", "gateway-radius"} {
 		dir := examples(t)
 		path := filepath.Join(dir, name+".toml")
 		if code, _, stderr := mipagent(t, "check", path); code != exitDone {
@@ -88,7 +97,7 @@ func TestBadConfiguration(t *testing.T) {
 		{"unknown role", "foreign-agent", "[foreign_agent]", "[foreign_agents]", "unknown key foreign_agents"},
 		{"bad address", "internal-home-agent", `"10.0.1.10"`, `"10.0.1.300"`, "internal-home-agent.toml:7: home_agent.internal.address"},
 		{"bad duration", "internal-home-agent", "# max_lifetime = \"30m\" ", "max_lifetime = \"30\" ", `valid is a duration such as "30s"`},
-		{"not TOML", "gateway", "[gateway]", "[gateway", "gateway.toml:4: "},
+		{"not TOML", "gateway", "[gateway]", "[gateway", "gateway.toml:5: "},
 		{"schema", "gateway", "schema = 1", "schema = 2", "schema = 1"},
 		{"weak key", "internal-home-agent", "hmac-md5\" ", "keyed-md5\"", "too weak for an internal home agent"},
 		{"algorithm", "internal-home-agent", "\"hmac-md5\" ", "\"md5\"", "[hmac-md5 keyed-md5 hmac-sha1 hmac-sha256]"},
@@ -101,6 +110,19 @@ func TestBadConfiguration(t *testing.T) {
 		{"interval", "foreign-agent", "# interval = \"1s\"", "interval = \"2s\"", "a third of the lifetime"},
 		{"no peer", "gateway", "[[gateway.peer]]", "[[gateway.poor]]", "unknown key gateway.poor"},
 		{"no networks", "gateway", "networks = [\"10.0.0.0/16\"]", "networks = []", "no networks are given"},
+		{"no rule", "gateway", "[[gateway.peer]]\nidentity = \"laptop@corp.example\"\npsk_file = \"gateway.psk\"", "", "no [[gateway.rule]]"},
+		{"proof", "gateway-users", "proofs = [\"eap\"]", "proofs = [\"pin\"]", `rule 2: proofs: found "pin", valid are ["certificate" "eap"]`},
+		{"order of proofs", "gateway-users", "proofs = [\"eap\"]", "proofs = [\"eap\", \"certificate\"]", "first a certificate and then EAP"},
+		{"policy", "gateway-users", "policy = \"staff\" ", "policy = \"stuff\" ", `there is no policy "stuff"`},
+		{"password", "gateway-users", "alice.password", "carol.password", "user alice@corp.example: password_file"},
+		{"hash", "gateway-users", "bob.hash", "alice.password", "32 hexadecimal digits"},
+		{"method", "gateway-users", "methods = [\"mschapv2\"]", "methods = [\"md5\"]", "eap: methods: found \"md5\""},
+		{"anchors", "gateway-users", "company-ca.pem", "alice.password", "trust: anchors"},
+		{"revocation", "gateway-users", "# revocation = \"soft\"", "revocation = \"maybe\"", "trust: revocation: found \"maybe\""},
+		{"key of another", "gateway-users", "file = \"gateway.pem\"", "file = \"company-ca.pem\"", "certificate: "},
+		{"users here and there", "gateway-radius", "[gateway.radius]", "[[gateway.user]]\nname = \"bob\"\n[gateway.radius]", "want users here or at RADIUS servers"},
+		{"secret", "gateway-radius", "radius.secret", "other.secret", "secret_file"},
+		{"server twice", "gateway-radius", "10.0.0.21:1812", "10.0.0.20:1812", "is there twice"},
 		{"identity", "gateway", "identity = \"gateway.corp.example\"", "identity = \"\"", "want an address"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,7 +1,6 @@
 package radius
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto"
@@ -27,14 +26,12 @@ import (
 
 	"mipvpn/ipsec/eap"
 	"mipvpn/ipsec/interop/charon"
+	"mipvpn/ipsec/interop/freeradius"
 	"mipvpn/tun/hostnet/netnstest"
 )
 
-// The programs of others (Debian packages freeradius and eapoltest).
-const (
-	freeradius = "/usr/sbin/freeradius"
-	eapolTest  = "/usr/bin/eapol_test"
-)
+// eapolTest is the program of Debian's package eapoltest.
+const eapolTest = "/usr/bin/eapol_test"
 
 func need(t testing.TB, program string) {
 	t.Helper()
@@ -88,162 +85,16 @@ func write(t testing.TB, path, text string) {
 	}
 }
 
-// radiusd is a configuration of FreeRADIUS that needs nothing of the host's.
-const radiusd = `
-libdir = /usr/lib/freeradius
-logdir = DIR
-run_dir = DIR
-pidfile = DIR/radiusd.pid
-max_requests = 1024
-thread pool {
-	start_servers = 1
-	max_servers = 1
-	min_spare_servers = 1
-	max_spare_servers = 1
-}
-security {
-	reject_delay = 0
-	max_attributes = 200
-}
-modules {
-	always ok {
-		rcode = ok
-	}
-	pap {
-	}
-	mschap {
-	}
-	eap {
-		default_eap_type = TYPE
-		tls-config common {
-			private_key_file = DIR/radius.example.org.key
-			certificate_file = DIR/radius.example.org.pem
-			ca_file = DIR/authority.pem
-			fragment_size = 700
-			tls_min_version = "VERSION"
-			tls_max_version = "VERSION"
-			cipher_list = "DEFAULT"
-		}
-		tls {
-			tls = common
-		}
-		ttls {
-			tls = common
-			default_eap_type = mschapv2
-			virtual_server = inner
-		}
-		mschapv2 {
-		}
-	}
-}
-client gateway {
-	ipaddr = 127.0.0.1
-	secret = "the shared secret"
-	require_message_authenticator = yes
-}
-server default {
-	listen {
-		type = auth
-		ipaddr = 127.0.0.1
-		port = 1812
-	}
-	listen {
-		type = acct
-		ipaddr = 127.0.0.1
-		port = 1813
-	}
-	authorize {
-		if (&User-Name == "alice" || &User-Name == "BIGCO\\alice") {
-			update control {
-				&Cleartext-Password := "secret"
-			}
-		}
-		eap
-	}
-	authenticate {
-		Auth-Type MS-CHAP {
-			mschap
-		}
-		eap
-	}
-	post-auth {
-		update reply {
-			&Framed-IP-Address := 10.0.0.7
-			&Filter-Id := "staff"
-			&Class := 0x0102
-		}
-	}
-	accounting {
-		ok
-	}
-}
-server inner {
-	authorize {
-		if (&User-Name == "alice" || &User-Name == "BIGCO\\alice") {
-			update control {
-				&Cleartext-Password := "secret"
-			}
-		}
-		mschap
-		eap
-		pap
-	}
-	authenticate {
-		Auth-Type PAP {
-			pap
-		}
-		Auth-Type MS-CHAP {
-			mschap
-		}
-		eap
-	}
-}
-`
-
-// startFreeRADIUS starts the server in a namespace of its own; it is killed at the test's end.
-func startFreeRADIUS(t testing.TB, ns *os.File, method, version string) identityFile {
+// startFreeRADIUS starts the server in a namespace, and returns a user's certificate.
+func startFreeRADIUS(t testing.TB, ns *os.File, version string) identityFile {
 	t.Helper()
 	dir := t.TempDir()
 	ca := newIdentity(t, dir, "authority", nil)
 	newIdentity(t, dir, "radius.example.org", &ca)
-	alice := newIdentity(t, dir, "alice", &ca)
-	write(t, filepath.Join(dir, "radiusd.conf"), strings.NewReplacer("DIR", dir, "TYPE", method, "VERSION", version).Replace(radiusd))
-	cmd := exec.Command(freeradius, "-X", "-d", dir, "-D", "/usr/share/freeradius")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = cmd.Stdout
-	if err := charon.In(ns)(cmd); err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	ready, done := make(chan bool, 1), make(chan struct{})
-	go func() {
-		defer close(done)
-		for s := bufio.NewScanner(out); s.Scan(); {
-			log.WriteString(s.Text() + "\n")
-			if strings.Contains(s.Text(), "Ready to process requests") {
-				ready <- true
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-done
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("FreeRADIUS said:\n%s", tail(log.String(), 6000))
-		}
-	})
-	select {
-	case <-ready:
-	case <-done:
-		t.Fatalf("FreeRADIUS ended:\n%s", tail(log.String(), 3000))
-	case <-time.After(20 * time.Second):
-		t.Fatal("FreeRADIUS does not become ready")
-	}
-	return alice
+	freeradius.Start(t, freeradius.Options{Namespace: ns, Address: netip.MustParseAddr("127.0.0.1"), Client: netip.MustParseAddr("127.0.0.1"),
+		Secret: string(secret), TLS: version, Authority: filepath.Join(dir, "authority.pem"),
+		Certificate: filepath.Join(dir, "radius.example.org.pem"), Key: filepath.Join(dir, "radius.example.org.key")})
+	return newIdentity(t, dir, "alice", &ca)
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
@@ -355,11 +206,10 @@ func drivePeer(t testing.TB, m *eap.Machine, key crypto.Signer, message []byte, 
 // Shows: IKE-2 (our peer at FreeRADIUS through our client, with each method and both versions of TLS: the key that the
 // server sends is the one that the peer has; a wrong password; records).
 func TestFreeRADIUS(t *testing.T) {
-	need(t, freeradius)
 	for _, version := range []string{"1.2", "1.3"} {
 		t.Run("TLS "+version, func(t *testing.T) {
 			ns := netnstest.New(t)
-			alice := startFreeRADIUS(t, ns, "ttls", version)
+			alice := startFreeRADIUS(t, ns, version)
 			conn := listen(t, ns, "127.0.0.1:0")
 			local := netip.MustParseAddr("127.0.0.1")
 			c := newClient(t, Config{Servers: []Server{{Address: netip.AddrPortFrom(local, 1812), Accounting: netip.AddrPortFrom(local, 1813), Secret: secret}}, Address: local})

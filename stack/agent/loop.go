@@ -68,6 +68,15 @@ func (l *loop) post(f func(now link.Instant)) bool {
 	}
 }
 
+// deliver has f called on the loop, and waits for room in the inbox; not when the loop has ended. It must not be called on the
+// loop.
+func (l *loop) deliver(f func(now link.Instant)) {
+	select {
+	case l.inbox <- f:
+	case <-l.done:
+	}
+}
+
 // close ends the loop and waits for it.
 func (l *loop) close() {
 	l.once.Do(func() { close(l.stop) })

@@ -11,8 +11,10 @@ import (
 
 	"go.uber.org/zap"
 
+	"mipvpn/ipsec/credential"
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/gateway"
+	"mipvpn/ipsec/pki"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
@@ -38,6 +40,14 @@ type GatewayConfig struct {
 	NoTCP   bool
 	// Device is the name of the TUN device, empty for the system's choice.
 	Device string
+	// Credential proves the gateway to clients that come by certificates or EAP: it signs for Config.Certificates, which is taken
+	// from it when nil, and inside EAP-TLS and EAP-TTLS. It is not closed here. nil for pre-shared keys alone.
+	Credential *credential.Credential
+	// Verifier checks clients' certificates. Config.Authorities are taken from its anchors when empty.
+	Verifier *pki.Verifier
+	// RADIUSSource is the address that RADIUS requests come from, one of the host's; the zero Addr for Address. The servers
+	// know the gateway by it.
+	RADIUSSource netip.Addr
 	// Account is told of the sessions' beginnings and ends, nil for nobody. It is called by the gateway's own goroutine and must
 	// not block.
 	Account func(AccountingRecord)
@@ -57,6 +67,9 @@ type Gateway struct {
 	notices notices
 
 	loop    *loop
+	prover  *prover
+	radius  link.Flow // nil without RADIUS
+	boot    string
 	device  link.Device
 	outers  map[netip.Addr]*outer // by address: not changed once it runs
 	streams streams
@@ -83,13 +96,16 @@ func StartGateway(host link.Host, cfg GatewayConfig, log *zap.Logger) (*Gateway,
 		cfg.Random = rand.Reader
 	}
 	cfg.mobility()
+	cfg.prove()
 	m, err := gateway.New(cfg.Config, cfg.Random)
 	if err != nil {
 		return nil, err
 	}
 	g := &Gateway{host: host, cfg: cfg, log: log, machine: m, notices: make(notices), ready: make(chan struct{}),
 		life: newLife(), children: newChildren(), outers: make(map[netip.Addr]*outer),
-		accounts: accounts{tell: cfg.Account, interval: cfg.AccountInterval, open: make(map[gateway.SessionID]*account)}, rejected: make(map[string]uint64)}
+		prover: newProver(&cfg), boot: newBoot(),
+		accounts: accounts{interval: cfg.AccountInterval, open: make(map[gateway.SessionID]*account)}, rejected: make(map[string]uint64)}
+	g.accounts.tell = g.account
 	if err := g.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("agent: start VPN gateway %v: %w", cfg.Address, err), g.Close())
 	}
@@ -108,6 +124,9 @@ func (g *Gateway) open() error {
 		}
 	}
 	var err error
+	if err = g.openRADIUS(); err != nil {
+		return err
+	}
 	mtu := g.mtu()
 	if g.device, err = g.host.OpenDevice(g.cfg.Device, mtu); err != nil {
 		return err
@@ -164,6 +183,9 @@ func (g *Gateway) Close() error {
 				errs = append(errs, f.Close())
 			}
 		}
+		if g.radius != nil {
+			errs = append(errs, g.radius.Close())
+		}
 		errs = append(errs, g.closeStreams())
 		if g.device != nil {
 			errs = append(errs, g.host.Apply(link.Settings{}), g.device.Close())
@@ -172,6 +194,7 @@ func (g *Gateway) Close() error {
 		if g.loop != nil {
 			g.loop.close()
 		}
+		g.prover.close()
 		return errors.Join(errs...)
 	})
 }

@@ -43,6 +43,15 @@ var (
 // newRealNetworkAt has the gateway listen on one of its outer addresses.
 func newRealNetworkAt(t *testing.T, address netip.Addr) *realNetwork {
 	t.Helper()
+	n, cfg := newRealWires(t), gatewayConfig(t)
+	cfg.Address = address
+	n.serve(t, cfg)
+	return n
+}
+
+// newRealWires is the network without the gateway.
+func newRealWires(t *testing.T) *realNetwork {
+	t.Helper()
 	n := &realNetwork{outside: netnstest.New(t), gate: netnstest.New(t), inside: netnstest.New(t)}
 	netnstest.Wire(t, n.outside, "eth0", netip.MustParsePrefix("192.0.2.77/24"), n.gate, "out", netip.MustParsePrefix("192.0.2.10/24"))
 	for _, end := range []struct {
@@ -63,15 +72,18 @@ func newRealNetworkAt(t *testing.T, address netip.Addr) *realNetwork {
 		return netlink.RouteAdd(&netlink.Route{Dst: netnstest.IPNet(simnet.LabInnerPool), Gw: simnet.LabGatewayInner.AsSlice()})
 	})
 	netnstest.Inside(t, n.inside, func() error { return echoReal(t) })
+	return n
+}
+
+// serve starts the gateway.
+func (n *realNetwork) serve(t *testing.T, cfg GatewayConfig) {
+	t.Helper()
 	host, err := underlay.NewHost(underlay.Options{Namespace: n.gate})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = host.Close() })
-	cfg := gatewayConfig(t)
-	cfg.Address = address
 	n.gateway = startGateway(t, host, cfg)
-	return n
 }
 
 // echoReal serves TCP and UDP on the service's address in the namespace it is called in.

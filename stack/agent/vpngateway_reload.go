@@ -26,7 +26,11 @@ func (g *Gateway) Reload(cfg GatewayConfig) (closed int, err error) {
 	if cfg.Address != g.cfg.Address || !slices.Equal(cfg.Additional, g.cfg.Additional) || cfg.TCPPort != g.cfg.TCPPort || cfg.NoTCP != g.cfg.NoTCP || cfg.Device != g.cfg.Device {
 		return 0, fmt.Errorf("%w: addresses, TCP port and device of the gateway", ErrRestart)
 	}
+	if (cfg.RADIUS == nil) != (g.cfg.RADIUS == nil) || cfg.RADIUSSource != g.cfg.RADIUSSource {
+		return 0, fmt.Errorf("%w: whether RADIUS is used, and the address that requests come from", ErrRestart)
+	}
 	cfg.mobility()
+	cfg.prove()
 	if _, err := gateway.New(cfg.Config, rand.Reader); err != nil {
 		return 0, err
 	}
@@ -48,6 +52,9 @@ func (g *Gateway) Reload(cfg GatewayConfig) (closed int, err error) {
 	}
 	r := ask(g, func(now link.Instant) *result {
 		n, err := g.machine.Reload(now, cfg.Config)
+		if err == nil {
+			g.prover.credential, g.prover.verifier = cfg.Credential, cfg.Verifier
+		}
 		return &result{n, err}
 	})
 	switch {

@@ -42,8 +42,11 @@ func (g *Gateway) handleDatagram(d ike.Datagram) {
 func (g *Gateway) drain() {
 	now := g.host.Now()
 	for e, ok := g.machine.PollEvent(); ok; e, ok = g.machine.PollEvent() {
-		g.handleEvent(now, e)
+		if !g.prove(now, e) {
+			g.handleEvent(now, e)
+		}
 	}
+	g.sendRADIUS()
 	for t, ok := g.machine.PollTransmit(); ok; t, ok = g.machine.PollTransmit() {
 		if t.TCP {
 			if err := g.sendStream(t.Remote, t.Payload); err != nil {
