@@ -204,6 +204,7 @@ func TestCharonAsksForAnotherGroup(t *testing.T) {
 
 // Shows: IKE-5, GDL-1 (strongSwan). Child and IKE SA are rekeyed by us and by charon; data passes after each.
 func TestCharonRekeys(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "", "")
 	c := l.connect(nil)
 	var first ike.ChildID
@@ -264,6 +265,7 @@ func (l *lab) rekeyChild(c *client) {
 
 // Shows: IKE-5 (DPD). We ask charon, and charon asks us.
 func TestCharonLiveness(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "connections { mobile { dpd_delay = 1s } }", "")
 	c := l.connect(nil)
 	c.command(func(now link.Instant) error { return c.machine.CheckLiveness(now) })

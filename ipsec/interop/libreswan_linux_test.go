@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -109,10 +110,12 @@ func playPluto(r *recorder, root string, side role, s plutoSuite) {
 	if err != nil {
 		r.Fatal(err)
 	}
+	var initiating sync.WaitGroup
 	r.Cleanup(func() {
 		if err := d.Stop(); err != nil {
 			r.Error(err)
 		}
+		initiating.Wait()
 		if r.Failed() {
 			r.Logf("pluto:\n%s", d.Log())
 		}
@@ -129,7 +132,11 @@ func playPluto(r *recorder, root string, side role, s plutoSuite) {
 	} else {
 		ours = game.serveAll()
 		// The answer is of the child SA, which the kernel may not let it have; what became of the IKE SA is seen at our end.
-		go d.Whack("--initiate", "--name", "case")
+		initiating.Go(func() {
+			if out, err := d.Whack("--initiate", "--name", "case"); err != nil {
+				r.Logf("pluto: %v: %s", err, out)
+			}
+		})
 	}
 	up, end := settled(ours)
 	eventually(r, "pluto has authenticated us and tried to make the child SA", func() (bool, string) {

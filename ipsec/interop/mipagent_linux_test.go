@@ -18,6 +18,7 @@ import (
 // Shows: IKE-1, IKE-4, IKE-5, IKE-9, AGT-7, GDL-1 (strongSwan's own client to the program). charon connects to `mipagent run`, whose TUN device
 // leads to a host behind it; data passes before and after each end has rekeyed; charon deletes.
 func TestCharonConnectsToMipagent(t *testing.T) {
+	t.Parallel()
 	netnstest.New(t)
 	program := filepath.Join(t.TempDir(), "mipagent")
 	build := exec.Command("go", "build", "-trimpath", "-o", program, "../../cmd/mipagent")
