@@ -132,7 +132,7 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 	c.hints.begin(cfg, log)
 	c.encapsulations.begin()
 	c.names.begin(host)
-	c.ends.waiting = make(map[int]*roam.Attempt)
+	c.ends.begin(cfg.Gateway)
 	c.resume.begin(c.now)
 	c.gate.WatchSleep(lived())
 	c.story.begin(c.now)

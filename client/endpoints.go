@@ -6,8 +6,11 @@ import (
 	"slices"
 	"time"
 
+	"mipvpn/client/config"
 	"mipvpn/client/control"
+	"mipvpn/client/gateways"
 	"mipvpn/client/roam"
+	"mipvpn/tun/link"
 )
 
 const (
@@ -52,14 +55,24 @@ func (p *endpoint) next() bool {
 
 // endpoints are the peers outside that may have names. The i-HA has none: its name would have to be asked for in every network.
 type endpoints struct {
-	external, gateway endpoint
-	waiting           map[int]*roam.Attempt // attempts that wait for a name, by interface
-	seeking           *attempt              // whose only address of the x-HA does not answer
-	failed            bool                  // the last IKE exchange with the gateway's address in use led to nothing
+	external endpoint
+	gateways *gateways.List
+	waiting  map[int]*roam.Attempt // attempts that wait for a name, by interface
+	seeking  *attempt              // whose only address of the x-HA does not answer
 }
 
 // named reports whether a peer is to be found by its name.
-func (c *Client) named() bool { return c.cfg.External.Name != "" || c.cfg.Gateway.Name != "" }
+func (c *Client) named() bool { return c.cfg.External.Name != "" || len(c.ends.gateways.Names()) > 0 }
+
+// begin makes the list of gateways.
+func (p *endpoints) begin(g config.Gateway) {
+	p.waiting = make(map[int]*roam.Attempt)
+	peers := []gateways.Peer{{Address: g.Address, Name: g.Name}}
+	for _, f := range g.Fallback {
+		peers = append(peers, gateways.Peer(f))
+	}
+	p.gateways = gateways.New(peers, g.ReturnAfter)
+}
 
 // beginNamed begins an attempt once the names of the peers have been resolved through its interface, or nameWait has passed.
 func (c *Client) beginNamed(e roam.Attempt) {
@@ -86,18 +99,14 @@ func (c *Client) beginNamed(e roam.Attempt) {
 	if c.cfg.External.Name != "" {
 		left++
 	}
-	if c.cfg.Gateway.Name != "" {
-		left++
-	}
+	names := c.ends.gateways.Names()
+	left += len(names)
 	c.after(nameWait, goOn)
 	if c.cfg.External.Name != "" {
 		c.findExternal(i, e, answered)
 	}
-	if c.cfg.Gateway.Name != "" {
-		c.resolve(i.Interface, c.cfg.Gateway.Name, func(addresses []netip.Addr, err error) {
-			c.foundGateway(addresses, err)
-			answered()
-		})
+	for _, name := range names {
+		c.findGateway(i.Interface, name, answered)
 	}
 }
 
@@ -190,42 +199,51 @@ func (c *Client) seekExternal(a *attempt) {
 	})
 }
 
-// foundGateway takes the addresses of the gateway's name.
-func (c *Client) foundGateway(addresses []netip.Addr, err error) {
-	peer := "VPN gateway " + c.cfg.Gateway.Name
-	if err != nil {
-		c.unnamed(peer, err, !c.ends.gateway.current().IsValid())
-		return
-	}
-	c.solved(peer)
-	c.ends.gateway.set(addresses)
+// findGateway resolves the name of a gateway through an interface, and then calls answered.
+func (c *Client) findGateway(i link.Interface, name string, answered func()) {
+	c.resolve(i, name, func(addresses []netip.Addr, err error) {
+		peer := "VPN gateway " + name
+		if err != nil {
+			c.unnamed(peer, err, !c.ends.gateways.Known(name))
+		} else {
+			c.solved(peer)
+			c.ends.gateways.Resolved(name, addresses)
+		}
+		answered()
+	})
 }
 
-// pointGateway has the next IKE exchange go to an address of the gateway's name: to the next one, if the last exchange led to
-// nothing. It returns false while no address is known; the name is then asked for, and the VPN tried again later.
-func (c *Client) pointGateway() bool {
-	p := &c.ends.gateway
-	if c.cfg.Gateway.Name == "" {
-		return true
+// findGateways resolves the names of all gateways through the interface in use, for the next attempt.
+func (c *Client) findGateways(forget bool) {
+	a := c.inUse()
+	if a == nil {
+		return
 	}
-	if !p.current().IsValid() {
-		if a := c.inUse(); a != nil {
-			c.resolve(a.iface, c.cfg.Gateway.Name, c.foundGateway)
-		}
+	if forget {
+		c.names.forget(a.iface.Index)
+	}
+	for _, name := range c.ends.gateways.Names() {
+		c.findGateway(a.iface, name, func() {})
+	}
+}
+
+// pointGateway has the next IKE exchange go to the gateway whose turn it is. It returns false while no address is known; the
+// names are then asked for, and the VPN tried again later.
+func (c *Client) pointGateway() bool {
+	list := c.ends.gateways
+	failed := list.Failing()
+	address, ok := list.Begin(c.now)
+	if !ok {
+		c.findGateways(false)
 		c.retryVPN()
 		return false
 	}
-	if a := c.inUse(); c.ends.failed {
-		p.next()
-		if a != nil { // for the attempt after this one
-			c.names.forget(a.iface.Index)
-			c.resolve(a.iface, c.cfg.Gateway.Name, c.foundGateway)
-		}
+	if failed {
+		c.findGateways(true) // for the attempt after this one
 	}
-	c.ends.failed = true
-	if c.cfg.Gateway.Address != p.current() {
+	if c.cfg.Gateway.Address != address {
 		c.closeAccess()
-		c.cfg.Gateway.Address = p.current()
+		c.cfg.Gateway.Address = address
 	}
 	return true
 }

@@ -78,8 +78,9 @@ type portalWay struct {
 // portalForbidden is what no portal may name and no browser of one may reach.
 func (c *Client) portalForbidden() portal.Forbidden {
 	return portal.Forbidden{
-		Prefixes:  c.cfg.Enterprise.Prefixes,
-		Addresses: []netip.Addr{c.cfg.Internal.Address, c.cfg.External.Address, c.cfg.Internal.HomeAddress, c.cfg.External.HomeAddress, c.cfg.Gateway.Address},
+		Prefixes: c.cfg.Enterprise.Prefixes,
+		Addresses: append([]netip.Addr{c.cfg.Internal.Address, c.cfg.External.Address, c.cfg.Internal.HomeAddress, c.cfg.External.HomeAddress, c.cfg.Gateway.Address},
+			c.ends.gateways.Addresses()...),
 	}
 }
 

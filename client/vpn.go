@@ -128,9 +128,13 @@ func (c *Client) drainVPN(v *vpnLayer) bool {
 
 // retryVPN opens the VPN again after a while if it is in use: at first soon, then less often.
 func (c *Client) retryVPN() {
-	c.retry.delay = min(max(2*c.retry.delay, vpnRetryFirst), vpnRetryMost)
+	var pause time.Duration
+	if !c.ends.gateways.Another() { // else the next attempt is with another gateway
+		c.retry.delay = min(max(2*c.retry.delay, vpnRetryFirst), vpnRetryMost)
+		pause = c.retry.delay
+	}
 	c.stopRetry()
-	c.retry.remove = c.after(c.retry.delay, func() {
+	c.retry.remove = c.after(pause, func() {
 		c.retry.remove = nil
 		if c.session != nil && c.session.vpn == nil && c.outside() {
 			c.refreshExternal()

@@ -19,7 +19,7 @@ func (c *Client) vpnEvent(v *vpnLayer, e vpn.Event) {
 	case vpn.Up:
 		c.dnsTold(e.DNS)
 		c.dnsNamed(e.Domains)
-		c.ends.failed = false
+		c.ends.gateways.Up()
 		v.established, v.address, v.told = true, e.Address, e
 		c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("%s, address %v", e.How, v.address)})
 		c.vpnUp(v)

@@ -130,6 +130,11 @@ type Gateway struct {
 	Address netip.Addr
 	// Name is the gateway's, to be resolved through each interface; empty where it has an Address.
 	Name string
+	// Fallback are further gateways, in the order to try them when the one before does not answer or refuses. They prove the same
+	// identity.
+	Fallback []Endpoint
+	// ReturnAfter is how long after the first gateway was left the next tunnel is set up with it again; 0 never.
+	ReturnAfter time.Duration
 	// LocalIdentity and RemoteIdentity are the IKE identities (RFC 7296 §3.5): an IPv4 address, a mail address (with an @),
 	// or else a fully qualified domain name.
 	LocalIdentity, RemoteIdentity string
@@ -179,6 +184,12 @@ type Gateway struct {
 	GiveUp time.Duration
 	// Park says what becomes of the SA while direct access is in use.
 	Park Park
+}
+
+// Endpoint is a peer: an address, or a name.
+type Endpoint struct {
+	Address netip.Addr
+	Name    string
 }
 
 // TCP says when IKE and ESP go in TCP (RFC 9329).

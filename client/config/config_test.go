@@ -108,7 +108,7 @@ func TestMinimal(t *testing.T) {
 			Algorithm: AlgorithmHMACMD5, KeyFile: "x-ha.key", Key: key(16), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto},
 		Gateway: Gateway{Address: netip.MustParseAddr("192.0.2.10"), LocalIdentity: "laptop@example.com", RemoteIdentity: "gateway.example.com",
 			PSKFile: "gateway.psk", PSK: Secret("correct horse battery staple"), RequestDNS: true, RemoteSubnets: enterprise,
-			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second, Datagram: 1280, TCP: TCPAuto, TCPPort: 4500,
+			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second, Datagram: 1280, TCP: TCPAuto, TCPPort: 4500, ReturnAfter: 30 * time.Minute,
 			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: ParkKeep, Profile: "default"},
 		Authentication: authenticationDefaults(), Trust: trustDefaults(),
 		Detection: Detection{Monitor: time.Minute, Grace: 30 * time.Second, Period: 2 * time.Second, Probe: 10 * time.Minute,
@@ -190,6 +190,8 @@ child_packets = 1000000
 ike_datagram = 1400
 tcp = "only"
 tcp_port = 443
+fallback = ["192.0.2.11", "gw2.corp.example"]
+return_after = "1h"
 [authentication]
 rounds = ["certificate", "eap-ttls"]
 gateway = ["certificate", "psk"]
@@ -327,7 +329,7 @@ func TestErrors(t *testing.T) {
 		{"unknown key with suggestion", with("detection", `t_moniter = "60s"`),
 			`mipvpn.toml:24: detection.t_moniter: unknown key, did you mean "detection.t_monitor"?; valid is one of t_monitor, grace, period, probe, retransmit_initial, retransmit_factor, retransmit_max, retransmit_count, outside_networks, suppress_outside, waive_tnc, probe_time, silence_pause, idle, refuse_nat, inside_domains, inside_nais or learn_gateways`},
 		{"key of another table", with("gateway", `home_address = "10.0.0.1"`),
-			`mipvpn.toml:19: gateway.home_address: unknown key, did you mean "internal_home_agent.home_address"?; valid is one of address, local_identity, remote_identity, psk_file, force_udp_encapsulation, request_dns, remote_subnets, ike_lifetime, child_lifetime, liveness, profile, require_hybrid, ppk_id, ppk_file, require_ppk, dead, child_octets, child_packets, replay_window, tfc_padding, dummy_interval, ike_datagram, tcp, tcp_port, keepalive, check_after, give_up or park`},
+			`mipvpn.toml:19: gateway.home_address: unknown key, did you mean "internal_home_agent.home_address"?; valid is one of address, fallback, return_after, local_identity, remote_identity, psk_file, force_udp_encapsulation, request_dns, remote_subnets, ike_lifetime, child_lifetime, liveness, profile, require_hybrid, ppk_id, ppk_file, require_ppk, dead, child_octets, child_packets, replay_window, tfc_padding, dummy_interval, ike_datagram, tcp, tcp_port, keepalive, check_after, give_up or park`},
 		{"unknown key without suggestion", with("log", `zzzzzzzz = 1`),
 			`mipvpn.toml:24: log.zzzzzzzz: unknown key; valid is one of level`},
 		{"unknown table", with("gatewai", `address = "192.0.2.1"`),

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 )
@@ -17,6 +18,27 @@ func endpoint(of func(*Config) (*netip.Addr, *string)) func(*Config, any) error 
 			return nil
 		}
 		return address(func(*Config) *netip.Addr { return addr })(c, v)
+	}
+}
+
+// endpoints sets a list of peers that may have names.
+func endpoints(of func(*Config) *[]Endpoint) func(*Config, any) error {
+	return func(c *Config, v any) error {
+		items, ok := v.([]any)
+		if !ok {
+			return found(v)
+		}
+		var out []Endpoint
+		if len(items) > 0 {
+			out = make([]Endpoint, len(items))
+		}
+		for i, item := range items {
+			if err := endpoint(func(*Config) (*netip.Addr, *string) { return &out[i].Address, &out[i].Name })(c, item); err != nil {
+				return fmt.Errorf("found %s in the list", describe(item))
+			}
+		}
+		*of(c) = out
+		return nil
 	}
 }
 

@@ -35,6 +35,9 @@ type Retransmission struct {
 	Limit   time.Duration
 	// Tries is how often a request is sent in all (default 10: about 80 s until the peer counts as dead).
 	Tries int
+	// InitTries is the same for the first request to a peer that has not answered yet; 0 for Tries. It is smaller where another
+	// gateway can be tried.
+	InitTries int
 	// RefusedTries is how often a request is sent in all once an unauthenticated refusal was received: long enough for the
 	// true peer to be heard against a forger, short enough to tell the user (default 5: about 12 s).
 	RefusedTries int
@@ -220,7 +223,7 @@ func (c *Config) complete() error {
 	withDefault(&r.Limit, 20*time.Second)
 	withDefault(&r.Tries, 10)
 	withDefault(&r.RefusedTries, 5)
-	if r.Initial < 0 || r.Factor < 1 || r.Limit < r.Initial || r.Tries < 1 || r.RefusedTries < 1 {
+	if r.Initial < 0 || r.Factor < 1 || r.Limit < r.Initial || r.Tries < 1 || r.InitTries < 0 || r.RefusedTries < 1 {
 		return fmt.Errorf("%w: Retransmission %+v: want Initial > 0, Factor >= 1, Limit >= Initial, at least one try", ErrConfig, *r)
 	}
 	withDefault(&c.Liveness, 30*time.Second)

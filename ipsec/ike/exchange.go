@@ -192,6 +192,9 @@ func (m *Machine) resend(now link.Instant, x *exchange) {
 // timeout handles the end of a retransmission interval.
 func (m *Machine) timeout(now link.Instant, x *exchange) {
 	tries := m.cfg.Retransmission.Tries
+	if first := m.cfg.Retransmission.InitTries; x.kind == message.IKESAInit && first != 0 {
+		tries = first
+	}
 	refused := x.sa.state == saInit && m.refused != nil
 	if refused || x.sa.state == saDeleting || m.deleting {
 		tries = min(tries, m.cfg.Retransmission.RefusedTries)

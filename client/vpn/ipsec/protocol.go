@@ -114,7 +114,8 @@ func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
 			Fragmentation: ike.Fragmentation{Off: g.Datagram == 0, Size: g.Datagram},
 			SPIInUse:      a.spiInUse,
 			ReplayWindow:  g.ReplayWindow, TFCPadding: g.TFCPadding,
-			MOBIKE: &ike.MOBIKE{},
+			MOBIKE:         &ike.MOBIKE{},
+			Retransmission: ike.Retransmission{InitTries: initTries(g)},
 		},
 		Local: netip.AddrPortFrom(a.Local, esp.PortIKE), Remote: netip.AddrPortFrom(a.Gateway, esp.PortIKE),
 		RemoteID: remote, RequestAddress: true, RequestDNS: g.RequestDNS, RequestSubnets: true,
@@ -130,6 +131,14 @@ func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
 		c.PPK, c.RequirePPK = &ike.PPK{ID: g.PPKID, Key: g.PPK}, g.RequirePPK
 	}
 	return c, a.authenticate(&c)
+}
+
+// initTries is how often the first request is sent: about 11 s where there is another gateway to try.
+func initTries(g config.Gateway) int {
+	if len(g.Fallback) > 0 {
+		return 5
+	}
+	return 0
 }
 
 // spiInUse reports whether a child SA of any tunnel receives under the SPI.
