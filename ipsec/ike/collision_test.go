@@ -79,14 +79,14 @@ func (p *pair) converge(ca, cb command) {
 	}
 }
 
-// Shows: IKE-5, IKE-10. Every pair of commands begun at the same time, in every order of delivery, with either end having
-// the lowest nonce.
+// Shows: IKE-5, IKE-10. Every pair of commands begun at the same time, in every order of delivery. TestEachCollision has more of
+// them, with either end having the lowest nonce.
 func TestCollisions(t *testing.T) {
 	for _, ca := range commands {
 		for _, cb := range commands {
 			t.Run(ca.name+" and "+cb.name, func(t *testing.T) {
 				t.Parallel()
-				for seed := uint64(20); seed < 24; seed++ {
+				for seed := uint64(20); seed < 21; seed++ {
 					for choices, used := uint(0), 0; choices < 1<<min(used, 6) || choices == 0; choices++ {
 						p := established(t, seed, onlyGroup(suite.GroupCurve25519))
 						begin(t, p, ca, cb)
@@ -134,8 +134,8 @@ func TestCollisionsWithLoss(t *testing.T) {
 		for _, cb := range commands[:3] {
 			t.Run(ca.name+" and "+cb.name, func(t *testing.T) {
 				t.Parallel()
-				for seed := uint64(30); seed < 32; seed++ {
-					for choices := range uint(8) {
+				for seed := uint64(30); seed < 31; seed++ {
+					for choices := range uint(2) {
 						for lost, more := 0, true; more; lost++ {
 							p := established(t, seed, onlyGroup(suite.GroupCurve25519))
 							base := p.sent

