@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -24,9 +25,35 @@ func (a *app) answer() *cobra.Command {
 		if *store != "" {
 			return failed(a.storeSecret(cmd.Context(), *store))
 		}
-		return a.serveQuestions(cmd.Context(), true)
+		return a.serveForEver(cmd.Context())
 	}
 	return c
+}
+
+// reachPause is the time between attempts to reach a daemon that is not there.
+const reachPause = 5 * time.Second
+
+// serveForEver answers questions until ctx ends, whatever becomes of the daemon: it is started before it, or restarted.
+func (a *app) serveForEver(ctx context.Context) error {
+	pause, told := a.pause, false
+	if pause == 0 {
+		pause = reachPause
+	}
+	for {
+		err := a.serveQuestions(ctx, true)
+		if err != nil && !errors.Is(err, control.ErrUnreachable) {
+			return err
+		}
+		if err != nil && !told {
+			fmt.Fprintf(a.err, "mipvpn: waiting for the daemon: %s\n", printable(err.Error()))
+		}
+		told = err != nil
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
 }
 
 // storeSecret puts a secret into the key ring.

@@ -5,8 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"mipvpn/client/config"
 	"mipvpn/client/control"
@@ -72,15 +76,27 @@ func TestUpAsksOnTheTerminal(t *testing.T) {
 	}
 }
 
+// first tells when something is written for the first time.
+type first struct {
+	once sync.Once
+	told chan struct{}
+}
+
+func (f *first) Write(p []byte) (int, error) {
+	f.once.Do(func() { close(f.told) })
+	return len(p), nil
+}
+
 // Shows: IKE-2
 func TestAnswerLooksIntoTheKeyRing(t *testing.T) {
 	b := asking{controltest.New(control.Status{Schema: 1, State: control.StateConnecting, ModePolicy: "auto"}), secret.NewDesk(nil, nil)}
 	defer b.desk.Close()
-	socket := serve(t, b, everybody(t))
+	socket := filepath.Join(t.TempDir(), "later")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
-	go func() {
-		ended <- run(ctx, []string{"--socket", socket, "answer"}, terminal{out: new(bytes.Buffer), err: new(bytes.Buffer), start: noClient,
+	waiting := make(chan struct{})
+	go func() { // before there is a daemon
+		ended <- run(ctx, []string{"--socket", socket, "answer"}, terminal{out: new(bytes.Buffer), err: &first{told: waiting}, start: noClient, pause: time.Millisecond,
 			ring: func(_ context.Context, name string) ([]byte, error) {
 				if name != "password of alice" {
 					return nil, fmt.Errorf("%w: %s", secret.ErrNoItem, name)
@@ -88,6 +104,10 @@ func TestAnswerLooksIntoTheKeyRing(t *testing.T) {
 				return []byte("from the ring"), nil
 			}})
 	}()
+	<-waiting
+	if err := os.Symlink(serve(t, b, everybody(t)), socket); err != nil {
+		t.Fatal(err)
+	}
 	if s, err := b.desk.Ask(t.Context(), "password of alice", "Password", config.SourceKeyRing); err != nil || string(s) != "from the ring" {
 		t.Errorf("%q, %v", s, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -40,6 +41,8 @@ type terminal struct {
 	ring func(ctx context.Context, name string) ([]byte, error)
 	// keep puts a secret into that key ring; nil for none.
 	keep func(ctx context.Context, name string, secret []byte) error
+	// pause is the time between attempts of `answer` to reach a daemon; 0 for reachPause.
+	pause time.Duration
 }
 
 // app is one run of the program.

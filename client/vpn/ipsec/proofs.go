@@ -9,12 +9,16 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"mipvpn/client/config"
 	"mipvpn/client/secret"
+	"mipvpn/client/vpn"
 	"mipvpn/ipsec/credential"
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/ike/message"
+	"mipvpn/ipsec/pki"
+	"mipvpn/tun/link"
 )
 
 // proofs are what the client proves its identity with, as far as it is not in the configuration: the private key, which may be in a
@@ -206,4 +210,16 @@ func (k *key) signDigest(digest []byte, opts crypto.SignerOpts) ([]byte, error) 
 		}
 		return signature, nil
 	})
+}
+
+// warnOfOwn tells people that the laptop's own certificate is past its time: gateways say no more than that they refuse it.
+func (t *tunnel) warnOfOwn(now link.Instant) {
+	k := t.access.protocol.key
+	if k == nil {
+		return
+	}
+	if c := k.loaded.Leaf(); now.Wall.After(c.NotAfter) || now.Wall.Before(c.NotBefore) {
+		t.emit(vpn.Trouble{What: "the laptop's own certificate", Err: fmt.Errorf("%w: it is valid from %s to %s", pki.ErrExpired,
+			c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339))})
+	}
 }

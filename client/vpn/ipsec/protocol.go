@@ -83,6 +83,7 @@ func (a *access) Dial(now link.Instant, first bool, ticket vpn.Ticket) (vpn.Tunn
 		}
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
+	t.warnOfOwn(now)
 	a.tunnels = append(a.tunnels, t)
 	return t, nil
 }
