@@ -230,7 +230,7 @@ func ikeTable(t *testing.T) string {
 		{"ike.ErrConfiguration", ike.ErrConfiguration}, {"ike.ErrDeletedByPeer", ike.ErrDeletedByPeer}, {"ike.ErrExpired", ike.ErrExpired},
 		{"ike.ErrOutOfSync", ike.ErrOutOfSync}, {"ike.ErrInvalidAnswer", ike.ErrInvalidAnswer},
 		{"ike.ErrPPK", ike.ErrPPK}, {"ike.ErrOwnKey", ike.ErrOwnKey}, {"ike.ErrTrust", ike.ErrTrust}, {"ike.ErrWeakSignature", ike.ErrWeakSignature},
-		{"ike.ErrSignatureScheme", ike.ErrSignatureScheme}, {"ike.ErrCertificates", ike.ErrCertificates}, {"ike.ErrMethod", ike.ErrMethod},
+		{"ike.ErrSignatureScheme", ike.ErrSignatureScheme}, {"ike.ErrCertificates", ike.ErrCertificates}, {"ike.ErrTooManyFragments", ike.ErrTooManyFragments}, {"ike.ErrMethod", ike.ErrMethod},
 		{"ike.ErrEarlySuccess", ike.ErrEarlySuccess}, {"ike.ErrNoKey", ike.ErrNoKey}, {"ike.ErrEAP", ike.ErrEAP}, {"ike.ErrRounds", ike.ErrRounds},
 		{"eap.ErrPasswordWrong", eap.ErrPasswordWrong}, {"eap.ErrPasswordExpired", eap.ErrPasswordExpired}, {"eap.ErrAccount", eap.ErrAccount},
 		{"eap.ErrServer", eap.ErrServer}, {"eap.ErrMethod", eap.ErrMethod}, {"eap.ErrTLS", eap.ErrTLS}, {"eap.ErrRejected", eap.ErrRejected},

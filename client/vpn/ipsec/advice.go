@@ -51,6 +51,7 @@ var failureAdvice = []struct {
 	{ike.ErrWeakSignature, "the gateway signs with SHA-1: it needs RFC 7427 (SIGNATURE_HASH_ALGORITHMS) or an ECDSA certificate"},
 	{ike.ErrSignatureScheme, "gateway and client share no signature algorithm: give one of them a certificate with an RSA, ECDSA or Ed25519 key that the other takes"},
 	{ike.ErrCertificates, "the gateway must send its certificates themselves, at most 10 with 48 KiB in all"},
+	{ike.ErrTooManyFragments, "the gateway sends an IKE message of more than 64 KiB in fragments: look at how many certificates, selectors and name servers it sends"},
 	{ike.ErrMethod, "the gateway proves itself by another method than configured: set the gateway's authentication to what [trust] expects"},
 	{ike.ErrEarlySuccess, "the gateway ended EAP before the method was done: it is misconfigured, or it is not the gateway"},
 	{ike.ErrNoKey, "the EAP method makes no key: use EAP-MSCHAPv2, EAP-TLS or EAP-TTLS, or a gateway with a certificate"},
