@@ -6,16 +6,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 
 	"mipvpn/ipsec/interop/charon"
+	"mipvpn/ipsec/pki/pkitest"
 	"mipvpn/tun/hostnet/netnstest"
 )
 
-// Shows: IKE-1, IKE-4, IKE-5, IKE-9, AGT-7, GDL-1 (strongSwan's own client to the program). charon connects to `mipagent run`, whose TUN device
+// Shows: IKE-1, IKE-2, IKE-4, IKE-5, IKE-9, AGT-7, GDL-1 (strongSwan's own client to the program). charon connects to `mipagent run`, whose TUN device
 // leads to a host behind it; data passes before and after each end has rekeyed; charon deletes.
 func TestCharonConnectsToMipagent(t *testing.T) {
 	t.Parallel()
@@ -26,33 +28,26 @@ func TestCharonConnectsToMipagent(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for _, p := range []peer{strongSwan59, strongSwan61} {
-		t.Run(p.name, func(t *testing.T) {
+	const twoRounds = "ECDSA, then EAP-MSCHAPv2"
+	for _, c := range []struct {
+		peer peer
+		auth string
+	}{{strongSwan59, "PSK"}, {strongSwan61, "PSK"}, {strongSwan61, "ECDSA P-256"}, {strongSwan59, "EAP-MSCHAPv2"}, {strongSwan60, "EAP-TLS only"}, {strongSwan60, twoRounds}} {
+		p := c.peer
+		t.Run(p.name+", "+c.auth, func(t *testing.T) {
 			r := &recorder{TB: t}
 			on := mustGround(r, t, p, responder)
 			on.addInside()
 			dir := t.TempDir()
-			conf := fmt.Sprintf(`schema = 1
-[gateway]
-address = %q
-identity = %q
-pool = %q
-networks = [%q]
-dns = [%q]
-[[gateway.peer]]
-identity = %q
-psk_file = "psk"
-[control]
-socket = ""
-`, gatewayAddr, gatewayName, poolPrefix, company, nameServer, clientName)
-			for name, text := range map[string]string{"gateway.toml": conf, "psk": string(key)} {
+			one := plainCase(p, responder)
+			one.auth = authenticationOf(c.auth)
+			g := newGame(r, on, one)
+			for name, text := range g.mipagentFiles() {
 				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
 			log := runProgram(t, on.gate, program, "run", "--config", filepath.Join(dir, "gateway.toml"))
-			g := newGame(r, on, Case{peer: p, role: responder, auth: allAuthentications()[0], suite: allTransforms()[0], nat: noNAT,
-				sizes: usual, config: plain, ppk: noPPK, move: fixed})
 			g.load()
 			// It has its sockets a moment after it has begun; charon repeats what comes too early.
 			eventually(r, "charon is connected", func() (bool, string) {
@@ -82,6 +77,53 @@ socket = ""
 			g.noSAs(r)
 		})
 	}
+}
+
+// mipagentFiles are mipagent's configuration for a case, and what that names.
+func (g *game) mipagentFiles() map[string]string {
+	conf := fmt.Sprintf(`schema = 1
+[control]
+socket = ""
+[gateway]
+address = %q
+identity = %q
+pool = %q
+networks = [%q]
+dns = [%q]
+`, gatewayAddr, gatewayName, poolPrefix, company, nameServer)
+	if g.auth.pskOnly() {
+		return map[string]string{"psk": string(key), "gateway.toml": conf + fmt.Sprintf("[[gateway.peer]]\nidentity = %q\npsk_file = \"psk\"\n", clientName)}
+	}
+	var proofs []string
+	method := ""
+	for _, word := range g.auth.client {
+		proof := "certificate"
+		if word != byCertificate {
+			proof, method = "eap", strings.TrimPrefix(word, "eap-")
+		}
+		proofs = append(proofs, fmt.Sprintf("%q", proof))
+	}
+	conf += fmt.Sprintf(`[gateway.certificate]
+file = "gateway.pem"
+key = "gateway.key"
+[gateway.trust]
+anchors = ["ca.pem"]
+fetch = false
+[[gateway.rule]]
+proofs = [%s]
+`, strings.Join(proofs, ", "))
+	if method != "" {
+		conf += fmt.Sprintf("eap_only = %t\n[gateway.eap]\nmethods = [%q]\n[[gateway.user]]\nname = %q\npassword_file = \"password\"\n",
+			g.auth.eapOnly, method, userName)
+	}
+	return map[string]string{"gateway.toml": conf, "ca.pem": string(pkitest.PEM(rootCA().Certificate)), "password": userPassword,
+		"gateway.pem": string(pkitest.PEM(g.mine.gateway.Certificate)), "gateway.key": string(pkitest.KeyPEM(g.mine.gateway.Key))}
+}
+
+// authenticationOf finds a way of authenticating by its name.
+func authenticationOf(name string) authentication {
+	all := allAuthentications()
+	return all[slices.IndexFunc(all, func(a authentication) bool { return a.name == name })]
 }
 
 // installed are the child SAs of an IKE SA that are in use.
