@@ -101,9 +101,10 @@ func (p *Proposals) complete() error {
 		return err
 	}
 	p.Encryption, p.ChildEncryption = keep(p.Encryption, suite.Encryption.Approved), keep(p.ChildEncryption, suite.Encryption.Approved)
+	p.PRFs = keep(p.PRFs, suite.PRF.Approved)
 	p.Groups, p.ChildGroups = keep(p.Groups, suite.Group.Approved), keep(p.ChildGroups, suite.Group.Approved)
-	if len(p.Encryption) == 0 || len(p.ChildEncryption) == 0 || len(p.Groups) == 0 {
-		return fmt.Errorf("%w: Proposals: nothing is left of Encryption, ChildEncryption or Groups that is approved in FIPS 140-3 mode", ErrConfig)
+	if len(p.Encryption) == 0 || len(p.ChildEncryption) == 0 || len(p.Groups) == 0 || len(p.PRFs) == 0 {
+		return fmt.Errorf("%w: Proposals: nothing is left of Encryption, ChildEncryption, PRFs or Groups that is approved in FIPS 140-3 mode", ErrConfig)
 	}
 	return nil
 }

@@ -9,7 +9,14 @@ func (g Group) Approved() bool {
 	case GroupCurve25519, GroupMODP2048, GroupMODP3072, GroupMODP4096:
 		return !fips140.Enabled()
 	}
-	return true
+	_, added := addedGroups[g]
+	return !added || !fips140.Enabled()
+}
+
+// Approved reports whether the function may be used: always, but in the standard library's FIPS 140-3 mode when it was added.
+func (p PRF) Approved() bool {
+	_, added := addedPRFs[p]
+	return !added || !fips140.Enabled()
 }
 
 // Approved reports whether the transform may be used: always, but in the standard library's FIPS 140-3 mode, where
@@ -22,5 +29,6 @@ func (e Encryption) Approved() bool {
 	case EncryptionAESGCM16:
 		return !fips140.Enforced()
 	}
-	return true
+	_, added := addedCiphers[e]
+	return !added || !fips140.Enabled()
 }

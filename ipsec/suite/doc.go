@@ -13,6 +13,9 @@
 // AES-CTR and GMAC, which nothing needs that is deployed; ML-KEM-512, XCBC and CMAC. Left out for good: everything that
 // RFC 8247 and 8221 put below SHOULD.
 //
+// AddEncryption, AddPRF and AddGroup add transforms of one's own under numbers for private use: a national algorithm, or a module of
+// hardware.
+//
 // In the standard library's FIPS 140-3 mode Approved tells which transforms are left: what the library's module does not
 // implement or NIST does not approve is not offered then, and not accepted.
 //

@@ -78,6 +78,9 @@ func (e Encryption) String() string {
 	case EncryptionAESCBC:
 		s = fmt.Sprintf("ENCR_AES_CBC_%d", e.KeyBits)
 	default:
+		if a, ok := addedCiphers[e]; ok {
+			return a.Name
+		}
 		s = fmt.Sprintf("encryption transform %d with %d bits", uint16(e.ID), e.KeyBits)
 	}
 	if e.Integrity != IntegrityNone {
@@ -86,7 +89,7 @@ func (e Encryption) String() string {
 	return s
 }
 
-// Supported reports whether the transform is one of Encryptions.
+// Supported reports whether the transform is one of Encryptions, or was added.
 func (e Encryption) Supported() bool { return e.KeyLen() != 0 }
 
 // KeyLen returns the octets of keying material that the transform takes of prf+ for an ESP SA: the key and the salt of a
@@ -102,13 +105,16 @@ func (e Encryption) KeyLen() int {
 	case e.ID == EncryptionAESCBC && e.Integrity.Supported() && (e.KeyBits == 128 || e.KeyBits == 256):
 		return int(e.KeyBits)/8 + e.Integrity.KeyLen()
 	}
-	return 0
+	return addedCiphers[e].KeyLen
 }
 
 // IVLen returns the length of the IV in octets.
 func (e Encryption) IVLen() int {
 	if e.ID == EncryptionAESCBC {
 		return aes.BlockSize
+	}
+	if a, ok := addedCiphers[e]; ok {
+		return a.IVLen
 	}
 	return ivLen
 }
@@ -118,6 +124,9 @@ func (e Encryption) ICVLen() int {
 	if e.ID == EncryptionAESCBC {
 		return e.Integrity.ICVLen()
 	}
+	if a, ok := addedCiphers[e]; ok {
+		return a.ICVLen
+	}
 	return icvLen
 }
 
@@ -125,6 +134,9 @@ func (e Encryption) ICVLen() int {
 func (e Encryption) Align() int {
 	if e.ID == EncryptionAESCBC {
 		return aes.BlockSize
+	}
+	if a, ok := addedCiphers[e]; ok {
+		return a.Align
 	}
 	return 1
 }
@@ -137,6 +149,9 @@ func (e Encryption) NewCipher(key []byte) (Cipher, error) {
 	}
 	if len(key) != e.KeyLen() {
 		return nil, fmt.Errorf("%w: %v takes %d octets, found %d", ErrKeyLength, e, e.KeyLen(), len(key))
+	}
+	if a, ok := addedCiphers[e]; ok {
+		return a.New(key)
 	}
 	if e.ID == EncryptionAESCBC {
 		c, err := newCBC(e, key)

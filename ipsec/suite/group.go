@@ -55,10 +55,13 @@ func (g Group) String() string {
 	case GroupMLKEM1024:
 		return "group 37 (ML-KEM-1024)"
 	}
+	if a, ok := addedGroups[g]; ok {
+		return fmt.Sprintf("group %d (%s)", uint16(g), a.Name)
+	}
 	return fmt.Sprintf("group %d", uint16(g))
 }
 
-// Supported reports whether the method is one of Groups.
+// Supported reports whether the method is one of Groups, or was added.
 func (g Group) Supported() bool { return g.PublicLen() != 0 }
 
 // KEM reports whether the method is a key encapsulation mechanism, whose responder's public value depends on the
@@ -82,7 +85,7 @@ func (g Group) PublicLen() int {
 	case GroupMLKEM768, GroupMLKEM1024:
 		return kemOf(g).publicLen
 	}
-	return 0
+	return addedGroups[g].PublicLen
 }
 
 // AnswerLen returns the length of a responder's public value in octets: PublicLen but for a KEM, whose responder sends a
@@ -90,6 +93,9 @@ func (g Group) PublicLen() int {
 func (g Group) AnswerLen() int {
 	if g.KEM() {
 		return kemOf(g).ciphertextLen
+	}
+	if a, ok := addedGroups[g]; ok {
+		return a.AnswerLen
 	}
 	return g.PublicLen()
 }
@@ -127,6 +133,7 @@ type KeyExchange struct {
 	curve  *ecdh.PrivateKey // of elliptic curves
 	secret []byte           // of MODP groups: the exponent, big endian
 	kem    decapsulator     // of a KEM
+	added  KeyPair          // of an added method
 	public []byte
 }
 
@@ -135,6 +142,9 @@ type KeyExchange struct {
 func NewKeyExchange(g Group, rand io.Reader) (*KeyExchange, error) {
 	if g.KEM() {
 		return newKEM(g, rand)
+	}
+	if a, ok := addedGroups[g]; ok {
+		return newAdded(g, a, rand)
 	}
 	if c := curveOf(g); c.Curve != nil {
 		return newCurve(g, c, rand)
@@ -157,6 +167,9 @@ func NewKeyExchange(g Group, rand io.Reader) (*KeyExchange, error) {
 func Answer(g Group, rand io.Reader, peer []byte) (public, shared []byte, err error) {
 	if g.KEM() {
 		return encapsulate(g, peer)
+	}
+	if a, ok := addedGroups[g]; ok {
+		return answerAdded(g, a, rand, peer)
 	}
 	own, err := NewKeyExchange(g, rand)
 	if err != nil {
@@ -207,6 +220,12 @@ func (k *KeyExchange) SharedSecret(peer []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %v has %d octets, found %d", ErrPublicValue, k.group, n, len(peer))
 	}
 	switch {
+	case k.added != nil:
+		secret, err := k.added.SharedSecret(peer)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %v: %w", ErrPublicValue, k.group, err)
+		}
+		return secret, nil
 	case k.kem != nil:
 		secret, err := k.kem.Decapsulate(peer)
 		if err != nil {
@@ -234,8 +253,11 @@ func (k *KeyExchange) SharedSecret(peer []byte) ([]byte, error) {
 // Wipe forgets the secret. The key pair must not be used afterwards. A nil key pair is wiped already.
 func (k *KeyExchange) Wipe() {
 	if k != nil {
+		if k.added != nil {
+			k.added.Wipe()
+		}
 		clear(k.secret)
-		k.secret, k.curve, k.kem = nil, nil, nil
+		k.secret, k.curve, k.kem, k.added = nil, nil, nil, nil
 	}
 }
 

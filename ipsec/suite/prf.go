@@ -31,10 +31,13 @@ func (p PRF) String() string {
 	case PRFHMACSHA512:
 		return "PRF_HMAC_SHA2_512"
 	}
+	if a, ok := addedPRFs[p]; ok {
+		return a.Name
+	}
 	return fmt.Sprintf("PRF transform %d", uint16(p))
 }
 
-// Supported reports whether the function is one of PRFs.
+// Supported reports whether the function is one of PRFs, or was added.
 func (p PRF) Supported() bool { return p.Size() != 0 }
 
 // Size returns the output length in octets, which is also the preferred key length (RFC 7296 §2.13) and so the length of
@@ -48,6 +51,9 @@ func (p PRF) Size() int {
 	case PRFHMACSHA512:
 		return sha512.Size
 	}
+	if a, ok := addedPRFs[p]; ok {
+		return a.Hash().Size()
+	}
 	return 0
 }
 
@@ -59,6 +65,9 @@ func (p PRF) hash() func() hash.Hash {
 		return sha512.New384
 	case PRFHMACSHA512:
 		return sha512.New
+	}
+	if a, ok := addedPRFs[p]; ok {
+		return a.Hash
 	}
 	panic(fmt.Sprintf("suite: %v was used without asking whether it is supported", p))
 }
