@@ -45,7 +45,7 @@ func TestMOBIKESearch(t *testing.T) {
 		r.timeouts()
 	}
 	var tested []string
-	window := 0
+	window, before := 0, -time.Second
 	for i, s := range sent {
 		for window < i && sent[window].at <= s.at-time.Second {
 			window++
@@ -59,6 +59,10 @@ func TestMOBIKESearch(t *testing.T) {
 		if s.at < time.Second {
 			t.Errorf("another path was tried after %v", s.at)
 		}
+		if s.at-before < searchPace {
+			t.Errorf("two tries within %v", s.at-before)
+		}
+		before = s.at
 		tested = append(tested, fmt.Sprint(s.path.local.Addr(), ">", s.path.remote.Addr()))
 	}
 	order := []string{fmt.Sprint(wired, ">", gateway2), fmt.Sprint(wireless, ">", gatewayAddr), fmt.Sprint(wireless, ">", gateway2), fmt.Sprint(wired6, ">", gateway6)}
@@ -391,4 +395,24 @@ func TestPeerAddresses(t *testing.T) {
 	if got := len(peerAddresses(ps, gatewayAddr)); got != maxOuter+1 {
 		t.Errorf("%d addresses", got)
 	}
+}
+
+// An update has been tried over two paths; the gateway has taken the one that its answers do not come back from. The answer that
+// comes over the other one does not count: one more update says where the client is (RFC 4555 §3.6).
+func TestMOBIKEUpdateOverTwoPaths(t *testing.T) {
+	r := connected(t, 61, []netip.Addr{wired}, []netip.Addr{gatewayAddr})
+	late := r.now.Boot + 8*time.Second
+	r.lose = func(f flight) bool {
+		if f.from == r.b {
+			return f.Remote.Addr() == homeNAT
+		}
+		return f.Local.Addr() == cellular && r.now.Boot < late
+	}
+	r.move(cellular, wireless)
+	r.driveFor(6 * time.Second)
+	if r.b.m.remote.Addr() != homeNAT {
+		t.Fatalf("the gateway is at %v", r.b.m.remote)
+	}
+	r.driveFor(time.Minute)
+	r.meet(1, cellular, gatewayAddr)
 }
