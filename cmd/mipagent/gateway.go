@@ -32,6 +32,7 @@ type gatewayTable struct {
 	Child    duration           `toml:"child_lifetime"`
 	Resume   *bool              `toml:"resumption"`
 	Peers    []gatewayPeerTable `toml:"peer"`
+	gatewayLifeTable
 
 	Domains     []string                 `toml:"domains"`
 	Session     duration                 `toml:"session"`
@@ -123,6 +124,9 @@ func (c *configuration) gatewayConfig() (agent.GatewayConfig, error) {
 		cfg.Peers = append(cfg.Peers, gateway.Peer{Identity: id, PSK: psk, Address: p.Address})
 	}
 	if err := c.users(t, &cfg); err != nil {
+		return none, err
+	}
+	if err := c.life(&t.gatewayLifeTable, &cfg); err != nil {
 		return none, err
 	}
 	if _, err := gateway.New(cfg.Config, rand.Reader); err != nil {
