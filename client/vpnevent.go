@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"mipvpn/client/control"
 	"mipvpn/client/vpn"
@@ -30,11 +31,49 @@ func (c *Client) vpnEvent(v *vpnLayer, e vpn.Event) {
 		c.problem(control.Problem{Peer: c.gatewayName(), Code: code, Message: e.What + ": " + e.Err.Error(), Advice: advice})
 	case vpn.Renew:
 		c.renewVPN(v)
+	case vpn.Elsewhere:
+		c.vpnElsewhere(v, e)
 	case vpn.Alive:
 		c.confirmed(v)
 	case vpn.Closed:
 		c.vpnClosed(v, e.Err)
 	}
+}
+
+// vpnElsewhere goes to another gateway, since the one in use says so. That a tunnel which is being set up has ended follows.
+func (c *Client) vpnElsewhere(v *vpnLayer, e vpn.Elsewhere) {
+	to := e.Name
+	if e.Address.IsValid() {
+		to = e.Address.String()
+	}
+	c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("gateway %v sends its clients to %s", c.cfg.Gateway.Address, to)})
+	leave := func(a netip.Addr) {
+		c.ends.gateways.Redirected(a)
+		if c.session == nil || c.session.vpn != v || !v.established {
+			return
+		}
+		c.closeVPN(true)
+		if c.outside() {
+			c.session.engine.Hold()
+			c.story.broke(c.now, "the VPN gateway has sent us to another one")
+			c.retryVPN()
+		}
+	}
+	if e.Address.Is4() {
+		leave(e.Address)
+		return
+	}
+	a := c.inUse()
+	if e.Name == "" || a == nil {
+		return
+	}
+	c.resolve(a.iface, e.Name, func(addresses []netip.Addr, err error) {
+		if err != nil {
+			c.unnamed("VPN gateway "+e.Name, err, true)
+			return
+		}
+		leave(addresses[0])
+	})
 }
 
 // vpnProblem tells people why a tunnel has ended or not come up.

@@ -97,4 +97,3 @@ func answerOCSP(com *company, status int) http.HandlerFunc {
 		_, _ = w.Write(com.root.OCSP(com.gateway.Certificate, status, nil)) // a lost answer shows at the client
 	}
 }
-

@@ -133,7 +133,7 @@ type Description struct {
 	Narrowed  bool
 }
 
-// Event is something that a tunnel tells the client: Up, Ready, Alive, Trouble or Closed.
+// Event is something that a tunnel tells the client: Up, Ready, Alive, Elsewhere, Trouble or Closed.
 type Event interface{ event() }
 
 // Up says that the tunnel is set up and the gateway authenticated.
@@ -165,12 +165,20 @@ type Trouble struct {
 	Err  error
 }
 
+// Elsewhere says that the gateway wants the client to use another one: Address, or Name where there is none. A tunnel that is
+// being set up ends behind it; one that is up stays until it is closed.
+type Elsewhere struct {
+	Address netip.Addr
+	Name    string
+}
+
 // Closed says that the tunnel has ended; nothing follows. Err is why, nil when it was to end.
 type Closed struct{ Err error }
 
-func (Up) event()      {}
-func (Ready) event()   {}
-func (Renew) event()   {}
-func (Alive) event()   {}
-func (Trouble) event() {}
-func (Closed) event()  {}
+func (Up) event()        {}
+func (Ready) event()     {}
+func (Renew) event()     {}
+func (Alive) event()     {}
+func (Trouble) event()   {}
+func (Elsewhere) event() {}
+func (Closed) event()    {}

@@ -23,6 +23,7 @@ import (
 type Protocol struct {
 	cfg *config.Config
 	proofs
+	redirection redirection
 }
 
 var _ vpn.Protocol = (*Protocol)(nil)
@@ -121,6 +122,7 @@ func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
 		Local: netip.AddrPortFrom(a.Local, esp.PortIKE), Remote: netip.AddrPortFrom(a.Gateway, esp.PortIKE),
 		RemoteID: remote, RequestAddress: true, RequestDNS: g.RequestDNS, RequestSubnets: true,
 		MaxPuzzle:       maxPuzzle,
+		FollowRedirects: true, RedirectedFrom: a.redirected(),
 		RequestDomains:  g.RequestDNS && a.cfg.DNS.Used() && a.cfg.DNS.GatewayDomains,
 		RemoteSelectors: selectors, ForceUDPEncapsulation: g.ForceUDPEncapsulation,
 	}

@@ -2,6 +2,7 @@ package ipsec
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -153,9 +154,14 @@ func (t *tunnel) handle(now link.Instant, e ike.Event) {
 		t.emit(vpn.Alive{})
 	case ike.EndpointChanged:
 		t.moved(now, e.Update)
+	case ike.Redirected:
+		t.follow(now, e.To)
 	case ike.Closed:
 		if t.waitsForTCP(e.Err) {
 			return
+		}
+		if r, ok := errors.AsType[*ike.RedirectError](e.Err); ok && t.follow(now, r.To) {
+			e.Err = nil
 		}
 		t.emit(vpn.Closed{Err: asSilence(e.Err)})
 	}

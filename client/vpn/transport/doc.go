@@ -11,5 +11,7 @@
 //
 // Concurrency: a Choice belongs to one goroutine. It does no I/O and reads no clock.
 //
+// Ownership: a Choice holds values only.
+//
 // Testing: a table of what is told and what it wants, on given times; random tellings.
 package transport
