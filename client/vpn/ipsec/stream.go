@@ -27,6 +27,7 @@ type inTCP struct {
 	stream *stack.Stream // nil without a connection
 	// rival asks the gateway in TCP, with an IKE_SA_INIT of its own (RFC 9329 §5.1), while the tunnel's machine asks in UDP.
 	rival *ike.Machine
+	said  []ike.Event // by the rival
 	// silent is why the machine in UDP has ended while the rival goes on.
 	silent error
 	used   bool // data goes in TCP
@@ -141,7 +142,7 @@ func (t *tunnel) startRival(now link.Instant, s *stack.Stream) error {
 	if err != nil {
 		return err
 	}
-	t.tcp.rival = m
+	t.tcp.rival, t.tcp.said = m, nil
 	return m.Start(now)
 }
 
@@ -184,23 +185,52 @@ func beyondInit(payload []byte) bool {
 	return err == nil && h.Exchange != message.IKESAInit && h.Exchange != message.IKESessionResume
 }
 
+// asksDriver tells whether a machine asks for what AUTH needs: it has had an answer to IKE_SA_INIT, and says nothing more before
+// it has that.
+func asksDriver(e ike.Event) bool {
+	switch e.(type) {
+	case ike.SignatureWanted, ike.TrustWanted, ike.EAPReceived:
+		return true
+	}
+	return false
+}
+
 // pollRival sends what the rival has to say. Its first answer, before the one to the machine in UDP, gives it that one's place.
 func (t *tunnel) pollRival(now link.Instant) {
 	w := &t.tcp
+	for w.rival != nil {
+		e, ok := w.rival.PollEvent()
+		if !ok {
+			break
+		}
+		if w.said = append(w.said, e); asksDriver(e) {
+			t.rivalAnswered(now)
+		}
+	}
 	for w.rival != nil {
 		m, ok := w.rival.PollTransmit()
 		if !ok {
 			break
 		}
 		if beyondInit(m.Payload) {
-			t.machine, w.rival, w.silent = w.rival, nil, nil
-			w.choice.HandleAnswer(now, true)
-			t.serve(now)
+			t.rivalAnswered(now)
 		}
 		t.send(m)
 	}
 	if r := w.rival; r != nil && r.Err() != nil {
 		t.streamEnded(now, w.stream, r.Err())
+	}
+}
+
+// rivalAnswered gives the rival the machine's place.
+func (t *tunnel) rivalAnswered(now link.Instant) {
+	w := &t.tcp
+	said := w.said
+	t.machine, w.rival, w.said, w.silent = w.rival, nil, nil, nil
+	w.choice.HandleAnswer(now, true)
+	t.serve(now)
+	for _, e := range said {
+		t.handle(now, e)
 	}
 }
 

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,10 +17,14 @@ import (
 	"go.uber.org/zap"
 
 	"mipvpn/client/config"
+	"mipvpn/client/secret"
 	"mipvpn/client/vpn"
+	"mipvpn/ipsec/credential"
 	"mipvpn/ipsec/gateway"
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/ike/message"
+	"mipvpn/ipsec/pki"
+	"mipvpn/ipsec/pki/pkitest"
 	"mipvpn/stack/agent"
 	"mipvpn/stack/simnet"
 	"mipvpn/tun/link"
@@ -50,6 +57,16 @@ type actor struct {
 // world is a lab with a gateway and a laptop in the café, whose access is straight from its interface.
 func world(t *testing.T, change func(*config.Gateway)) *actor {
 	t.Helper()
+	return worldOf(t, func(c *config.Config) {
+		if change != nil {
+			change(&c.Gateway)
+		}
+	}, func(*agent.GatewayConfig) {})
+}
+
+// worldOf is that with other changes of both ends.
+func worldOf(t *testing.T, change func(*config.Config), server func(*agent.GatewayConfig)) *actor {
+	t.Helper()
 	l := simnet.NewLab(1)
 	t.Cleanup(func() { _ = l.Close() })
 	id := func(s string) ike.Identity {
@@ -59,11 +76,13 @@ func world(t *testing.T, change func(*config.Gateway)) *actor {
 		}
 		return i
 	}
-	g, err := agent.StartGateway(l.Gateway, agent.GatewayConfig{Address: simnet.LabGateway, Config: gateway.Config{
+	there := agent.GatewayConfig{Address: simnet.LabGateway, Config: gateway.Config{
 		IKE:  ike.Config{LocalID: id("gateway.corp.example"), MOBIKE: &ike.MOBIKE{}},
 		Pool: simnet.LabInnerPool, Networks: []netip.Prefix{simnet.LabEnterprise},
 		Peers: []gateway.Peer{{Identity: id("laptop@corp.example"), PSK: psk}},
-	}}, zap.NewNop())
+	}}
+	server(&there)
+	g, err := agent.StartGateway(l.Gateway, there, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,17 +108,24 @@ func world(t *testing.T, change func(*config.Gateway)) *actor {
 	cfg := &config.Config{Enterprise: config.Enterprise{Prefixes: []netip.Prefix{simnet.LabEnterprise}}}
 	cfg.Gateway = config.Gateway{LocalIdentity: "laptop@corp.example", RemoteIdentity: "gateway.corp.example", PSK: psk,
 		IKELifetime: time.Hour, ChildLifetime: time.Hour, Liveness: 10 * time.Second, KeepAlive: 20 * time.Second, TCP: config.TCPAuto, TCPPort: 4500}
-	if change != nil {
-		change(&cfg.Gateway)
-	}
+	change(cfg)
 	a := &actor{t: t, lab: l, tasks: make(chan func(link.Instant), 100), stop: make(chan struct{})}
 	own := l.Eth0.Address().Addr()
 	below, err := l.Laptop.Underlay(l.Eth0.Index(), own)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.access, err = New(cfg, nil).Open(vpn.Ground{Below: below, Local: own, Gateway: simnet.LabGateway, Drops: &a.drops, Random: rand.Reader, Log: zap.NewNop(),
+	protocol := New(cfg, secret.NewDesk(nil, nil))
+	prepared := make(chan error, 1)
+	if !protocol.Prepare(func(f func()) { f() }, func(err error) { prepared <- err }) {
+		if err := <-prepared; err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(protocol.Forget)
+	a.access, err = protocol.Open(vpn.Ground{Below: below, Local: own, Gateway: simnet.LabGateway, Drops: &a.drops, Random: rand.Reader, Log: zap.NewNop(),
 		Run:     func(f func(link.Instant)) { a.tasks <- f },
+		Hand:    func(_ context.Context, f func(link.Instant)) { a.tasks <- f },
 		DialTCP: a.dialTCP})
 	if err != nil {
 		t.Fatal(err)
@@ -294,6 +320,48 @@ func TestTCPWhereUDPIsBlocked(t *testing.T) {
 			t.Errorf("%d tunnels, %d connections", ups, a.dials())
 		}
 	})
+}
+
+// Shows: IKE-6, IKE-2. With certificates and one key exchange alone the machine asks for a signature before it says anything more:
+// that is an answer too, in TCP as in UDP.
+func TestTCPWithCertificates(t *testing.T) {
+	for _, blocked := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			root := pkitest.NewRoot("company", time.Now(), pkitest.P256)
+			there, here := root.Issue(pkitest.P256, []string{"gateway.corp.example"}), root.Issue(pkitest.P256, []string{"laptop@corp.example"})
+			anchors, err := pki.NewAnchors(root.Certificate)
+			if err != nil {
+				t.Fatal(err)
+			}
+			own, err := credential.New(there.Key, []*x509.Certificate{there.Certificate})
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(t.TempDir(), "laptop.pem")
+			if err := os.WriteFile(file, append(pkitest.PEM(here.Certificate), pkitest.KeyPEM(here.Key)...), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			a := worldOf(t, func(c *config.Config) {
+				c.Gateway.PSK = nil
+				c.Authentication = config.Authentication{Rounds: []config.Round{config.RoundCertificate}, Certificate: file}
+				c.Trust.Verifier = &pki.Verifier{Anchors: anchors, Purpose: pki.Gateway}
+			}, func(g *agent.GatewayConfig) {
+				g.IKE.Proposals.NoAdditional, g.Peers = true, nil
+				g.Credential, g.Verifier = own, &pki.Verifier{Anchors: anchors, Purpose: pki.Client}
+				g.Rules = []gateway.Rule{{Rounds: []gateway.Round{gateway.ByCertificate}}}
+			})
+			want := "esp-in-udp"
+			if blocked {
+				a.onlyTCP()
+				want = "esp-in-tcp"
+			}
+			a.dial()
+			time.Sleep(5 * time.Second)
+			if how := a.encapsulation(); how != want || !a.exchange() {
+				t.Errorf("%q after 5 s, want %q, %d connections", how, want, a.dials())
+			}
+		})
+	}
 }
 
 // Shows: IKE-6. TCP alone by configuration, and not at all.

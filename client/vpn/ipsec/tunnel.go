@@ -121,6 +121,9 @@ func (t *tunnel) emit(e vpn.Event) { t.events = append(t.events, e) }
 
 // handle takes an event of the IKE machine.
 func (t *tunnel) handle(now link.Instant, e ike.Event) {
+	if asksDriver(e) {
+		t.heardOver(now, t.tcp.stream != nil && t.tcp.choice != nil && t.tcp.choice.TCP())
+	}
 	switch e := e.(type) {
 	case ike.Established:
 		t.up(now, e)
