@@ -21,7 +21,7 @@ func (m *Machine) handleRequest(now link.Instant, s *ikeSA, d Datagram, in *mess
 		if w.from == nil || !bytes.Equal(w.from.Payload, d.Payload) {
 			return fmt.Errorf("ike: %w: %v request while another one waits for the driver", ErrUnexpected, in.Header.Exchange)
 		}
-		w.from.Local, w.from.Remote = d.Local, d.Remote // the answer goes where the repetition came from (RFC 7296 §2.11)
+		w.from.Local, w.from.Remote, w.from.TCP = d.Local, d.Remote, d.TCP // the answer goes where the repetition came from (RFC 7296 §2.11)
 		return nil
 	}
 	return m.answerRequest(now, s, &d, in)
@@ -41,7 +41,7 @@ func (m *Machine) answerRequest(now link.Instant, s *ikeSA, d *Datagram, in *mes
 		case message.IKEAuth:
 			out, after, err = m.answerAuth(now, s, in)
 			if errors.Is(err, errWait) {
-				kept := &Datagram{Local: d.Local, Remote: d.Remote, Payload: bytes.Clone(d.Payload)}
+				kept := &Datagram{Local: d.Local, Remote: d.Remote, TCP: d.TCP, Payload: bytes.Clone(d.Payload)}
 				m.wait(kept, func(now link.Instant) error { return m.answerRequest(now, s, kept, in) })
 				return nil
 			}
