@@ -26,7 +26,7 @@ type stage struct {
 
 func main() {
 	only := flag.String("only", "", "comma-separated names of stages to run; all without it")
-	fuzzAll := flag.Duration("fuzz-total", 3*time.Minute, "time that all fuzz targets share")
+	fuzzAll := flag.Duration("fuzz-total", 105*time.Second, "time that all fuzz targets share")
 	fuzzEach := flag.Duration("fuzz-each", 0, "time for each fuzz target, instead of a share")
 	flag.Parse()
 	os.Exit(run(*only, stages(*fuzzAll, *fuzzEach), os.Stdout))
