@@ -89,7 +89,7 @@ func (c *Client) openAccess() error {
 	}
 	var err error
 	s.access, err = c.protocol.Open(vpn.Ground{
-		Below: s.external.link, Local: c.cfg.External.HomeAddress, Gateway: c.cfg.Gateway.Address, Drops: c.drops, Random: c.rand, Log: c.log,
+		Bearers: []vpn.Bearer{{Link: s.external.link}}, Gateway: c.cfg.Gateway.Address, Drops: c.drops, Random: c.rand, Log: c.log,
 		Run: func(f func(link.Instant)) { c.post(func() { f(c.now) }) }, Hand: c.hand, Connect: c.pastVPN(),
 	})
 	return err

@@ -39,9 +39,6 @@ const (
 	batchOf         = 64 // packets of a batch here
 )
 
-// modeVC is the draft's mode without x-MIP, which cannot be composed by its name yet: its layers are the same.
-const modeVC Mode = "vc"
-
 // composition is an access mode with one choice of encapsulations.
 type composition struct {
 	mode Mode
@@ -50,9 +47,6 @@ type composition struct {
 
 // layers returns what the mode is made of.
 func (c composition) layers() Composition {
-	if c.mode == modeVC {
-		return Composition{VPN: true}
-	}
 	layers, known := c.mode.Composition()
 	if !known {
 		panic(fmt.Sprintf("mode %q", c.mode))
@@ -70,10 +64,14 @@ func (c composition) String() string {
 	return fmt.Sprintf("%s/ip", c.mode)
 }
 
-// everyComposition returns each mode, and vc, with and without UDP encapsulation; mode f has none.
+// everyComposition returns each mode in which i-MIP ends at the laptop or at a foreign agent on its link, with and without UDP
+// encapsulation; mode f has none.
 func everyComposition() []composition {
 	var all []composition
-	for _, m := range append(Modes(), modeVC) {
+	for _, m := range Modes() {
+		if layers, _ := m.Composition(); layers.GatewayAgent {
+			continue
+		}
 		all = append(all, composition{m, false})
 		if m != ModeF {
 			all = append(all, composition{m, true})

@@ -399,7 +399,7 @@ func TestWhichDatagramsAreSummed(t *testing.T) {
 	}
 
 	// The i-MIP tunnel within ESP.
-	for _, m := range []Mode{modeVC, ModeCVC, ModeFVC} {
+	for _, m := range []Mode{ModeVC, ModeCVC, ModeFVC} {
 		l := compose(t, composition{m, true}, suite.AESGCM128)
 		p := packet.From(toHome(home.String(), 300))
 		l.encapsulate(p, internalAgent, inner, l.internal.udp.Local().Port())

@@ -27,6 +27,7 @@ func (r *reader) across() {
 	r.portal()
 	r.dns()
 	r.mtu()
+	r.mechanisms()
 	r.tunnel()
 	r.key("internal_home_agent", &c.Internal, true)
 	r.key("external_home_agent", &c.External, false)

@@ -35,6 +35,8 @@ type Config struct {
 	External HomeAgent
 	// Gateway is the VPN gateway.
 	Gateway Gateway
+	// Mechanisms are the optional mechanisms.
+	Mechanisms Mechanisms
 	// Authentication says how both ends prove who they are, and Trust whose certificates are trusted.
 	Authentication Authentication
 	Trust          Trust
@@ -288,7 +290,7 @@ type Log struct {
 
 // ModePolicies returns the names that the mode policy can have: "auto" and the access modes of the draft's §3.
 func ModePolicies() []string {
-	return []string{"auto", "c", "f", "cvc", "fvc", "vc", "vf", "cvf", "fvf"}
+	return []string{"auto", "c", "f", "vc", "vf", "cvc", "cvf", "fvc", "fvf"}
 }
 
 // Warning is what is allowed but probably not meant.

@@ -110,6 +110,7 @@ func TestMinimal(t *testing.T) {
 			PSKFile: "gateway.psk", PSK: Secret("correct horse battery staple"), RequestDNS: true, RemoteSubnets: enterprise,
 			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second, Datagram: 1280, TCP: TCPAuto, TCPPort: 4500, ReturnAfter: 30 * time.Minute,
 			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: ParkKeep, Profile: "default"},
+		Mechanisms:     Mechanisms{EndpointUpdate: MechanismAuto, GatewayAgent: MechanismAuto, ZeroOverhead: MechanismAuto},
 		Authentication: authenticationDefaults(), Trust: trustDefaults(),
 		Detection: Detection{Monitor: time.Minute, Grace: 30 * time.Second, Period: 2 * time.Second, Probe: 10 * time.Minute,
 			ProbeTime: 4 * time.Second, SilencePause: 30 * time.Second, LearnGateways: true,
@@ -246,6 +247,11 @@ floor = 600
 base = 1300
 confirm = "30s"
 raise = "20m"
+[mechanisms]
+endpoint_update = "mobike"
+gateway_agent = "off"
+zero_overhead = "always"
+vendor = 32473
 [interfaces]
 use = ["eth0", "wlan0"]
 ignore = ["docker0"]
@@ -333,9 +339,9 @@ func TestErrors(t *testing.T) {
 		{"unknown key without suggestion", with("log", `zzzzzzzz = 1`),
 			`mipvpn.toml:24: log.zzzzzzzz: unknown key; valid is one of level`},
 		{"unknown table", with("gatewai", `address = "192.0.2.1"`),
-			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, authentication, trust, detection, dns, interfaces, portal, control or log`},
+			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, mechanisms, authentication, trust, detection, dns, interfaces, portal, control or log`},
 		{"unknown inline table", with("", `detect = { period = "1s" }`),
-			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, authentication, trust, detection, dns, interfaces, portal, control or log`},
+			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, mechanisms, authentication, trust, detection, dns, interfaces, portal, control or log`},
 		{"table in a table", with("log", "[log.more]\nx = 1"),
 			`mipvpn.toml:24: log.more: unknown key; valid is one of level`},
 		{"table as value", with("", `log = 3`), `mipvpn.toml:2: log: found the number 3; valid is a table: [log] on a line of its own`},
@@ -377,10 +383,8 @@ func TestErrors(t *testing.T) {
 			`mipvpn.toml:9: internal_home_agent.spi: found the text "256"; valid is a whole number from 256 to 4294967295`},
 		{"unknown algorithm", with("internal_home_agent", `algorithm = "hmac_md5"`),
 			`mipvpn.toml:7: internal_home_agent.algorithm: found the text "hmac_md5", did you mean "hmac-md5"?; valid is "hmac-md5", "keyed-md5", "hmac-sha1" or "hmac-sha256"`},
-		{"mode of another version", with("", `mode = "vc"`),
-			`mipvpn.toml:2: mode: found "vc", which this version does not have; valid is "auto", "c", "f", "cvc" or "fvc"`},
 		{"unknown mode", with("", `mode = "ccc"`),
-			`mipvpn.toml:2: mode: found the text "ccc", did you mean "cvc"?; valid is "auto", "c", "f", "cvc" or "fvc"`},
+			`mipvpn.toml:2: mode: found the text "ccc", did you mean "cvc"?; valid is "auto", "c", "f", "vc", "vf", "cvc", "cvf", "fvc" or "fvf"`},
 		{"lifetime too long for the wire", with("external_home_agent", `lifetime = "24h"`),
 			`mipvpn.toml:13: external_home_agent.lifetime: found 24h0m0s; valid is a duration from "30s" to "18h"`},
 		{"device name", with("device", `name = "a b"`),

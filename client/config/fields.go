@@ -28,7 +28,7 @@ var (
 	encapsulations = []string{string(EncapsulationAuto), string(EncapsulationIPIP), string(EncapsulationUDP)}
 	tcps           = []string{string(TCPAuto), string(TCPOnly), string(TCPOff)}
 	parkings       = []string{string(ParkKeep), string(ParkDelete), string(ParkResume)}
-	startModes     = []string{"auto", "c", "f", "cvc", "fvc"}
+	startModes     = ModePolicies()
 	ikeProfiles    = []string{"default", "cnsa", "compatible"}
 	logLevels      = []string{"debug", "info", "warn", "error"}
 )
@@ -116,6 +116,7 @@ var fields = slices.Concat(
 		{key: "gateway.park", valid: vOneOf(parkings), standard: `"keep"`, about: "inside, the VPN's security association is kept, and the gateway asked for it on leaving, or deleted, or forgotten and resumed with a ticket (RFC 5723; kept where the gateway grants none)",
 			set: oneOf(parkings, func(c *Config) *Park { return &c.Gateway.Park })},
 	},
+	mechanismFields(),
 	authenticationFields(),
 	[]field{
 		{key: "detection.t_monitor", valid: vDuration(location.MinMonitor), standard: `"60s"`, about: "T_MONITOR (RFC 5265 section 3.2.4): the greatest age of a proof of inside",
@@ -196,6 +197,7 @@ func defaults() *Config {
 		Internal:   agent, External: agent,
 		Gateway: Gateway{RequestDNS: true, IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second, Datagram: 1280, TCP: TCPAuto, TCPPort: 4500, ReturnAfter: 30 * time.Minute,
 			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: ParkKeep, Profile: "default"},
+		Mechanisms:     Mechanisms{EndpointUpdate: MechanismAuto, GatewayAgent: MechanismAuto, ZeroOverhead: MechanismAuto},
 		Authentication: authenticationDefaults(),
 		Trust:          trustDefaults(),
 		Detection: Detection{Monitor: location.DefaultMonitor, Period: location.DefaultPeriod, Probe: location.DefaultProbe,

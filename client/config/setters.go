@@ -127,9 +127,6 @@ func oneOf[T ~string](values []string, of func(*Config) *T) func(*Config, any) e
 			return found(v)
 		}
 		if !slices.Contains(values, s) {
-			if slices.Contains(ModePolicies(), s) && slices.Contains(values, "auto") && slices.Contains(values, "cvc") {
-				return fmt.Errorf("found %q, which this version does not have", s)
-			}
 			return fmt.Errorf("found the text %s%s", shortQuote(s), suggest(s, values))
 		}
 		*of(c) = T(s)

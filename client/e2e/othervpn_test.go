@@ -91,7 +91,7 @@ type boxesWay struct {
 func newBoxesAccess(p *boxes, g vpn.Ground) (vpn.Access, error) {
 	w := &boxesWay{Ground: g, protocol: p}
 	var err error
-	w.flow, err = g.Below.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Remote: netip.AddrPortFrom(g.Gateway, boxesPort)}, w.receive)
+	w.flow, err = g.Bearers[0].Link.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Remote: netip.AddrPortFrom(g.Gateway, boxesPort)}, w.receive)
 	return w, err
 }
 
@@ -132,6 +132,9 @@ func (w *boxesWay) Dial(now link.Instant, _ bool, _ vpn.Ticket) (vpn.Tunnel, err
 	w.tunnel = &boxesTunnel{way: w, at: now.Boot}
 	return w.tunnel, nil
 }
+
+// Stand has nothing to do: boxes know one way.
+func (w *boxesWay) Stand(link.Instant, []vpn.Bearer) error { return nil }
 
 func (w *boxesWay) Use(t vpn.Tunnel) { w.used.Store(t != nil) }
 
@@ -227,6 +230,8 @@ func (t *boxesTunnel) Close(_ link.Instant, tell bool) {
 func (t *boxesTunnel) Carries() bool           { return t.up }
 func (t *boxesTunnel) Received() uint64        { return t.way.received.Load() }
 func (t *boxesTunnel) Committed() bool         { return t.up }
+func (t *boxesTunnel) Bearer() netip.Addr      { return t.way.Bearers[0].Link.Addr() }
+func (*boxesTunnel) Follows() vpn.Following    { return vpn.FollowsNot }
 func (*boxesTunnel) Describe() vpn.Description { return vpn.Description{Encapsulation: "boxes"} }
 
 // boxesGateway is the other end, on the lab's gateway.

@@ -33,14 +33,10 @@ type Protocol interface {
 
 // Ground is what an Access stands on.
 type Ground struct {
-	// Below is the link to the gateway, Local its own address.
-	Below link.Link
-	Local netip.Addr
+	// Bearers are the links to the gateway, one at least, the preferred first: Access.Stand changes them.
+	Bearers []Bearer
 	// Gateway is the gateway's address.
 	Gateway netip.Addr
-	// DialTCP, where it is set, opens TCP connections by the way that Below goes, for where datagrams do not pass (RFC 9329). It is
-	// called on goroutines of the Access.
-	DialTCP func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 	// Drops counts packets that are not passed on.
 	Drops *packet.Drops
 	// Random is where keys and nonces come from. It is read on the client's goroutine only.
@@ -56,11 +52,30 @@ type Ground struct {
 	Log *zap.Logger
 }
 
+// Bearer is a link that a tunnel can stand on: x-MIP's, whose address stays, or an interface's own.
+type Bearer struct {
+	// Link is the link to the gateway, and its address the tunnel's outer one.
+	Link link.Link
+	// Direct says that it is an interface's own, so that its address goes when the laptop moves.
+	Direct bool
+	// DialTCP, where it is set, opens TCP connections by the way that Link goes, for where datagrams do not pass (RFC 9329). It is
+	// called on goroutines of the Access.
+	DialTCP func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
+	// Network names the network that the way begins in, so that what a NAT there has been seen to hold is known again; empty
+	// where that is not known. It may be told to nobody.
+	Network string
+}
+
 // Access is the way to a gateway. Tunnels come and go, its flows stay.
 type Access interface {
 	// Dial begins to set up a tunnel. first says that there is no other one with this gateway that may live. ticket, which may be
 	// nil, is from a tunnel's Suspend and belongs to the Access from now on.
 	Dial(now link.Instant, first bool, ticket Ticket) (Tunnel, error)
+	// Stand changes the bearers, the preferred first. Tunnels move to the first of them that works, as far as their gateway follows,
+	// and away at once from one that is not among them; Tunnel.Bearer says where each is, Ready that it has moved. A tunnel whose
+	// gateway does not follow stays with its bearer, and ends when that is gone. Without any, nothing changes until there is one:
+	// tunnels are parked meanwhile. Errors are those of opening flows; those bearers are left out.
+	Stand(now link.Instant, bearers []Bearer) error
 	// Use has packets leave through t, one of the Access's own, from now on; nil for none.
 	Use(t Tunnel)
 	// Link returns a link with that address, one that a tunnel was given: packets leave through the tunnel in use, and those of
@@ -106,9 +121,27 @@ type Tunnel interface {
 	Received() uint64
 	// Committed reports whether the gateway may take the tunnel for set up, whatever becomes of the answer.
 	Committed() bool
+	// Bearer is the outer address of the bearer that packets leave by.
+	Bearer() netip.Addr
+	// Follows says whether the gateway follows the tunnel to another bearer, once that is known.
+	Follows() Following
 	// Describe says how it is, for status.
 	Describe() Description
 }
+
+// Following says whether and how a gateway follows a tunnel whose outer address changes (draft appendix C).
+type Following uint8
+
+const (
+	// FollowingUnknown is before the gateway is authenticated, and while it is being tried.
+	FollowingUnknown Following = iota
+	// FollowsNot is a gateway that has to be asked for a new tunnel.
+	FollowsNot
+	// FollowsUpdates is one that is told, such as by MOBIKE.
+	FollowsUpdates
+	// FollowsPackets is one that has been seen to follow authentic packets from elsewhere (RFC 7296 §2.23).
+	FollowsPackets
+)
 
 // ErrNoAnswer means that the gateway does not answer. Errors of a Tunnel that say so wrap it.
 var ErrNoAnswer = errors.New("the gateway does not answer")
@@ -147,8 +180,8 @@ type Up struct {
 	How string
 }
 
-// Ready says that Carries or the way in which packets leave has changed. Moved is set when the packets' way is another, so that
-// a pipeline that was compiled for the tunnel is to be compiled anew.
+// Ready says that Carries, the way in which packets leave, or Follows has changed. Moved is set when the packets' way is another,
+// so that a pipeline that was compiled for the tunnel is to be compiled anew.
 type Ready struct{ Moved bool }
 
 // Renew says that the gateway will close the tunnel unless a new one is set up beside it in time, which makes the client prove

@@ -267,7 +267,7 @@ func TestCommands(t *testing.T) {
 		{name: "no mode shown", args: []string{"mode"}, status: down, out: "none (policy auto)\n", calls: "status"},
 		{name: "mode set", args: []string{"mode", "cvc"}, calls: "mode cvc"},
 		{name: "mode refused", args: []string{"mode", "f"}, fail: refused, code: exitFailed, err: "mode f needs a foreign agent", calls: "mode f"},
-		{name: "mode unknown", args: []string{"mode", "vcv"}, code: exitUsage, err: `access mode "vcv" is not one of [auto c f cvc fvc vc vf cvf fvf]`},
+		{name: "mode unknown", args: []string{"mode", "vcv"}, code: exitUsage, err: `access mode "vcv" is not one of [auto c f vc vf cvc cvf fvc fvf]`},
 		{name: "too many modes", args: []string{"mode", "c", "f"}, code: exitUsage, err: "accepts at most 1 arg"},
 		{name: "wait", args: []string{"wait", "--for", "inside", "--timeout", "5s"}, status: inside, out: "connected, inside, mode c\n", calls: "status"},
 		{name: "wait times out", args: []string{"wait", "--for", "outside", "--timeout", "1ms"}, status: inside, code: exitTimeout, err: "not outside within 1ms", calls: "status"},

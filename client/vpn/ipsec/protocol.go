@@ -40,7 +40,7 @@ func (*Protocol) Name() string { return "ipsec" }
 func (p *Protocol) Open(g vpn.Ground) (vpn.Access, error) {
 	a := &access{Ground: g, cfg: p.cfg, protocol: p, stop: make(chan struct{})}
 	var err error
-	a.flows, err = stack.OpenVPN(g.Below, g.Gateway, g.Drops, func(m stack.Message) {
+	a.flows, err = stack.OpenVPN(g.Bearers[0].Link, g.Gateway, g.Drops, func(m stack.Message) {
 		g.Run(func(now link.Instant) { a.handleMessage(now, m) })
 	})
 	if err != nil {
@@ -119,7 +119,7 @@ func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
 			MOBIKE:         &ike.MOBIKE{},
 			Retransmission: ike.Retransmission{InitTries: initTries(g)},
 		},
-		Local: netip.AddrPortFrom(a.Local, esp.PortIKE), Remote: netip.AddrPortFrom(a.Gateway, esp.PortIKE),
+		Local: netip.AddrPortFrom(a.Bearers[0].Link.Addr(), esp.PortIKE), Remote: netip.AddrPortFrom(a.Gateway, esp.PortIKE),
 		RemoteID: remote, RequestAddress: true, RequestDNS: g.RequestDNS, RequestSubnets: true,
 		MaxPuzzle:       maxPuzzle,
 		FollowRedirects: true, RedirectedFrom: a.redirected(),
@@ -214,6 +214,14 @@ func (a *access) apply() {
 	}
 	a.flows.Use(nil, 0, false)
 	a.flows.UseStream(nil)
+}
+
+// Stand implements vpn.Access.
+func (a *access) Stand(_ link.Instant, bearers []vpn.Bearer) error {
+	if len(bearers) != 0 {
+		a.Bearers = bearers
+	}
+	return nil
 }
 
 // Link implements vpn.Access.

@@ -37,7 +37,7 @@ type inTCP struct {
 // startTCP begins to decide between UDP and TCP, and reports whether UDP is asked.
 func (t *tunnel) startTCP(now link.Instant) bool {
 	a := t.access
-	if a.DialTCP == nil || a.cfg.Gateway.TCP == config.TCPOff {
+	if a.Bearers[0].DialTCP == nil || a.cfg.Gateway.TCP == config.TCPOff {
 		return true
 	}
 	only := a.cfg.Gateway.TCP == config.TCPOnly
@@ -72,7 +72,7 @@ func (t *tunnel) dialTCP() {
 	t.tcp.cancel = cancel
 	a.background.Go(func() {
 		defer cancel()
-		conn, err := a.DialTCP(ctx, netip.AddrPortFrom(a.Gateway, a.cfg.Gateway.TCPPort))
+		conn, err := a.Bearers[0].DialTCP(ctx, netip.AddrPortFrom(a.Gateway, a.cfg.Gateway.TCPPort))
 		told := make(chan struct{})
 		once := false // of the client's goroutine
 		for {
@@ -113,7 +113,7 @@ func (t *tunnel) dialled(now link.Instant, conn net.Conn, err error) {
 		return
 	}
 	var s *stack.Stream
-	s = a.flows.OpenStream(conn, a.Below.MTU(), func(err error) {
+	s = a.flows.OpenStream(conn, a.Bearers[0].Link.MTU(), func(err error) {
 		a.Run(func(now link.Instant) { t.streamEnded(now, s, err) })
 	})
 	t.closeStream()

@@ -123,10 +123,10 @@ func worldOf(t *testing.T, change func(*config.Config), server func(*agent.Gatew
 		}
 	}
 	t.Cleanup(protocol.Forget)
-	a.access, err = protocol.Open(vpn.Ground{Below: below, Local: own, Gateway: simnet.LabGateway, Drops: &a.drops, Random: rand.Reader, Log: zap.NewNop(),
+	a.access, err = protocol.Open(vpn.Ground{Gateway: simnet.LabGateway, Drops: &a.drops, Random: rand.Reader, Log: zap.NewNop(),
 		Run:     func(f func(link.Instant)) { a.tasks <- f },
 		Hand:    func(_ context.Context, f func(link.Instant)) { a.tasks <- f },
-		DialTCP: a.dialTCP})
+		Bearers: []vpn.Bearer{{Link: below, Direct: true, DialTCP: a.dialTCP}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -363,6 +363,12 @@ func (t *tunnel) Close(now link.Instant, tell bool) {
 	}
 }
 
+// Bearer implements vpn.Tunnel.
+func (t *tunnel) Bearer() netip.Addr { return t.access.Bearers[0].Link.Addr() }
+
+// Follows implements vpn.Tunnel.
+func (t *tunnel) Follows() vpn.Following { return vpn.FollowingUnknown }
+
 // Carries implements vpn.Tunnel.
 func (t *tunnel) Carries() bool { return t.current != 0 }
 
