@@ -26,6 +26,7 @@ import (
 
 var (
 	internalAgent = netip.MustParseAddr("10.0.1.10")
+	gatewayAgent  = netip.MustParseAddr("10.0.1.1") // the foreign agent in the VPN gateway
 	externalAgent = netip.MustParseAddr("192.0.2.20")
 	inner         = netip.MustParseAddr("10.0.9.1") // VPN-TIA; near and far are the x-HoA and the gateway
 	agentHardware = packet.HardwareAddr{2, 0, 0, 0, 0, 0x41}
@@ -64,14 +65,10 @@ func (c composition) String() string {
 	return fmt.Sprintf("%s/ip", c.mode)
 }
 
-// everyComposition returns each mode in which i-MIP ends at the laptop or at a foreign agent on its link, with and without UDP
-// encapsulation; mode f has none.
+// everyComposition returns each mode, with and without UDP encapsulation; mode f has none.
 func everyComposition() []composition {
 	var all []composition
 	for _, m := range Modes() {
-		if layers, _ := m.Composition(); layers.GatewayAgent {
-			continue
-		}
 		all = append(all, composition{m, false})
 		if m != ModeF {
 			all = append(all, composition{m, true})
@@ -242,7 +239,7 @@ type laptop struct {
 	drops    packet.Drops
 
 	vpn      *VPN
-	internal *CoLocated // nil in mode f
+	internal *CoLocated // nil where a foreign agent ends i-MIP
 	toLaptop *esp.Outbound
 	atFar    *esp.Inbound
 	inbound  esp.Parameters
@@ -294,9 +291,15 @@ func compose(tb testing.TB, c composition, e suite.Encryption) *laptop {
 		check(tb, err)
 		sa := l.associate(tb, e)
 		l.vpn.Use(sa, esp.Overhead(e), c.nat)
-		l.internal, err = AttachCoLocated(l.vpn.Link(inner), home, internalAgent, &l.drops, replies, l.engine.Inbound())
+		var through Attachment
+		if layers.GatewayAgent {
+			through, err = AttachViaGateway(l.vpn.Link(home), gatewayAgent, replies, l.engine.Inbound())
+		} else {
+			l.internal, err = AttachCoLocated(l.vpn.Link(inner), home, internalAgent, &l.drops, replies, l.engine.Inbound())
+			through = l.internal
+		}
 		check(tb, err)
-		l.pipeline, err = CompileProtected(ModeCVC, carrier(l.internal)(link.Protected)) // whichever of them it is
+		l.pipeline, err = CompileProtected(c.mode, carrier(through)(link.Protected))
 	}
 	check(tb, err)
 	l.engine.Swap(l.pipeline)
@@ -306,9 +309,13 @@ func compose(tb testing.TB, c composition, e suite.Encryption) *laptop {
 // associate makes the two security associations, with both of their ends, and returns the laptop's sending one.
 func (l *laptop) associate(tb testing.TB, e suite.Encryption) *esp.Outbound {
 	tb.Helper()
+	address := inner
+	if l.layers().GatewayAgent {
+		address = home
+	}
 	half := func(spi uint32, fromLaptop bool) esp.Parameters {
 		p := esp.Parameters{SPI: spi, Encryption: e, Key: bytes.Repeat([]byte{byte(spi)}, e.KeyLen()),
-			Local: []esp.Selector{esp.AnySelector()}, Remote: []esp.Selector{esp.AddrSelector(inner)}}
+			Local: []esp.Selector{esp.AnySelector()}, Remote: []esp.Selector{esp.AddrSelector(address)}}
 		if fromLaptop {
 			p.Local, p.Remote = p.Remote, p.Local
 		}
@@ -345,8 +352,10 @@ func (l *laptop) sealed(p []byte, n int) [][]byte {
 		b := one(p)
 		q := b.Bufs[0]
 		layers := l.layers()
-		if layers.VPN {
+		if layers.VPN && !layers.GatewayAgent {
 			l.encapsulate(q, internalAgent, inner, l.internal.udp.Local().Port())
+		}
+		if layers.VPN {
 			l.toLaptop.Apply(b)
 		}
 		if layers.ExternalMIP {
@@ -465,6 +474,9 @@ func (l *laptop) opened(s []byte) ([]byte, error) {
 	if r := l.atFar.Open(p); r != packet.NotDropped {
 		return nil, fmt.Errorf("ESP: %v", r)
 	}
+	if layers.GatewayAgent {
+		return bytes.Clone(p.Bytes()), nil
+	}
 	if err := strip(p, inner, internalAgent, packet.ProtocolIPIP, l.nat, RegistrationPort); err != nil {
 		return nil, fmt.Errorf("from the VPN-TIA: %w", err)
 	}
@@ -502,7 +514,7 @@ func check(tb testing.TB, err error) {
 	}
 }
 
-// Shows: MOD-c, MOD-f, MOD-cvc, MOD-fvc (the data path: what the host sends arrives at the correspondent as it was, and
+// Shows: MOD-c, MOD-f, MOD-vc, MOD-vf, MOD-cvc, MOD-cvf, MOD-fvc, MOD-fvf (the data path: what the host sends arrives at the correspondent as it was, and
 // the other way about, with and without UDP encapsulation and for every cipher)
 func TestEveryCompositionCarriesPackets(t *testing.T) {
 	for _, c := range everyComposition() {

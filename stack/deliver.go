@@ -50,7 +50,11 @@ func (l *PacketLink) Deliver(b *packet.Batch) {
 // hand gives a batch to a flow, or to rest for nil.
 func (l *PacketLink) hand(to *packetFlow, b *packet.Batch) {
 	if to == nil {
-		l.rest(b)
+		if rest := l.rest.Load(); rest != nil {
+			(*rest)(b)
+		} else {
+			b.Drop(l.drops, packet.DropNoFlow)
+		}
 		return
 	}
 	to.deliver(b)
@@ -127,7 +131,7 @@ func (l *PacketLink) classify(at *lookup, p *packet.Buf) (*packetFlow, packet.Dr
 	}
 	p.Trim(n)
 	if f == nil {
-		if l.rest == nil {
+		if l.rest.Load() == nil {
 			return nil, packet.DropNoFlow
 		}
 		return nil, packet.NotDropped

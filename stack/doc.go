@@ -1,16 +1,15 @@
 // Package stack composes access modes from layers and moves packets through the composition.
 //
 // Purpose: DESIGN's one idea is that each layer turns one IPv4 link into another. Here are the layers as the data path
-// sees them: the foreign agent's link (Segment), Mobile IPv4 (CoLocated, ViaForeignAgent), the VPN (VPN), each giving a
+// sees them: the foreign agent's link (Segment), Mobile IPv4 (CoLocated, ViaForeignAgent, ViaGateway), the VPN (VPN), each giving a
 // PacketLink to what stands above it; the access modes as data (Mode); the Pipeline, compiled from a composition
 // and never changed; and the Engine, which owns the TUN device and swaps pipelines. Machines (registration, IKE,
 // detection) are driven by package client and never know the mode they run in.
 //
-// Specification: draft-vaarala-mip4-vpn §3 (access modes); RFC 5265 §2; RFC 5944 §4.2 and RFC 3024 §5 as far as the mobile
+// Specification: draft-vaarala-mip4-vpn §3 (access modes) and appendix B.5 (the mobile node's side); RFC 5265 §2; RFC 5944 §4.2 and RFC 3024 §5 as far as the mobile
 // node's tunnels go; RFC 3519 §3.3 and §4.8 (tunnel data); RFC 3948 §2 (ESP and IKE on port 4500); RFC 791 §3.2
 // (fragments, before the first encapsulation and at the end of the laptop's tunnels), RFC 1191 §4 and RFC 6691 (path MTU, as
-// package pathmtu measures it). Left out on purpose:
-// optional modes vc, vf, cvf and fvf, which come with the optional mechanisms.
+// package pathmtu measures it).
 //
 // Superpackets (packet.Buf.Super) go down whole: the Engine judges them by their segments and counts them so, and headers that
 // are pushed in front of one are a template. ESP and the senders cut; so does a PacketLink before the second tunnel in front of

@@ -118,7 +118,7 @@ func TestStreamsThroughEveryChange(t *testing.T) {
 			runtime.Gosched()
 		}
 	}
-	const rounds = 40
+	const rounds = 120
 	for i := range rounds {
 		if i%3 != 0 {
 			e.Hold()
@@ -213,7 +213,7 @@ func TestTheSumGoesWithThePacket(t *testing.T) {
 			l.arrive(l.sealed(p, batchOf))
 		}
 		want := 0
-		if c.nat && c.layers().VPN {
+		if c.nat && c.layers().VPN && !c.layers().GatewayAgent {
 			want = 2 * batchOf
 		}
 		if known != want || l.device.written != 2*batchOf {

@@ -29,7 +29,7 @@ type PacketLink struct {
 	drops   *packet.Drops
 	carrier atomic.Pointer[Carrier]
 	flows   atomic.Pointer[map[flowKey]*packetFlow] // replaced whole under mu
-	rest    link.Receiver
+	rest    atomic.Pointer[link.Receiver]
 	ipID    atomic.Uint32
 	pieces  reassembler
 
@@ -54,9 +54,19 @@ func keyOf(protocol uint8, port uint16, remote netip.AddrPort) flowKey {
 // NewPacketLink returns a link with the address addr and nothing below it yet. Packets that belong to no flow go to rest;
 // with a nil rest they are dropped as no_flow.
 func NewPacketLink(addr netip.Addr, drops *packet.Drops, rest link.Receiver) *PacketLink {
-	l := &PacketLink{addr: addr, drops: drops, rest: rest, nextPort: 49152}
+	l := &PacketLink{addr: addr, drops: drops, nextPort: 49152}
 	l.flows.Store(&map[flowKey]*packetFlow{})
+	l.SetRest(rest)
 	return l
+}
+
+// SetRest exchanges the receiver of packets that belong to no flow; with a nil one they are dropped as no_flow.
+func (l *PacketLink) SetRest(rest link.Receiver) {
+	if rest == nil {
+		l.rest.Store(nil)
+		return
+	}
+	l.rest.Store(&rest)
 }
 
 // SetCarrier exchanges what is below the link. A nil carrier takes the link down.
