@@ -44,12 +44,13 @@ var (
 //	Internet 192.0.2.0/24 router .1, firewall .2, Gateway .10, ExternalHA .20, café NAPT .30, ExternalFA .40
 //	Cafe 192.168.1.0/24   café NAPT .1, addresses from .100 on
 //	Hotspot 172.16.5.0/24 ExternalFA .1, no addresses
+//	Campus 203.0.113.0/24 router .1, addresses from .100 on, no NAT
 //
 // From outside nothing reaches inside. Inside reaches everything. Packets from the Gateway's inner side are inside.
 type Lab struct {
 	*Network
 	// Wires. Internet and those after it are external: no enterprise traffic may show on them in the clear.
-	Core, Office, OfficeFA, Internet, Cafe, Hotspot *Wire
+	Core, Office, OfficeFA, Internet, Cafe, Hotspot, Campus *Wire
 	// Hosts that agents run on, and the correspondent.
 	InternalHA, ExternalHA, InternalFA, ExternalFA, Gateway, Correspondent *Host
 	// Hosts that are only part of the network.
@@ -91,6 +92,11 @@ func NewLab(seed uint64) *Lab {
 	l.Laptop = n.NewHost("laptop")
 	l.Eth0 = l.Laptop.AddNIC(NICConfig{Name: "eth0", Automatic: true})
 	l.Wlan0 = l.Laptop.AddNIC(NICConfig{Name: "wlan0", Automatic: true, Wireless: true})
+	l.Campus = n.NewWire(WireConfig{
+		Name: "campus", Impairment: wlan, BSSID: packet.HardwareAddr{0x02, 0xb5, 0, 0, 0, 5},
+		Pool: &AddressPool{First: netip.MustParsePrefix("203.0.113.100/24"), Gateway: netip.MustParseAddr("203.0.113.1")},
+	})
+	l.InternetRouter.join(l.Campus, "campus0", "203.0.113.1/24", "")
 	return l
 }
 
@@ -183,4 +189,4 @@ func (l *Lab) CutOfficeFA(cut bool) {
 }
 
 // External returns the wires outside the company.
-func (l *Lab) External() []*Wire { return []*Wire{l.Internet, l.Cafe, l.Hotspot} }
+func (l *Lab) External() []*Wire { return []*Wire{l.Internet, l.Cafe, l.Hotspot, l.Campus} }

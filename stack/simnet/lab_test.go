@@ -30,12 +30,19 @@ func TestLabReachability(t *testing.T) {
 		l.Unplug(l.Eth0)
 		l.Plug(l.Wlan0, l.Cafe)
 		time.Sleep(50 * time.Millisecond)
-		for _, a := range []netip.Addr{LabExternalHA, LabGateway, LabExternalFA} {
-			reach(a, true)
+		outside := func() {
+			t.Helper()
+			for _, a := range []netip.Addr{LabExternalHA, LabGateway, LabExternalFA} {
+				reach(a, true)
+			}
+			for _, a := range []netip.Addr{LabInternalHA, LabCorrespondent, LabInternalFA, LabGatewayInner} {
+				reach(a, false)
+			}
 		}
-		for _, a := range []netip.Addr{LabInternalHA, LabCorrespondent, LabInternalFA, LabGatewayInner} {
-			reach(a, false)
-		}
+		outside()
+		l.Plug(l.Wlan0, l.Campus)
+		time.Sleep(50 * time.Millisecond)
+		outside()
 		l.Plug(l.Wlan0, l.Hotspot)
 		time.Sleep(50 * time.Millisecond)
 		if got := l.Wlan0.Address(); got.IsValid() {

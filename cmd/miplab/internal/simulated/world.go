@@ -153,7 +153,7 @@ func (w *World) Plug(ctx context.Context, iface, network string) (time.Time, err
 		}
 	}
 	w.lab.Plug(nic, wire)
-	if wire != w.lab.Office && wire != w.lab.Cafe {
+	if wire == w.lab.OfficeFA || wire == w.lab.Hotspot {
 		return time.Now(), nil
 	}
 	for !nic.Address().IsValid() {

@@ -113,6 +113,29 @@ func TestCafe(t *testing.T) {
 	}
 }
 
+// TestCampus shows the outside without a NAT: the x-HA hears the laptop's own address, and the firewall hides the inside.
+func TestCampus(t *testing.T) {
+	l := newLab(t)
+	if err := l.Plug("eth0", Campus); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	addr, err := l.AwaitAddress(ctx, "eth0", netip.MustParsePrefix("203.0.113.0/24"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := listenUDP(t, l, Laptop, "0.0.0.0:5000")
+	xha := listenUDP(t, l, ExternalHA, "192.0.2.20:6000")
+	if src, ok := heard(t, mine, "192.0.2.20:6000", xha, 10*time.Second); !ok || src != netip.AddrPortFrom(addr.Addr(), 5000) {
+		t.Errorf("the x-HA heard the laptop from %v (%v), want its address %v", src, ok, addr)
+	}
+	iha := listenUDP(t, l, InternalHA, "10.0.1.10:434")
+	if src, ok := heard(t, mine, "10.0.1.10:434", iha, 300*time.Millisecond); ok {
+		t.Errorf("the i-HA heard %v from outside", src)
+	}
+}
+
 // TestMove shows what a move looks like to the laptop: the address goes with the cable and another one comes, the
 // hotspot gives none.
 func TestMove(t *testing.T) {

@@ -14,12 +14,13 @@ const (
 	Cafe     Wire = "cafe"      // 192.168.1.0/24: DHCP behind a NAPT (mode cvc)
 	Hotspot  Wire = "hotspot"   // 172.16.5.0/24: a foreign agent, no DHCP (mode fvc)
 	Cellular Wire = "cellular"  // 100.64.7.0/24: another network with DHCP behind a NAPT, a carrier's (mode cvc)
+	Campus   Wire = "campus"    // 203.0.113.0/24: DHCP and global addresses, no NAT (mode cvc)
 )
 
 // Wires are all wires, External those outside the company.
 var (
-	Wires    = []Wire{Core, Office, OfficeFA, Internet, Cafe, Hotspot, Cellular}
-	External = []Wire{Internet, Cafe, Hotspot, Cellular}
+	Wires    = []Wire{Core, Office, OfficeFA, Internet, Cafe, Hotspot, Cellular, Campus}
+	External = []Wire{Internet, Cafe, Hotspot, Cellular, Campus}
 )
 
 // The boxes.
@@ -32,7 +33,7 @@ const (
 	ExternalFA    = "external-fa"   // x-FA
 	Gateway       = "gateway"       // VPN gateway
 	Correspondent = "correspondent" // correspondent node inside
-	Router        = "router"        // the Internet
+	Router        = "router"        // the Internet, and DHCP for the campus
 	CafeRouter    = "cafe-router"   // DHCP and NAPT of the café
 	Carrier       = "carrier"       // DHCP and NAPT of the cellular network
 )
@@ -79,6 +80,7 @@ var ports = []port{
 	{InternalFA, "core", Core, "10.0.1.40/24"},
 	{InternalFA, "visited", OfficeFA, "10.0.3.1/24"},
 	{Router, "internet", Internet, "192.0.2.1/24"},
+	{Router, "campus", Campus, "203.0.113.1/24"},
 	{ExternalHA, "internet", Internet, "192.0.2.20/24"},
 	{CafeRouter, "internet", Internet, "192.0.2.30/24"},
 	{CafeRouter, "cafe", Cafe, "192.168.1.1/24"},
@@ -133,6 +135,7 @@ var scopes = []scope{
 	{Firewall, "office", netip.MustParsePrefix("10.0.2.0/24"), netip.MustParseAddr("10.0.2.1"), netip.MustParseAddr("10.0.2.100"), netip.MustParseAddr("10.0.2.199"), "corp.example"},
 	{CafeRouter, "cafe", netip.MustParsePrefix("192.168.1.0/24"), netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("192.168.1.100"), netip.MustParseAddr("192.168.1.199"), "cafe.example"},
 	{Carrier, "cellular", netip.MustParsePrefix("100.64.7.0/24"), netip.MustParseAddr("100.64.7.1"), netip.MustParseAddr("100.64.7.100"), netip.MustParseAddr("100.64.7.199"), "carrier.example"},
+	{Router, "campus", netip.MustParsePrefix("203.0.113.0/24"), netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.100"), netip.MustParseAddr("203.0.113.199"), "campus.example"},
 }
 
 // Served are the networks with DHCP, each with its prefix.
@@ -140,6 +143,7 @@ var Served = map[Wire]netip.Prefix{
 	Office:   netip.MustParsePrefix("10.0.2.0/24"),
 	Cafe:     netip.MustParsePrefix("192.168.1.0/24"),
 	Cellular: netip.MustParsePrefix("100.64.7.0/24"),
+	Campus:   netip.MustParsePrefix("203.0.113.0/24"),
 }
 
 // laptopPorts are the laptop's interfaces.
