@@ -60,8 +60,9 @@ type candidate struct {
 
 // changed returns why b is another connection status than a (DET-2), or the empty string when it is the same. Learning
 // a neighbour's address for the first time, or forgetting it, is no change; another one is. So is a carrier that was gone
-// between two snapshots in which it is there: the cable may be in another network.
-func changed(a, b link.Interface) string {
+// between two snapshots in which it is there: the cable may be in another network. What changes of IPv6 beside
+// IPv4 is none, nor beside a foreign agent (byAgent): what carries traffic there does not stand on it.
+func changed(a, b link.Interface, byAgent bool) string {
 	switch {
 	case a.Up != b.Up && b.Up:
 		return "carrier came"
@@ -77,6 +78,17 @@ func changed(a, b link.Interface) string {
 		return "default route went"
 	case a.Gateway != b.Gateway:
 		return "gateway is now " + b.Gateway.String()
+	case b.Has4(), byAgent: // as a was
+	case a.Address6 != b.Address6 && !b.Address6.IsValid():
+		return "IPv6 address went"
+	case a.Address6 != b.Address6:
+		return "IPv6 address is now " + b.Address6.String()
+	case a.Gateway6 != b.Gateway6 && !b.Gateway6.IsValid():
+		return "IPv6 default route went"
+	case a.Gateway6 != b.Gateway6:
+		return "IPv6 gateway is now " + b.Gateway6.String()
+	}
+	switch {
 	case other(a.GatewayHardware, b.GatewayHardware):
 		return "gateway has another hardware address"
 	case other(a.BSSID, b.BSSID):
@@ -88,7 +100,13 @@ func changed(a, b link.Interface) string {
 // configured reports whether the change from a to b is an address or a default route coming where none was: a part of coming
 // up, and no flap.
 func configured(a, b link.Interface) bool {
-	return a.Up == b.Up && a.CarrierChanges == b.CarrierChanges && (!a.Address.IsValid() || a.Address == b.Address && !a.Gateway.IsValid())
+	if a.Up != b.Up || a.CarrierChanges != b.CarrierChanges {
+		return false
+	}
+	if a.Address == b.Address && a.Gateway == b.Gateway {
+		return !a.Address6.IsValid() || a.Address6 == b.Address6 && !a.Gateway6.IsValid()
+	}
+	return !a.Address.IsValid() || a.Address == b.Address && !a.Gateway.IsValid()
 }
 
 // relinked reports whether b is on another link than a, as far as one can know: then what was heard there, such as foreign

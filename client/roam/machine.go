@@ -207,7 +207,7 @@ func (m *Machine) HandleSnapshot(now link.Instant, ifaces []link.Interface) {
 			continue
 		}
 		before := c.iface
-		why := changed(before, i)
+		why := changed(before, i, c.agent)
 		if why == "" {
 			c.iface = remember(before, i)
 			continue

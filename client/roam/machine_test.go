@@ -163,6 +163,9 @@ func TestWhatIsAChangeOfStatus(t *testing.T) {
 		{"address", func(i *link.Interface) { i.Address = netip.MustParsePrefix("10.0.2.6/24") }, true},
 		{"prefix length", func(i *link.Interface) { i.Address = netip.MustParsePrefix("10.0.2.5/23") }, true},
 		{"gateway", func(i *link.Interface) { i.Gateway = netip.MustParseAddr("10.0.2.2") }, true},
+		{"IPv6 beside IPv4", func(i *link.Interface) {
+			i.Address6, i.Gateway6 = netip.MustParsePrefix("2001:db8::5/64"), netip.MustParseAddr("fe80::1")
+		}, false},
 		{"carrier", func(i *link.Interface) { i.Up = false }, true},
 		{"carrier gone and back in between", func(i *link.Interface) { i.CarrierChanges = 2 }, true},
 	} {

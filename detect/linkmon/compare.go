@@ -48,7 +48,12 @@ func Compare(before, after []link.Interface) []Change {
 // explain says what tells a from b, both snapshots of one interface, or returns the empty string.
 func explain(a, b link.Interface) string {
 	var why []string
-	add := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
+	add := func(text string) {
+		if text != "" {
+			why = append(why, text)
+		}
+	}
+	addf := func(format string, args ...any) { add(fmt.Sprintf(format, args...)) }
 	if a.Up != b.Up {
 		if b.Up {
 			add("carrier up")
@@ -59,41 +64,43 @@ func explain(a, b link.Interface) string {
 		add("carrier flapped")
 	}
 	if a.Hardware != b.Hardware {
-		add("hardware address %v, was %v", b.Hardware, a.Hardware)
+		addf("hardware address %v, was %v", b.Hardware, a.Hardware)
 	}
 	if a.BSSID != b.BSSID && !a.BSSID.IsZero() && !b.BSSID.IsZero() {
-		add("access point %v, was %v", b.BSSID, a.BSSID)
+		addf("access point %v, was %v", b.BSSID, a.BSSID)
 	}
-	if a.Address != b.Address {
-		switch {
-		case !a.Address.IsValid():
-			add("address %v", b.Address)
-		case !b.Address.IsValid():
-			add("address %v gone", a.Address)
-		default:
-			add("address %v, was %v", b.Address, a.Address)
-		}
-	}
-	if a.Gateway != b.Gateway {
-		switch {
-		case !a.Gateway.IsValid():
-			add("gateway %v", b.Gateway)
-		case !b.Gateway.IsValid():
-			add("gateway %v gone", a.Gateway)
-		default:
-			add("gateway %v, was %v", b.Gateway, a.Gateway)
-		}
+	add(differ("address", a.Address, b.Address))
+	if gone := differ("gateway", a.Gateway, b.Gateway); gone != "" {
+		add(gone)
 	} else if a.GatewayHardware != b.GatewayHardware && !a.GatewayHardware.IsZero() && !b.GatewayHardware.IsZero() {
-		add("gateway at %v, was at %v", b.GatewayHardware, a.GatewayHardware)
+		addf("gateway at %v, was at %v", b.GatewayHardware, a.GatewayHardware)
 	}
+	add(differ("IPv6 address", a.Address6, b.Address6))
+	add(differ("IPv6 gateway", a.Gateway6, b.Gateway6))
 	if a.MTU != b.MTU {
-		add("MTU %d, was %d", b.MTU, a.MTU)
+		addf("MTU %d, was %d", b.MTU, a.MTU)
 	}
 	if a.Wireless != b.Wireless {
-		add("wireless %t, was %t", b.Wireless, a.Wireless)
+		addf("wireless %t, was %t", b.Wireless, a.Wireless)
 	}
 	if a.Name != b.Name {
-		add("name %s, was %s", b.Name, a.Name)
+		addf("name %s, was %s", b.Name, a.Name)
 	}
 	return strings.Join(why, ", ")
+}
+
+// differ says how something changed that may not be there, or returns the empty string.
+func differ[T interface {
+	comparable
+	IsValid() bool
+}](what string, a, b T) string {
+	switch {
+	case a == b:
+		return ""
+	case !a.IsValid():
+		return fmt.Sprintf("%s %v", what, b)
+	case !b.IsValid():
+		return fmt.Sprintf("%s %v gone", what, a)
+	}
+	return fmt.Sprintf("%s %v, was %v", what, b, a)
 }

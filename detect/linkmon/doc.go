@@ -5,9 +5,9 @@
 // hint after a quiet time is passed on at once, further ones 10 ms later, and in the long run at most every 100 ms. A
 // carrier that was gone for shorter than that shows by link.Interface.CarrierChanges.
 //
-// Specification: REQUIREMENTS DET-2. On Linux: rtnetlink for interfaces, IPv4 addresses, routes and neighbours, nl80211
-// for associations, a timerfd for resume from suspend and clock changes. Left out on purpose: IPv6; other systems, where
-// everything fails with ErrUnsupported.
+// Specification: REQUIREMENTS DET-2. On Linux: rtnetlink for interfaces, addresses, routes and neighbours, nl80211 for
+// associations, a timerfd for resume from suspend and clock changes; of several IPv6 addresses the one to send from by
+// RFC 6724 §5, rules 3 and 7. Left out on purpose: other systems, where everything fails with ErrUnsupported.
 //
 // Concurrency: a Monitor may be used from several goroutines. Snapshot and Watch work on the network namespace of the
 // thread that calls them.

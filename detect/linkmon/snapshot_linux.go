@@ -21,6 +21,8 @@ type Monitor struct {
 	// known are the gateways' link-layer addresses seen last: the kernel forgets neighbours that are not in use, which
 	// changes nothing about the network.
 	known map[neighbour]packet.HardwareAddr
+	// six are the IPv6 addresses told last, by interface.
+	six map[int]netip.Prefix
 }
 
 // neighbour names a gateway as it is reached from one address of one interface. Address and carrier are part of it so that
@@ -61,7 +63,7 @@ func (m *Monitor) Snapshot() ([]link.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := dump("addresses", func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
+	addrs, err := dump("addresses", func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +73,11 @@ func (m *Monitor) Snapshot() ([]link.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
-	neighbours, err := dump("neighbours", func() ([]netlink.Neigh, error) { return netlink.NeighList(0, netlink.FAMILY_V4) })
+	routes6, err := routes6()
+	if err != nil {
+		return nil, err
+	}
+	neighbours, err := dump("neighbours", func() ([]netlink.Neigh, error) { return netlink.NeighList(0, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, err
 	}
@@ -95,10 +101,11 @@ func (m *Monitor) Snapshot() ([]link.Interface, error) {
 		i.BSSID, i.Wireless = wireless[a.Index]
 		i.Address = primary(addrs, a.Index)
 		i.Gateway = gateway(routes, a.Index)
+		i.Gateway6 = gateway(routes6, a.Index)
 		list = append(list, i)
 	}
 	slices.SortFunc(list, func(a, b link.Interface) int { return a.Index - b.Index })
-	m.resolve(list, neighbours)
+	m.complete(list, addrs, neighbours)
 	return list, nil
 }
 
@@ -132,7 +139,8 @@ func gateway(routes []netlink.Route, index int) netip.Addr {
 	var best netip.Addr
 	metric := 0
 	consider := func(hop net.IP, priority int) {
-		ip, ok := netip.AddrFromSlice(hop.To4())
+		ip, ok := netip.AddrFromSlice(hop)
+		ip = ip.Unmap()
 		if ok && (!best.IsValid() || priority < metric) {
 			best, metric = ip, priority
 		}
@@ -158,25 +166,31 @@ func gateway(routes []netlink.Route, index int) netip.Addr {
 	return best
 }
 
-// resolve fills in the gateways' link-layer addresses from the neighbour table, or from what was known of the same
-// gateway while the interface has been up since.
-func (m *Monitor) resolve(list []link.Interface, neighbours []netlink.Neigh) {
+// complete fills in what depends on earlier snapshots: the IPv6 addresses, and the gateways' link-layer addresses from the
+// neighbour table, or from what was known of the same gateway while the interface has been up since.
+func (m *Monitor) complete(list []link.Interface, addrs []netlink.Addr, neighbours []netlink.Neigh) {
 	const valid = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE | unix.NUD_PERMANENT
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	known := make(map[neighbour]packet.HardwareAddr)
+	known, six := make(map[neighbour]packet.HardwareAddr), make(map[int]netip.Prefix)
 	for k := range list {
 		i := &list[k]
-		if !i.Up || !i.Gateway.IsValid() {
+		i.Address6 = primary6(addrs, i.Index, m.six[i.Index])
+		six[i.Index] = i.Address6
+		router, from := i.Gateway, i.Address
+		if !router.IsValid() {
+			router, from = i.Gateway6, i.Address6
+		}
+		if !i.Up || !router.IsValid() {
 			continue
 		}
-		at := neighbour{i.Index, i.CarrierChanges, i.Address, i.Gateway}
+		at := neighbour{i.Index, i.CarrierChanges, from, router}
 		i.GatewayHardware = m.known[at]
 		for _, n := range neighbours {
 			if n.LinkIndex != i.Index || n.State&valid == 0 || len(n.HardwareAddr) != len(i.GatewayHardware) {
 				continue
 			}
-			if ip, ok := netip.AddrFromSlice(n.IP.To4()); ok && ip == i.Gateway {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap() == router {
 				copy(i.GatewayHardware[:], n.HardwareAddr)
 			}
 		}
@@ -184,5 +198,5 @@ func (m *Monitor) resolve(list []link.Interface, neighbours []netlink.Neigh) {
 			known[at] = i.GatewayHardware
 		}
 	}
-	m.known = known
+	m.known, m.six = known, six
 }

@@ -12,7 +12,7 @@ import (
 
 // routeGroups are the rtnetlink groups whose events are hints.
 var routeGroups = []int{
-	unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_NEIGH,
+	unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEIGH,
 }
 
 // Watch calls f, from goroutines of its own but never from two at once, whenever something about the interfaces may have

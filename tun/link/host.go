@@ -26,11 +26,23 @@ type Interface struct {
 	Address netip.Prefix
 	// Gateway is the next hop of the interface's IPv4 default route, the zero Addr without one.
 	Gateway netip.Addr
-	// GatewayHardware is the gateway's link-layer address as the neighbour table has it, zero while unknown.
+	// Address6 is the global IPv6 address to send from with its prefix length, the zero Prefix while there is none. Mobile IPv4
+	// knows nothing of it; the VPN can stand on it.
+	Address6 netip.Prefix
+	// Gateway6 is the next hop of the interface's IPv6 default route, without a zone, the zero Addr without one.
+	Gateway6 netip.Addr
+	// GatewayHardware is the link-layer address of Gateway, where there is none of Gateway6, as the neighbour table has it, zero
+	// while unknown.
 	GatewayHardware packet.HardwareAddr
 	// BSSID is the access point that a wireless interface is associated with, zero where not known.
 	BSSID packet.HardwareAddr
 }
+
+// Has4 reports whether the interface has what Mobile IPv4 needs of its own: an address and a default route.
+func (i Interface) Has4() bool { return i.Address.IsValid() && i.Gateway.IsValid() }
+
+// Has6 reports whether the interface has an IPv6 address and a default route.
+func (i Interface) Has6() bool { return i.Address6.IsValid() && i.Gateway6.IsValid() }
 
 // Frames sends and receives IPv4 packets in link-layer frames on one interface, past the kernel's own IP layer. It
 // reaches a foreign agent from an interface that has no address (RFC 4093 §4.2), and mobile nodes from a foreign agent.

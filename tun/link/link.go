@@ -66,11 +66,11 @@ type Flow interface {
 	Close() error
 }
 
-// Link is an IPv4 link: it has an address and an MTU and opens flows.
+// Link has an address and an MTU and opens flows, of the IP version of its address: IPv4 everywhere but on an underlay.
 type Link interface {
 	// Addr returns the link's address; the zero Addr while it has none.
 	Addr() netip.Addr
-	// MTU returns the largest IPv4 packet in octets that the link carries.
+	// MTU returns the largest packet in octets, from its IP header on, that the link carries.
 	MTU() int
 	// Open opens a flow from the link's address. Errors: the port is taken, the protocol is not supported, the link is down.
 	Open(spec FlowSpec, recv Receiver) (Flow, error)
@@ -95,7 +95,7 @@ type Sender interface {
 type Path struct {
 	Steps []Step
 	Out   Sender
-	// Overhead is the most octets that Steps and Out add to a packet, the outermost IPv4 header included.
+	// Overhead is the most octets that Steps and Out add to a packet, the outermost IP header included.
 	Overhead int
 	// MTU is the largest packet in octets that may enter Steps without being too large for the underlay.
 	MTU int
