@@ -39,6 +39,8 @@ type child struct {
 	source uint64
 	// noTFC is set when the peer takes no TFC padding (ESP_TFC_PADDING_NOT_SUPPORTED, RFC 7296 §1.3.1).
 	noTFC bool
+	// agent is set when it goes through the foreign agent in the gateway.
+	agent bool
 	// reason is what ChildRemoved will say.
 	reason error
 	// Boot times, 0 for never: rekeying, the end of life, when a replaced one that the peer should have deleted is deleted
@@ -97,7 +99,7 @@ func (m *Machine) install(now link.Instant, c *child, keyI, keyR []byte, ours bo
 	}
 	e := ChildInstalled{
 		ID: c.id, Inbound: m.receiving(half(c.in, keyIn)), Outbound: m.sending(c, half(c.out, keyOut)), UDPEncapsulation: m.encapsulate,
-		Local: m.local, Remote: m.remote, TCP: m.tcp, Standby: c.standby, Suite: c.suite.String(),
+		Local: m.local, Remote: m.remote, TCP: m.tcp, Standby: c.standby, Suite: c.suite.String(), GatewayAgent: c.agent,
 	}
 	if old != nil {
 		e.Replaces = old.id
@@ -160,7 +162,7 @@ func (m *Machine) rekeyChild(now link.Instant, c *child) {
 	if c.rekey != nil {
 		return
 	}
-	c.rekey = &childTask{old: c, local: c.local, remote: c.remote}
+	c.rekey = &childTask{old: c, local: c.local, remote: c.remote, agent: c.agent}
 	m.enqueue(now, m.current, newExchange(message.CreateChildSA, c.rekey))
 }
 

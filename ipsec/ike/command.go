@@ -32,7 +32,7 @@ func (m *Machine) startInit(now link.Instant, s *ikeSA) error {
 	if err != nil {
 		return err
 	}
-	m.enqueue(now, s, newExchange(message.IKESAInit, t, &natTask{}, fragmentTask{}, announceTask{}, redirectTask{}))
+	m.enqueue(now, s, newExchange(message.IKESAInit, t, &natTask{}, fragmentTask{}, announceTask{}, redirectTask{}, agentTask{}))
 	return m.err
 }
 
@@ -87,7 +87,7 @@ func (m *Machine) CreateChild(now link.Instant, local, remote []esp.Selector) er
 	if !m.running() {
 		return fmt.Errorf("ike: create child SA: %w", ErrClosed)
 	}
-	t := &childTask{local: append([]esp.Selector(nil), local...), remote: append([]esp.Selector(nil), remote...)}
+	t := &childTask{local: append([]esp.Selector(nil), local...), remote: append([]esp.Selector(nil), remote...), agent: m.agent.home.IsValid()}
 	m.enqueue(now, m.current, newExchange(message.CreateChildSA, t))
 	return m.err
 }

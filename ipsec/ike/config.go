@@ -115,6 +115,11 @@ type InitiatorConfig struct {
 	RequestAddress, RequestAddress6, RequestDNS, RequestSubnets, RequestDomains, RequestTrustAnchors bool
 	// WantedAddress and WantedAddress6 are addresses to ask for again, the zero Addr for any.
 	WantedAddress, WantedAddress6 netip.Addr
+	// GatewayAgent shows the gateway that this end supports a foreign agent in it (draft appendix B): Established says whether the
+	// gateway has one. UseGatewayAgent asks that child SAs go through it, with WantedAddress, an IPv4 address, being the home
+	// address (i-HoA); RequestAddress and GatewayAgent are set then. Where the gateway does not agree, child SAs are ordinary ones
+	// with another address: ChildInstalled says which it is.
+	GatewayAgent, UseGatewayAgent bool
 	// LocalSelectors and RemoteSelectors are what the child SA is to carry. Empty LocalSelectors mean the assigned address
 	// (0.0.0.0/0 is offered and narrowed by the gateway, RFC 7296 §2.19), empty RemoteSelectors 0.0.0.0/0; with RequestAddress6
 	// ::/0 too, or alone.
@@ -148,6 +153,9 @@ type Request struct {
 	DNS, Subnets, Domains, TrustAnchors bool
 	// Version is the peer's APPLICATION_VERSION, printable ASCII.
 	Version string
+	// HomeAddress is set when the peer asks for the foreign agent in the gateway and for the home address that it may use it with:
+	// when it is the only address assigned, child SAs go through the agent. Otherwise they are ordinary ones.
+	HomeAddress netip.Addr
 }
 
 // Policy answers a responder's questions about one peer. Its methods are called from HandleDatagram and must not call
@@ -185,6 +193,9 @@ type ResponderConfig struct {
 	Redirect func(peer Identity, from netip.AddrPort) (GatewayName, bool)
 	// Tickets makes tickets for peers that ask and resumes IKE SAs with them (RFC 5723); nil for neither.
 	Tickets Tickets
+	// GatewayAgent, when set, says what the foreign agent in this gateway is to an authenticated peer, and has its support shown to
+	// peers that show theirs (draft appendix B). It must not call the machine. nil without an agent.
+	GatewayAgent func(peer Identity) GatewayAgent
 	// HalfOpen is how long an IKE SA may stay without authentication (default 30 s).
 	HalfOpen time.Duration
 }
@@ -255,6 +266,10 @@ func (c *InitiatorConfig) complete() error {
 	}
 	if c.MaxPuzzle < 0 || c.MaxPuzzle > 24 {
 		return fmt.Errorf("%w: MaxPuzzle: want 0 to 24, found %d", ErrConfig, c.MaxPuzzle)
+	}
+	if c.UseGatewayAgent && (!c.GatewayAgent || !c.RequestAddress || !c.WantedAddress.Is4()) {
+		return fmt.Errorf("%w: UseGatewayAgent: want GatewayAgent, RequestAddress and an IPv4 home address in WantedAddress, found %t, %t and %v",
+			ErrConfig, c.GatewayAgent, c.RequestAddress, c.WantedAddress)
 	}
 	if c.RedirectedFrom != (GatewayName{}) {
 		if _, err := c.RedirectedFrom.value(); err != nil {

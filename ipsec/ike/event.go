@@ -90,6 +90,11 @@ type Established struct {
 	Downgraded   bool
 	// PPK is set when a post-quantum pre-shared key was mixed into the keys (RFC 8784).
 	PPK bool
+	// GatewayAgent is set when both ends support a foreign agent in the gateway, Advertisement what the gateway has handed over
+	// of it to an initiator (the octets of an ICMP message, not looked into, nil for none). Whether a child SA goes through
+	// the agent is said by ChildInstalled.
+	GatewayAgent  bool
+	Advertisement []byte
 }
 
 // ChildInstalled says that a child SA pair exists. Inbound is to be installed at once; Outbound is to be used at once
@@ -106,6 +111,9 @@ type ChildInstalled struct {
 	// Replaces is the child SA that this one rekeys, 0 for none.
 	Replaces ChildID
 	Standby  bool
+	// GatewayAgent is set when the child SA goes through the foreign agent in the gateway: the client's side of the selectors is
+	// its home address alone. Successors have it as what they replace.
+	GatewayAgent bool
 	// Suite names the algorithms for status.
 	Suite string
 }

@@ -35,6 +35,7 @@ type Machine struct {
 	mobike        mobike
 	sent          uint64 // datagrams, without keepalives
 	reauth        reauthentication
+	agent         agentUse
 
 	sas       []*ikeSA
 	current   *ikeSA

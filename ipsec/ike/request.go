@@ -132,7 +132,7 @@ func (m *Machine) answerAuth(now link.Instant, s *ikeSA, in *message.Message) (o
 	if err != nil {
 		return nil, nil, err
 	}
-	out = append(append(auth, config...), child...)
+	out = append(append(append(auth, config...), child...), m.advertise()...)
 	out = append(out, mobike...)
 	return append(out, (&ticketTask{}).answer(now, m, s, in)...), nil, nil
 }

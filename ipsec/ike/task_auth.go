@@ -343,9 +343,11 @@ func (m *Machine) reportEstablished(now link.Instant, s *ikeSA, in *message.Mess
 	m.refused = nil
 	m.lastHeard = now.Boot
 	m.noteProven(m.remote)
+	m.takeAdvertisement(in.Payloads)
 	m.emit(Established{
 		LocalID: m.localID, RemoteID: m.remoteID, Proved: m.proved, Configuration: m.assigned, NAT: m.nat, UDPEncapsulation: m.encapsulate,
 		Local: m.local, Remote: m.remote, TCP: m.tcp, InitialContact: initial, Resumed: m.first != nil && m.first.resumed, MOBIKE: m.mobike.on, Suite: s.keys.suite.String(),
 		KeyExchanges: s.keys.suite.exchanges(), Downgraded: m.cfg.Proposals.downgraded(s.keys.suite.additional), PPK: m.ppkUsed,
+		GatewayAgent: m.agent.supported, Advertisement: m.agent.advertisement,
 	})
 }

@@ -20,6 +20,8 @@ type childTask struct {
 	first         bool
 	old           *child // the one that is rekeyed, nil otherwise
 	local, remote []esp.Selector
+	// agent asks that it goes through the foreign agent in the gateway.
+	agent bool
 
 	in    uint32
 	nonce []byte
@@ -65,7 +67,8 @@ func (m *Machine) firstChild() *childTask {
 	if c.RequestAddress6 {
 		all = append(all, esp.AnySelector6())
 	}
-	return &childTask{first: true, local: listOr(c.LocalSelectors, all), remote: listOr(c.RemoteSelectors, all)}
+	return &childTask{first: true, local: listOr(c.LocalSelectors, all), remote: listOr(c.RemoteSelectors, all),
+		agent: c.UseGatewayAgent && m.agent.supported}
 }
 
 func (t *childTask) needed(*Machine) bool {
@@ -113,6 +116,9 @@ func (t *childTask) request(_ link.Instant, m *Machine, x *exchange) error {
 		x.add(message.KE{Group: uint16(g), Data: t.ke.Public()})
 	}
 	x.add(message.TSi{Selectors: wireSelectors(t.local)}, message.TSr{Selectors: wireSelectors(t.remote)})
+	if t.agent {
+		x.add(useAgent)
+	}
 	return nil
 }
 
@@ -149,6 +155,9 @@ func (t *childTask) response(now link.Instant, m *Machine, x *exchange, in *mess
 	c, shared, nr, err := t.accept(m, x.sa, in)
 	if err != nil {
 		return t.invalid(now, m, in, err)
+	}
+	if t.first && c.agent {
+		m.agent.home = m.initiator.WantedAddress
 	}
 	ni := t.nonce
 	if t.first {
@@ -237,6 +246,9 @@ func (t *childTask) accept(m *Machine, s *ikeSA, in *message.Message) (c *child,
 		return nil, nil, nil, fmt.Errorf("%w: selectors %v to %v are narrower than those of the rekeyed SA (RFC 7296 §2.9.2)", ErrInvalidAnswer, c.local, c.remote)
 	case !t.first && len(nonce.Data) < s.keys.suite.prf.Size()/2:
 		return nil, nil, nil, fmt.Errorf("%w: a nonce of %d octets is too short for %v", ErrInvalidAnswer, len(nonce.Data), s.keys.suite.prf)
+	}
+	if err := t.agreeAgent(m, c, in); err != nil {
+		return nil, nil, nil, err
 	}
 	if chosen.group != 0 {
 		ke, ok := message.Find[message.KE](in.Payloads)
@@ -333,7 +345,7 @@ func (t *childTask) notFound(now link.Instant, m *Machine) error {
 	if old == nil || old.state != childInstalled || old.replacedBy != nil {
 		return nil
 	}
-	fresh := &childTask{local: old.local, remote: old.remote}
+	fresh := &childTask{local: old.local, remote: old.remote, agent: old.agent}
 	m.removeChild(old, &NotifyError{Type: message.ChildSANotFound, Exchange: message.CreateChildSA})
 	m.enqueue(now, m.current, newExchange(message.CreateChildSA, fresh))
 	return nil
@@ -365,6 +377,12 @@ func (m *Machine) answerChild(now link.Instant, s *ikeSA, in *message.Message, f
 	c.local, c.remote = m.allowedSelectors(readSelectors(tsr.Selectors), readSelectors(tsi.Selectors), old)
 	if len(c.local) == 0 || len(c.remote) == 0 {
 		return nil, refuse(message.TSUnacceptable)
+	}
+	if home := m.agent.home; home.IsValid() {
+		// The home address is for SAs through the agent alone.
+		if c.agent = true; !m.usesAgent(in.Payloads) || !m.throughAgent(c, home) {
+			return nil, refuse(message.TSUnacceptable)
+		}
 	}
 	if c.out < esp.MinSPI || !first && len(nonce.Data) < s.keys.suite.prf.Size()/2 {
 		return nil, refuse(message.NoProposalChosen)
@@ -408,6 +426,9 @@ func (m *Machine) answerChild(now link.Instant, s *ikeSA, in *message.Message, f
 		out = append(out, message.KE{Group: uint16(chosen.group), Data: public})
 	}
 	out = append(out, message.TSi{Selectors: wireSelectors(c.remote)}, message.TSr{Selectors: wireSelectors(c.local)})
+	if c.agent {
+		out = append(out, useAgent)
+	}
 	return append(out, more...), nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"mipvpn/ipsec/ike/message"
 	"mipvpn/tun/link"
@@ -148,6 +149,7 @@ func readRequest(in *message.Message) (r Request, asked, list bool) {
 // answer assigns what the peer asked for and returns the CFG_REPLY, if there is to be one.
 func (t *configTask) answer(m *Machine, in *message.Message) ([]message.Payload, error) {
 	r, asked, list := readRequest(in)
+	m.claimHome(in.Payloads, &r)
 	given, err := m.responder.Policy.Assign(m.remoteID, r)
 	if err == nil {
 		err = given.Check()
@@ -159,6 +161,9 @@ func (t *configTask) answer(m *Machine, in *message.Message) ([]message.Payload,
 		return nil, &refusal{notify: message.Notify{Message: message.InternalAddressFailure}, cause: err}
 	}
 	m.assigned = given
+	if m.agent.home = (netip.Addr{}); r.HomeAddress.IsValid() && slices.Equal(given.Addresses, []netip.Addr{r.HomeAddress}) {
+		m.agent.home = r.HomeAddress
+	}
 	if !asked {
 		return nil, nil // RFC 7296 §2.19: no CFG_REPLY without a CFG_REQUEST
 	}

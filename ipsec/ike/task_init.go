@@ -350,7 +350,7 @@ func (m *Machine) answerInit(s *ikeSA, in *message.Message, d Datagram) ([]messa
 		m.first.ppk.agreed = true
 		out = append(out, usePPK)
 	}
-	return append(out, announceTask{}.answer(m, in)...), nil
+	return append(append(out, announceTask{}.answer(m, in)...), agentTask{}.answer(m, in)...), nil
 }
 
 // exchangeKeys does the responder's half of a key exchange and makes its nonce. A bad public value is refused with

@@ -74,7 +74,7 @@ func (m *Machine) startResume(now link.Instant, s *ikeSA) (bool, error) {
 	if !m.initiator.WantedAddress.IsValid() {
 		m.initiator.WantedAddress = ticket.address // RFC 5723 §5, note 5
 	}
-	m.enqueue(now, s, newExchange(message.IKESessionResume, &resumeTask{ticket: ticket, nonce: nonce}, &natTask{}, fragmentTask{}))
+	m.enqueue(now, s, newExchange(message.IKESessionResume, &resumeTask{ticket: ticket, nonce: nonce}, &natTask{}, fragmentTask{}, agentTask{}))
 	return true, nil
 }
 
@@ -172,7 +172,7 @@ func (m *Machine) answerResume(now link.Instant, s *ikeSA, in *message.Message, 
 	}
 	m.arrived = Datagram{Local: d.Local, Remote: d.Remote, TCP: d.TCP}
 	out := append([]message.Payload{message.Nonce{Data: nr}}, (&natTask{}).answer(m, s, in)...)
-	return append(out, fragmentTask{}.answer(m, in)...), nil
+	return append(append(out, fragmentTask{}.answer(m, in)...), agentTask{}.answer(m, in)...), nil
 }
 
 // provesAs tells whether this end still is to the peer of a ticket what it was. Whether the peer is still welcome is for

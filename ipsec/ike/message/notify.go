@@ -78,6 +78,13 @@ const (
 	AdditionalKeyExchange       NotifyType = 16441 // RFC 9370 §2.2.4: an opaque link to the exchange before
 )
 
+// Status types for private use, between ends that have shown the Vendor ID of the foreign agent in the gateway
+// (docs/gateway-agent.md).
+const (
+	GatewayAgentAdvertisement NotifyType = 45434 // an agent advertisement (RFC 5944 §2.1), an ICMP message
+	UseGatewayAgent           NotifyType = 45435 // no data
+)
+
 var notifyNames = map[NotifyType]string{
 	UnsupportedCriticalPayload: "UNSUPPORTED_CRITICAL_PAYLOAD", InvalidIKESPI: "INVALID_IKE_SPI",
 	InvalidMajorVersion: "INVALID_MAJOR_VERSION", InvalidSyntax: "INVALID_SYNTAX", InvalidMessageID: "INVALID_MESSAGE_ID",
@@ -103,7 +110,7 @@ var notifyNames = map[NotifyType]string{
 	IKEv2MessageIDSync: "IKEV2_MESSAGE_ID_SYNC_SUPPORTED", IKEv2FragmentationSupport: "IKEV2_FRAGMENTATION_SUPPORTED",
 	SignatureHashAlgorithms: "SIGNATURE_HASH_ALGORITHMS", IntermediateExchangeSupport: "INTERMEDIATE_EXCHANGE_SUPPORTED",
 	StateNotFound: "STATE_NOT_FOUND", UsePPK: "USE_PPK", PPKIdentity: "PPK_IDENTITY", NoPPKAuth: "NO_PPK_AUTH",
-	AdditionalKeyExchange: "ADDITIONAL_KEY_EXCHANGE",
+	AdditionalKeyExchange: "ADDITIONAL_KEY_EXCHANGE", GatewayAgentAdvertisement: "GATEWAY_AGENT_ADVERTISEMENT", UseGatewayAgent: "USE_GATEWAY_AGENT",
 }
 
 // String returns the standard's name, or "notify N" for a type that is not known here.
