@@ -56,6 +56,9 @@ type Ground struct {
 type Bearer struct {
 	// Link is the link to the gateway, and its address the tunnel's outer one.
 	Link link.Link
+	// Gateway is the gateway's address as that link reaches it, of the IP version of the link's: one of another version than
+	// Ground.Gateway, or one that a NAT64 there translates. The zero Addr stands for Ground.Gateway.
+	Gateway netip.Addr
 	// Direct says that it is an interface's own, so that its address goes when the laptop moves.
 	Direct bool
 	// DialTCP, where it is set, opens TCP connections by the way that Link goes, for where datagrams do not pass (RFC 9329). It is

@@ -73,7 +73,7 @@ func (m *Machine) updated(now link.Instant, at path, nat NAT, detected bool) {
 func (m *Machine) peersChanged(now link.Instant, at path) {
 	b := &m.mobike
 	b.refused = nil
-	if slices.Contains(b.peers, m.remote.Addr()) || !m.running() {
+	if slices.Contains(b.peers, m.remote.Addr()) || !m.running() || slices.Contains(m.cfg.MOBIKE.from(m.local.Addr()), m.remote.Addr()) {
 		return
 	}
 	to := m.paths()

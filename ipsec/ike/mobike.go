@@ -25,6 +25,18 @@ type MOBIKE struct {
 	// Acceptable, when set, is asked by a responder whether child SAs may be used between these addresses of its own and of the
 	// initiator (§3.5). It must not call the machine.
 	Acceptable func(local, remote netip.Addr) bool
+	// Peers, when set, says by which addresses this end knows that the peer is reached from a local one, such as by one that the
+	// local network's NAT64 translates (RFC 6052). They are tried before those that the peer has told; where there is one, the
+	// address in use is not carried over from another local address. It must not call the machine.
+	Peers func(local netip.Addr) []netip.Addr
+}
+
+// from returns the addresses of the peer that Peers knows from a local one.
+func (c *MOBIKE) from(local netip.Addr) []netip.Addr {
+	if c.Peers == nil {
+		return nil
+	}
+	return usableAddresses(c.Peers(local))
 }
 
 // Routability says when a return routability check (RFC 4555 §3.7) is made.
@@ -211,15 +223,16 @@ func (m *Machine) paths() []path {
 	b := &m.mobike
 	var out []path
 	for _, local := range b.addresses {
-		for _, remote := range append([]netip.Addr{m.remote.Addr()}, b.peers...) {
+		known := m.cfg.MOBIKE.from(local)
+		for _, remote := range slices.Concat([]netip.Addr{m.remote.Addr()}, known, b.peers) {
 			p := path{local: netip.AddrPortFrom(local, m.local.Port()), remote: netip.AddrPortFrom(remote, portNATT)}
 			switch {
 			case m.tcp: // the way back to UDP (RFC 9329 §7.1)
 				p.local = netip.AddrPortFrom(local, portNATT)
 			case remote == m.remote.Addr():
 				p.remote = m.remote
-				if len(b.peers) != 0 && !slices.Contains(b.peers, remote) {
-					continue // the peer has it no longer
+				if len(b.peers)+len(known) != 0 && !slices.Contains(b.peers, remote) && !slices.Contains(known, remote) {
+					continue // the peer has it no longer, or not for this address
 				}
 			case m.local.Port() == portIKE:
 				p.remote = netip.AddrPortFrom(remote, portIKE) // no NAT traversal
