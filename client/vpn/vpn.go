@@ -74,6 +74,10 @@ type Access interface {
 	// Dial begins to set up a tunnel. first says that there is no other one with this gateway that may live. ticket, which may be
 	// nil, is from a tunnel's Suspend and belongs to the Access from now on.
 	Dial(now link.Instant, first bool, ticket Ticket) (Tunnel, error)
+	// Offer has tunnels that are dialed from now on ask the gateway to be the foreign agent of the home address given, which is then
+	// their address (draft appendix B); the zero Addr, as at first, for tunnels that do not. A gateway that does not agree gives
+	// another address.
+	Offer(home netip.Addr)
 	// Stand changes the bearers, the preferred first. Tunnels move to the first of them that works, as far as their gateway follows,
 	// and away at once from one that is not among them; Tunnel.Bearer says where each is, Ready that it has moved. A tunnel whose
 	// gateway does not follow stays with its bearer, and ends when that is gone. Without any, nothing changes until there is one:
@@ -126,6 +130,8 @@ type Tunnel interface {
 	Committed() bool
 	// Bearer is the outer address of the bearer that packets leave by.
 	Bearer() netip.Addr
+	// ThroughAgent reports whether packets leave through the foreign agent in the gateway: that was asked for and agreed.
+	ThroughAgent() bool
 	// Follows says whether the gateway follows the tunnel to another bearer, once that is known.
 	Follows() Following
 	// Describe says how it is, for status.
@@ -176,6 +182,9 @@ type Event interface{ event() }
 type Up struct {
 	// Address is the address that the gateway has given (VPN-TIA).
 	Address netip.Addr
+	// Agent is the advertisement of the foreign agent in the gateway, the octets of an ICMP message (RFC 5944 §2.1), nil where the
+	// gateway has handed none over. Nobody has looked into it.
+	Agent []byte
 	// DNS are name servers inside, Domains the domains that they are to be asked about.
 	DNS     []netip.Addr
 	Domains []string
@@ -183,7 +192,7 @@ type Up struct {
 	How string
 }
 
-// Ready says that Carries, the way in which packets leave, or Follows has changed. Moved is set when the packets' way is another,
+// Ready says that Carries, ThroughAgent, the way in which packets leave, or Follows has changed. Moved is set when the packets' way is another,
 // so that a pipeline that was compiled for the tunnel is to be compiled anew.
 type Ready struct{ Moved bool }
 

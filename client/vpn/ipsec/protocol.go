@@ -57,6 +57,7 @@ type access struct {
 	protocol *Protocol
 	flows    *stack.VPN
 	tunnels  []*tunnel
+	home     netip.Addr // for the foreign agent in the gateway to serve, the zero Addr for none
 	used     *tunnel
 	closed   bool
 	// background are the goroutines of TCP, which end when stop is closed.
@@ -133,8 +134,14 @@ func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
 	if len(g.PPK) > 0 {
 		c.PPK, c.RequirePPK = &ike.PPK{ID: g.PPKID, Key: g.PPK}, g.RequirePPK
 	}
+	if a.home.IsValid() {
+		c.GatewayAgent, c.UseGatewayAgent, c.WantedAddress = true, true, a.home
+	}
 	return c, a.authenticate(&c)
 }
+
+// Offer implements vpn.Access.
+func (a *access) Offer(home netip.Addr) { a.home = home }
 
 // initTries is how often the first request is sent: about 11 s where there is another gateway to try.
 func initTries(g config.Gateway) int {

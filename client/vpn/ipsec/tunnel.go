@@ -55,6 +55,7 @@ type child struct {
 	seen     uint64 // packets that had been received when noteTraffic last looked
 	overhead int
 	udp      bool
+	agent    bool // it goes through the foreign agent in the gateway
 	// What status tells.
 	suite     string
 	selectors []string
@@ -196,7 +197,7 @@ func (t *tunnel) up(now link.Instant, e ike.Established) {
 		t.gateway = "a ticket of the IKE SA before (RFC 5723)"
 	}
 	up := vpn.Up{
-		Address: e.Configuration.Addresses[address], DNS: e.Configuration.DNS,
+		Address: e.Configuration.Addresses[address], Agent: e.Advertisement, DNS: e.Configuration.DNS,
 		How: fmt.Sprintf("IKE SA with gateway %v %s (%s)", e.RemoteID, how, e.Suite),
 	}
 	for _, d := range e.Configuration.Domains {
@@ -211,7 +212,7 @@ func (t *tunnel) install(e ike.ChildInstalled) {
 	if err == nil {
 		var outbound *esp.Outbound
 		if outbound, err = esp.NewOutbound(e.Outbound, t.access.Drops); err == nil {
-			c := &child{open: inbound, seal: outbound, overhead: esp.Overhead(e.Outbound.Encryption), udp: e.UDPEncapsulation, suite: e.Suite}
+			c := &child{open: inbound, seal: outbound, overhead: esp.Overhead(e.Outbound.Encryption), udp: e.UDPEncapsulation, agent: e.GatewayAgent, suite: e.Suite}
 			c.selectors, c.narrowed = t.access.granted(e.Outbound.Remote)
 			t.children[e.ID] = c
 			t.access.flows.Install(inbound)
@@ -371,6 +372,12 @@ func (t *tunnel) Follows() vpn.Following { return vpn.FollowingUnknown }
 
 // Carries implements vpn.Tunnel.
 func (t *tunnel) Carries() bool { return t.current != 0 }
+
+// ThroughAgent implements vpn.Tunnel.
+func (t *tunnel) ThroughAgent() bool {
+	c := t.children[t.current]
+	return c != nil && c.agent
+}
 
 // Received implements vpn.Tunnel.
 func (t *tunnel) Received() uint64 {
