@@ -78,6 +78,9 @@ type Config struct {
 	// MOBIKE lets the IKE SA and its child SAs move to other addresses (RFC 4555) where the peer supports it too; everything is
 	// on port 4500 then. nil for an end that does not.
 	MOBIKE *MOBIKE
+	// NoFollowing has SAs be moved by MOBIKE alone: authentic packets from elsewhere do not (against the advice of RFC 7296 §2.23),
+	// so that a peer without MOBIKE whose address or NAT mapping changes has to begin anew.
+	NoFollowing bool
 	// CrashToken, when set, returns the token that proves to the peer that this end has lost the IKE SA with these SPIs, 16 to
 	// 128 octets (RFC 6290 §5). It must return the same after a restart, be a secret of this end, and not be said in the clear
 	// while the IKE SA lives. The peer's tokens are understood in any case.

@@ -36,7 +36,8 @@
 // Addresses: with MOBIKE the driver says which addresses there are (SetAddresses) and takes messages from those of PeerAddresses;
 // the machine finds a path and says by EndpointChanged what child SAs use (mobike.go, task_mobike.go, answer_mobike.go,
 // endpoint.go). An EndpointUpdate is the only thing that moves them, and names those that it concerns. HandleSource follows a peer
-// behind a NAT by its ESP packets. Peers, keys and SAs are found by identities and SPIs, never by an address.
+// behind a NAT by its ESP packets. An initiator whose peer has no MOBIKE finds out by ProveFollowing whether it is followed like that,
+// and moves then by sending from elsewhere (following.go). Peers, keys and SAs are found by identities and SPIs, never by an address.
 //
 // Park is for an end whose path to the peer is gone for the time being: the SAs are kept and nothing is sent.
 //

@@ -52,6 +52,9 @@ func (u EndpointUpdate) Concerns(id ChildID) bool { return slices.Contains(u.chi
 // has come by (RFC 7296 §2.23), and has the peer answer from there. In TCP a responder does so whatever stands between: the
 // originator makes a new connection when the old one has broken (RFC 9329 §6.1). Only MOBIKE changes between UDP and TCP.
 func (m *Machine) follow(now link.Instant, at path) {
+	if m.initiator != nil && !at.tcp {
+		at.local = m.local // where this end is it says itself
+	}
 	if at == m.path() || at.tcp != m.tcp {
 		return
 	}
@@ -63,7 +66,7 @@ func (m *Machine) follow(now link.Instant, at path) {
 		}
 		return
 	}
-	if !m.nat.Remote || m.nat.Local {
+	if !m.nat.Remote || m.nat.Local || m.cfg.NoFollowing {
 		return
 	}
 	switch {
@@ -80,8 +83,10 @@ func (m *Machine) follow(now link.Instant, at path) {
 // HandleSource tells the machine where the newest ESP packet of a child SA has come from, to the endpoint local of ours, when
 // that is not where the SA's packets go. An end that is not behind a NAT itself follows its peer by it, as far as that is in
 // UDP and a NAT may have changed its mapping (RFC 7296 §2.23; RFC 4555 §3.8 allows it with MOBIKE too, where an endpoint that
-// the peer has left is not gone back to). EndpointChanged follows, unproven at first.
+// the peer has left is not gone back to). EndpointChanged follows, unproven at first. An initiator that has called ProveFollowing is
+// told of all newest packets, those that go where they should too: while something is to be found out, before each HandleTimeout.
 func (m *Machine) HandleSource(now link.Instant, local netip.AddrPort, s esp.Source) {
+	m.noteESP(now, local, s)
 	c := m.childByIn(s.SPI())
 	if !m.running() || c == nil || c.state != childInstalled || c.replacedBy != nil || s.Sequence() <= c.source || !m.encapsulate || m.tcp {
 		return

@@ -79,7 +79,7 @@ type Established struct {
 	// InitialContact is set when the peer says that it has no other IKE SA with us: others with this RemoteID are dead
 	// (RFC 7296 §2.4).
 	InitialContact bool
-	// MOBIKE is set when both ends support it, so that SetAddresses moves the SAs.
+	// MOBIKE is set when both ends support it, so that SetAddresses moves the SAs; where it is not, ProveFollowing may help.
 	MOBIKE bool
 	// Suite names the algorithms of the IKE SA for status.
 	Suite string

@@ -186,6 +186,7 @@ func (m *Machine) resend(now link.Instant, x *exchange) {
 	if !over.tcp || x.tries == 1 { // what TCP has taken it delivers, or the connection is made anew (RFC 9329 §6.2)
 		m.sendOver(over, x)
 	}
+	m.accompany(x)
 	m.suspect(now, x)
 }
 

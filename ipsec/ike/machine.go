@@ -33,6 +33,7 @@ type Machine struct {
 	serial        uint64 // numbers the IKE SAs
 	natTraversal  bool   // both ends support it (RFC 7296 §2.23)
 	mobike        mobike
+	trail         trail
 	sent          uint64 // datagrams, without keepalives
 	reauth        reauthentication
 	agent         agentUse
@@ -297,6 +298,7 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 		m.sendKeepalive(now)
 	}
 	m.searchTimeout(now)
+	m.followTimeout(now)
 	m.reauthTimeout(now)
 	if at, ok := m.livenessAt(); ok && due(now, at) {
 		m.probe(now)
@@ -379,6 +381,7 @@ func (m *Machine) Deadline() (time.Duration, bool) {
 		set(m.halfOpenAt)
 		set(m.keepaliveAt)
 		set(m.mobike.search.at)
+		set(m.trail.tickAt)
 		set(m.reauthAt())
 		if l, ok := m.livenessAt(); ok {
 			set(l)

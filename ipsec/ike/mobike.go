@@ -149,15 +149,17 @@ func (m *Machine) use(p path) { m.local, m.remote, m.tcp = p.local, p.remote, p.
 
 // SetAddresses tells the machine this end's addresses, the preferred first. An initiator moves its SAs away from an address
 // that is gone, at once and to the first pair of addresses that may work, and searches on when there is no answer; to an
-// address that is preferred to the one in use it moves when a test of that path was answered. A responder whose address in
+// address that is preferred to the one in use it moves when a test of that path was answered. Without MOBIKE it does the same where
+// the peer follows (ProveFollowing), with requests and ESP packets from the new address in the place of an update. A responder whose address in
 // use is gone sends from another one. Either tells the peer its addresses (RFC 4555 §3.5, §3.6). EndpointChanged says what
-// the child SAs use. With no address at all nothing happens; Park keeps the SAs then. Errors: ErrClosed, and ErrNoMOBIKE
+// the child SAs use. With no address at all nothing happens; Park keeps the SAs then. While it is
+// being found out whether the peer follows, the machine only leaves an address that is gone. Errors: ErrClosed, and ErrNoMOBIKE
 // once it is established, when the SAs have to be made anew from another address.
 func (m *Machine) SetAddresses(now link.Instant, addresses []netip.Addr) error {
 	switch {
 	case m.err != nil || m.deleting:
 		return fmt.Errorf("ike: set addresses: %w", ErrClosed)
-	case m.cfg.MOBIKE == nil, m.established && !m.mobike.on:
+	case !m.established && m.cfg.MOBIKE == nil, m.established && !m.movable() && m.trail.state != followsTrying:
 		return fmt.Errorf("ike: set addresses: %w", ErrNoMOBIKE)
 	}
 	b := &m.mobike
@@ -166,7 +168,7 @@ func (m *Machine) SetAddresses(now link.Instant, addresses []netip.Addr) error {
 	if !m.established || !b.lapsed && slices.Equal(before, b.addresses) {
 		return nil
 	}
-	b.announce = b.announce || !sameSet(before, b.addresses)
+	b.announce = b.announce || b.on && !sameSet(before, b.addresses)
 	m.followAddresses(now)
 	return m.err
 }
@@ -174,7 +176,7 @@ func (m *Machine) SetAddresses(now link.Instant, addresses []netip.Addr) error {
 // followAddresses acts on addresses that have changed.
 func (m *Machine) followAddresses(now link.Instant) {
 	b := &m.mobike
-	if len(b.addresses) == 0 || m.parked {
+	if len(b.addresses) == 0 || m.parked || m.trail.state == followsTrying && slices.Contains(b.addresses, m.local.Addr()) {
 		b.lapsed = true
 		return
 	}
@@ -257,6 +259,10 @@ func (m *Machine) preferredPaths() []path {
 // moveTo has the initiator use another path (RFC 4555 §3.5).
 func (m *Machine) moveTo(now link.Instant, to path) {
 	b := &m.mobike
+	if !b.on {
+		m.shift(now, to)
+		return
+	}
 	b.generation++
 	b.pending, b.search, b.tests = true, search{}, nil
 	if to != m.path() {
@@ -347,7 +353,11 @@ func (m *Machine) route(now link.Instant, x *exchange) path {
 // suspect begins to search for a path when a request has gone unanswered for a while. A responder searches only for telling
 // its own addresses (RFC 4555 §3.6).
 func (m *Machine) suspect(now link.Instant, x *exchange) {
-	b := &m.mobike
+	b, f := &m.mobike, &m.trail
+	if f.state == followsTrying && f.home != (path{}) && x.sa == m.current && x.tries > followTries && m.running() {
+		m.followsNot(now) // no way out of the new port
+		return
+	}
 	if _, proving := x.tasks[0].(*routabilityTask); proving && x.tries >= m.cfg.Retransmission.RefusedTries && b.formerly != (path{}) {
 		m.use(b.formerly) // nobody answers there: it may have been a copy of the peer's packet
 		b.formerly = path{}
@@ -355,7 +365,7 @@ func (m *Machine) suspect(now link.Instant, x *exchange) {
 		m.repeatOutstanding(now)
 		return
 	}
-	if !b.on || !m.running() || x.sa != m.current || x.tries < searchAfter || x.test != (path{}) || b.search.at != 0 {
+	if !m.movable() || !m.running() || x.sa != m.current || x.tries < searchAfter || x.test != (path{}) || b.search.at != 0 {
 		return
 	}
 	if _, telling := x.tasks[0].(*addressTask); m.responder != nil && !telling {
@@ -416,7 +426,7 @@ func (m *Machine) noteAnswer(now link.Instant, x *exchange) {
 	b := &m.mobike
 	b.search = search{}
 	at := m.arrived.path()
-	if !b.on || !m.running() || !x.searching || at.joins(m.path()) || !slices.Contains(b.addresses, at.local.Addr()) {
+	if !m.movable() || !m.running() || !x.searching || at.joins(m.path()) || !slices.Contains(b.addresses, at.local.Addr()) {
 		return
 	}
 	if m.initiator != nil {

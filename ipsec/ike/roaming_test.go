@@ -101,7 +101,7 @@ func (r *roaming) carry(f flight, d Datagram) (Datagram, bool) {
 					return d, false
 				}
 				port = portNATT
-			case portIKE:
+			case portIKE, freshPort:
 			default:
 				return d, false // a mapping that is gone
 			}

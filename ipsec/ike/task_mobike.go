@@ -332,6 +332,9 @@ func (t *testTask) response(now link.Instant, m *Machine, x *exchange, _ *messag
 		m.moveTo(now, t.path)
 		return nil
 	}
+	if !m.mobike.on && m.running() {
+		m.shift(now, m.path()) // the peer may have followed the test
+	}
 	m.testNext(now)
 	return nil
 }
