@@ -34,6 +34,11 @@ func (m *Machine) HandleReply(now link.Instant, source netip.AddrPort, payload [
 		m.tidy(entry)
 		return m.deny(now, p.request, p.station, wire.CodeFAHomeAgentAuthentication, err)
 	}
+	if reply.Extensions.Index(wire.ExtVendorCritical) >= 0 { // none is known here, and who passes replies on must know (RFC 3115 §2.3)
+		m.removePending(entry, at+1)
+		m.tidy(entry)
+		return m.deny(now, p.request, p.station, wire.CodeFAVendorFromHomeAgent, fmt.Errorf("a %v extension in the reply", wire.ExtVendorCritical))
+	}
 	m.removePending(entry, at+1) // what is older will not be waited for any more
 	if reply.Code.Accepted() {
 		m.accept(now, entry, p, reply)

@@ -112,6 +112,8 @@ func (m *Machine) judge(q Request, r *wire.RegistrationRequest, rest wire.Extens
 	}
 	reverse := r.Flags.Has(wire.FlagReverseTunnel)
 	switch {
+	case rest.Index(wire.ExtVendorCritical) >= 0: // this agent knows none (RFC 3115 §2.3)
+		return wire.CodeFAVendorFromMobileNode, fmt.Errorf("a %v extension for the foreign agent", wire.ExtVendorCritical)
 	case r.Flags.Has(wire.FlagReservedX):
 		return wire.CodeFAPoorlyFormedRequest, errors.New("a reserved bit is set")
 	case delivery && !reverse:

@@ -56,7 +56,9 @@ func (m *Machine) chooseTunnel(q *request) (*Tunnel, *wire.UDPTunnelReply, wire.
 	if nat && !asked && q.CoLocated() && q.source.Addr() != q.HomeAddress && !m.cfg.AllowRelayedCoLocated {
 		return deny(wire.CodeProhibited, "co-located care-of address %v, but the request came from %v and asks for no UDP tunnel", q.CareOfAddress, q.source.Addr())
 	}
-	return &Tunnel{Encapsulation: tunnel.IPIP, Remote: netip.AddrPortFrom(q.CareOfAddress, 0), ReverseTunnel: t}, reply, wire.CodeAccepted, nil
+	granted := &Tunnel{Encapsulation: tunnel.IPIP, Remote: netip.AddrPortFrom(q.CareOfAddress, 0), ReverseTunnel: t}
+	granted.Switched = m.switchedTo(q, granted)
+	return granted, reply, wire.CodeAccepted, nil
 }
 
 // errPlace means that a UDP Tunnel Request stands where its sender may not put it (RFC 3519 §4.6.1).

@@ -61,6 +61,8 @@ type Config struct {
 	// foreign agent with the R bit relays so. Otherwise that is denied (code 129; RFC 3519 §4.6.1), since it is usually a
 	// NAT that the tunnel could not pass.
 	AllowRelayedCoLocated bool
+	// ZeroOverhead grants zero-overhead tunnelling (draft appendix D, docs/zero-overhead.md); the zero value grants none.
+	ZeroOverhead ZeroOverhead
 }
 
 // MobileNode is one mobile node that the home agent serves.
@@ -140,6 +142,9 @@ func (c Config) check() (Config, error) {
 	}
 	if c.KeepAlive < 0 || c.KeepAlive > 0xffff*time.Second {
 		return fail("keepalive interval %v: expected 0 to %v", c.KeepAlive, 0xffff*time.Second)
+	}
+	if err := c.ZeroOverhead.check(c.Address); err != nil {
+		return Config{}, err
 	}
 	if c.NoReverseTunnel && c.RequireReverseTunnel {
 		return fail("reverse tunnels cannot be both refused and required")

@@ -1,6 +1,7 @@
 package homeagent
 
 import (
+	"net/netip"
 	"time"
 
 	"mipvpn/mipv4/wire"
@@ -9,7 +10,7 @@ import (
 
 // deny answers the request with a denial and returns it as an error.
 func (m *Machine) deny(q *request, code wire.Code, why error) error {
-	m.reply(q, code, q.Lifetime, nil)
+	m.reply(q, code, q.Lifetime, nil, netip.Addr{})
 	return &Denied{Code: code, HomeAddress: q.HomeAddress, Source: q.source, Err: why}
 }
 
@@ -19,12 +20,13 @@ func (m *Machine) answerDuplicate(now link.Instant, q *request, b *binding) erro
 	if lifetime != wire.LifetimeInfinite {
 		lifetime = uint16(max(0, b.until-now.Boot) / time.Second)
 	}
-	m.reply(q, m.accepted(), lifetime, b.udpReply)
+	m.reply(q, m.accepted(), lifetime, b.udpReply, b.tunnel.Switched)
 	return nil
 }
 
-// reply queues the reply to a request, its extensions in the order of RFC 5944 §3.8.3.3.
-func (m *Machine) reply(q *request, code wire.Code, lifetime uint16, udp *wire.UDPTunnelReply) {
+// reply queues the reply to a request, its extensions in the order of RFC 5944 §3.8.3.3. switched is the default destination of
+// zero-overhead tunnelling that is confirmed, the zero Addr for none.
+func (m *Machine) reply(q *request, code wire.Code, lifetime uint16, udp *wire.UDPTunnelReply, switched netip.Addr) {
 	r := q.Reply(code, lifetime)
 	r.HomeAgent = m.cfg.Address
 	if m.cfg.Internal {
@@ -33,6 +35,9 @@ func (m *Machine) reply(q *request, code wire.Code, lifetime uint16, udp *wire.U
 	// The answer to a mobile node's UDP Tunnel Request is covered by its authentication; a foreign agent's stands behind.
 	if udp != nil && q.CoLocated() {
 		r.Extensions = append(r.Extensions, udp.Extension())
+	}
+	if switched.IsValid() {
+		r.Extensions = append(r.Extensions, wire.ZeroOverheadReply(m.cfg.ZeroOverhead.Vendor, switched))
 	}
 	message, err := r.Append(make([]byte, 0, 128))
 	if err != nil {

@@ -62,6 +62,9 @@ func (m *Machine) HandleRequest(now link.Instant, r Request) error {
 	if q.Flags.Has(wire.FlagReservedX) {
 		return m.deny(q, wire.CodePoorlyFormedRequest, errors.New("a reserved bit is set"))
 	}
+	if err := m.checkVendor(q); err != nil {
+		return err
+	}
 	if q.Deregistration() {
 		m.deregister(q)
 		return nil
@@ -160,7 +163,7 @@ func (m *Machine) deregister(q *request) {
 		}
 	}
 	m.table.set(n.home, n.tunnels())
-	m.reply(q, m.accepted(), 0, nil)
+	m.reply(q, m.accepted(), 0, nil, netip.Addr{})
 }
 
 // register makes or renews a binding (RFC 5944 §3.8.2.2), if the request can be accommodated.
@@ -222,7 +225,7 @@ func (m *Machine) register(now link.Instant, q *request) error {
 		m.table.set(n.home, n.tunnels())
 	}
 	m.event(b, kind)
-	m.reply(q, m.accepted(), b.granted, udp)
+	m.reply(q, m.accepted(), b.granted, udp, b.tunnel.Switched)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"mipvpn/mipv4/tunnel"
@@ -19,6 +20,9 @@ type Tunnel struct {
 	Remote netip.AddrPort
 	// ReverseTunnel says that the mobile node asked for a reverse tunnel (T bit).
 	ReverseTunnel bool
+	// Switched is the default destination of zero-overhead tunnelling (draft appendix D), the zero Addr without it: ESP and IKE
+	// to and from it travel with switched addresses, everything else in the tunnel.
+	Switched netip.Addr
 	// MTU is the tunnel's soft state (RFC 2003 §5.1).
 	MTU tunnel.PathMTU
 }
@@ -28,7 +32,7 @@ func (t *Tunnel) HalfBound() bool { return t.Encapsulation == tunnel.UDP && t.Re
 
 // same reports whether two tunnels have the same ends and form.
 func (t *Tunnel) same(u *Tunnel) bool {
-	return t.Encapsulation == u.Encapsulation && t.Remote == u.Remote && t.ReverseTunnel == u.ReverseTunnel
+	return t.Encapsulation == u.Encapsulation && t.Remote == u.Remote && t.ReverseTunnel == u.ReverseTunnel && t.Switched == u.Switched
 }
 
 // Route is the tunnels of one home address: one unless the mobile node has simultaneous bindings. It does not change.
@@ -58,7 +62,48 @@ const numShards = 256
 // Table is the bindings as the data path sees them. Reading takes no lock and allocates nothing; writing copies one
 // shard of the table. Only its Machine writes.
 type Table struct {
-	shards [numShards]atomic.Pointer[map[uint32]*Route]
+	shards   [numShards]atomic.Pointer[map[uint32]*Route]
+	switched [numShards]atomic.Pointer[map[uint32]*Switched] // by care-of address
+}
+
+// Switched is a binding with zero-overhead tunnelling as its care-of address leads to it. It does not change.
+type Switched struct {
+	// Home is the home address.
+	Home netip.Addr
+	// Tunnel is the binding's, with its default destination.
+	Tunnel *Tunnel
+}
+
+// Switched returns the binding that packets with switched addresses from the care-of address belong to, nil for none: then they
+// must be discarded.
+func (t *Table) Switched(careOf netip.Addr) *Switched {
+	if !careOf.Is4() {
+		return nil
+	}
+	b := careOf.As4()
+	key := binary.BigEndian.Uint32(b[:])
+	m := t.switched[shard(key)].Load()
+	if m == nil {
+		return nil
+	}
+	return (*m)[key]
+}
+
+// setSwitched replaces what the care-of address leads to; nil takes it out.
+func (t *Table) setSwitched(careOf netip.Addr, s *Switched) {
+	b := careOf.As4()
+	key := binary.BigEndian.Uint32(b[:])
+	p := &t.switched[shard(key)]
+	next := make(map[uint32]*Switched)
+	if old := p.Load(); old != nil {
+		maps.Copy(next, *old)
+	}
+	if s == nil {
+		delete(next, key)
+	} else {
+		next[key] = s
+	}
+	p.Store(&next)
 }
 
 // Route returns the tunnels of a home address, nil when it has no binding.
@@ -106,6 +151,18 @@ func (t *Table) Len() int {
 
 // set replaces the tunnels of a home address; with none it is taken out.
 func (t *Table) set(home netip.Addr, tunnels []*Tunnel) {
+	if old := t.Route(home); old != nil {
+		for _, u := range old.Tunnels {
+			if u.Switched.IsValid() && !slices.ContainsFunc(tunnels, func(n *Tunnel) bool { return n.Switched.IsValid() && n.Remote == u.Remote }) {
+				t.setSwitched(u.Remote.Addr(), nil)
+			}
+		}
+	}
+	for _, u := range tunnels {
+		if u.Switched.IsValid() {
+			t.setSwitched(u.Remote.Addr(), &Switched{Home: home, Tunnel: u})
+		}
+	}
 	b := home.As4()
 	key := binary.BigEndian.Uint32(b[:])
 	p := &t.shards[shard(key)]

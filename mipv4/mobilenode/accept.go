@@ -12,6 +12,10 @@ import (
 // for.
 func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply, covered wire.Extensions) error {
 	r := m.outstanding[i]
+	switched, err := r.zero.confirmed(reply.Extensions, covered)
+	if err != nil {
+		return m.notUnderstood(now, i, reply, err)
+	}
 	granted := min(r.lifetime, reply.Lifetime) // RFC 5944 §3.4
 	v := VerifiedReply{
 		origin:    m.cfg.Origin,
@@ -42,8 +46,18 @@ func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply,
 		m.start(now, deregister)
 		return nil
 	}
+	if v.tunnel.UDP && switched.IsValid() {
+		return m.contradicts(now, r, reply)
+	}
+	v.tunnel.Switched = switched
+	if m.withoutSwitching(now, r, v.tunnel) {
+		return nil
+	}
 	m.remember(now, r)
-	v.tunnelReason = m.whyTunnel(r, covered)
+	v.switchReason = m.whySwitched(r, v.tunnel)
+	if v.tunnelReason = m.whyTunnel(r, covered); switched.IsValid() {
+		v.tunnelReason = v.switchReason
+	}
 	m.bound, m.binding = true, v
 	m.disarm(timerRenew)
 	m.disarm(timerExpire)

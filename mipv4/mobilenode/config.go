@@ -150,6 +150,9 @@ type Config struct {
 	// Refusals is what the home agent is known to refuse of UDP tunnelling, shared by all machines that register with it; nil
 	// has the machine learn for itself.
 	Refusals *Refusals
+	// ZeroOverhead asks for zero-overhead tunnelling (draft appendix D). It needs a co-located care-of address, no foreign
+	// agent and reverse tunnelling, and does not go with EncapsulationUDP.
+	ZeroOverhead ZeroOverhead
 	// Retransmission of unanswered requests.
 	Retransmission Retransmission
 	// Origin is passed on to replies.
@@ -181,6 +184,9 @@ func (c Config) check() error {
 		return fmt.Errorf("%w: encapsulating delivery needs a foreign agent and reverse tunnelling (RFC 3024 §3.3)", ErrConfig)
 	case c.Encapsulation == EncapsulationUDP && c.ForeignAgent.IsValid():
 		return fmt.Errorf("%w: UDP tunnelling is not possible through foreign agent %v (RFC 3519 §4.4)", ErrConfig, c.ForeignAgent)
+	}
+	if err := c.ZeroOverhead.check(c); err != nil {
+		return err
 	}
 	return c.Retransmission.check()
 }

@@ -62,6 +62,7 @@ type request struct {
 	series    uint64
 	purpose   purpose
 	offer     offer
+	zero      ZeroOverhead // as asked for
 	lifetime  uint16
 	careOf    netip.Addr
 	homeAgent netip.Addr
@@ -108,6 +109,7 @@ type Machine struct {
 	lifetime      uint16
 	homeAgent     netip.Addr
 	reverseTunnel bool
+	switching     bool // zero-overhead tunnelling is asked for in this series
 
 	outstanding []request // oldest first
 	series      series
@@ -163,6 +165,7 @@ func NewMachine(cfg Config, random io.Reader) (*Machine, error) {
 		m.most = offerUDP
 	}
 	m.offer = m.most
+	m.openSwitching(link.Instant{})
 	return m, nil
 }
 

@@ -22,11 +22,19 @@ type Refusals struct {
 	offer offer         // the most that was accepted; offerForcedUDP while nothing is known
 	code  wire.Code     // of the denial of more
 	since time.Duration // boot time of the acceptance
+	// unswitched says that zero-overhead tunnelling was asked for in vain where there was no NAT, at the boot time unswitchedAt.
+	unswitched   bool
+	unswitchedAt time.Duration
 }
 
 // open settles what a series that registers asks for first. Only a renewal asks for what may be refused again: the binding
 // that it has goes on while the home agent is asked a second time.
 func (m *Machine) open(now link.Instant) {
+	m.openTunnel(now)
+	m.openSwitching(now)
+}
+
+func (m *Machine) openTunnel(now link.Instant) {
 	m.offer = m.most
 	k := m.cfg.Refusals
 	if m.cfg.Encapsulation == EncapsulationUDP || k.offer <= m.most || m.bound && now.Since(k.since) >= RefusalTime {
@@ -49,7 +57,7 @@ func (m *Machine) offerOther(r request, code wire.Code) (string, bool) {
 			return "", false
 		}
 		// It was asked for no UDP tunnel because it had refused one. Behind a NAT that cannot work.
-		*m.cfg.Refusals = Refusals{}
+		m.cfg.Refusals.forget()
 		m.offer = m.most
 		return "UDP tunnelling is asked for again", true
 	case r.offer == offerForcedUDP && (code == wire.CodeProhibited || code == wire.CodeReasonUnspecified):
@@ -69,9 +77,9 @@ func (m *Machine) remember(now link.Instant, r request) {
 	k, refused := m.cfg.Refusals, m.series.refused
 	switch {
 	case r.series == m.series.number && refused.code != 0 && r.offer > refused.offer:
-		*k = Refusals{offer: r.offer, code: refused.code, since: now.Boot}
+		k.offer, k.code, k.since = r.offer, refused.code, now.Boot
 	case r.offer < k.offer:
-		*k = Refusals{}
+		k.forget()
 	}
 }
 
@@ -101,6 +109,9 @@ func (m *Machine) whyTunnel(r request, covered wire.Extensions) string {
 	}
 	return "the home agent sees a NAT"
 }
+
+// forget forgets what was refused of UDP tunnelling.
+func (k *Refusals) forget() { k.offer, k.code, k.since = offerForcedUDP, 0, 0 }
 
 func (m *Machine) whyRefused(what string) string {
 	code := m.cfg.Refusals.code

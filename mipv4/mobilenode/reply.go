@@ -15,6 +15,9 @@ type Tunnel struct {
 	// KeepAlive is the longest time without any packet to the home agent before a keepalive is due (RFC 3519 §4.9); zero
 	// without UDP.
 	KeepAlive time.Duration
+	// Switched is the default destination of zero-overhead tunnelling (draft appendix D) where that is granted, the zero Addr
+	// otherwise: ESP and IKE to and from it travel with switched addresses, and everything else in the tunnel.
+	Switched netip.Addr
 }
 
 // VerifiedReply is a Registration Reply of the home agent that carries a valid Mobile-Home authenticator and answers a
@@ -33,6 +36,7 @@ type VerifiedReply struct {
 	tunnel         Tunnel
 	nat            bool
 	tunnelReason   string
+	switchReason   string
 }
 
 // Origin returns the interface and epoch that the request left from, and whether it left directly.
@@ -74,6 +78,10 @@ func (r VerifiedReply) Tunnel() Tunnel { return r.tunnel }
 // TunnelReason returns in plain words, for people, why the tunnel is what Tunnel says: what was asked for and what the home
 // agent made of it. It is empty for a deregistration.
 func (r VerifiedReply) TunnelReason() string { return r.tunnelReason }
+
+// SwitchReason returns in plain words, for people, why zero-overhead tunnelling is granted or not, and is empty when it is not
+// configured.
+func (r VerifiedReply) SwitchReason() string { return r.switchReason }
 
 // NAT reports whether the home agent vouches for a NAT, or whatever else changes source addresses, between it and the
 // care-of address: it assented to a UDP tunnel that it was not forced to (RFC 3519 §3.2, §4.6). False says something only

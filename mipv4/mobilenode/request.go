@@ -21,6 +21,9 @@ func (m *Machine) transmit(now link.Instant) {
 		purpose: m.series.purpose, offer: m.offer, lifetime: m.lifetime,
 		careOf: m.cfg.CareOfAddress, homeAgent: m.homeAgent,
 	}
+	if m.switching && r.purpose == register {
+		r.zero = m.cfg.ZeroOverhead
+	}
 	switch r.purpose {
 	case deregister:
 		r.lifetime = 0
@@ -72,6 +75,9 @@ func (m *Machine) encode(r request) ([]byte, error) {
 		msg.Extensions = wire.Extensions{wire.UDPTunnelRequest{
 			Force: r.offer == offerForcedUDP, Encapsulation: packet.ProtocolIPIP,
 		}.Extension()}
+	}
+	if r.zero.asked() {
+		msg.Extensions = append(msg.Extensions, wire.ZeroOverheadRequest(r.zero.Vendor, r.zero.Destination))
 	}
 	b, err := msg.Append(make([]byte, 0, 128))
 	if err != nil {

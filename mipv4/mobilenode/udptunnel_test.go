@@ -45,9 +45,9 @@ func TestUDPTunnel(t *testing.T) {
 		want Tunnel
 		next string // what the renewal asks for
 	}{
-		{"assent", EncapsulationAuto, &wire.UDPTunnelReply{Forced: true, KeepAlive: 25 * time.Second}, Tunnel{true, 25 * time.Second}, "forced"},
-		{"assent with a code of its own", EncapsulationAuto, &wire.UDPTunnelReply{Code: 63}, Tunnel{true, 110 * time.Second}, "forced"},
-		{"keepalive left to us", EncapsulationUDP, &wire.UDPTunnelReply{}, Tunnel{true, 110 * time.Second}, "forced"},
+		{"assent", EncapsulationAuto, &wire.UDPTunnelReply{Forced: true, KeepAlive: 25 * time.Second}, Tunnel{UDP: true, KeepAlive: 25 * time.Second}, "forced"},
+		{"assent with a code of its own", EncapsulationAuto, &wire.UDPTunnelReply{Code: 63}, Tunnel{UDP: true, KeepAlive: 110 * time.Second}, "forced"},
+		{"keepalive left to us", EncapsulationUDP, &wire.UDPTunnelReply{}, Tunnel{UDP: true, KeepAlive: 110 * time.Second}, "forced"},
 		{"declined", EncapsulationAuto, &wire.UDPTunnelReply{Code: wire.UDPTunnelDeclined, KeepAlive: time.Second}, Tunnel{}, "forced"},
 		{"not understood", EncapsulationAuto, nil, Tunnel{}, "forced"},
 		{"never asked, still assented", EncapsulationIPIP, &wire.UDPTunnelReply{KeepAlive: time.Second}, Tunnel{}, "none"},
@@ -143,7 +143,7 @@ func TestUDPTunnelOnlyUnforced(t *testing.T) {
 	n.handle(0, n.answer(n.request(), wire.CodeProhibited, nil))
 	n.all()
 	n.handle(0, n.answer(n.request(), 0, withUDP(wire.UDPTunnelReply{KeepAlive: time.Minute})))
-	if v := event[Accepted](n).Reply; v.Tunnel() != (Tunnel{true, time.Minute}) {
+	if v := event[Accepted](n).Reply; v.Tunnel() != (Tunnel{UDP: true, KeepAlive: time.Minute}) {
 		t.Errorf("tunnel %+v", v.Tunnel())
 	}
 }

@@ -1,6 +1,9 @@
 package wire
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // ExtensionType is the type octet of an extension to a control message. Types 0 to 127 must be understood, types 128 to
 // 255 are skipped when they are not (RFC 5944 §1.8).
@@ -12,10 +15,12 @@ const (
 	ExtMobileHomeAuthentication    ExtensionType = 32  // RFC 5944 §3.5.2
 	ExtMobileForeignAuthentication ExtensionType = 33  // RFC 5944 §3.5.3
 	ExtForeignHomeAuthentication   ExtensionType = 34  // RFC 5944 §3.5.4
+	ExtVendorCritical              ExtensionType = 38  // RFC 3115 §2.1: CVSE, of the long format
 	ExtUDPTunnelReply              ExtensionType = 44  // RFC 3519 §3.2
 	ExtForeignAgentError           ExtensionType = 45  // RFC 4636 §3
 	ExtEncapsulatingDelivery       ExtensionType = 130 // RFC 3024 §3.3
 	ExtMobileNodeNAI               ExtensionType = 131 // RFC 2794 §2
+	ExtVendorNormal                ExtensionType = 134 // RFC 3115 §2.2: NVSE
 	ExtUDPTunnelRequest            ExtensionType = 144 // RFC 3519 §3.1
 	ExtTrustedNetworksConfigured   ExtensionType = 149 // RFC 5265 §3.4
 )
@@ -27,8 +32,8 @@ func (t ExtensionType) Skippable() bool { return t >= 128 }
 func (t ExtensionType) Known() bool {
 	switch t {
 	case ExtPadding, ExtMobileHomeAuthentication, ExtMobileForeignAuthentication, ExtForeignHomeAuthentication,
-		ExtUDPTunnelReply, ExtForeignAgentError, ExtEncapsulatingDelivery, ExtMobileNodeNAI, ExtUDPTunnelRequest,
-		ExtTrustedNetworksConfigured:
+		ExtVendorCritical, ExtUDPTunnelReply, ExtForeignAgentError, ExtEncapsulatingDelivery, ExtMobileNodeNAI, ExtVendorNormal,
+		ExtUDPTunnelRequest, ExtTrustedNetworksConfigured:
 		return true
 	}
 	return false
@@ -45,6 +50,10 @@ func (t ExtensionType) String() string {
 		return "Mobile-Foreign Authentication"
 	case ExtForeignHomeAuthentication:
 		return "Foreign-Home Authentication"
+	case ExtVendorCritical:
+		return "Critical Vendor/Organization Specific"
+	case ExtVendorNormal:
+		return "Normal Vendor/Organization Specific"
 	case ExtUDPTunnelReply:
 		return "UDP Tunnel Reply"
 	case ExtForeignAgentError:
@@ -65,30 +74,48 @@ func (t ExtensionType) String() string {
 const maxExtensionData = 255
 
 // Extension is one extension as it stands on the wire (RFC 5944 §1.9, figure 2): type, length, data. Padding (type 0) is
-// a single octet without length and data.
+// a single octet without length and data. The Critical Vendor/Organization Specific extension has the long format (RFC 5944
+// §1.10): type, an octet that is reserved, a length of two octets, data.
 type Extension struct {
 	// Type is the first octet.
 	Type ExtensionType
-	// Data is what the length octet counts: at most 255 octets, none for padding.
+	// Data is what the length octet counts: at most 255 octets, none for padding. In the long format it is the octet between
+	// type and length, and what the length counts behind it: 1 to 65536 octets.
 	Data []byte
 }
 
+// long reports whether extensions of the type have the long format (RFC 5944 §1.10).
+func (t ExtensionType) long() bool { return t == ExtVendorCritical }
+
+// maxLongData is the most octets of Data in the long format.
+const maxLongData = 1 + 0xffff
+
 // Len returns the length of the encoded extension in octets.
 func (e Extension) Len() int {
-	if e.Type == ExtPadding {
+	switch {
+	case e.Type == ExtPadding:
 		return 1
+	case e.Type.long():
+		return 3 + len(e.Data)
 	}
 	return 2 + len(e.Data)
 }
 
-// Append writes e behind b. Errors: the data is too long for the length octet (ErrExtension); b is returned unchanged
-// then.
+// Append writes e behind b. Errors: the data is too long for the length field, or in the long format empty (ErrExtension); b
+// is returned unchanged then.
 func (e Extension) Append(b []byte) ([]byte, error) {
 	if e.Type == ExtPadding {
 		if len(e.Data) != 0 {
 			return b, fmt.Errorf("%w: %v with %d octets of data, none are possible", ErrExtension, e.Type, len(e.Data))
 		}
 		return append(b, 0), nil
+	}
+	if e.Type.long() {
+		if len(e.Data) < 1 || len(e.Data) > maxLongData {
+			return b, fmt.Errorf("%w: %v with %d octets of data, 1 to %d are possible", ErrExtension, e.Type, len(e.Data), maxLongData)
+		}
+		n := len(e.Data) - 1
+		return append(append(b, uint8(e.Type), e.Data[0], uint8(n>>8), uint8(n)), e.Data[1:]...), nil
 	}
 	if len(e.Data) > maxExtensionData {
 		return b, fmt.Errorf("%w: %v with %d octets of data, at most %d are possible", ErrExtension, e.Type, len(e.Data), maxExtensionData)
@@ -122,6 +149,15 @@ func parseExtensions(t MessageType, p []byte, fixed int) (Extensions, error) {
 		if !typ.Known() && !typ.Skippable() {
 			return nil, fail(ErrUnknownExtension)
 		}
+		if typ.long() {
+			e, n, err := parseLong(own[at:])
+			if err != nil {
+				return nil, fail(err)
+			}
+			x = append(x, e)
+			at += n
+			continue
+		}
 		if len(own)-at < 2 || len(own)-at-2 < int(own[at+1]) {
 			return nil, fail(ErrTruncated)
 		}
@@ -134,6 +170,20 @@ func parseExtensions(t MessageType, p []byte, fixed int) (Extensions, error) {
 		at = end
 	}
 	return x, nil
+}
+
+// parseLong decodes the extension of the long format that p begins with, and returns its octets' number. It takes p's octets
+// for its own.
+func parseLong(p []byte) (Extension, int, error) {
+	const head = 4
+	if len(p) < head {
+		return Extension{}, 0, ErrTruncated
+	}
+	n := head + int(binary.BigEndian.Uint16(p[2:]))
+	if n > len(p) {
+		return Extension{}, 0, ErrTruncated
+	}
+	return Extension{Type: ExtensionType(p[0]), Data: append(append(make([]byte, 0, n-head+1), p[1]), p[head:n]...)}, n, nil
 }
 
 // check refuses extensions that must be understood and have no form that can be. Skippable ones pass whatever they
