@@ -136,6 +136,9 @@ func (w *boxesWay) Dial(now link.Instant, _ bool, _ vpn.Ticket) (vpn.Tunnel, err
 // Stand has nothing to do: boxes know one way.
 func (w *boxesWay) Stand(link.Instant, []vpn.Bearer) error { return nil }
 
+// Offer implements vpn.Access: there is no agent.
+func (w *boxesWay) Offer(netip.Addr) {}
+
 func (w *boxesWay) Use(t vpn.Tunnel) { w.used.Store(t != nil) }
 
 func (w *boxesWay) Link(address netip.Addr) *stack.PacketLink {
@@ -228,6 +231,7 @@ func (t *boxesTunnel) Close(_ link.Instant, tell bool) {
 }
 
 func (t *boxesTunnel) Carries() bool           { return t.up }
+func (t *boxesTunnel) ThroughAgent() bool      { return false }
 func (t *boxesTunnel) Received() uint64        { return t.way.received.Load() }
 func (t *boxesTunnel) Committed() bool         { return t.up }
 func (t *boxesTunnel) Bearer() netip.Addr      { return t.way.Bearers[0].Link.Addr() }
