@@ -19,7 +19,8 @@
 // as plaintext unless the interface's index is in a set, whose elements Permit adds with a time to live. With a full tunnel
 // both drop everything else too. Exempt are this process's own marks, DHCP from port 68 to port 67, and in a full tunnel
 // what an interface takes to be attached to a network (ARP, IEEE 802.1X, PPPoE, neighbour discovery, DHCPv6) and, where
-// Settings.Local says so, the local network; never IPv6 or IPv4 of the enterprise.
+// Settings.Local says so, the local network; never IPv6 or IPv4 of the enterprise. Of IPv6 the mark of what is protected alone is
+// exempt: the VPN may stand on IPv6. Plaintext never leaves by IPv6.
 //
 // From Linux 6.16 on one egress chain stands on every interface, those to come included, whether a process runs or not;
 // which it is, is found out by writing it. Before that each interface has a chain of its own, a new one when Cover hears of

@@ -68,7 +68,8 @@ var inetProbes = []probe{
 	{name: "signalling to the enterprise", rule: "output: marked as the client's own: accept", passes: true, send: udpProbe(enterprise, 0, protectedMark)},
 	{name: "IPv6 that looks like the i-HoA", rule: "output: IPv6: six", passes: true, send: udpFromProbe("", tunnel6.Addr(), lan6, 0, 0)},
 	{name: "IPv6 to the enterprise", rule: "six: to fd00:e::/32: drop", also: "output: IPv6: six", send: udpFromProbe("", plain6.Addr(), enterprise6, 0, 0)},
-	{name: "IPv6 to the enterprise, marked", rule: "six: to fd00:e::/32: drop", send: udpFromProbe("", plain6.Addr(), enterprise6, 0, protectedMark), also: "output: IPv6: six"},
+	{name: "signalling by IPv6 to the enterprise", rule: "output: IPv6, marked as protected: accept", passes: true, send: udpFromProbe("", plain6.Addr(), enterprise6, 0, protectedMark)},
+	{name: "plaintext by IPv6", rule: "six: marked as plaintext: drop", also: "output: IPv6: six", send: udpFromProbe("", plain6.Addr(), outside6, 0, plaintextMark)},
 	{name: "IPv6 elsewhere", rule: "", passes: true, send: udpFromProbe("", plain6.Addr(), outside6, 0, 0)},
 	{name: "to this host itself", rule: "output: to this host itself: accept", passes: true, local: true, send: udpProbe(eth0.Addr(), 0, 0)},
 	{
@@ -130,8 +131,12 @@ var netdevProbes = []probe{
 		send: frame6Probe(enterprise6, unix.ETH_P_IPV6, 0, datagram6),
 	},
 	{
-		name: "a frame with IPv6 to the enterprise, marked", rule: "judge6: to fd00:e::/32: drop",
+		name: "a protected frame with IPv6 to the enterprise", rule: "judge6: marked as protected: accept", passes: true,
 		send: frame6Probe(enterprise6, unix.ETH_P_IPV6, protectedMark, datagram6),
+	},
+	{
+		name: "a frame with IPv6 in the clear", rule: "judge6: marked as plaintext: drop",
+		send: frame6Probe(outside6, unix.ETH_P_IPV6, plaintextMark, datagram6),
 	},
 	{
 		name: "a frame with IPv6 that is called ARP", rule: "judge6: to fd00:e::/32: drop", also: "frame: IPv6 by Ethernet type: judge6",
@@ -235,6 +240,8 @@ var localInet, localNetdev = func() (inet, netdev []probe) {
 			send: udpProbe(enterprise, 0, portalMark),
 		},
 		{name: "a portal's browser by IPv6", rule: "portal: anything else: drop", send: udpFromProbe("", portal6.Addr(), outside6, 0, portalMark)},
+		{name: "signalling by IPv6", rule: "output: IPv6, marked as protected: accept", passes: true, send: udpFromProbe("", plain6.Addr(), outside6, 0, protectedMark)},
+		{name: "plaintext by IPv6 to a neighbour", rule: "six: marked as plaintext: drop", also: "output: IPv6: six", send: udpFromProbe("", plain6.Addr(), lan6, 0, plaintextMark)},
 		{name: "IPv6 to the enterprise, which the network claims", rule: "six: to fd00:e::/32: drop", send: udpFromProbe("", plain6.Addr(), enterprise6, 0, 0)},
 		{name: "forwarded to the enterprise", rule: "forward: to 10.0.0.0/16: drop", send: forwardProbe(guestAddr, enterprise, 9), benign: benignForwards},
 		{name: "forwarded elsewhere", rule: "forward: anything else: drop", send: forwardProbe(guestAddr, outside, 9), benign: benignForwards},
@@ -256,6 +263,8 @@ var localInet, localNetdev = func() (inet, netdev []probe) {
 			name: "a frame with IPv6 to the enterprise, which the network claims", rule: "judge6: to fd00:e::/32: drop",
 			send: frame6Probe(enterprise6, unix.ETH_P_IPV6, 0, datagram6),
 		},
+		{name: "a protected frame with IPv6", rule: "judge6: marked as protected: accept", passes: true, send: frame6Probe(outside6, unix.ETH_P_IPV6, protectedMark, datagram6)},
+		{name: "a frame with IPv6 in the clear to a neighbour", rule: "judge6: marked as plaintext: drop", send: frame6Probe(lan6, unix.ETH_P_IPV6, plaintextMark, datagram6)},
 		{name: "a frame with IPv6 to a neighbour that is called ARP", rule: "frame: IPv6 by Ethernet type: judge6", also: "judge6: to the local network, fc00::/7: accept", passes: true, send: frame6Probe(lan6, unix.ETH_P_ARP, 0, datagram6)},
 		{
 			name: "a frame with a later fragment that looks like DHCP", rule: "judge: anything else: drop",

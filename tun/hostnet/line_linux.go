@@ -59,7 +59,7 @@ func (l *line) rules(chain string) []lineRule {
 	case judgeChain:
 		return l.judge()
 	case judge6Chain:
-		return l.six()
+		return append([]lineRule{rule("marked as protected", accept, meta(expr.MetaKeyMARK, native(l.opts.ProtectedMark)))}, l.six()...)
 	case taggedChain:
 		return l.tagged()
 	case egressChain:
@@ -77,6 +77,7 @@ func (l *line) output() []lineRule {
 		rule("into the device", accept, meta(expr.MetaKeyOIFNAME, interfaceName(l.device))),
 		rule("to this host itself", accept, meta(expr.MetaKeyOIFNAME, interfaceName("lo"))),
 		rule("marked as a portal's", to(portalChain), meta(expr.MetaKeyMARK, native(l.opts.PortalMark))),
+		rule("IPv6, marked as protected", accept, append(meta(expr.MetaKeyNFPROTO, []byte{unix.NFPROTO_IPV6}), meta(expr.MetaKeyMARK, native(l.opts.ProtectedMark))...)),
 		rule("IPv6", to(sixChain), meta(expr.MetaKeyNFPROTO, []byte{unix.NFPROTO_IPV6})),
 		rule("marked as the client's own", accept, []expr.Any{
 			&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
@@ -163,9 +164,11 @@ func (l *line) judge() []lineRule {
 	return append(rules, l.rest()...)
 }
 
-// six judges IPv6, which nothing carries, whatever its mark. It refuses nothing by ICMPv6, whose messages would quote what
+// six judges IPv6, which nothing carries, so that nothing of it is plaintext that may leave; what the client itself sends to its
+// gateway has been let pass before. It refuses nothing by ICMPv6, whose messages would quote what
 // must not leave to whatever source a raw socket had made up: the unreachable routes tell programs to turn to IPv4.
-func (l *line) six() (rules []lineRule) {
+func (l *line) six() []lineRule {
+	rules := []lineRule{rule("marked as plaintext", drop, meta(expr.MetaKeyMARK, native(l.opts.PlaintextMark)))}
 	for _, p := range l.blocked {
 		rules = append(rules, rule(fmt.Sprintf("to %v", p), drop, destination6(p)))
 	}

@@ -22,7 +22,8 @@ const (
 // the interface that they are about: the server may stand inside a prefix that is routed into the device. An agent's prefixes
 // have no servers, and a rule with ports costs each packet that the host receives a look into its headers. The second sends
 // what does not carry one of the marks to the table; of IPv6, which nothing carries, what this host itself sends, whatever its
-// mark. What it forwards is left to the kill switch: the answer to an unreachable route would quote it to whatever source it
+// mark; a socket that is bound to an interface, as the client's are, finds no unreachable route of IPv6 there, and goes by the
+// tables behind. What it forwards is left to the kill switch: the answer to an unreachable route would quote it to whatever source it
 // seems to have.
 func (n *Network) setRules(s link.Settings) error {
 	mask := n.opts.MarkMask

@@ -85,7 +85,7 @@ type Settings struct {
 	// KillSwitch applies to. It needs KillSwitch.
 	Full bool
 	// Blocked are IPv6 prefixes of the enterprise. Nothing carries IPv6, so packets to them are refused, and with Full all
-	// of IPv6 but what Local lets pass and what the attachment to a network takes. It needs KillSwitch.
+	// of IPv6 but what Local lets pass and what the attachment to a network takes. Protected packets pass. It needs KillSwitch.
 	Blocked []netip.Prefix
 	// Local is the exception for the local network under Full: packets to private addresses (RFC 1918, RFC 3927, RFC 4193,
 	// link-local) of networks that an interface is connected to are left to the host's own routes, and those to any private
