@@ -73,6 +73,7 @@ func (ESPWanted) event() {}
 // goes over to another local UDP port of its address, one that nobody has used with this peer, and asks the peer from there.
 // EndpointChanged says so, and the driver receives at both ports from then on; ESPWanted asks it for ESP packets, HandleSource is
 // told of those that arrive, and Following brings the result. A peer that does not follow is met at the port before again.
+// One that does is met at the new port as long as this end keeps the address; at others everything is on port 4500.
 // Errors: ErrClosed; ErrUnexpected for a responder, with MOBIKE, in TCP, outside of UDP, or when it is known already.
 func (m *Machine) ProveFollowing(now link.Instant, port uint16) error {
 	f := &m.trail

@@ -29,11 +29,11 @@ func TestFollowedMoves(t *testing.T) {
 		for _, to := range []netip.Addr{wireless, wired, cellular, wireless, cellular, wired} {
 			r.log, r.seen = nil, nil
 			r.move(to)
-			if u := last[EndpointChanged](r.a.events).Update; u.Local() != netip.AddrPortFrom(to, freshPort) || !u.Proven() || !u.UDPEncapsulation() {
+			if u := last[EndpointChanged](r.a.events).Update; u.Local() != netip.AddrPortFrom(to, portNATT) || !u.Proven() || !u.UDPEncapsulation() {
 				t.Fatalf("%+v", u)
 			}
 			r.commuteFor(5 * time.Second)
-			r.settled(to, freshPort)
+			r.settled(to, portNATT)
 			if n := len(r.requests(r.a, "UPDATE")) + len(r.requests(r.a, "ADDRESS")); n != 0 {
 				t.Errorf("%d messages of MOBIKE\n%s", n, r.trace())
 			}
@@ -56,7 +56,7 @@ func TestFollowedMovesWithLosses(t *testing.T) {
 			r.lose = func(f flight) bool { return f.index == begin+first || f.index == begin+second }
 			r.move(wireless)
 			r.commuteFor(20 * time.Second)
-			r.settled(wireless, freshPort)
+			r.settled(wireless, portNATT)
 		}
 	}
 }
@@ -66,11 +66,11 @@ func TestFollowedMovesWithLosses(t *testing.T) {
 func TestFollowedTestsThePreferredPath(t *testing.T) {
 	r := proven(t, 310, follower, []netip.Addr{cellular})
 	r.move(wired, cellular)
-	if f := r.queue[0]; f.Local != netip.AddrPortFrom(wired, freshPort) || r.a.m.local.Addr() != cellular {
+	if f := r.queue[0]; f.Local != netip.AddrPortFrom(wired, portNATT) || r.a.m.local.Addr() != cellular {
 		t.Fatalf("%s from %v while %v is in use: want a test", f.text, f.Local, r.a.m.local)
 	}
 	r.commuteFor(5 * time.Second)
-	r.settled(wired, freshPort)
+	r.settled(wired, portNATT)
 
 	for _, oneWay := range []bool{false, true} {
 		r = proven(t, 311, follower, []netip.Addr{cellular})
@@ -101,7 +101,7 @@ func TestFollowedSearch(t *testing.T) {
 		}
 		r.drain()
 		r.commuteFor(time.Minute)
-		r.settled(alive, freshPort)
+		r.settled(alive, portNATT)
 	}
 }
 
@@ -126,7 +126,7 @@ func TestFollowedMovesDuringRekeying(t *testing.T) {
 			}
 			r.move(cellular)
 			r.commuteFor(time.Minute)
-			r.settled(cellular, freshPort)
+			r.settled(cellular, portNATT)
 		}
 	}
 }
@@ -141,7 +141,7 @@ func TestAddressesChangeDuringTheProof(t *testing.T) {
 		t.Fatalf("moved to %v before the result", r.a.m.local)
 	}
 	r.commuteFor(10 * time.Second)
-	r.settled(wired, freshPort)
+	r.settled(wired, portNATT)
 
 	r = commute(t, 341, follower, []netip.Addr{cellular})
 	r.prove()
@@ -150,7 +150,7 @@ func TestAddressesChangeDuringTheProof(t *testing.T) {
 	if got := r.result(); got != "true true true" {
 		t.Errorf("%q", got)
 	}
-	r.settled(wired, freshPort)
+	r.settled(wired, portNATT)
 
 	r = proven(t, 342, follower, []netip.Addr{cellular})
 	if err := r.a.m.Park(); err != nil {
@@ -160,7 +160,7 @@ func TestAddressesChangeDuringTheProof(t *testing.T) {
 	r.a.m.Unpark(r.now)
 	r.drain()
 	r.commuteFor(10 * time.Second)
-	r.settled(wired, freshPort)
+	r.settled(wired, portNATT)
 
 	r = commute(t, 343, unmoved, []netip.Addr{cellular})
 	r.prove()

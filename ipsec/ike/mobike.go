@@ -228,6 +228,9 @@ func (m *Machine) paths() []path {
 		known := m.cfg.MOBIKE.from(local)
 		for _, remote := range slices.Concat([]netip.Addr{m.remote.Addr()}, known, b.peers) {
 			p := path{local: netip.AddrPortFrom(local, m.local.Port()), remote: netip.AddrPortFrom(remote, portNATT)}
+			if m.trail.open() && local != m.local.Addr() {
+				p.local = netip.AddrPortFrom(local, portNATT) // the port of the proof is of its address alone
+			}
 			switch {
 			case m.tcp: // the way back to UDP (RFC 9329 §7.1)
 				p.local = netip.AddrPortFrom(local, portNATT)

@@ -145,3 +145,59 @@ func TestSourceOfAStranger(t *testing.T) {
 		}
 	}
 }
+
+// Shows: MEC-C. All child SAs of the peer move together, by a packet in whichever; where the configuration demands MOBIKE none moves.
+func TestSourceMovesAllChildren(t *testing.T) {
+	for _, demanded := range []bool{false, true} {
+		r := connected(t, 83, []netip.Addr{wireless}, []netip.Addr{gatewayAddr}, func(i *InitiatorConfig, g *ResponderConfig, _ *testPolicy) {
+			i.MOBIKE, g.NoFollowing = nil, demanded
+		})
+		s := newSources(r)
+		if err := r.a.m.CreateChild(r.now, []esp.Selector{esp.AddrSelector(assigned)}, []esp.Selector{esp.PrefixSelector(inside)}); err != nil {
+			t.Fatal(err)
+		}
+		r.drain()
+		r.drive()
+		r.agree(2)
+		r.b.events = nil
+		before, there := r.b.m.remote, netip.AddrPortFrom(homeNAT, 40000)
+		r.b.m.HandleSource(r.now, r.b.m.local, s.from(there))
+		r.drain()
+		want := there
+		if demanded {
+			want = before
+		}
+		for id, c := range r.b.children {
+			if c.Remote != want {
+				t.Errorf("MOBIKE demanded %t: child SA %d is at %v, want %v", demanded, id, c.Remote, want)
+			}
+		}
+	}
+}
+
+// Shows: MEC-C (never from IKE packets under MOBIKE, RFC 4555 §3.8). A fresh message from elsewhere moves nothing under MOBIKE, and does without it unless
+// that is demanded; the answer goes back where the message came from in any case.
+func TestMessagesFromElsewhere(t *testing.T) {
+	for _, c := range []struct{ mobike, demanded, follows bool }{{true, false, false}, {false, false, true}, {false, true, false}} {
+		r := connected(t, 84, []netip.Addr{wireless}, []netip.Addr{gatewayAddr}, func(i *InitiatorConfig, g *ResponderConfig, _ *testPolicy) {
+			if !c.mobike {
+				i.MOBIKE = nil
+			}
+			g.NoFollowing = c.demanded
+		})
+		before := r.b.m.remote
+		if err := r.a.m.CheckLiveness(r.now); err != nil {
+			t.Fatal(err)
+		}
+		r.drain()
+		r.ports[homeNAT] = 40000
+		r.next()
+		there := netip.AddrPortFrom(homeNAT, 40000)
+		if answer := r.queue[0]; answer.from != r.b || answer.Remote != there {
+			t.Errorf("%+v: %s to %v", c, answer.text, answer.Remote)
+		}
+		if got := r.b.m.remote; (got == there) != c.follows || !c.follows && got != before {
+			t.Errorf("%+v: the gateway's messages go to %v", c, got)
+		}
+	}
+}
