@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	root.SetOut(out)
 	root.SetErr(errOut)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
-	root.AddCommand(demoCommand())
+	root.AddCommand(demoCommand(), overheadCommand())
 	root.AddCommand(labCommands()...)
 	err := root.ExecuteContext(ctx)
 	var code exitError

@@ -21,5 +21,16 @@ func demo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
 	return o.simulate(ctx, out, errOut)
 }
 
+// overhead counts octets on the simulated network: namespaces are Linux's.
+func overhead(ctx context.Context, o overheadOptions, out, errOut io.Writer) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	if !o.simulated {
+		return errors.New("the lab is made of Linux network namespaces; on this system there is `miplab overhead --simulated`")
+	}
+	return o.run(ctx, o.simulatedBed, out, errOut)
+}
+
 // labCommands are the commands on a lab, of which there is none here.
 func labCommands() []*cobra.Command { return nil }

@@ -23,6 +23,11 @@ func (s socketClient) Up(ctx context.Context) error {
 	return s.ask(ctx, func(c *control.Client) error { return c.Up(ctx) })
 }
 
+// SetMode implements scenario.Client.
+func (s socketClient) SetMode(ctx context.Context, policy string) error {
+	return s.ask(ctx, func(c *control.Client) error { return c.SetMode(ctx, policy) })
+}
+
 // Status implements scenario.Client.
 func (s socketClient) Status(ctx context.Context) (control.Status, error) {
 	var status control.Status

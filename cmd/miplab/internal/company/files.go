@@ -22,6 +22,8 @@ type Options struct {
 	ForceUDPEncapsulation bool
 	// Interfaces are those that the client uses; eth0 and eth1 if empty.
 	Interfaces []string
+	// Switching has the client insist on zero-overhead tunnelling, under Vendor.
+	Switching bool
 	// StrongSwan makes charon the VPN gateway instead of mipagent.
 	StrongSwan bool
 }
@@ -39,6 +41,10 @@ const (
 	InternalSPI     = 1001
 	ExternalSPI     = 2001
 )
+
+// Vendor is the private enterprise number that client and x-HA have for zero-overhead tunnelling: the one for documentation
+// (RFC 5612).
+const Vendor = 32473
 
 // Names of the files of keys: of the mobility security associations with i-HA and x-HA, and the pre-shared key.
 const (
@@ -83,8 +89,9 @@ func Files(dir string, o Options) (map[string][]byte, error) {
 		var out bytes.Buffer
 		if err := t.Execute(&out, struct {
 			Options
-			Dir string
-		}{o, dir}); err != nil {
+			Dir    string
+			Vendor int
+		}{o, dir, Vendor}); err != nil {
 			return nil, fmt.Errorf("company: %w", err)
 		}
 		all[t.Name()] = out.Bytes()

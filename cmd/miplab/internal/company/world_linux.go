@@ -78,6 +78,18 @@ func (w *World) open(pcap string) error {
 	return nil
 }
 
+// Tap has f called for each Ethernet frame on the wire, lent for the call, until stop, which first reads what has arrived.
+func (w *World) Tap(wire string, f func(frame []byte)) (stop func() error, err error) {
+	tap, err := capture.Open(w.lab.Fabric(), wire, "", func(_ time.Time, frame []byte) { f(frame) })
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		_, err := tap.Close()
+		return err
+	}, nil
+}
+
 // Captures returns the files of the captures, by wire; whole once Settle has been called.
 func (w *World) Captures() map[string]string { return w.captures }
 

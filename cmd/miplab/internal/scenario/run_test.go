@@ -40,7 +40,8 @@ func (s *stage) Inside() *judge.Judge  { return &s.in }
 func (s *stage) Err() error            { return nil }
 func (s *stage) Settle() (int, error)  { return s.lost, nil }
 
-func (s *stage) Up(context.Context) error { return nil }
+func (s *stage) Up(context.Context) error              { return nil }
+func (s *stage) SetMode(context.Context, string) error { return nil }
 
 func (s *stage) Status(context.Context) (control.Status, error) {
 	s.mu.Lock()

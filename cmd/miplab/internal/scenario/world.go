@@ -38,6 +38,8 @@ type World interface {
 // Client is what a scenario asks of the mobile node.
 type Client interface {
 	Up(ctx context.Context) error
+	// SetMode pins an access mode, or has the client choose with "auto".
+	SetMode(ctx context.Context, policy string) error
 	Status(ctx context.Context) (control.Status, error)
 	// Events calls f for each event from now on until ctx ends.
 	Events(ctx context.Context, f func(control.Event)) error

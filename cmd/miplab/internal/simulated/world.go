@@ -91,6 +91,16 @@ func (w *World) tap(wire *simnet.Wire, j *judge.Judge) {
 	w.stops = append(w.stops, wire.Tap(func(f simnet.Frame) { j.Frame(f.Wire, f.Wall, f.Ethernet()) }))
 }
 
+// Tap has f called for each Ethernet frame on the wire, lent for the call, until stop.
+func (w *World) Tap(wire string, f func(frame []byte)) (stop func() error, err error) {
+	on := w.lab.Wire(wire)
+	if on == nil {
+		return nil, fmt.Errorf("simulated: there is no wire %s", wire)
+	}
+	end := on.Tap(func(s simnet.Frame) { f(s.Ethernet()) })
+	return func() error { end(); return nil }, nil
+}
+
 // Close ends everything.
 func (w *World) Close() error {
 	var errs []error
