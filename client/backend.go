@@ -43,6 +43,7 @@ func (c *Client) SetMode(ctx context.Context, policy string) error {
 		c.policy = policy
 		c.event(control.Event{Kind: "mode", Message: "mode policy is now " + policy})
 		c.roam.HandlePin(c.now, mode)
+		c.reconsiderAgent()
 		return nil
 	})
 }
@@ -204,7 +205,11 @@ func (c *Client) layers(a *attempt, mode stack.Mode) []control.Layer {
 	}
 	d := v.tunnel.Describe()
 	vpn := control.Layer{Kind: "vpn", Local: v.address, Remote: c.cfg.Gateway.Address, Encapsulation: d.Encapsulation, SPIs: d.SPIs}
-	return append(layers, vpn, c.mipLayer("i-mip", c.cfg.Internal.HomeAddress, v.inner, false))
+	inner := c.mipLayer("i-mip", c.cfg.Internal.HomeAddress, v.inner, v.agent != nil)
+	if v.agent != nil {
+		inner.Remote, inner.Why = v.agent.Address, "packets cross the VPN as they are: the VPN gateway is the foreign agent"
+	}
+	return append(layers, vpn, inner)
 }
 
 func (c *Client) mipLayer(kind string, home netip.Addr, r *registration, foreignAgent bool) control.Layer {

@@ -74,6 +74,7 @@ type Client struct {
 	dns       hostDNS
 	ends      endpoints
 	encapsulations
+	agents gatewayAgents
 }
 
 // associations are the mobility security associations, each shared by all registrations under it (MIP-3).

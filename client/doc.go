@@ -5,8 +5,9 @@
 // from stack's layers as they say, and answers the control socket (client/control). It knows no socket and no system
 // call: a link.Host stands for the laptop, the kernel's or a simulated one.
 //
-// Specification: RFC 5265 §3 and draft-vaarala-mip4-vpn §3 and §4 as far as they order the steps of the mobile node. What
-// stands in one machine's package is not repeated here.
+// Specification: RFC 5265 §3 and draft-vaarala-mip4-vpn §3 and §4 as far as they order the steps of the mobile node, and the
+// mobile node's part of its appendix B (gatewayagent.go). What stands in one machine's package is not repeated here. Left out on
+// purpose: appendix B.6, a home address that is not known, since the configuration gives it.
 //
 // Concurrency: one goroutine, the actor, owns everything that is not said to be otherwise. Receivers and the control
 // socket hand it closures. The data path (stack.Engine) runs beside it and is reached through atomic swaps only.

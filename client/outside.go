@@ -135,29 +135,31 @@ func (c *Client) refreshInner(reason string) {
 	}
 }
 
-// registerInner registers the VPN's address with the i-HA as a co-located care-of address (draft §3.5).
+// registerInner registers with the i-HA through the VPN: the VPN's address as a co-located care-of address (draft §3.5), or that of
+// the foreign agent in the gateway (§3.6).
 func (c *Client) registerInner(v *vpnLayer) {
-	if v.inner != nil || v.parked || !v.established || !v.tunnel.Carries() {
+	if v.inner != nil || v.parked || !v.established || !v.tunnel.Carries() || v.failed {
 		return
 	}
-	index, _ := c.roam.Using()
-	cfg := mobilenode.Config{CareOfAddress: v.address, Origin: mobilenode.Origin{Interface: index}}
 	v.endDrain() // its flows are of the same endpoints
+	cfg, open := c.attachInner(v)
 	var err error
 	var r *registration
-	r, err = c.register(nameInternal, c.cfg.Internal, cfg, func(replies func([]byte)) (stack.Attachment, error) {
-		return stack.AttachCoLocated(v.link, c.cfg.Internal.HomeAddress, c.cfg.Internal.Address, c.drops, replies, c.session.engine.Inbound())
-	}, func(e mobilenode.Event) { c.innerEvent(r, e) })
+	r, err = c.register(nameInternal, c.cfg.Internal, cfg, open, func(e mobilenode.Event) { c.innerEvent(r, e) })
 	if v.inner = r; err != nil {
 		c.problem(control.Problem{Peer: c.internalName(), Message: "cannot be registered with through the VPN: " + err.Error()})
 		return
 	}
+	r.instead = v.agent != nil
 	v.inner.start(c)
 }
 
 // innerEvent is an event of the registration with the i-HA through the VPN.
 func (c *Client) innerEvent(r *registration, e mobilenode.Event) {
 	if c.session == nil || c.session.vpn == nil || c.session.vpn.inner != r {
+		return
+	}
+	if v := c.session.vpn; v.agent != nil && c.agencyEvent(v, e) {
 		return
 	}
 	_, mode := c.roam.Using()

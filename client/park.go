@@ -57,8 +57,8 @@ func (c *Client) needVPN() {
 		return
 	}
 	c.wakeVPN(v)
-	if v.renew {
-		c.renewVPN(v)
+	if v.renew != "" {
+		c.replaceVPN(v, v.renew)
 	}
 	if v.doubt != "" && c.askGateway(v) {
 		c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("the IKE SA with gateway %v is used again, and the gateway asked whether it still has it (%s)",
@@ -287,7 +287,7 @@ func (c *Client) closeRival(tell bool) {
 func (c *Client) rivalClosed(err error) {
 	c.closeRival(false)
 	k, renew := c.session.vpn.check, c.session.vpn.renew
-	if k == nil && !renew {
+	if k == nil && renew == "" {
 		c.log.Info("the second IKE SA has ended", zap.Error(err))
 		return
 	}
@@ -298,7 +298,7 @@ func (c *Client) rivalClosed(err error) {
 		v := c.session.vpn
 		c.after(c.retry.delay, func() {
 			if c.serves(v) {
-				c.renewVPN(v)
+				c.replaceVPN(v, renew)
 			}
 		})
 		return
@@ -316,7 +316,7 @@ func (c *Client) promote() {
 	if !v.established || !v.tunnel.Carries() {
 		return
 	}
-	if old.renew && old.check == nil && old.tunnel.Carries() && old.address == v.address && old.link != nil {
+	if old.renew != "" && old.check == nil && old.tunnel.Carries() && old.address == v.address && old.link != nil && v.tunnel.ThroughAgent() == (old.agent != nil) {
 		c.takeOver(v, old)
 		return
 	}

@@ -39,6 +39,8 @@ type registration struct {
 	simultaneous bool
 	// lenient keeps a foreign agent's denial from being a problem: outside, no foreign agent reaches the i-HA or has to.
 	lenient bool
+	// instead is set when another way takes its place where it is refused, so that this is no problem.
+	instead bool
 
 	bound   bool          // the home agent has accepted and nothing has replaced it since
 	carrier stack.Carrier // set with bound
@@ -64,8 +66,12 @@ func (c *Client) register(name string, ha config.HomeAgent, mn mobilenode.Config
 	}
 	mn.Association, mn.ReverseTunnel = c.association(name), true
 	c.askFor(&mn, name, ha)
+	tries := c.cfg.Detection.RetransmitCount
+	if n := mn.Retransmission.Count; n > 0 {
+		tries = min(n, tries)
+	}
 	mn.Retransmission = mobilenode.Retransmission{
-		Initial: c.cfg.Detection.RetransmitInitial, Factor: float64(c.cfg.Detection.RetransmitFactor), Max: c.cfg.Detection.RetransmitMax, Count: c.cfg.Detection.RetransmitCount,
+		Initial: c.cfg.Detection.RetransmitInitial, Factor: float64(c.cfg.Detection.RetransmitFactor), Max: c.cfg.Detection.RetransmitMax, Count: tries,
 	}
 	var err error
 	if r.machine, err = mobilenode.NewMachine(mn, c.rand); err != nil {
@@ -151,7 +157,7 @@ func (c *Client) noteRegistration(r *registration, e mobilenode.Event) {
 		if !e.Retrying {
 			r.bound = false
 		}
-		if e.Retrying || e.Code == wire.CodeIdentificationMismatch || e.ByForeignAgent && r.lenient {
+		if e.Retrying || e.Code == wire.CodeIdentificationMismatch || e.ByForeignAgent && r.lenient || r.instead {
 			// Mended and tried again, or not asked for any more: after a denial for the clock the next request is right.
 			c.log.Info("registration refused", zap.String("peer", peer), zap.Bool("retrying", e.Retrying), zap.Error(e.Err))
 			return

@@ -13,19 +13,29 @@ import (
 // leaveAfter is how long a tunnel that has been renewed still receives.
 const leaveAfter = 2 * time.Second
 
-// renewVPN sets up a tunnel beside one that is to be renewed; at rest it waits until that is used again.
-func (c *Client) renewVPN(v *vpnLayer) {
-	v.renew = true
+// replaceVPN sets up a tunnel beside one whose place it is to take; at rest it waits until that is used again.
+func (c *Client) replaceVPN(v *vpnLayer, why string) {
+	v.renew = why
 	if v == c.session.vpn && !v.parked && !v.resting && c.outside() {
-		c.openRival("the authentication is to be repeated")
+		c.openRival(why)
 	}
 }
 
-// takeOver has the rival v carry what old carried, which has the same address.
+// takeOver has the rival v carry what old carried, which has the same address. An agent in the gateway wants a registration through
+// the new tunnel first; until its reply, data waits.
 func (c *Client) takeOver(v, old *vpnLayer) {
 	c.session.vpn, c.session.rival = v, nil
 	v.link, v.inner, v.drained = old.link, old.inner, old.drained
 	old.inner, old.drained = nil, nil
+	if !c.meetAgent(v) {
+		c.closeLayer(old, true)
+		return
+	}
+	if v.agent != nil {
+		c.letDrain(v)
+		c.session.engine.Hold()
+		c.story.broke(c.now, "a registration through the new IKE SA")
+	}
 	moved := v.tunnel.Describe().Encapsulation != old.tunnel.Describe().Encapsulation
 	c.session.access.Use(v.tunnel)
 	c.retry.delay = 0
@@ -33,7 +43,7 @@ func (c *Client) takeOver(v, old *vpnLayer) {
 	c.session.leaving = old
 	c.session.leave = c.after(leaveAfter, func() { c.closeLeaving(true) })
 	c.event(control.Event{Kind: "vpn", Message: "a new IKE SA carries the traffic, with the same address: the old one is closed"})
-	if _, mode := c.roam.Using(); moved && !mode.Plaintext() {
+	if _, mode := c.roam.Using(); moved && v.agent == nil && !mode.Plaintext() {
 		c.compose(mode, c.story.cause)
 	}
 	c.registerInner(v) // if it was not

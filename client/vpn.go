@@ -24,7 +24,8 @@ const (
 // is asked whether it lives perhaps a second one that is being set up: its rival (park.go). The way to the gateway,
 // session.access, serves both.
 type vpnLayer struct {
-	tunnel      vpn.Tunnel
+	tunnel vpn.Tunnel
+	agency
 	remove      func()
 	began       time.Duration // boot time
 	established bool
@@ -35,8 +36,8 @@ type vpnLayer struct {
 	restedAt time.Duration
 	// doubt is why the gateway has to be asked for the tunnel when that is used the next time; empty when it need not.
 	doubt string
-	// renew is set when the gateway wants the authentication repeated (renew.go).
-	renew   bool
+	// renew is why a new tunnel is to take this one's place (renew.go); empty when none is.
+	renew   string
 	address netip.Addr
 	told    vpn.Up // what the gateway has told when the tunnel came up
 	link    *stack.PacketLink
@@ -70,13 +71,14 @@ func (c *Client) dial(first bool) (*vpnLayer, error) {
 	if err := c.openAccess(); err != nil {
 		return nil, err
 	}
+	agency := c.offerAgent()
 	ticket := c.ticket
 	c.ticket = nil
 	tunnel, err := c.session.access.Dial(c.now, first, ticket)
 	if err != nil {
 		return nil, err
 	}
-	v := &vpnLayer{tunnel: tunnel, began: c.now.Boot}
+	v := &vpnLayer{tunnel: tunnel, agency: agency, began: c.now.Boot}
 	v.remove = c.drive(&driven{timeout: tunnel.HandleTimeout, deadline: tunnel.Deadline, drain: func() bool { return c.drainVPN(v) }})
 	return v, nil
 }
@@ -133,6 +135,11 @@ func (c *Client) retryVPN() {
 		c.retry.delay = min(max(2*c.retry.delay, vpnRetryFirst), vpnRetryMost)
 		pause = c.retry.delay
 	}
+	c.retryVPNAfter(pause)
+}
+
+// retryVPNAfter opens the VPN again after the pause if it is in use.
+func (c *Client) retryVPNAfter(pause time.Duration) {
 	c.stopRetry()
 	c.retry.remove = c.after(pause, func() {
 		c.retry.remove = nil
@@ -227,6 +234,7 @@ func (c *Client) vpnStatus() *control.VPN {
 	s.GatewayIdentity, s.GatewayProof, s.OwnProof, s.Suite, s.PacketSuite = d.GatewayIdentity, d.Gateway, d.Own, d.Suite, d.ESP
 	s.Address, s.Domains, s.Selectors, s.Narrowed = v.address.String(), v.told.Domains, d.Selectors, d.Narrowed
 	s.KeyExchanges, s.Downgraded, s.PPK = d.KeyExchanges, d.Downgraded, d.PresharedToo
+	s.Agent, s.NoAgent = v.describe()
 	for _, a := range v.told.DNS {
 		s.DNS = append(s.DNS, a.String())
 	}

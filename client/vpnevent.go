@@ -30,11 +30,12 @@ func (c *Client) vpnEvent(v *vpnLayer, e vpn.Event) {
 		code, advice := c.protocol.Explain(e.Err)
 		c.problem(control.Problem{Peer: c.gatewayName(), Code: code, Message: e.What + ": " + e.Err.Error(), Advice: advice})
 	case vpn.Renew:
-		c.renewVPN(v)
+		c.replaceVPN(v, "the authentication is to be repeated")
 	case vpn.Elsewhere:
 		c.vpnElsewhere(v, e)
 	case vpn.Alive:
 		c.confirmed(v)
+		c.agentSilent(v)
 	case vpn.Closed:
 		c.vpnClosed(v, e.Err)
 	}
@@ -94,6 +95,9 @@ func (c *Client) vpnUp(v *vpnLayer) {
 	c.retry.delay = 0
 	c.solved(c.gatewayName())
 	c.vpnLive(true)
+	if !c.meetAgent(v) {
+		return
+	}
 	c.registerInner(v)
 	c.restVPN()
 }
@@ -102,6 +106,9 @@ func (c *Client) vpnUp(v *vpnLayer) {
 func (c *Client) vpnReady(v *vpnLayer, moved bool) {
 	if v == c.session.rival {
 		c.promote()
+		return
+	}
+	if !c.meetAgent(v) {
 		return
 	}
 	if _, mode := c.roam.Using(); moved && !mode.Plaintext() {

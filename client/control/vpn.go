@@ -23,6 +23,10 @@ type VPN struct {
 	Address string   `json:"address,omitempty"`
 	DNS     []string `json:"dns,omitempty"`
 	Domains []string `json:"domains,omitempty"`
+	// Agent describes the foreign agent in the gateway that the laptop's packets go through, empty where they do not: then NoAgent
+	// says why.
+	Agent   string `json:"agent,omitempty"`
+	NoAgent string `json:"no_agent,omitempty"`
 	// Selectors are the destinations that the gateway lets through; Narrowed says that they are less than was asked for.
 	Selectors []string `json:"selectors,omitempty"`
 	Narrowed  bool     `json:"narrowed,omitempty"`

@@ -115,6 +115,9 @@ func (l *List) next(all []netip.Addr) netip.Addr {
 // Up tells that the gateway in use works.
 func (l *List) Up() { l.trying, l.tried = false, nil }
 
+// Rejected tells that the gateway in use works but will not do: another one is tried next, as far as there is one.
+func (l *List) Rejected() { l.trying = true }
+
 // Another tells whether an attempt that begins now tries an address that has not been tried since one worked: there is no need for
 // a pause before.
 func (l *List) Another() bool {
