@@ -132,6 +132,8 @@ type Advertisement struct {
 	// (RFC 4857 §8.2: type 136, length, sub-type 3, identifier); empty without one. Nobody vouches for it. On receipt a
 	// Mobile Node NAI extension (RFC 2794 §2), which some agents send in its place, will do.
 	NAI string
+	// Extensions are written behind all others as they are, each with type, length and data; they are not filled on receipt.
+	Extensions []byte
 }
 
 const (
@@ -260,6 +262,8 @@ func (a *Advertisement) Append(b []byte) ([]byte, error) {
 		return b, fmt.Errorf("%w: %d prefix lengths for %d router addresses", ErrMalformed, len(a.PrefixLengths), len(a.Routers))
 	case len(a.NAI) > maxNAI:
 		return b, fmt.Errorf("%w: a NAI of %d octets, at most %d are possible", ErrMalformed, len(a.NAI), maxNAI)
+	case !wellFormed(a.Extensions):
+		return b, fmt.Errorf("%w: extensions of %d octets, expected type, length and data of each, and of none that is written otherwise", ErrMalformed, len(a.Extensions))
 	}
 	start := len(b)
 	out := append(b, TypeRouterAdvertisement, a.Code, 0, 0, uint8(len(a.Routers)), routerLen/4)
@@ -288,11 +292,27 @@ func (a *Advertisement) Append(b []byte) ([]byte, error) {
 	if a.NAI != "" {
 		out = append(append(out, extNAI, uint8(1+len(a.NAI)), subtypeAgentNAI), a.NAI...)
 	}
+	out = append(out, a.Extensions...)
 	if (len(out)-start)%2 != 0 {
 		out = append(out, extPadding)
 	}
 	binary.BigEndian.PutUint16(out[start+2:], packet.Checksum(out[start:], 0))
 	return out, nil
+}
+
+// wellFormed reports whether p is made of whole extensions other than those that an Advertisement has fields for.
+func wellFormed(p []byte) bool {
+	for len(p) > 0 {
+		switch {
+		case p[0] == extPadding:
+			p = p[1:]
+			continue
+		case p[0] == extAgent || p[0] == extPrefixes || len(p) < 2 || len(p)-2 < int(p[1]):
+			return false
+		}
+		p = p[2+int(p[1]):]
+	}
+	return true
 }
 
 // Networks returns the networks that the advertisement's routers are on, nil when it has no prefix lengths.

@@ -77,29 +77,40 @@ func (m *Machine) advertise(now link.Instant) {
 
 // sendAdvertisement queues an agent advertisement with the next sequence number (RFC 5944 §2.1, §2.3.2).
 func (m *Machine) sendAdvertisement(to packet.HardwareAddr) {
+	m.transmits = append(m.transmits, Transmit{
+		To: Advertise, Station: Station{Hardware: to},
+		Local: netip.AddrPortFrom(m.cfg.Address, 0), Remote: netip.AddrPortFrom(discovery.AllSystems, 0), Payload: m.Advertisement(),
+	})
+}
+
+// Advertisement returns an agent advertisement with the next sequence number, an ICMP message, for who hands it over otherwise
+// than on the visited link.
+func (m *Machine) Advertisement() []byte {
+	ad := m.cfg.advertisement(m.advertiser.sequence, m.visiting >= m.cfg.MaxVisitors)
+	message, err := ad.Append(nil)
+	if err != nil {
+		return nil // the configuration was checked, so that nothing can fail
+	}
+	m.advertiser.sequence = discovery.NextSequence(m.advertiser.sequence)
+	return message
+}
+
+func (c *Config) advertisement(sequence uint16, busy bool) discovery.Advertisement {
 	flags := discovery.FlagForeignAgent | discovery.FlagReverseTunnel
-	if m.cfg.RegistrationRequired {
+	if c.RegistrationRequired {
 		flags |= discovery.FlagRegistrationRequired
 	}
-	if m.visiting >= m.cfg.MaxVisitors {
+	if busy {
 		flags |= discovery.FlagBusy
 	}
 	ad := discovery.Advertisement{
-		Code: discovery.CodeMobileTraffic, Lifetime: m.cfg.AdvertisementLifetime,
-		Routers:  []discovery.Router{{Address: m.cfg.Address}},
-		Sequence: m.advertiser.sequence, RegistrationLifetime: uint16(m.cfg.MaxLifetime / time.Second),
-		Flags: flags, CareOfAddresses: []netip.Addr{m.cfg.CareOfAddress}, NAI: m.cfg.NAI,
+		Code: discovery.CodeMobileTraffic, Lifetime: c.AdvertisementLifetime,
+		Routers:  []discovery.Router{{Address: c.Address}},
+		Sequence: sequence, RegistrationLifetime: uint16(c.MaxLifetime / time.Second),
+		Flags: flags, CareOfAddresses: []netip.Addr{c.CareOfAddress}, NAI: c.NAI, Extensions: c.Extensions,
 	}
-	if m.cfg.Prefix > 0 {
-		ad.PrefixLengths = []uint8{uint8(m.cfg.Prefix)}
+	if c.Prefix > 0 {
+		ad.PrefixLengths = []uint8{uint8(c.Prefix)}
 	}
-	message, err := ad.Append(nil)
-	if err != nil {
-		return // the addresses were checked to be IPv4, so that nothing can fail
-	}
-	m.advertiser.sequence = discovery.NextSequence(m.advertiser.sequence)
-	m.transmits = append(m.transmits, Transmit{
-		To: Advertise, Hardware: to,
-		Local: netip.AddrPortFrom(m.cfg.Address, 0), Remote: netip.AddrPortFrom(discovery.AllSystems, 0), Payload: message,
-	})
+	return ad
 }

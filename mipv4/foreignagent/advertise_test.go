@@ -37,7 +37,7 @@ func TestAdvertisePeriodically(t *testing.T) {
 		f.now.Boot = at
 		f.m.HandleTimeout(f.now)
 		out := f.transmits()
-		if len(out) != 1 || out[0].Hardware != allSystemsHardware {
+		if len(out) != 1 || out[0].Station.Hardware != allSystemsHardware {
 			t.Fatalf("sent %+v", out)
 		}
 		ad := parse(t, out[0])
@@ -62,15 +62,15 @@ func TestSolicitation(t *testing.T) {
 	}
 	solicit := discovery.AppendSolicitation(nil)
 	for i, source := range []netip.Addr{netip.IPv4Unspecified(), homeIn, netip.MustParseAddr("203.0.113.5")} {
-		if err := f.m.HandleSolicitation(f.now, laptop, source, solicit); err != nil {
+		if err := f.m.HandleSolicitation(f.now, laptop.Hardware, source, solicit); err != nil {
 			t.Fatal(err)
 		}
 		out := f.transmits()
-		if len(out) != 1 || out[0].Hardware != laptop || parse(t, out[0]).Sequence != uint16(i) {
+		if len(out) != 1 || out[0].Station != laptop || parse(t, out[0]).Sequence != uint16(i) {
 			t.Fatalf("from %v: sent %+v", source, out)
 		}
 	}
-	if err := f.m.HandleSolicitation(f.now, laptop, homeIn, solicit[:7]); !errors.Is(err, discovery.ErrMalformed) {
+	if err := f.m.HandleSolicitation(f.now, laptop.Hardware, homeIn, solicit[:7]); !errors.Is(err, discovery.ErrMalformed) {
 		t.Errorf("a solicitation cut short: %v", err)
 	}
 	if err := f.m.HandleSolicitation(f.now, allSystemsHardware, homeIn, solicit); !errors.Is(err, ErrSource) {
@@ -78,13 +78,13 @@ func TestSolicitation(t *testing.T) {
 	}
 	var err error
 	for range solicitedBurst {
-		err = f.m.HandleSolicitation(f.now, laptop, homeIn, solicit)
+		err = f.m.HandleSolicitation(f.now, laptop.Hardware, homeIn, solicit)
 	}
 	if !errors.Is(err, ErrRateLimited) {
 		t.Errorf("a flood: %v", err)
 	}
 	f.advance(solicitedInterval)
-	if err := f.m.HandleSolicitation(f.now, laptop, homeIn, solicit); err != nil {
+	if err := f.m.HandleSolicitation(f.now, laptop.Hardware, homeIn, solicit); err != nil {
 		t.Errorf("after a while: %v", err)
 	}
 }
@@ -94,7 +94,7 @@ func TestSequenceRollover(t *testing.T) {
 	f := newFixture(t, nil)
 	f.m.advertiser.sequence = 0xffff
 	for _, want := range []uint16{0xffff, 256, 257} {
-		if err := f.m.HandleSolicitation(f.now, laptop, homeIn, discovery.AppendSolicitation(nil)); err != nil {
+		if err := f.m.HandleSolicitation(f.now, laptop.Hardware, homeIn, discovery.AppendSolicitation(nil)); err != nil {
 			t.Fatal(err)
 		}
 		if got := parse(t, f.transmits()[0]).Sequence; got != want {

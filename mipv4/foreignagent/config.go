@@ -56,6 +56,12 @@ type Config struct {
 	// NAI is the network access identifier that the agent advertises (RFC 4857 §8.2), such as "agent7@corp.example"; empty for
 	// none. To mobile nodes it is a hint where they are.
 	NAI string
+	// Extensions are further extensions of the advertisement as they stand on the wire: type, length, data (RFC 5944 §1.9), such
+	// as a challenge (RFC 4721 §2). A mobile node that does not know one of the types 0 to 127 ignores the whole advertisement.
+	Extensions []byte
+	// NoCoLocated denies requests for co-located care-of addresses (the D bit) with code 77, for an agent that is in a VPN gateway
+	// (draft-ietf-mobileip-vpn-problem-solution appendix B.4).
+	NoCoLocated bool
 	// Interval between advertisements; negative for none but solicited ones. AdvertisementLifetime is how long one counts,
 	// in whole seconds.
 	Interval, AdvertisementLifetime time.Duration
@@ -115,6 +121,10 @@ func (c Config) check() (Config, error) {
 		return fail("advertisement lifetime %v: expected 1s to %v", c.AdvertisementLifetime, 0xffff*time.Second)
 	case c.Interval > 0 && (c.Interval < minInterval || c.Interval > c.AdvertisementLifetime/3):
 		return fail("advertisement interval %v: expected %v to a third of the lifetime %v (RFC 5944 §2.1)", c.Interval, minInterval, c.AdvertisementLifetime)
+	}
+	ad := c.advertisement(0, false)
+	if _, err := ad.Append(nil); err != nil {
+		return fail("advertisement: %v", err)
 	}
 	c.OwnAddresses = append(slices.Clone(c.OwnAddresses), c.Address, c.CareOfAddress)
 	return c, nil

@@ -16,6 +16,10 @@
 // care-of address is co-located), UDP tunnelling between foreign and home agent (RFC 3519 §4.5), minimal and GRE
 // encapsulation, mobile nodes without a home address (code 96), challenges, revocation; they have their own issues.
 //
+// In a VPN gateway (draft-ietf-mobileip-vpn-problem-solution-01 appendix B) mobile nodes are reached through their VPN sessions in the
+// place of a visited link (Station), each may register one home address (Request.HomeAddress), and the gateway hands the
+// advertisement over (Machine.Advertisement).
+//
 // Concurrency: a Machine belongs to one goroutine. A Table may be read by any number of goroutines without locks.
 //
 // Ownership: messages are borrowed for the call; what is to be sent owns its octets.

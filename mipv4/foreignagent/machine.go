@@ -8,7 +8,6 @@ import (
 	"mipvpn/mipv4/auth"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
-	"mipvpn/tun/packet"
 )
 
 // Machine is the foreign agent's protocol machine.
@@ -50,17 +49,17 @@ type pending struct {
 	until    time.Duration // boot time
 }
 
-// station is the mobile node as it stands on the link: where replies go.
+// station is where a mobile node stands, and where replies go.
 type station struct {
-	hardware packet.HardwareAddr
-	source   netip.AddrPort // of the request
-	agent    netip.Addr     // the address that the request was sent to, this agent's when it was a group
+	at     Station
+	source netip.AddrPort // of the request
+	agent  netip.Addr     // the address that the request was sent to, this agent's when it was a group
 }
 
 // denialKey is what denials are limited by: one a second for each registration that a station tries.
 type denialKey struct {
 	registrationKey
-	hardware packet.HardwareAddr
+	at Station
 }
 
 // Destination says where a Transmit goes.
@@ -69,9 +68,9 @@ type Destination uint8
 const (
 	// ToHomeAgent: a UDP datagram from the care-of address, port 434, to Transmit.Remote.
 	ToHomeAgent Destination = iota + 1
-	// ToMobileNode: a UDP datagram in a frame to Transmit.Hardware, from Transmit.Local to Transmit.Remote.
+	// ToMobileNode: a UDP datagram to Transmit.Station, from Transmit.Local to Transmit.Remote.
 	ToMobileNode
-	// Advertise: an ICMP message with a time to live of 1 in a frame to Transmit.Hardware, from Transmit.Local to
+	// Advertise: an ICMP message with a time to live of 1 in a frame to Transmit.Station, from Transmit.Local to
 	// Transmit.Remote, whose ports are 0.
 	Advertise
 )
@@ -83,8 +82,8 @@ type Transmit struct {
 	Local netip.AddrPort
 	// Remote is the destination.
 	Remote netip.AddrPort
-	// Hardware is the link-layer destination on the visited link.
-	Hardware packet.HardwareAddr
+	// Station is where it goes to the mobile node; in an advertisement for all a link-layer group address.
+	Station Station
 	// Payload of the datagram, or the ICMP message.
 	Payload []byte
 }

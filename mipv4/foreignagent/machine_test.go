@@ -21,8 +21,8 @@ var (
 	external  = netip.MustParseAddr("192.0.2.20")
 	homeIn    = netip.MustParseAddr("10.0.8.100")
 	homeOut   = netip.MustParseAddr("198.51.100.100")
-	laptop    = packet.HardwareAddr{2, 0, 0, 0, 0, 7}
-	neighbour = packet.HardwareAddr{2, 0, 0, 0, 0, 8}
+	laptop    = Station{Hardware: packet.HardwareAddr{2, 0, 0, 0, 0, 7}}
+	neighbour = Station{Hardware: packet.HardwareAddr{2, 0, 0, 0, 0, 8}}
 )
 
 func association(t testing.TB, spi uint32) *auth.SecurityAssociation {
@@ -79,7 +79,7 @@ func (f *fixture) arrive(r *wire.RegistrationRequest, tail func([]byte) []byte) 
 	if tail != nil {
 		p = tail(p)
 	}
-	return Request{Hardware: laptop, Source: netip.AddrPortFrom(r.HomeAddress, 5000), Destination: visited, TTL: 255, Payload: p}
+	return Request{Station: laptop, Source: netip.AddrPortFrom(r.HomeAddress, 5000), Destination: visited, TTL: 255, Payload: p}
 }
 
 func (f *fixture) transmits() []Transmit {
@@ -119,7 +119,7 @@ func (f *fixture) denied(q Request, want wire.Code) *wire.RegistrationReply {
 		f.t.Fatalf("error %v, want code %v", err, want)
 	}
 	out := f.transmits()
-	if len(out) != 1 || out[0].To != ToMobileNode || out[0].Hardware != q.Hardware {
+	if len(out) != 1 || out[0].To != ToMobileNode || out[0].Station != q.Station {
 		f.t.Fatalf("sent %+v, want one denial to the mobile node", out)
 	}
 	reply, err := wire.ParseRegistrationReply(out[0].Payload)
@@ -179,14 +179,14 @@ func TestRelay(t *testing.T) {
 		t.Fatalf("sent %+v", down)
 	}
 	want := Transmit{
-		To: ToMobileNode, Hardware: laptop, Local: netip.AddrPortFrom(visited, 434),
+		To: ToMobileNode, Station: laptop, Local: netip.AddrPortFrom(visited, 434),
 		Remote: netip.AddrPortFrom(homeOut, 5000), Payload: message,
 	}
-	if d := down[0]; d.To != want.To || d.Hardware != want.Hardware || d.Local != want.Local || d.Remote != want.Remote || !bytes.Equal(d.Payload, want.Payload) {
+	if d := down[0]; d.To != want.To || d.Station != want.Station || d.Local != want.Local || d.Remote != want.Remote || !bytes.Equal(d.Payload, want.Payload) {
 		t.Errorf("relayed\n%+v, want\n%+v", d, want)
 	}
 	v := f.m.Table().Deliver(homeOut, external)
-	if v == nil || v.Hardware != laptop || !v.Encapsulating || v != f.m.Table().Reverse(f.now.Boot, homeOut, laptop) {
+	if v == nil || v.Station != laptop || !v.Encapsulating || v != f.m.Table().Reverse(f.now.Boot, homeOut, laptop) {
 		t.Fatalf("visitor %+v", v)
 	}
 	if f.m.Table().Reverse(f.now.Boot, homeOut, neighbour) != nil || f.m.Table().Deliver(homeOut, internal) != nil {
@@ -285,7 +285,7 @@ func TestDenials(t *testing.T) {
 func TestDiscards(t *testing.T) {
 	f := newFixture(t, nil)
 	q := f.arrive(f.request(), nil)
-	q.Hardware = allSystemsHardware
+	q.Station = Station{Hardware: allSystemsHardware}
 	if err := f.m.HandleRequest(f.now, q); !errors.Is(err, ErrSource) {
 		t.Errorf("a frame from a group: %v", err)
 	}
@@ -448,7 +448,7 @@ func TestLimits(t *testing.T) {
 	f.advance(time.Second)
 	f.denied(f.arrive(r, nil), wire.CodeFAInsufficientResources)
 	f.register(f.request(), nil) // one who is there already may renew
-	if err := f.m.HandleSolicitation(f.now, laptop, homeOut, discovery.AppendSolicitation(nil)); err != nil {
+	if err := f.m.HandleSolicitation(f.now, laptop.Hardware, homeOut, discovery.AppendSolicitation(nil)); err != nil {
 		t.Fatal(err)
 	}
 	ad, err := discovery.ParseAdvertisement(f.transmits()[0].Payload)
@@ -492,7 +492,7 @@ func TestAnotherInterfaceOfTheMobileNode(t *testing.T) {
 	f.register(f.request(), nil)
 	r := f.request()
 	q := f.arrive(r, nil)
-	q.Hardware = neighbour
+	q.Station = neighbour
 	f.relayed(q)
 	if f.m.Table().Reverse(f.now.Boot, homeOut, neighbour) != nil {
 		t.Error("the new interface counts before the home agent has answered")
@@ -500,7 +500,7 @@ func TestAnotherInterfaceOfTheMobileNode(t *testing.T) {
 	if err := f.m.HandleReply(f.now, netip.AddrPortFrom(external, 434), f.reply(r, 0, 600, nil)); err != nil {
 		t.Fatal(err)
 	}
-	if d := f.m.Table().Deliver(homeOut, external); d == nil || d.Hardware != neighbour || f.m.Table().Len() != 1 {
+	if d := f.m.Table().Deliver(homeOut, external); d == nil || d.Station != neighbour || f.m.Table().Len() != 1 {
 		t.Fatalf("packets go to %+v", d)
 	}
 	for _, c := range []struct {
@@ -516,7 +516,7 @@ func TestAnotherInterfaceOfTheMobileNode(t *testing.T) {
 			t.Errorf("after %v more, the new interface counts: %v", c.after, got)
 		}
 	}
-	if f.m.Table().Reverse(f.now.Boot, homeOut, packet.HardwareAddr{}) != nil {
+	if f.m.Table().Reverse(f.now.Boot, homeOut, Station{}) != nil {
 		t.Error("a frame without a source counts")
 	}
 }

@@ -108,13 +108,13 @@ func (m *Machine) accept(now link.Instant, r *registration, p *pending, reply *w
 		m.visiting++
 	}
 	v := r.visitor
-	if v == nil || v.Hardware != p.station.hardware || v.Encapsulating != p.delivery || v.CoLocated != p.request.CoLocated() {
+	if v == nil || v.Station != p.station.at || v.Encapsulating != p.delivery || v.CoLocated != p.request.CoLocated() {
 		v = &Visitor{
-			Home: r.key.home, HomeAgent: r.key.homeAgent, Hardware: p.station.hardware,
+			Home: r.key.home, HomeAgent: r.key.homeAgent, Station: p.station.at,
 			Encapsulating: p.delivery, CoLocated: p.request.CoLocated(),
 		}
-		if former := r.visitor; former != nil && former.Hardware != v.Hardware {
-			v.Former, v.FormerUntil = former.Hardware, now.Boot+handoverTime
+		if former := r.visitor; former != nil && former.Station != v.Station {
+			v.Former, v.FormerUntil = former.Station, now.Boot+handoverTime
 		}
 		r.visitor = v
 		m.table.set(r.key.home, r.key.homeAgent, v)

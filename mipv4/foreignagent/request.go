@@ -9,7 +9,6 @@ import (
 
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
-	"mipvpn/tun/packet"
 )
 
 const (
@@ -23,10 +22,12 @@ const (
 
 var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// Request is a registration request as it arrived on the visited link.
+// Request is a registration request as it arrived from a mobile node.
 type Request struct {
-	// Hardware is the frame's source.
-	Hardware packet.HardwareAddr
+	// Station is where it came from.
+	Station Station
+	// HomeAddress is the only home address that the station may register, the zero Addr for any: others are denied with code 65.
+	HomeAddress netip.Addr
 	// Source is where the datagram came from, Destination where it was sent to: this agent's address or a group.
 	Source      netip.AddrPort
 	Destination netip.Addr
@@ -36,17 +37,17 @@ type Request struct {
 	Payload []byte
 }
 
-// HandleRequest takes a registration request from the visited link (RFC 5944 §3.7.2). It returns nil when the request was
+// HandleRequest takes a registration request of a mobile node (RFC 5944 §3.7.2). It returns nil when the request was
 // relayed, a *Denied when it was denied, and another error when it was discarded.
 func (m *Machine) HandleRequest(now link.Instant, q Request) error {
-	if q.Hardware.IsZero() || q.Hardware[0]&1 != 0 || q.Source.Port() == 0 {
-		return fmt.Errorf("%w: %v at %v", ErrSource, q.Source, q.Hardware)
+	if !q.Station.answerable() || q.Source.Port() == 0 {
+		return fmt.Errorf("%w: %v at %v", ErrSource, q.Source, q.Station)
 	}
 	r, err := wire.ParseRegistrationRequest(q.Payload)
 	if err != nil {
 		return err
 	}
-	s := station{hardware: q.Hardware, source: q.Source, agent: q.Destination}
+	s := station{at: q.Station, source: q.Source, agent: q.Destination}
 	if !usable(s.agent) {
 		s.agent = m.cfg.Address
 	}
@@ -122,6 +123,8 @@ func (m *Machine) judge(q Request, r *wire.RegistrationRequest, rest wire.Extens
 		return wire.CodeFANonzeroHomeAddressRequired, nil
 	case !usable(r.HomeAddress):
 		return wire.CodeFAPoorlyFormedRequest, fmt.Errorf("home address %v", r.HomeAddress)
+	case q.HomeAddress.IsValid() && r.HomeAddress != q.HomeAddress:
+		return wire.CodeFAProhibited, fmt.Errorf("home address %v, the mobile node's is %v", r.HomeAddress, q.HomeAddress)
 	case !usable(r.HomeAgent) || slices.Contains(m.cfg.OwnAddresses, r.HomeAgent):
 		return wire.CodeInvalidHomeAgentAddress, nil
 	case !m.permitted(r.HomeAgent):
@@ -136,9 +139,9 @@ func (m *Machine) judge(q Request, r *wire.RegistrationRequest, rest wire.Extens
 	switch {
 	case r.Lifetime > limit:
 		return wire.CodeRequestedLifetimeTooLong, fmt.Errorf("%d s asked for, %d s at most", r.Lifetime, limit)
-	case r.CoLocated():
+	case r.CoLocated() && !m.cfg.NoCoLocated:
 		return wire.CodeAccepted, nil
-	case r.CareOfAddress != m.cfg.CareOfAddress:
+	case r.CoLocated() || r.CareOfAddress != m.cfg.CareOfAddress:
 		return wire.CodeFAInvalidCareOfAddress, fmt.Errorf("care-of address %v, offered is %v", r.CareOfAddress, m.cfg.CareOfAddress)
 	case r.Flags&(wire.FlagMinimal|wire.FlagGRE) != 0:
 		return wire.CodeFAEncapsulationUnavailable, fmt.Errorf("flags %v", r.Flags)
@@ -159,7 +162,7 @@ func (m *Machine) permitted(homeAgent netip.Addr) bool {
 // an error.
 func (m *Machine) deny(now link.Instant, r *wire.RegistrationRequest, s station, code wire.Code, why error) error {
 	d := &Denied{Code: code, HomeAddress: r.HomeAddress, HomeAgent: r.HomeAgent, Err: why}
-	if !m.mayDeny(now.Boot, denialKey{registrationKey{r.HomeAddress, r.HomeAgent}, s.hardware}) {
+	if !m.mayDeny(now.Boot, denialKey{registrationKey{r.HomeAddress, r.HomeAgent}, s.at}) {
 		d.Suppressed = true
 		return d
 	}
@@ -207,7 +210,7 @@ func (m *Machine) toMobileNode(home netip.Addr, s station, payload []byte) {
 		to = s.source.Addr() // a co-located care-of address, which the mobile node has on this link
 	}
 	m.transmits = append(m.transmits, Transmit{
-		To: ToMobileNode, Hardware: s.hardware,
+		To: ToMobileNode, Station: s.at,
 		Local: netip.AddrPortFrom(s.agent, wire.Port), Remote: netip.AddrPortFrom(to, s.source.Port()), Payload: payload,
 	})
 }

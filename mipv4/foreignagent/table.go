@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"mipvpn/mipv4/tunnel"
-	"mipvpn/tun/packet"
 )
 
 // Visitor is one registration of a mobile node through this agent, as the data path sees it. It does not change but for
@@ -17,11 +16,11 @@ import (
 type Visitor struct {
 	// Home is the home address, HomeAgent the home agent: the tunnel's far end.
 	Home, HomeAgent netip.Addr
-	// Hardware is the mobile node's link-layer address.
-	Hardware packet.HardwareAddr
-	// Former is the link-layer address that a registration through another interface of the mobile node has replaced, the zero
-	// address for none. What was on its way from there is taken until the boot time FormerUntil.
-	Former      packet.HardwareAddr
+	// Station is where the mobile node is reached.
+	Station Station
+	// Former is what a registration through another interface, or VPN session, of the mobile node has replaced, the zero
+	// Station for none. What was on its way from there is taken until the boot time FormerUntil.
+	Former      Station
 	FormerUntil time.Duration
 	// Encapsulating says that the mobile node asked for the encapsulating delivery style (RFC 3024 §5.2).
 	Encapsulating bool
@@ -58,11 +57,11 @@ func (t *Table) Deliver(home, homeAgent netip.Addr) *Visitor {
 	return nil
 }
 
-// Reverse returns the visitor that a packet with the source home in a frame from hardware belongs to at the boot time now, nil
+// Reverse returns the visitor that a packet with the source home from the station s belongs to at the boot time now, nil
 // when there is none. Of several registrations of one home address the newest counts.
-func (t *Table) Reverse(now time.Duration, home netip.Addr, hardware packet.HardwareAddr) *Visitor {
+func (t *Table) Reverse(now time.Duration, home netip.Addr, s Station) *Visitor {
 	for _, v := range t.of(home) {
-		if !v.CoLocated && (v.Hardware == hardware || v.Former == hardware && now < v.FormerUntil) {
+		if !v.CoLocated && (v.Station == s || v.Former == s && now < v.FormerUntil) {
 			return v
 		}
 	}

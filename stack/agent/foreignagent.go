@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 
 	"go.uber.org/zap"
 
 	"mipvpn/mipv4/foreignagent"
-	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
@@ -28,23 +26,13 @@ type ForeignAgentConfig struct {
 
 // ForeignAgent is a running foreign agent.
 type ForeignAgent struct {
-	cfg     ForeignAgentConfig
-	log     *zap.Logger
-	clock   link.Clock
-	drops   packet.Drops
-	machine *foreignagent.Machine
-	table   *foreignagent.Table
-	errors  *limiter
-	notices notices
-
-	loop            *loop
-	frames          link.Frames
-	visited         link.Sender
-	visitedMTU      int
-	udp, ipip, icmp link.Flow
-	guard           link.Flow
-	out             tunnelPath
-	ready           chan struct{} // closed when all of the above is there: receivers drop before
+	homeward
+	cfg        ForeignAgentConfig
+	frames     link.Frames
+	visited    link.Sender
+	visitedMTU int
+	guard      link.Flow
+	ready      chan struct{} // closed when all of the above is there: receivers drop before
 	life
 }
 
@@ -66,10 +54,11 @@ func StartForeignAgent(host link.Host, cfg ForeignAgentConfig, log *zap.Logger) 
 		return nil, err
 	}
 	a := &ForeignAgent{
-		cfg: cfg, log: log, clock: host, machine: m, table: m.Table(), visitedMTU: iface.MTU,
-		errors: newLimiter(errorsPerSecond, errorBurst, host.Now().Boot), notices: make(notices),
-		ready: make(chan struct{}), life: newLife(),
+		homeward: homeward{log: log, clock: host, drops: new(packet.Drops), machine: m, table: m.Table(), careOf: cfg.CareOfAddress, address: cfg.Address,
+			errors: newLimiter(errorsPerSecond, errorBurst, host.Now().Boot), notices: make(notices)},
+		cfg: cfg, visitedMTU: iface.MTU, ready: make(chan struct{}), life: newLife(),
 	}
+	a.tell = a.toStation
 	if err := a.open(host, iface); err != nil {
 		return nil, errors.Join(fmt.Errorf("agent: start foreign agent %v: %w", cfg.Address, err), a.Close())
 	}
@@ -103,28 +92,18 @@ func (a *ForeignAgent) open(host link.Host, iface link.Interface) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range []struct {
-		flow *link.Flow
-		link link.Link
-		spec link.FlowSpec
-		recv link.Receiver
-	}{
+	if a.cfg.Address != a.cfg.CareOfAddress { // where the flow for replies does this too
 		// Requests are taken from frames, which tell the link-layer address; this flow keeps the host from answering them
 		// with ICMP port unreachable.
-		{&a.guard, visited, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: wire.Port}, (*packet.Batch).Release},
-		{&a.icmp, under, link.FlowSpec{Protocol: packet.ProtocolICMP}, a.receiveICMP},
-		{&a.ipip, under, link.FlowSpec{Protocol: packet.ProtocolIPIP}, a.receiveIPIP},
-		{&a.udp, under, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: wire.Port}, a.receiveUDP},
-	} {
-		if f.flow == &a.guard && a.cfg.Address == a.cfg.CareOfAddress {
-			continue // the flow for replies does that too
-		}
-		if *f.flow, err = f.link.Open(f.spec, whenReady(a.ready, &a.drops, f.recv)); err != nil {
+		spec := link.FlowSpec{Protocol: packet.ProtocolUDP, Port: wire.Port}
+		if a.guard, err = visited.Open(spec, whenReady(a.ready, a.drops, (*packet.Batch).Release)); err != nil {
 			return err
 		}
 	}
-	a.out = pathOf(a.ipip, tunnel.IPIP)
-	if a.frames, err = host.OpenFrames(iface.Index, whenReady(a.ready, &a.drops, a.receiveFrames)); err != nil {
+	if err := a.openHome(under, a.ready, a.receiveIPIP); err != nil {
+		return err
+	}
+	if a.frames, err = host.OpenFrames(iface.Index, whenReady(a.ready, a.drops, a.receiveFrames)); err != nil {
 		return err
 	}
 	// What goes to a mobile node on its link is not this host's to protect: the mobile node's own layers do that.
@@ -135,7 +114,7 @@ func (a *ForeignAgent) open(host link.Host, iface link.Interface) error {
 }
 
 // Drops returns the counters of packets that were not passed on.
-func (a *ForeignAgent) Drops() *packet.Drops { return &a.drops }
+func (a *ForeignAgent) Drops() *packet.Drops { return a.drops }
 
 // Table returns the visitor list.
 func (a *ForeignAgent) Table() *foreignagent.Table { return a.table }
@@ -147,23 +126,15 @@ func (a *ForeignAgent) Close() error {
 		if a.frames != nil {
 			errs = append(errs, a.frames.Close())
 		}
-		for _, f := range []link.Flow{a.udp, a.ipip, a.icmp, a.guard} {
-			if f != nil {
-				errs = append(errs, f.Close())
-			}
+		errs = append(errs, a.closeHome())
+		if a.guard != nil {
+			errs = append(errs, a.guard.Close())
 		}
 		if a.loop != nil {
 			a.loop.close()
 		}
 		return errors.Join(errs...)
 	})
-}
-
-// post has a message handled by the machine, or counts it as dropped.
-func (a *ForeignAgent) post(f func(link.Instant)) {
-	if !a.loop.post(f) {
-		a.drops.Count(packet.DropQueueFull, 1)
-	}
 }
 
 // drain sends what the machine has to send and logs its events.
@@ -184,14 +155,7 @@ func (a *ForeignAgent) drain() {
 			a.report("send", a.clock.Now(), "message could not be sent", t.Remote, err)
 		}
 	}
-	for e, ok := a.machine.PollEvent(); ok; e, ok = a.machine.PollEvent() {
-		level := a.log.Info
-		if e.Kind == foreignagent.Renewed {
-			level = a.log.Debug
-		}
-		level("visitor "+e.Kind.String(), zap.Stringer("home_address", e.Visitor.Home), zap.Stringer("home_agent", e.Visitor.HomeAgent),
-			zap.Stringer("hardware", e.Visitor.Hardware), zap.Bool("co_located", e.Visitor.CoLocated), zap.Uint16("lifetime_s", e.Lifetime))
-	}
+	a.logEvents()
 }
 
 const (
@@ -204,23 +168,14 @@ func (a *ForeignAgent) sendFrame(p *packet.Buf, t foreignagent.Transmit, protoco
 	packet.PushIPv4(p, packet.IPv4Fields{
 		DontFragment: true, TTL: ttl, Protocol: protocol, Src: t.Local.Addr(), Dst: t.Remote.Addr(),
 	})
-	p.Hardware = t.Hardware
+	p.Hardware = t.Station.Hardware
 	return a.visited.Send(packet.One(p))
 }
 
-// report logs a message that was denied or dropped, at most one of a kind now and then.
-func (a *ForeignAgent) report(kind string, now link.Instant, message string, peer netip.AddrPort, err error) {
-	if suppressed, due := a.notices.due(kind, now.Boot); due {
-		a.log.Warn(message, zap.Stringer("peer", peer), zap.Error(err), zap.Int("suppressed", suppressed))
+// toStation sends an ICMP error to a visitor. It takes ownership.
+func (a *ForeignAgent) toStation(v *foreignagent.Visitor, e *packet.Buf) {
+	e.Hardware = v.Station.Hardware
+	if err := a.visited.Send(packet.One(e)); err != nil {
+		a.drops.Count(packet.DropSendFailed, 1)
 	}
-}
-
-// reportMessage logs what became of a registration message that was not relayed.
-func (a *ForeignAgent) reportMessage(now link.Instant, what string, peer netip.AddrPort, err error) {
-	var denied *foreignagent.Denied
-	if errors.As(err, &denied) {
-		a.report(fmt.Sprintf("denied %d", denied.Code), now, "registration denied", peer, err)
-		return
-	}
-	a.report(what, now, what+" dropped", peer, err)
 }

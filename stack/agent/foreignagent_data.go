@@ -31,14 +31,7 @@ func (a *ForeignAgent) receiveFrames(b *packet.Batch) {
 		}
 	}
 	b.Forget()
-	n := out.Len()
-	if n == 0 {
-		out.Release()
-		return
-	}
-	if err := a.out.path.Send(out); err != nil {
-		a.drops.Count(packet.DropSendFailed, n)
-	}
+	a.send(out)
 }
 
 // fromVisitor puts one packet from the visited link into the tunnel that it belongs to, or returns what else became of
@@ -57,7 +50,7 @@ func (a *ForeignAgent) fromVisitor(now time.Duration, p *packet.Buf, out *packet
 	if slices.Contains(a.cfg.OwnAddresses, dst) || dst == a.cfg.CareOfAddress {
 		return packet.Delivered // the host has had it too
 	}
-	v := a.table.Reverse(now, ip.Src(), p.Hardware)
+	v := a.table.Reverse(now, ip.Src(), foreignagent.Station{Hardware: p.Hardware})
 	if v == nil {
 		return packet.DropNoBinding
 	}
@@ -87,7 +80,7 @@ func (a *ForeignAgent) forAgent(now time.Duration, p *packet.Buf, out *packet.Ba
 			return packet.Delivered // a home agent's, where the care-of address is on this link
 		}
 		r := foreignagent.Request{
-			Hardware: p.Hardware, Source: netip.AddrPortFrom(ip.Src(), u.SrcPort()), Destination: dst, TTL: ip.TTL(),
+			Station: foreignagent.Station{Hardware: p.Hardware}, Source: netip.AddrPortFrom(ip.Src(), u.SrcPort()), Destination: dst, TTL: ip.TTL(),
 			Payload: append([]byte(nil), u.Payload()...),
 		}
 		a.post(func(now link.Instant) {
@@ -116,7 +109,7 @@ func (a *ForeignAgent) forAgent(now time.Duration, p *packet.Buf, out *packet.Ba
 // (RFC 3024 §5.2).
 func (a *ForeignAgent) encapsulated(now time.Duration, p *packet.Buf, out *packet.Batch) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
-	v := a.table.Reverse(now, ip.Src(), p.Hardware)
+	v := a.table.Reverse(now, ip.Src(), foreignagent.Station{Hardware: p.Hardware})
 	switch {
 	case v == nil && a.cfg.Address == a.cfg.CareOfAddress:
 		return packet.Delivered // may be a home agent's, which the tunnel's flow has had too
@@ -135,40 +128,6 @@ func (a *ForeignAgent) encapsulated(now time.Duration, p *packet.Buf, out *packe
 		return packet.DropNotHomeAddress
 	}
 	return a.enter(now, v, p, out)
-}
-
-// enter forwards one packet of a visitor into the tunnel to its home agent: RFC 3024 §5.1, RFC 5944 §4.2.2.
-func (a *ForeignAgent) enter(now time.Duration, v *foreignagent.Visitor, p *packet.Buf, out *packet.Batch) packet.DropReason {
-	ip := packet.IPv4(p.Bytes())
-	if ip.TTL() <= 1 {
-		a.answer(now, v, tunnel.ICMPTimeExceeded, tunnel.CodeTTL, 0, ip)
-		return packet.DropTTL
-	}
-	mtu := v.MTU.Of(now, a.out.mtu)
-	if p.Len() > mtu && ip.DontFragment() {
-		a.answer(now, v, tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, uint16(mtu), ip)
-		return packet.DropTooBig
-	}
-	p.Peer, p.DontFragment = netip.AddrPortFrom(v.HomeAgent, 0), ip.DontFragment() // RFC 2003 §3.1
-	if r := (tunnel.Encapsulator{Encapsulation: tunnel.IPIP, Forwarding: true}).Encapsulate(p); r != packet.NotDropped {
-		return r
-	}
-	return tunnel.Fragment(p, mtu, out)
-}
-
-// answer sends an ICMP error to a visitor about its packet.
-func (a *ForeignAgent) answer(now time.Duration, v *foreignagent.Visitor, typ, code uint8, mtu uint16, about packet.IPv4) {
-	if !a.errors.allow(now) {
-		return
-	}
-	e := tunnel.ICMPError(a.cfg.Address, typ, code, mtu, about)
-	if e == nil {
-		return
-	}
-	e.Hardware = v.Hardware
-	if err := a.visited.Send(packet.One(e)); err != nil {
-		a.drops.Count(packet.DropSendFailed, 1)
-	}
 }
 
 // receiveIPIP delivers what home agents tunnel to visitors (RFC 5944 §4.2.2).
@@ -194,31 +153,15 @@ func (a *ForeignAgent) receiveIPIP(b *packet.Batch) {
 // toVisitor forwards one decapsulated packet, or returns why not. No ICMP error is sent about those that nobody waits for
 // (RFC 5944 §4.2.2), but about those that are too large for the visited link (RFC 1812 §5.2.7.1).
 func (a *ForeignAgent) toVisitor(p *packet.Buf, out *packet.Batch) packet.DropReason {
-	if r := tunnel.Open(p, tunnel.IPIP); r != packet.NotDropped {
+	v, r := a.leave(p)
+	if r != packet.NotDropped {
 		return r
-	}
-	ip := packet.IPv4(p.Bytes())
-	v := a.table.Deliver(ip.Dst(), p.Peer.Addr())
-	if v == nil {
-		return packet.DropNoBinding
-	}
-	if !ip.DecrementTTL() {
-		return packet.DropTTL
 	}
 	if v.FormerUntil != 0 {
 		a.toFormer(v, p, out)
 	}
-	p.Hardware = v.Hardware
-	r := tunnel.Fragment(p, a.visitedMTU, out)
-	if r == packet.DropTooBig && a.errors.allow(a.clock.Now().Boot) {
-		if e := tunnel.ICMPError(a.cfg.CareOfAddress, tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, uint16(a.visitedMTU), ip); e != nil {
-			if err := a.icmp.Send(netip.AddrPortFrom(ip.Src(), 0), packet.IPv4(e.Bytes()).Payload()); err != nil {
-				a.drops.Count(packet.DropSendFailed, 1)
-			}
-			e.Release()
-		}
-	}
-	return r
+	p.Hardware = v.Station.Hardware
+	return a.deliver(p, a.visitedMTU, out)
 }
 
 // toFormer sends a copy of one packet to the interface that the visitor had before, for as long as what comes from there counts
@@ -232,69 +175,8 @@ func (a *ForeignAgent) toFormer(v *foreignagent.Visitor, p *packet.Buf, out *pac
 	if p.Super() {
 		_ = c.MakeSuper(p.SegmentSize()) // as p has been made one
 	}
-	c.Hardware = v.Former
+	c.Hardware = v.Former.Hardware
 	if r := tunnel.Fragment(c, a.visitedMTU, out); r != packet.NotDropped {
 		c.Release() // p is not sent either, and that is told
-	}
-}
-
-// receiveUDP takes registration replies of home agents. Requests that come here, where the care-of address is that of the
-// visited interface, are taken from their frames.
-func (a *ForeignAgent) receiveUDP(b *packet.Batch) {
-	for _, p := range b.Bufs {
-		if typ, _ := wire.TypeOf(p.Bytes()); typ == wire.TypeRegistrationRequest {
-			continue
-		}
-		source, payload := p.Peer, append([]byte(nil), p.Bytes()...)
-		a.post(func(now link.Instant) {
-			if err := a.machine.HandleReply(now, source, payload); err != nil {
-				a.reportMessage(now, "registration reply", source, err)
-			}
-		})
-	}
-	b.Release()
-}
-
-// receiveICMP takes ICMP messages to the care-of address: errors about relayed requests (RFC 5944 §3.7.3) and from within
-// the tunnels (RFC 2003 §4).
-func (a *ForeignAgent) receiveICMP(b *packet.Batch) {
-	for _, p := range b.Bufs {
-		if remote, code, ok := tunnel.ParseUnreachable(p.Bytes(), a.cfg.CareOfAddress, wire.Port); ok && remote.Port() == wire.Port {
-			a.post(func(now link.Instant) { a.machine.HandleUnreachable(now, remote.Addr(), code) })
-			continue
-		}
-		if e, ok := tunnel.ParseICMPError(p.Bytes(), a.cfg.CareOfAddress, wire.Port); ok {
-			e.Inner = append(packet.IPv4(nil), e.Inner...)
-			a.post(func(now link.Instant) { a.handleTunnelError(now, e) })
-		}
-	}
-	b.Release()
-}
-
-// handleTunnelError learns the MTU of a tunnel and relays the error to the visitor whose packet it is about.
-func (a *ForeignAgent) handleTunnelError(now link.Instant, e tunnel.TunnelError) {
-	if !a.errors.allow(now.Boot) { // anybody can send them, and they cost a look at every visitor
-		return
-	}
-	mtu, known := 0, false
-	a.table.ByHomeAgent(e.Remote.Addr(), func(v *foreignagent.Visitor) {
-		known = true
-		if e.Code == tunnel.CodeFragmentNeeded {
-			v.MTU.Learn(now.Boot, e.MTU)
-			mtu = v.MTU.Of(now.Boot, a.out.mtu)
-		}
-	})
-	if !known || len(e.Inner) == 0 {
-		return
-	}
-	v := a.table.Deliver(e.Inner.Src(), e.Remote.Addr())
-	if v == nil {
-		return
-	}
-	if answer := e.Answer(a.cfg.Address, mtu); answer != nil {
-		answer.Hardware = v.Hardware
-		if err := a.visited.Send(packet.One(answer)); err != nil {
-			a.drops.Count(packet.DropSendFailed, 1)
-		}
 	}
 }

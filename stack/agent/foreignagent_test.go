@@ -79,7 +79,7 @@ func TestForeignAgent(t *testing.T) {
 		if e, ok := in.wait(5 * time.Second).(mobilenode.Deregistered); !ok {
 			t.Fatalf("not deregistered: %+v", e)
 		}
-		if a.Table().Len() != 1 || a.Table().Reverse(0, simnet.LabHomeAddress, l.Eth0.Hardware()) != nil {
+		if a.Table().Len() != 1 || a.Table().Reverse(0, simnet.LabHomeAddress, foreignagent.Station{Hardware: l.Eth0.Hardware()}) != nil {
 			t.Error("the visitor is still there")
 		}
 		if exchange(t, l.Laptop, simnet.LabHomeAddress, service, 10) {

@@ -1,0 +1,233 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mipvpn/mipv4/foreignagent"
+	"mipvpn/mipv4/tunnel"
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+	"mipvpn/tun/packet"
+)
+
+// homeward is the side of a foreign agent toward home agents: it relays registration messages and holds the tunnels. How mobile
+// nodes are reached is for the agent that it is a part of.
+type homeward struct {
+	log     *zap.Logger
+	clock   link.Clock
+	drops   *packet.Drops
+	machine *foreignagent.Machine
+	table   *foreignagent.Table
+	errors  *limiter
+	notices notices // of the loop
+	loop    *loop
+	careOf  netip.Addr
+	// address is where ICMP errors to mobile nodes come from, tell sends one to a visitor and takes ownership.
+	address netip.Addr
+	tell    func(*foreignagent.Visitor, *packet.Buf)
+
+	udp, ipip, icmp link.Flow
+	out             tunnelPath
+}
+
+// openHome opens the flows of the care-of address. tunnelled takes what comes out of the tunnels' flow.
+func (h *homeward) openHome(under link.Link, ready <-chan struct{}, tunnelled link.Receiver) error {
+	for _, f := range []struct {
+		flow *link.Flow
+		spec link.FlowSpec
+		recv link.Receiver
+	}{
+		{&h.icmp, link.FlowSpec{Protocol: packet.ProtocolICMP}, h.receiveICMP},
+		{&h.ipip, link.FlowSpec{Protocol: packet.ProtocolIPIP}, tunnelled},
+		{&h.udp, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: wire.Port}, h.receiveUDP},
+	} {
+		var err error
+		if *f.flow, err = under.Open(f.spec, whenReady(ready, h.drops, f.recv)); err != nil {
+			return err
+		}
+	}
+	h.out = pathOf(h.ipip, tunnel.IPIP)
+	return nil
+}
+
+// closeHome closes what openHome has opened.
+func (h *homeward) closeHome() error {
+	var errs []error
+	for _, f := range []link.Flow{h.udp, h.ipip, h.icmp} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// post has a message handled by the machine, or counts it as dropped.
+func (h *homeward) post(f func(link.Instant)) {
+	if !h.loop.post(f) {
+		h.drops.Count(packet.DropQueueFull, 1)
+	}
+}
+
+// enter forwards one packet of a visitor into the tunnel to its home agent: RFC 3024 §5.1, RFC 5944 §4.2.2.
+func (h *homeward) enter(now time.Duration, v *foreignagent.Visitor, p *packet.Buf, out *packet.Batch) packet.DropReason {
+	ip := packet.IPv4(p.Bytes())
+	if ip.TTL() <= 1 {
+		h.answer(now, v, tunnel.ICMPTimeExceeded, tunnel.CodeTTL, 0, ip)
+		return packet.DropTTL
+	}
+	mtu := v.MTU.Of(now, h.out.mtu)
+	if p.Len() > mtu && ip.DontFragment() {
+		h.answer(now, v, tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, uint16(mtu), ip)
+		return packet.DropTooBig
+	}
+	p.Peer, p.DontFragment = netip.AddrPortFrom(v.HomeAgent, 0), ip.DontFragment() // RFC 2003 §3.1
+	if r := (tunnel.Encapsulator{Encapsulation: tunnel.IPIP, Forwarding: true}).Encapsulate(p); r != packet.NotDropped {
+		return r
+	}
+	return tunnel.Fragment(p, mtu, out)
+}
+
+// send sends what enter has put into tunnels. It takes ownership.
+func (h *homeward) send(out *packet.Batch) {
+	n := out.Len()
+	if n == 0 {
+		out.Release()
+		return
+	}
+	if err := h.out.path.Send(out); err != nil {
+		h.drops.Count(packet.DropSendFailed, n)
+	}
+}
+
+// answer sends an ICMP error to a visitor about its packet.
+func (h *homeward) answer(now time.Duration, v *foreignagent.Visitor, typ, code uint8, mtu uint16, about packet.IPv4) {
+	if !h.errors.allow(now) {
+		return
+	}
+	if e := tunnel.ICMPError(h.address, typ, code, mtu, about); e != nil {
+		h.tell(v, e)
+	}
+}
+
+// leave takes one packet out of its tunnel and returns the visitor that it is for (RFC 5944 §4.2.2).
+func (h *homeward) leave(p *packet.Buf) (*foreignagent.Visitor, packet.DropReason) {
+	if r := tunnel.Open(p, tunnel.IPIP); r != packet.NotDropped {
+		return nil, r
+	}
+	ip := packet.IPv4(p.Bytes())
+	v := h.table.Deliver(ip.Dst(), p.Peer.Addr())
+	if v == nil {
+		return nil, packet.DropNoBinding
+	}
+	if !ip.DecrementTTL() {
+		return nil, packet.DropTTL
+	}
+	return v, packet.NotDropped
+}
+
+// deliver puts a packet that has left its tunnel into out, in fragments where it is longer than mtu. About one that must not be
+// fragmented its sender is told (RFC 1812 §5.2.7.1).
+func (h *homeward) deliver(p *packet.Buf, mtu int, out *packet.Batch) packet.DropReason {
+	ip := packet.IPv4(p.Bytes())
+	r := tunnel.Fragment(p, mtu, out)
+	if r == packet.DropTooBig && h.errors.allow(h.clock.Now().Boot) {
+		if e := tunnel.ICMPError(h.careOf, tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, uint16(mtu), ip); e != nil {
+			if err := h.icmp.Send(netip.AddrPortFrom(ip.Src(), 0), packet.IPv4(e.Bytes()).Payload()); err != nil {
+				h.drops.Count(packet.DropSendFailed, 1)
+			}
+			e.Release()
+		}
+	}
+	return r
+}
+
+// receiveUDP takes registration replies of home agents. Requests do not come here: they are taken from where mobile nodes are.
+func (h *homeward) receiveUDP(b *packet.Batch) {
+	for _, p := range b.Bufs {
+		if typ, _ := wire.TypeOf(p.Bytes()); typ == wire.TypeRegistrationRequest {
+			continue
+		}
+		source, payload := p.Peer, append([]byte(nil), p.Bytes()...)
+		h.post(func(now link.Instant) {
+			if err := h.machine.HandleReply(now, source, payload); err != nil {
+				h.reportMessage(now, "registration reply", source, err)
+			}
+		})
+	}
+	b.Release()
+}
+
+// receiveICMP takes ICMP messages to the care-of address: errors about relayed requests (RFC 5944 §3.7.3) and from within
+// the tunnels (RFC 2003 §4).
+func (h *homeward) receiveICMP(b *packet.Batch) {
+	for _, p := range b.Bufs {
+		if remote, code, ok := tunnel.ParseUnreachable(p.Bytes(), h.careOf, wire.Port); ok && remote.Port() == wire.Port {
+			h.post(func(now link.Instant) { h.machine.HandleUnreachable(now, remote.Addr(), code) })
+			continue
+		}
+		if e, ok := tunnel.ParseICMPError(p.Bytes(), h.careOf, wire.Port); ok {
+			e.Inner = append(packet.IPv4(nil), e.Inner...)
+			h.post(func(now link.Instant) { h.handleTunnelError(now, e) })
+		}
+	}
+	b.Release()
+}
+
+// handleTunnelError learns the MTU of a tunnel and relays the error to the visitor whose packet it is about.
+func (h *homeward) handleTunnelError(now link.Instant, e tunnel.TunnelError) {
+	if !h.errors.allow(now.Boot) { // anybody can send them, and they cost a look at every visitor
+		return
+	}
+	mtu, known := 0, false
+	h.table.ByHomeAgent(e.Remote.Addr(), func(v *foreignagent.Visitor) {
+		known = true
+		if e.Code == tunnel.CodeFragmentNeeded {
+			v.MTU.Learn(now.Boot, e.MTU)
+			mtu = v.MTU.Of(now.Boot, h.out.mtu)
+		}
+	})
+	if !known || len(e.Inner) == 0 {
+		return
+	}
+	v := h.table.Deliver(e.Inner.Src(), e.Remote.Addr())
+	if v == nil {
+		return
+	}
+	if answer := e.Answer(h.address, mtu); answer != nil {
+		h.tell(v, answer)
+	}
+}
+
+// logEvents logs what has become of visitors.
+func (h *homeward) logEvents() {
+	for e, ok := h.machine.PollEvent(); ok; e, ok = h.machine.PollEvent() {
+		level := h.log.Info
+		if e.Kind == foreignagent.Renewed {
+			level = h.log.Debug
+		}
+		level("visitor "+e.Kind.String(), zap.Stringer("home_address", e.Visitor.Home), zap.Stringer("home_agent", e.Visitor.HomeAgent),
+			zap.Stringer("station", e.Visitor.Station), zap.Bool("co_located", e.Visitor.CoLocated), zap.Uint16("lifetime_s", e.Lifetime))
+	}
+}
+
+// report logs a message that was denied or dropped, at most one of a kind now and then.
+func (h *homeward) report(kind string, now link.Instant, message string, peer netip.AddrPort, err error) {
+	if suppressed, due := h.notices.due(kind, now.Boot); due {
+		h.log.Warn(message, zap.Stringer("peer", peer), zap.Error(err), zap.Int("suppressed", suppressed))
+	}
+}
+
+// reportMessage logs what became of a registration message that was not relayed.
+func (h *homeward) reportMessage(now link.Instant, what string, peer netip.AddrPort, err error) {
+	var denied *foreignagent.Denied
+	if errors.As(err, &denied) {
+		h.report(fmt.Sprintf("denied %d", denied.Code), now, "registration denied", peer, err)
+		return
+	}
+	h.report(what, now, what+" dropped", peer, err)
+}
