@@ -154,6 +154,9 @@ type memoryFlow struct {
 	recv   link.Receiver
 }
 
+// Local implements link.Flow.
+func (f *memoryFlow) Local() netip.AddrPort { return netip.AddrPortFrom(f.memory.Addr(), f.spec.Port) }
+
 // Path implements link.Flow.
 func (f *memoryFlow) Path(link.Class) link.Path {
 	overhead := packet.IPv4Len

@@ -318,7 +318,7 @@ func (o *overloaded) connect() *stack.VPN {
 		t.Fatal(err)
 	}
 	o.laptop.send = func(m ike.Transmit) {
-		if err := v.Send(m.Local.Port(), m.Remote.Addr(), m.Payload); err != nil {
+		if err := v.Send(m.Local, m.Remote.Addr(), m.Payload); err != nil {
 			t.Errorf("laptop: %v", err)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 
 	"mipvpn/ipsec/esp"
-	"mipvpn/ipsec/ike"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
@@ -25,16 +24,15 @@ type Message struct {
 	Payload []byte
 }
 
-// VPN is the data side of the VPN layer: the flows of IKE and ESP to one gateway on the link below, to each of its
-// addresses that is used, and the security associations. IKE itself is a machine that the client drives.
+// VPN is the data side of the VPN layer: the flows of IKE and ESP to one gateway, by each of the links that it stands on and to
+// each of the gateway's addresses that is used, and the security associations. IKE itself is a machine that the client drives.
 type VPN struct {
 	drops    *packet.Drops
 	messages func(Message)
-	below    link.Link
-	gateway  netip.Addr
 
 	mu      sync.Mutex
-	ends    map[netip.Addr]*ends
+	bearers map[netip.Addr]*bearer // by their own addresses
+	peers   []netip.Addr           // further addresses of the gateway
 	closed  bool
 	current atomic.Pointer[ends] // where packets go
 
@@ -52,31 +50,37 @@ type outboundSA struct {
 	udp      bool // in UDP on esp.PortNATT (RFC 3948 §2.1)
 }
 
-// OpenVPN opens the flows to the gateway on the link below. messages is called with each IKE message and must not block.
+// OpenVPN opens the flows to the gateway on the link below, where packets go until Follow says otherwise. messages is called with
+// each IKE message and must not block.
 func OpenVPN(below link.Link, gateway netip.Addr, drops *packet.Drops, messages func(Message)) (*VPN, error) {
-	v := &VPN{drops: drops, messages: messages, below: below, gateway: gateway, ends: make(map[netip.Addr]*ends)}
-	if err := v.Follow(ike.EndpointUpdate{}); err != nil {
+	v := &VPN{drops: drops, messages: messages, bearers: make(map[netip.Addr]*bearer)}
+	if err := v.Stand(below, gateway); err != nil {
 		return nil, err
 	}
 	return v, nil
 }
 
-// Send sends an IKE message from the local port given to an address of the gateway, with the non-ESP marker where the port is
-// esp.PortNATT. Errors are those of opening flows and of sending.
-func (v *VPN) Send(local uint16, gateway netip.Addr, payload []byte) error {
-	e, err := v.to(gateway)
+// Send sends an IKE message from the local endpoint, which says by which link and from which port, to an address of the gateway,
+// with the non-ESP marker unless the port is esp.PortIKE. Errors: ErrNoBearer, those of opening flows and of sending.
+func (v *VPN) Send(local netip.AddrPort, gateway netip.Addr, payload []byte) error {
+	e, err := v.to(local, gateway)
 	if err != nil {
 		return err
 	}
-	if local != esp.PortNATT {
+	if local.Port() == esp.PortIKE {
 		return e.ike.Send(netip.AddrPort{}, payload)
 	}
 	return e.natt.Send(netip.AddrPort{}, append(nonESPMarker[:], payload...))
 }
 
-// SendKeepalive sends a NAT keepalive (RFC 3948 §2.3).
-func (v *VPN) SendKeepalive() error {
-	return v.current.Load().natt.Send(netip.AddrPort{}, []byte{esp.Keepalive})
+// SendKeepalive sends a NAT keepalive (RFC 3948 §2.3) from the local endpoint to an address of the gateway. Errors are those of
+// Send.
+func (v *VPN) SendKeepalive(local netip.AddrPort, gateway netip.Addr) error {
+	e, err := v.to(local, gateway)
+	if err != nil {
+		return err
+	}
+	return e.natt.Send(netip.AddrPort{}, []byte{esp.Keepalive})
 }
 
 // Link returns the link whose address is the VPN's (VPN-TIA). Its packets go through the outbound security association; one
@@ -142,11 +146,11 @@ func (v *VPN) Close() error {
 	var errs []error
 	v.mu.Lock()
 	v.closed = true
-	all := v.ends
-	v.ends = nil
+	all := v.bearers
+	v.bearers = nil
 	v.mu.Unlock()
-	for _, e := range all {
-		errs = append(errs, e.close())
+	for _, b := range all {
+		errs = append(errs, b.close())
 	}
 	return errors.Join(errs...)
 }

@@ -80,8 +80,12 @@ type Access interface {
 	Offer(home netip.Addr)
 	// Stand changes the bearers, the preferred first. Tunnels move to the first of them that works, as far as their gateway follows,
 	// and away at once from one that is not among them; Tunnel.Bearer says where each is, Ready that it has moved. A tunnel whose
-	// gateway does not follow stays with its bearer, and ends when that is gone. Without any, nothing changes until there is one:
-	// tunnels are parked meanwhile. Errors are those of opening flows; those bearers are left out.
+	// gateway does not follow stays with its bearer, and ends with ErrBearerGone when that is gone, as does in any case one that is
+	// still being set up: Dial begins anew. A bearer is the same as before when its Link is the same value; another Link with the
+	// same address is another network, which the gateway is told from. The same bearers again change nothing; those that are
+	// preferred to the one in use are tried again now and then. Without any, nothing changes until there is one: tunnels are parked
+	// meanwhile. The flows of a bearer that is gone receive for a few seconds what was on its way. Errors are those of opening
+	// flows; those bearers are left out.
 	Stand(now link.Instant, bearers []Bearer) error
 	// Use has packets leave through t, one of the Access's own, from now on; nil for none.
 	Use(t Tunnel)
@@ -151,6 +155,10 @@ const (
 	// FollowsPackets is one that has been seen to follow authentic packets from elsewhere (RFC 7296 §2.23).
 	FollowsPackets
 )
+
+// ErrBearerGone means that a tunnel has ended since the bearer that it stood on is gone, and it could not go on by another: the
+// client sets up another one at once.
+var ErrBearerGone = errors.New("the network that the VPN stood on is gone")
 
 // ErrNoAnswer means that the gateway does not answer. Errors of a Tunnel that say so wrap it.
 var ErrNoAnswer = errors.New("the gateway does not answer")

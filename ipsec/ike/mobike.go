@@ -173,6 +173,27 @@ func (m *Machine) SetAddresses(now link.Instant, addresses []netip.Addr) error {
 	return m.err
 }
 
+// ChangeNetwork is SetAddresses for addresses of which the one in use, though it may be the same as before, is in another network
+// now: an initiator tells the peer from there at once, in UDP where it was in TCP. Errors are those of SetAddresses.
+func (m *Machine) ChangeNetwork(now link.Instant, addresses []netip.Addr) error {
+	m.mobike.lapsed = m.established && m.mobike.on
+	return m.SetAddresses(now, addresses)
+}
+
+// TryPreferred has an initiator with MOBIKE test paths from addresses that are preferred to the one in use again, and move to the
+// first of them on which the test is answered. Errors are those of SetAddresses.
+func (m *Machine) TryPreferred(now link.Instant) error {
+	switch {
+	case !m.running():
+		return fmt.Errorf("ike: try preferred paths: %w", ErrClosed)
+	case !m.mobike.on || m.initiator == nil:
+		return fmt.Errorf("ike: try preferred paths: %w", ErrNoMOBIKE)
+	}
+	m.mobike.tests = m.preferredPaths()
+	m.testNext(now)
+	return m.err
+}
+
 // followAddresses acts on addresses that have changed.
 func (m *Machine) followAddresses(now link.Instant) {
 	b := &m.mobike
@@ -189,8 +210,12 @@ func (m *Machine) followAddresses(now link.Instant) {
 		if all := m.paths(); len(all) != 0 {
 			m.moveTo(now, all[0])
 		}
-	case lapsed:
-		m.moveTo(now, m.path()) // whatever is on the path may have forgotten us meanwhile
+	case lapsed: // whatever is on the path may have forgotten us meanwhile
+		to := m.path()
+		if all := m.paths(); m.tcp && len(all) != 0 {
+			to = all[0]
+		}
+		m.moveTo(now, to)
 	default:
 		b.tests = m.preferredPaths()
 		m.testNext(now)

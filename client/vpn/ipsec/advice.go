@@ -31,6 +31,7 @@ var failureAdvice = []struct {
 	advice string
 }{
 	{ike.ErrNoAnswer, "check that the gateway runs, that its address in [gateway] is right, and that UDP 500 and 4500 pass between the x-HA and the gateway"},
+	{vpn.ErrBearerGone, "nothing: another tunnel is set up; a gateway with MOBIKE (RFC 4555) would have kept this one"},
 	{eap.ErrPasswordWrong, "the user name or password was refused: it is asked for again, and a file or program must give another one"},
 	{eap.ErrPasswordExpired, "change the password by the company's other means, then connect again"},
 	{eap.ErrAccount, "ask the administrator: the account is disabled, or may not be used now or from here"},

@@ -40,12 +40,21 @@ func (*Protocol) Name() string { return "ipsec" }
 func (p *Protocol) Open(g vpn.Ground) (vpn.Access, error) {
 	a := &access{Ground: g, cfg: p.cfg, protocol: p, stop: make(chan struct{})}
 	var err error
-	a.flows, err = stack.OpenVPN(g.Bearers[0].Link, g.Gateway, g.Drops, func(m stack.Message) {
+	a.flows, err = stack.OpenVPN(g.Bearers[0].Link, a.gatewayOf(g.Bearers[0]), g.Drops, func(m stack.Message) {
 		g.Run(func(now link.Instant) { a.handleMessage(now, m) })
 	})
 	if err != nil {
 		return nil, err
 	}
+	stood := g.Bearers[:1:1]
+	for _, b := range g.Bearers[1:] {
+		if err := a.flows.Stand(b.Link, a.gatewayOf(b)); err != nil {
+			g.Log.Warn("a way to the VPN gateway is left out", zap.Error(err))
+			continue
+		}
+		stood = append(stood, b)
+	}
+	a.Bearers = stood
 	a.flows.OnLifeOver(func() { g.Run(a.noteSpent) })
 	return a, nil
 }
@@ -60,6 +69,7 @@ type access struct {
 	home     netip.Addr // for the foreign agent in the gateway to serve, the zero Addr for none
 	used     *tunnel
 	closed   bool
+	leaving  []draining
 	// background are the goroutines of TCP, which end when stop is closed.
 	background sync.WaitGroup
 	stop       chan struct{}
@@ -75,7 +85,7 @@ func (a *access) Dial(now link.Instant, first bool, ticket vpn.Ticket) (vpn.Tunn
 	cfg.InitialContact = first
 	cfg.RequestTicket = a.cfg.Gateway.Park == config.ParkResume
 	cfg.Ticket, _ = ticket.(*ike.Ticket)
-	t := &tunnel{access: a, first: first, children: make(map[ike.ChildID]*child)}
+	t := &tunnel{access: a, first: first, children: make(map[ike.ChildID]*child), at: cfg.Local.Addr(), outer: cfg.Local.Addr()}
 	if t.machine, err = ike.NewInitiator(cfg, a.Random); err != nil {
 		return nil, err
 	}
@@ -117,10 +127,10 @@ func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
 			Fragmentation: ike.Fragmentation{Off: g.Datagram == 0, Size: g.Datagram},
 			SPIInUse:      a.spiInUse,
 			ReplayWindow:  g.ReplayWindow, TFCPadding: g.TFCPadding,
-			MOBIKE:         &ike.MOBIKE{},
+			MOBIKE:         &ike.MOBIKE{Addresses: a.addresses()},
 			Retransmission: ike.Retransmission{InitTries: initTries(g)},
 		},
-		Local: netip.AddrPortFrom(a.Bearers[0].Link.Addr(), esp.PortIKE), Remote: netip.AddrPortFrom(a.Gateway, esp.PortIKE),
+		Local: netip.AddrPortFrom(a.Bearers[0].Link.Addr(), esp.PortIKE), Remote: netip.AddrPortFrom(a.gatewayOf(a.Bearers[0]), esp.PortIKE),
 		RemoteID: remote, RequestAddress: true, RequestDNS: g.RequestDNS, RequestSubnets: true,
 		MaxPuzzle:       maxPuzzle,
 		FollowRedirects: true, RedirectedFrom: a.redirected(),
@@ -179,6 +189,8 @@ func (a *access) handleMessage(now link.Instant, m stack.Message) {
 		}
 		if err != nil {
 			a.Log.Debug("IKE message rejected", zap.Error(err))
+		} else {
+			t.heardFrom(now, m)
 		}
 		return
 	}
@@ -207,8 +219,8 @@ func (a *access) Use(t vpn.Tunnel) {
 func (a *access) apply() {
 	if a.used != nil {
 		if c := a.used.children[a.used.current]; c != nil {
-			if err := a.flows.Follow(a.used.endpoints); err != nil {
-				a.Log.Warn("the VPN stays at the gateway's address before", zap.Error(err))
+			if err := a.flows.Follow(a.used.local, a.used.remote, a.used.endpoints); err != nil {
+				a.Log.Warn("the VPN stays where it was before", zap.Error(err))
 			}
 			a.flows.Use(c.seal, c.overhead, c.udp)
 			if a.used.tcp.used {
@@ -221,14 +233,6 @@ func (a *access) apply() {
 	}
 	a.flows.Use(nil, 0, false)
 	a.flows.UseStream(nil)
-}
-
-// Stand implements vpn.Access.
-func (a *access) Stand(_ link.Instant, bearers []vpn.Bearer) error {
-	if len(bearers) != 0 {
-		a.Bearers = bearers
-	}
-	return nil
 }
 
 // Link implements vpn.Access.

@@ -32,24 +32,48 @@ type inTCP struct {
 	silent error
 	used   bool // data goes in TCP
 	gone   bool // the tunnel is closed
+	again  bool // the transport is to be chosen anew when the tunnel is parked no more
 }
 
-// startTCP begins to decide between UDP and TCP, and reports whether UDP is asked.
+// startTCP begins to decide between UDP and TCP on the bearer that IKE uses, and reports whether UDP is asked.
 func (t *tunnel) startTCP(now link.Instant) bool {
 	a := t.access
-	if a.Bearers[0].DialTCP == nil || a.cfg.Gateway.TCP == config.TCPOff {
+	if b, ok := a.bearer(t.at); !ok || b.DialTCP == nil || a.cfg.Gateway.TCP == config.TCPOff {
 		return true
 	}
-	only := a.cfg.Gateway.TCP == config.TCPOnly
-	t.tcp.choice = transport.New(transport.Config{TCPOnly: only})
+	t.tcp.choice = transport.New(transport.Config{TCPOnly: t.onlyTCP()})
 	t.tcp.choice.Start(now)
 	t.serve(now)
-	return !only
+	return !t.onlyTCP()
+}
+
+// onlyTCP tells whether the bearer that IKE uses is to be used with TCP alone.
+func (t *tunnel) onlyTCP() bool {
+	b, ok := t.access.bearer(t.at)
+	return ok && b.DialTCP != nil && t.access.cfg.Gateway.TCP == config.TCPOnly
+}
+
+// arrive has the transport chosen anew where the tunnel has come to: the gateway is being told in UDP where the tunnel is, and
+// asked in TCP too when that is not answered. A connection belongs to the network that it was made in.
+func (t *tunnel) arrive(now link.Instant) {
+	t.leaveTCP()
+	t.tcp.choice, t.tcp.again = nil, t.parked
+	if t.established && !t.parked && t.follows == vpn.FollowsUpdates {
+		t.startTCP(now)
+	}
+}
+
+// heardFrom takes note of an authentic message of the gateway: where the tunnel has come to it shows which transport works.
+func (t *tunnel) heardFrom(now link.Instant, m stack.Message) {
+	if t.established && m.Local.Addr() == t.at && (m.TCP || !t.onlyTCP()) {
+		t.heardOver(now, m.TCP)
+	}
 }
 
 // serve does what the choice wants.
 func (t *tunnel) serve(now link.Instant) {
-	for w, ok := t.tcp.choice.PollWant(); ok; w, ok = t.tcp.choice.PollWant() {
+	c := t.tcp.choice
+	for w, ok := c.PollWant(); ok; w, ok = c.PollWant() {
 		switch w {
 		case transport.Dial:
 			t.dialTCP()
@@ -67,19 +91,23 @@ func (t *tunnel) serve(now link.Instant) {
 
 // dialTCP connects to the gateway.
 func (t *tunnel) dialTCP() {
-	a := t.access
+	a, choice := t.access, t.tcp.choice
+	bearer, ok := a.bearer(t.at)
+	if !ok {
+		return // it is gone, and with it the choice
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), dialLimit)
 	t.tcp.cancel = cancel
 	a.background.Go(func() {
 		defer cancel()
-		conn, err := a.Bearers[0].DialTCP(ctx, netip.AddrPortFrom(a.Gateway, a.cfg.Gateway.TCPPort))
+		conn, err := bearer.DialTCP(ctx, netip.AddrPortFrom(a.gatewayOf(bearer), a.cfg.Gateway.TCPPort))
 		told := make(chan struct{})
 		once := false // of the client's goroutine
 		for {
 			a.Run(func(now link.Instant) {
 				if !once {
 					once = true
-					t.dialled(now, conn, err)
+					t.dialled(now, dialling{choice, bearer}, conn, err)
 					close(told)
 				}
 			})
@@ -97,28 +125,34 @@ func (t *tunnel) dialTCP() {
 	})
 }
 
+// dialling is an attempt to connect: for which choice, and by which bearer.
+type dialling struct {
+	choice *transport.Choice
+	bearer vpn.Bearer
+}
+
 // dialled takes a connection.
-func (t *tunnel) dialled(now link.Instant, conn net.Conn, err error) {
+func (t *tunnel) dialled(now link.Instant, d dialling, conn net.Conn, err error) {
 	a, w := t.access, &t.tcp
 	switch {
 	case err != nil:
-		if !w.gone {
+		if !w.gone && w.choice == d.choice {
 			a.Log.Debug("no TCP connection to the gateway", zap.Error(err))
 			w.choice.HandleBroken(now)
 			t.serve(now)
 		}
 		return
-	case a.closed || w.gone || !w.choice.HandleDialled():
+	case a.closed || w.gone || w.choice != d.choice || !w.choice.HandleDialled():
 		_ = conn.Close()
 		return
 	}
 	var s *stack.Stream
-	s = a.flows.OpenStream(conn, a.Bearers[0].Link.MTU(), func(err error) {
+	s = a.flows.OpenStream(conn, d.bearer.Link.MTU(), func(err error) {
 		a.Run(func(now link.Instant) { t.streamEnded(now, s, err) })
 	})
 	t.closeStream()
 	w.stream = s
-	if w.choice.TCP() {
+	if w.choice.TCP() || t.established {
 		if err := t.machine.UseTCP(now, s.Local(), s.Remote()); err != nil {
 			a.Log.Debug("the tunnel does not go on in another TCP connection", zap.Error(err))
 		}
@@ -155,8 +189,10 @@ func (t *tunnel) streamEnded(now link.Instant, s *stack.Stream, err error) {
 	t.access.Log.Debug("the TCP connection to the gateway has ended", zap.Error(err))
 	t.closeStream()
 	w.rival = nil
-	w.choice.HandleBroken(now)
-	t.serve(now)
+	if w.choice != nil {
+		w.choice.HandleBroken(now)
+		t.serve(now)
+	}
 	if w.silent != nil {
 		t.emit(vpn.Closed{Err: asSilence(w.silent)})
 	}
@@ -246,10 +282,17 @@ func (t *tunnel) heardOver(now link.Instant, tcp bool) {
 // another transport. To an endpoint that has not answered yet nothing is sent: this end has moved there by itself, and the
 // answer is near.
 func (t *tunnel) moved(now link.Instant, u ike.EndpointUpdate) {
-	if u.Number() <= t.endpoints.Number() || !u.Proven() {
+	if u.Number() <= t.endpoints.Number() {
 		return
 	}
-	t.endpoints = u
+	if u.Local().Addr() != t.at {
+		t.at = u.Local().Addr()
+		t.arrive(now)
+	}
+	if !u.Proven() {
+		return
+	}
+	t.endpoints, t.outer = u, u.Local().Addr()
 	for id, c := range t.children {
 		if u.Concerns(id) {
 			c.udp = u.UDPEncapsulation()

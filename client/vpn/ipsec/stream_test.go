@@ -47,6 +47,8 @@ type actor struct {
 	link   link.Link
 	drops  packet.Drops
 	stop   chan struct{}
+	// bearers are the ways by the interfaces, each for as long as it is in one network.
+	bearers map[*simnet.NIC]vpn.Bearer
 
 	mu       sync.Mutex
 	dialled  int
@@ -109,12 +111,7 @@ func worldOf(t *testing.T, change func(*config.Config), server func(*agent.Gatew
 	cfg.Gateway = config.Gateway{LocalIdentity: "laptop@corp.example", RemoteIdentity: "gateway.corp.example", PSK: psk,
 		IKELifetime: time.Hour, ChildLifetime: time.Hour, Liveness: 10 * time.Second, KeepAlive: 20 * time.Second, TCP: config.TCPAuto, TCPPort: 4500}
 	change(cfg)
-	a := &actor{t: t, lab: l, tasks: make(chan func(link.Instant), 100), stop: make(chan struct{})}
-	own := l.Eth0.Address().Addr()
-	below, err := l.Laptop.Underlay(l.Eth0.Index(), own)
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := &actor{t: t, lab: l, tasks: make(chan func(link.Instant), 100), stop: make(chan struct{}), bearers: make(map[*simnet.NIC]vpn.Bearer)}
 	protocol := New(cfg, secret.NewDesk(nil, nil))
 	prepared := make(chan error, 1)
 	if !protocol.Prepare(func(f func()) { f() }, func(err error) { prepared <- err }) {
@@ -126,7 +123,7 @@ func worldOf(t *testing.T, change func(*config.Config), server func(*agent.Gatew
 	a.access, err = protocol.Open(vpn.Ground{Gateway: simnet.LabGateway, Drops: &a.drops, Random: rand.Reader, Log: zap.NewNop(),
 		Run:     func(f func(link.Instant)) { a.tasks <- f },
 		Hand:    func(_ context.Context, f func(link.Instant)) { a.tasks <- f },
-		Bearers: []vpn.Bearer{{Link: below, Direct: true, DialTCP: a.dialTCP}}})
+		Bearers: []vpn.Bearer{a.bearer(l.Eth0)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +144,23 @@ func worldOf(t *testing.T, change func(*config.Config), server func(*agent.Gatew
 	return a
 }
 
-func (a *actor) dialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+// bearer returns the way by an interface of the laptop, in the network that it is in now.
+func (a *actor) bearer(c *simnet.NIC) vpn.Bearer {
+	a.t.Helper()
+	if b, ok := a.bearers[c]; ok {
+		return b
+	}
+	below, err := a.lab.Laptop.Underlay(c.Index(), c.Address().Addr())
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.bearers[c] = vpn.Bearer{Link: below, Direct: true, DialTCP: func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+		return a.dialTCP(ctx, c.Index(), to)
+	}}
+	return a.bearers[c]
+}
+
+func (a *actor) dialTCP(ctx context.Context, index int, to netip.AddrPort) (net.Conn, error) {
 	a.mu.Lock()
 	a.dialled++
 	refusing := a.refusing
@@ -155,7 +168,7 @@ func (a *actor) dialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error
 	if refusing {
 		return nil, simnet.ErrRefused
 	}
-	c, err := a.lab.Laptop.DialThrough(ctx, a.lab.Eth0.Index(), to)
+	c, err := a.lab.Laptop.DialThrough(ctx, index, to)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.last = c
@@ -256,8 +269,11 @@ func (a *actor) dials() int {
 }
 
 // onlyTCP has the café's network lose all but TCP until stop is called.
-func (a *actor) onlyTCP() (stop func()) {
-	return a.lab.Cafe.Intercept(func(f simnet.Frame) []simnet.Relay {
+func (a *actor) onlyTCP() (stop func()) { return onlyTCP(a.lab.Cafe) }
+
+// onlyTCP has a network lose all but TCP until stop is called.
+func onlyTCP(w *simnet.Wire) (stop func()) {
+	return w.Intercept(func(f simnet.Frame) []simnet.Relay {
 		if ip := packet.IPv4(f.Packet); ip.Valid() && ip.Protocol() != packet.ProtocolTCP {
 			return nil
 		}

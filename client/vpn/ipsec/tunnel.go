@@ -28,11 +28,20 @@ type tunnel struct {
 	children  map[ike.ChildID]*child
 	current   ike.ChildID // the one that packets leave through, 0 for none
 	parked    bool
-	dummyAt   time.Duration      // boot time of the next dummy packet, 0 for none yet
-	udp       bool               // as of the child SA before
-	endpoints ike.EndpointUpdate // the last one
-	ctx       context.Context    // ends with the tunnel
-	cancel    context.CancelFunc
+	dummyAt   time.Duration // boot time of the next dummy packet, 0 for none yet
+	udp       bool          // as of the child SA before
+	ended     bool          // without the IKE machine
+	// established is set from ike.Established on, whose endpoints are local and remote; endpoints is the last update of them. at is
+	// our address that IKE uses, outer the one that packets leave from.
+	established   bool
+	local, remote netip.AddrPort
+	endpoints     ike.EndpointUpdate
+	at, outer     netip.Addr
+	follows       vpn.Following
+	// tryAt is the boot time of the next trial of preferred bearers, tryPause the time from that to the one after it.
+	tryAt, tryPause time.Duration
+	ctx             context.Context // ends with the tunnel
+	cancel          context.CancelFunc
 	// eap is the method of the round of EAP that is under way, nil without one; round counts those that are over.
 	eap          *eap.Machine
 	round        int
@@ -72,8 +81,10 @@ func (t *tunnel) HandleTimeout(now link.Instant) {
 			t.machine.HandleTraffic(now, c.open.SPI())
 		}
 	}
+	t.access.drain(now)
 	t.machine.HandleTimeout(now)
 	t.sendDummy(now)
+	t.tryPreferred(now)
 	if w := &t.tcp; w.choice != nil {
 		if w.rival != nil {
 			w.rival.HandleTimeout(now)
@@ -98,6 +109,8 @@ func (t *tunnel) Deadline() (time.Duration, bool) {
 		}
 	}
 	sooner(t.dummyDeadline())
+	sooner(t.access.drainDeadline())
+	sooner(t.tryDeadline())
 	return first, ok
 }
 
@@ -107,6 +120,9 @@ func (t *tunnel) PollEvent(now link.Instant) (vpn.Event, bool) {
 	t.now = now
 	t.pollRival(now)
 	for len(t.events) == 0 {
+		if t.ended {
+			return nil, false
+		}
 		e, ok := t.machine.PollEvent()
 		if !ok {
 			return nil, false
@@ -134,6 +150,8 @@ func (t *tunnel) handle(now link.Instant, e ike.Event) {
 		t.use(e.ID)
 	case ike.ChildRemoved:
 		t.removed(now, e)
+	case ike.PathRefused:
+		t.access.Log.Info("the gateway refuses to be reached by a way", zap.Stringer("from", e.Local), zap.Stringer("to", e.Remote), zap.Error(e.Err))
 	case ike.PeerAddresses:
 		if err := t.access.flows.Listen(e.Addresses); err != nil {
 			t.access.Log.Debug("addresses of the gateway", zap.Error(err))
@@ -191,6 +209,11 @@ func (t *tunnel) up(now link.Instant, e ike.Established) {
 	}
 	t.udp, t.tcp.used, t.suite, t.identity = e.UDPEncapsulation, e.TCP, e.Suite, e.RemoteID.String()
 	t.keyExchanges, t.downgraded, t.ppk = e.KeyExchanges, e.Downgraded, e.PPK
+	t.established, t.local, t.remote, t.at, t.outer = true, e.Local, e.Remote, e.Local.Addr(), e.Local.Addr()
+	t.follows = vpn.FollowsNot
+	if e.MOBIKE {
+		t.follows = vpn.FollowsUpdates
+	}
 	how := "up"
 	if e.Resumed {
 		how = "resumed with its ticket"
@@ -204,6 +227,7 @@ func (t *tunnel) up(now link.Instant, e ike.Established) {
 		up.Domains = append(up.Domains, d.Name)
 	}
 	t.emit(up)
+	t.settle(now)
 }
 
 // install takes a new child SA pair into the data path.
@@ -286,19 +310,21 @@ func (t *tunnel) Flush() bool {
 
 func (t *tunnel) send(m ike.Transmit) {
 	var err error
-	if beyondInit(m.Payload) && !m.Keepalive {
+	if !t.established && beyondInit(m.Payload) && !m.Keepalive {
 		t.heardOver(t.now, m.TCP)
 	}
 	switch {
+	case !m.TCP && t.onlyTCP():
+		return
 	case m.Keepalive:
-		err = t.access.flows.SendKeepalive()
+		err = t.access.flows.SendKeepalive(m.Local, m.Remote.Addr())
 	default:
 		if h, herr := message.ParseHeader(m.Payload); herr == nil && h.Exchange == message.IKEAuth {
 			t.committed = true
 		}
 		switch s := t.tcp.stream; {
 		case !m.TCP:
-			err = t.access.flows.Send(m.Local.Port(), m.Remote.Addr(), m.Payload)
+			err = t.access.flows.Send(m.Local, m.Remote.Addr(), m.Payload)
 		case s == nil:
 			err = net.ErrClosed // it is sent again in the next connection
 		default:
@@ -324,6 +350,9 @@ func (t *tunnel) Park() bool {
 func (t *tunnel) Unpark(now link.Instant) {
 	t.parked = false
 	t.machine.Unpark(now)
+	if t.tcp.again {
+		t.arrive(now)
+	}
 }
 
 // CheckLiveness implements vpn.Tunnel.
@@ -365,10 +394,10 @@ func (t *tunnel) Close(now link.Instant, tell bool) {
 }
 
 // Bearer implements vpn.Tunnel.
-func (t *tunnel) Bearer() netip.Addr { return t.access.Bearers[0].Link.Addr() }
+func (t *tunnel) Bearer() netip.Addr { return t.outer }
 
-// Follows implements vpn.Tunnel.
-func (t *tunnel) Follows() vpn.Following { return vpn.FollowingUnknown }
+// Follows implements vpn.Tunnel: by MOBIKE.
+func (t *tunnel) Follows() vpn.Following { return t.follows }
 
 // Carries implements vpn.Tunnel.
 func (t *tunnel) Carries() bool { return t.current != 0 }
