@@ -127,7 +127,7 @@ func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
 			Fragmentation: ike.Fragmentation{Off: g.Datagram == 0, Size: g.Datagram},
 			SPIInUse:      a.spiInUse,
 			ReplayWindow:  g.ReplayWindow, TFCPadding: g.TFCPadding,
-			MOBIKE:         &ike.MOBIKE{Addresses: a.addresses()},
+			MOBIKE:         &ike.MOBIKE{Addresses: a.addresses(), Peers: a.gatewayFrom},
 			Retransmission: ike.Retransmission{InitTries: initTries(g)},
 		},
 		Local: netip.AddrPortFrom(a.Bearers[0].Link.Addr(), esp.PortIKE), Remote: netip.AddrPortFrom(a.gatewayOf(a.Bearers[0]), esp.PortIKE),

@@ -73,6 +73,16 @@ func (a *access) gatewayOf(b vpn.Bearer) netip.Addr {
 	return a.Gateway
 }
 
+// gatewayFrom returns the gateway's address as the bearer with an address reaches it, where bearers reach it at different ones: nil
+// otherwise, since the gateway itself may have told a better one.
+func (a *access) gatewayFrom(local netip.Addr) []netip.Addr {
+	b, ok := a.bearer(local)
+	if !ok || !slices.ContainsFunc(a.Bearers, func(b vpn.Bearer) bool { return b.Gateway.IsValid() }) {
+		return nil
+	}
+	return []netip.Addr{a.gatewayOf(b)}
+}
+
 // addresses returns the bearers' own addresses, the preferred first.
 func (a *access) addresses() []netip.Addr { return addressesOf(a.Bearers) }
 
