@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -245,6 +246,7 @@ func (f *Forwarder) answer(message []byte, stream bool) []byte {
 // askInside asks the enterprise's servers, over TCP where the application asked over TCP.
 func (f *Forwarder) askInside(ctx context.Context, r *Routing, message []byte, stream bool) ([]byte, error) {
 	servers := resolve.Endpoints(r.Inside)
+	servers = slices.DeleteFunc(servers, func(s netip.AddrPort) bool { return !s.Addr().Is4() }) // nothing carries IPv6
 	if len(servers) == 0 {
 		return nil, query.ErrNoServers
 	}

@@ -12,8 +12,8 @@
 // kill switch is made for an address that a name leads to, so that pointing the gateway at somebody else's address takes
 // nothing of the user's out of the tunnel either (the ServerIP attack of TunnelCrack).
 //
-// Specification: see package query. Flows carry UDP over IPv4: there is no TCP, and servers with IPv6 addresses are left out.
-// Each transmission has a flow of its own, so a port of its own, which the kernel draws at random (RFC 5452 §9.2).
+// Specification: see package query. Flows carry UDP over IPv4 and IPv6, as the interface has addresses: there is no TCP. Left out
+// on purpose: the leases of DHCPv6 clients that neither systemd-resolved, NetworkManager nor resolv.conf tells of. Each transmission has a flow of its own, so a port of its own, which the kernel draws at random (RFC 5452 §9.2).
 //
 // Concurrency: a Resolver is safe for concurrent use. A call ends with its context, and leaves no goroutine behind.
 //

@@ -64,10 +64,10 @@ func ParseDhclientLeases(text, iface string) []netip.Addr {
 	return out
 }
 
-// appendServer adds a server if the text is an IPv4 address and there are not too many.
+// appendServer adds a server if the text is an address and there are not too many.
 func appendServer(list []netip.Addr, text string) []netip.Addr {
 	a, err := netip.ParseAddr(text)
-	if err != nil || !a.Unmap().Is4() || len(list) >= maxServers {
+	if err != nil || len(list) >= maxServers {
 		return list
 	}
 	return append(list, a.Unmap())

@@ -29,12 +29,20 @@ lease {
 
 // Shows: HST-3 (the servers of an interface, from leases and resolv.conf)
 func TestParsers(t *testing.T) {
-	want := []netip.Addr{netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("192.168.1.2")}
-	for name, got := range map[string][]netip.Addr{
-		"networkd": ParseNetworkdLease(networkdLease), "dhclient": ParseDhclientLeases(dhclientText, "eth0"), "resolv.conf": ParseResolvConf(resolvConfText),
+	for _, c := range []struct {
+		name string
+		got  []netip.Addr
+		six  string // between the two of IPv4
+	}{
+		{"networkd", ParseNetworkdLease(networkdLease), "2001:db8::1"}, {"dhclient", ParseDhclientLeases(dhclientText, "eth0"), ""},
+		{"resolv.conf", ParseResolvConf(resolvConfText), "fe80::1%eth0"},
 	} {
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: %v", name, got)
+		want := []netip.Addr{netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("192.168.1.2")}
+		if c.six != "" {
+			want = slices.Insert(want, 1, netip.MustParseAddr(c.six))
+		}
+		if !slices.Equal(c.got, want) {
+			t.Errorf("%s: %v", c.name, c.got)
 		}
 	}
 	if got := ParseDhclientLeases(dhclientText, "eth1"); got != nil {
@@ -48,7 +56,7 @@ func TestParsers(t *testing.T) {
 	}
 }
 
-// FuzzParsers shows that any text yields a bounded list of IPv4 addresses.
+// FuzzParsers shows that any text yields a bounded list of addresses.
 func FuzzParsers(f *testing.F) {
 	for _, s := range []string{networkdLease, dhclientText, resolvConfText, "lease {\n}\n}\ninterface", "DNS=\n"} {
 		f.Add(s)
@@ -59,7 +67,7 @@ func FuzzParsers(f *testing.F) {
 				t.Fatalf("%d servers", len(list))
 			}
 			for _, a := range list {
-				if !a.Is4() {
+				if !a.IsValid() {
 					t.Fatalf("server %v", a)
 				}
 			}

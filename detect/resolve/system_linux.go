@@ -128,7 +128,8 @@ func resolvedServers(ctx context.Context, conn *dbus.Conn, index int) ([]netip.A
 	return out, nil
 }
 
-// managerServers asks NetworkManager: the property NameserverData of the device's IP4Config, of type aa{sv}.
+// managerServers asks NetworkManager: the property NameserverData of the device's IP4Config, of type aa{sv}, and Nameservers of its
+// IP6Config, of type aay. What there is none of is passed over.
 func managerServers(ctx context.Context, conn *dbus.Conn, name string) ([]netip.Addr, error) {
 	const service = "org.freedesktop.NetworkManager"
 	var device dbus.ObjectPath
@@ -136,26 +137,41 @@ func managerServers(ctx context.Context, conn *dbus.Conn, name string) ([]netip.
 	if err := manager.CallWithContext(ctx, service+".GetDeviceByIpIface", dbus.FlagNoAutoStart, name).Store(&device); err != nil {
 		return nil, err
 	}
-	var v dbus.Variant
-	if err := property(ctx, conn, service, device, service+".Device", "Ip4Config", &v); err != nil {
-		return nil, err
-	}
-	config, ok := v.Value().(dbus.ObjectPath)
-	if !ok || config == "/" {
-		return nil, nil
-	}
-	if err := property(ctx, conn, service, config, service+".IP4Config", "NameserverData", &v); err != nil {
-		return nil, err
-	}
-	var servers []map[string]dbus.Variant
-	if err := dbus.Store([]any{v.Value()}, &servers); err != nil {
-		return nil, fmt.Errorf("the property NameserverData: %w", err)
+	// list stores the list of servers of one IP version.
+	list := func(version, what string, servers any) error {
+		var v dbus.Variant
+		if err := property(ctx, conn, service, device, service+".Device", "Ip"+version+"Config", &v); err != nil {
+			return err
+		}
+		config, ok := v.Value().(dbus.ObjectPath)
+		if !ok || config == "/" {
+			return nil
+		}
+		if err := property(ctx, conn, service, config, service+".IP"+version+"Config", what, &v); err != nil {
+			return err
+		}
+		if err := dbus.Store([]any{v.Value()}, servers); err != nil {
+			return fmt.Errorf("the property %s: %w", what, err)
+		}
+		return nil
 	}
 	var out []netip.Addr
-	for _, server := range servers {
+	var four []map[string]dbus.Variant
+	err4 := list("4", "NameserverData", &four)
+	for _, server := range four {
 		if a, ok := server["address"].Value().(string); ok {
 			out = appendServer(out, a)
 		}
+	}
+	var six [][]byte
+	err6 := list("6", "Nameservers", &six)
+	for _, server := range six {
+		if a, ok := netip.AddrFromSlice(server); ok {
+			out = appendServer(out, a.String())
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.Join(err4, err6)
 	}
 	return out, nil
 }

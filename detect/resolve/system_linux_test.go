@@ -51,14 +51,14 @@ func TestSystemServers(t *testing.T) {
 	bus := bustest.Start(t)
 	s.Bus = bus.Connect
 	check("a bus without services", one("192.0.2.3"))
-	bustest.StartNetworkManager(t, bus, map[string][]netip.Addr{"eth0": one("192.0.2.99"), "wlan0": one("192.0.2.2")})
-	check("NetworkManager", one("192.0.2.2"))
+	bustest.StartNetworkManager(t, bus, map[string][]netip.Addr{"eth0": one("192.0.2.99"), "wlan0": append(one("2001:db8::2"), one("192.0.2.2")...)})
+	check("NetworkManager", append(one("192.0.2.2"), one("2001:db8::2")...))
 	resolved := bustest.StartResolved(t, bus, nil)
-	check("systemd-resolved that knows no such link", one("192.0.2.2"))
+	check("systemd-resolved that knows no such link", append(one("192.0.2.2"), one("2001:db8::2")...))
 	resolved.SetLink(3, bustest.Link{Servers: []netip.Addr{own}})
-	check("systemd-resolved that knows only our own", one("192.0.2.2"))
+	check("systemd-resolved that knows only our own", append(one("192.0.2.2"), one("2001:db8::2")...))
 	resolved.SetLink(3, bustest.Link{Servers: append([]netip.Addr{own, netip.MustParseAddr("2001:db8::1")}, one("192.0.2.1")...)})
-	check("systemd-resolved", one("192.0.2.1"))
+	check("systemd-resolved", append(one("2001:db8::1"), one("192.0.2.1")...))
 
 	dead := errors.New("no bus here")
 	s.Bus = func(context.Context) (*dbus.Conn, error) { return nil, dead }

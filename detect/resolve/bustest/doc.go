@@ -6,7 +6,8 @@
 //
 // Specification: org.freedesktop.resolve1(5): Manager.GetLink, SetLinkDNS, SetLinkDomains, SetLinkDefaultRoute, SetLinkDNSSEC,
 // SetLinkDNSOverTLS, SetLinkLLMNR, SetLinkMulticastDNS, RevertLink, FlushCaches, the properties Domains of the manager and DNS of
-// a link. NetworkManager's GetDeviceByIpIface, Device.Ip4Config and IP4Config.NameserverData. Everything else is left out.
+// a link. NetworkManager's GetDeviceByIpIface, Device.Ip4Config, IP4Config.NameserverData, Device.Ip6Config and
+// IP6Config.Nameservers. Everything else is left out.
 //
 // Concurrency: all functions are safe for concurrent use.
 //

@@ -258,14 +258,26 @@ func StartNetworkManager(t *testing.T, b *Bus, servers map[string][]netip.Addr) 
 		n := len(m)
 		device := dbus.ObjectPath(fmt.Sprintf("/org/freedesktop/NetworkManager/Devices/%d", n))
 		config := dbus.ObjectPath(fmt.Sprintf("/org/freedesktop/NetworkManager/IP4Config/%d", n))
-		data := []map[string]dbus.Variant{}
+		config6 := dbus.ObjectPath(fmt.Sprintf("/org/freedesktop/NetworkManager/IP6Config/%d", n))
+		data, data6 := []map[string]dbus.Variant{}, [][]byte{}
 		for _, a := range list {
-			data = append(data, map[string]dbus.Variant{"address": dbus.MakeVariant(a.String())})
+			if a.Is6() {
+				data6 = append(data6, a.AsSlice())
+			} else {
+				data = append(data, map[string]dbus.Variant{"address": dbus.MakeVariant(a.String())})
+			}
 		}
 		of := func(want string, v any) properties {
 			return func(_ dbus.ObjectPath, name string) (any, bool) { return v, name == want }
 		}
-		if err := c.Export(of("Ip4Config", config), device, propertiesName); err != nil {
+		configs := func(_ dbus.ObjectPath, name string) (any, bool) {
+			v, ok := map[string]dbus.ObjectPath{"Ip4Config": config, "Ip6Config": config6}[name]
+			return v, ok
+		}
+		if err := c.Export(properties(configs), device, propertiesName); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Export(of("Nameservers", data6), config6, propertiesName); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.Export(of("NameserverData", data), config, propertiesName); err != nil {
