@@ -30,6 +30,12 @@ func gatewayLines(v *control.VPN) string {
 	case len(v.KeyExchanges) > 1:
 		fmt.Fprintf(&b, "  quantum   hybrid key exchange: %s\n", strings.Join(v.KeyExchanges, " + "))
 	}
+	switch {
+	case v.Agent != "":
+		fmt.Fprintf(&b, "  agent     %s: the gateway is the foreign agent of the home address\n", v.Agent)
+	case v.NoAgent != "":
+		fmt.Fprintf(&b, "  agent     none: %s\n", v.NoAgent)
+	}
 	if v.Narrowed {
 		fmt.Fprintf(&b, "  narrowed  the gateway lets through only %s\n", strings.Join(v.Selectors, ", "))
 	}

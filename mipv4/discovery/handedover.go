@@ -13,9 +13,8 @@ var ErrUnusable = errors.New("mipv4/discovery: unusable agent")
 
 // HandedOver returns the foreign agent of an advertisement that has not come from a link but was handed over by somebody else,
 // such as a VPN gateway (draft-vaarala-mip4-vpn appendix B.2): message is its ICMP message from its type
-// octet on. Nobody has seen the packet's source, so that Address is the router address with the highest preference, the first
-// of them, or the first care-of address where there is no router address. Hardware is zero, and Expires has no meaning: the
-// advertisement is as good as what handed it over. Errors wrap those of ParseAdvertisement, ErrSource for an address that no
+// octet on. Nobody has seen the packet's source, so that Address is the first care-of address. Hardware is zero, and Expires has
+// no meaning: the advertisement is as good as what handed it over. Errors wrap those of ParseAdvertisement, ErrSource for an address that no
 // agent can have, and ErrUnusable for one that is no foreign agent, is busy, offers no reverse tunnelling (RFC 3024), takes the
 // advertisement back by a lifetime of 0 or takes no registration.
 func HandedOver(now link.Instant, message []byte) (Agent, error) {
@@ -40,12 +39,7 @@ func HandedOver(now link.Instant, message []byte) (Agent, error) {
 		return Agent{}, fmt.Errorf("%w: the foreign agent takes no registration", ErrUnusable)
 	}
 	a.Address = a.CareOfAddresses[0]
-	for i, r := range adv.Routers {
-		if i == 0 || r.Preference > adv.Routers[0].Preference {
-			a.Address, adv.Routers[0].Preference = r.Address, r.Preference
-		}
-	}
-	for _, address := range append([]netip.Addr{a.Address}, a.CareOfAddresses...) {
+	for _, address := range a.CareOfAddresses {
 		if address.IsUnspecified() || address.IsMulticast() || address.IsLoopback() || address == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 			return Agent{}, fmt.Errorf("%w: address %v", ErrSource, address)
 		}
