@@ -22,6 +22,7 @@ type gatewayTable struct {
 	Address  netip.Addr         `toml:"address"`
 	More     []netip.Addr       `toml:"additional_addresses"`
 	MOBIKE   *bool              `toml:"mobike"`
+	Demand   bool               `toml:"require_mobike"`
 	Identity string             `toml:"identity"`
 	Pool     netip.Prefix       `toml:"pool"`
 	Networks []netip.Prefix     `toml:"networks"`
@@ -101,6 +102,9 @@ func (c *configuration) gatewayConfig() (agent.GatewayConfig, error) {
 			Pool: t.Pool, DNS: t.DNS, Networks: t.Networks, NoResumption: isFalse(t.Resume),
 		},
 		Address: t.Address, Additional: t.More, Device: orDefault(t.Device, "mipgw0"),
+	}
+	if cfg.IKE.NoFollowing = t.Demand; t.Demand && isFalse(t.MOBIKE) {
+		return none, errors.New("require_mobike: clients could not move at all: leave out mobike = false, or this")
 	}
 	if !isFalse(t.MOBIKE) {
 		cfg.IKE.MOBIKE = &ike.MOBIKE{}

@@ -41,6 +41,7 @@ pool6 = "fd00:9::/64"
 max_half_open = 77
 account_interval = "5m"
 require_ppk = true
+require_mobike = true
 crash_secret_files = ["gateway.psk"]
 redirect = "Gateway2.corp.example"`, "[[gateway.ppk]]\nidentity = \"laptop@corp.example\"\nid = \"one\"\nfile = \"gateway.psk\"")
 	if err != nil {
@@ -60,6 +61,9 @@ redirect = "Gateway2.corp.example"`, "[[gateway.ppk]]\nidentity = \"laptop@corp.
 	if !g.NoTCP || g.TCPPort != 443 || g.Pool6 != netip.MustParsePrefix("fd00:9::/64") || g.MaxHalfOpen != 77 || g.AccountInterval != 5*time.Minute || !g.RequirePPK ||
 		len(g.CrashSecrets) != 1 || len(g.PPKs) != 1 || g.PPKs[0].PPK.ID != "one" || len(g.PPKs[0].PPK.Key) == 0 {
 		t.Errorf("found %v %d %v %d %v %v, %d secrets, %v", g.NoTCP, g.TCPPort, g.Pool6, g.MaxHalfOpen, g.AccountInterval, g.RequirePPK, len(g.CrashSecrets), g.PPKs)
+	}
+	if !g.IKE.NoFollowing || g.IKE.MOBIKE == nil {
+		t.Errorf("MOBIKE is not demanded: %+v", g.IKE)
 	}
 	if to, ok := g.Redirect(ike.Identity{}, netip.AddrPort{}); !ok || to.Name != "gateway2.corp.example" {
 		t.Errorf("redirect to %v, %v", to, ok)

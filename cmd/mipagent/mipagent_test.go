@@ -108,6 +108,7 @@ func TestBadConfiguration(t *testing.T) {
 		{"trust outside", "external-home-agent", "permitted_gateways = [\"192.0.2.10\"]", "trusted_networks = [\"10.0.0.0/8\"]", "trusted networks belong to an internal home agent"},
 		{"interface", "foreign-agent", "interface = \"visit0\"", "", "interface is missing"},
 		{"interval", "foreign-agent", "# interval = \"1s\"", "interval = \"2s\"", "a third of the lifetime"},
+		{"no way to move", "gateway", "# mobike = true ", "mobike = false\nrequire_mobike = true #", "require_mobike: clients could not move at all"},
 		{"no peer", "gateway", "[[gateway.peer]]", "[[gateway.poor]]", "unknown key gateway.poor"},
 		{"no networks", "gateway", "networks = [\"10.0.0.0/16\"]", "networks = []", "no networks are given"},
 		{"no rule", "gateway", "[[gateway.peer]]\nidentity = \"laptop@corp.example\"\npsk_file = \"gateway.psk\"", "", "no [[gateway.rule]]"},

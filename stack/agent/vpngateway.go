@@ -80,8 +80,9 @@ type Gateway struct {
 	inbound  esp.Table
 	noted    traffic
 	routes   clientRoutes
-	children children // of the loop, like accounts
+	children children // of the loop, like accounts and unproven
 	accounts accounts
+	unproven unproven
 	rejected map[string]uint64 // messages by kind
 
 	reloading sync.Mutex

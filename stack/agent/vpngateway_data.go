@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -60,7 +61,8 @@ type traffic struct {
 
 // heard is what is minded about one SA.
 type heard struct {
-	last atomic.Int64 // boot time of the last notice to the IKE machine
+	last atomic.Int64  // boot time of the last notice to the IKE machine
+	seen atomic.Uint64 // packets that were authentic, when it was looked last
 	end  atomic.Pointer[endpoint]
 }
 
@@ -125,46 +127,71 @@ func (g *Gateway) receiveNATT(local netip.Addr, b *packet.Batch) {
 	g.receiveESP(local, b)
 }
 
+// arrival is a run of ESP packets of one SA from one endpoint, before they are opened.
+type arrival struct {
+	spi     uint32
+	from    netip.AddrPort
+	packets int
+	octets  int64
+}
+
+// arrivals returns the runs of the batch, in list.
+func arrivals(b *packet.Batch, list []arrival) []arrival {
+	for _, p := range b.Bufs {
+		if p.Len() < 4 {
+			continue
+		}
+		spi := binary.BigEndian.Uint32(p.Bytes())
+		if n := len(list); n == 0 || list[n-1].spi != spi || list[n-1].from != p.Peer {
+			list = append(list, arrival{spi: spi, from: p.Peer})
+		}
+		last := &list[len(list)-1]
+		last.packets++
+		last.octets += int64(p.Len())
+	}
+	return list
+}
+
 // receiveESP opens ESP packets and gives what was in them to the host to forward. Their inner source can only be the
 // client's own address, and their destination only a network behind the gateway: the selectors of the SA say so, and are
-// checked after decryption (RFC 4301 §5.2). Either form of ESP is taken for any SA (RFC 7296 §2.23).
+// checked after decryption (RFC 4301 §5.2). Either form of ESP is taken for any SA (RFC 7296 §2.23). Dummy packets show where a
+// client is as others do.
 func (g *Gateway) receiveESP(local netip.Addr, b *packet.Batch) {
+	var list [packet.BatchSize]arrival
+	runs := arrivals(b, list[:0])
 	g.inbound.Open(b, &g.drops)
+	now := g.host.Now().Boot
+	for i := range runs {
+		g.hear(local, &runs[i], now)
+	}
 	n := b.Len()
 	if n == 0 {
 		b.Release()
 		return
-	}
-	now := g.host.Now().Boot
-	for rest := b.Bufs; len(rest) > 0; {
-		k := 1
-		for k < len(rest) && rest[k].SA == rest[0].SA {
-			k++
-		}
-		g.hear(local, rest[:k], now)
-		rest = rest[k:]
 	}
 	if err := g.device.Write(b); err != nil {
 		g.drops.Count(packet.DropSendFailed, n)
 	}
 }
 
-// hear counts packets that have come out of one SA, and tells the IKE machine what it has to know of them. Packets from
+// hear counts packets of one SA, and tells the IKE machine what it has to know of those that were authentic. Packets from
 // elsewhere do not show that the client knows where the gateway sends to (RFC 4555 §3.12).
-func (g *Gateway) hear(local netip.Addr, run []*packet.Buf, now time.Duration) {
-	spi := run[0].SA
+func (g *Gateway) hear(local netip.Addr, run *arrival, now time.Duration) {
+	spi := run.spi
 	h, in := g.noted.of(spi), g.inbound.Lookup(spi)
 	if h == nil || in == nil {
 		return
 	}
 	end, s := h.end.Load(), in.Source()
 	elsewhere := end.elsewhere(s)
-	for _, p := range run {
-		end.take(p)
-	}
+	end.take(run.from, run.packets, run.octets)
 	if elsewhere {
 		at := netip.AddrPortFrom(local, esp.PortNATT)
 		g.post(func(now link.Instant) { g.machine.HandleSource(now, at, s) })
+	}
+	n := in.Usage().Packets
+	if h.seen.Swap(n) == n {
+		return // nothing that was authentic
 	}
 	if s.From().Addr() == end.remote.Addr() && h.due(now) {
 		g.post(func(now link.Instant) { g.machine.HandleTraffic(now, spi) })

@@ -6,6 +6,7 @@ import (
 
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike"
+	"mipvpn/ipsec/ike/message"
 	"mipvpn/tun/packet"
 )
 
@@ -21,7 +22,7 @@ type endpoint struct {
 	tcp          bool // ESP in TCP
 	proven       bool // the client has answered from there
 
-	// Octets of inner packets from there and of ESP to there, while it is not proven.
+	// Octets of datagrams from there and to there, of ESP and of IKE, while it is not proven.
 	received, sent atomic.Int64
 	// told is the last source elsewhere that the IKE machine has been told of.
 	told atomic.Pointer[source]
@@ -59,15 +60,37 @@ func (e *endpoint) elsewhere(s esp.Source) bool {
 	return true
 }
 
-// take counts a packet that has come out of an SA.
-func (e *endpoint) take(p *packet.Buf) {
-	if p.Peer == e.remote {
-		if !e.proven {
-			e.received.Add(int64(p.Len()))
-		}
-	} else if s := e.told.Load(); s != nil && s.from == p.Peer {
-		s.received.Add(int64(p.Len()))
+// ipv6Len is the octets of an IPv6 header.
+const ipv6Len = 40
+
+// head is the octets of the outer headers of a datagram in UDP.
+func head(a netip.Addr) int64 {
+	if a.Is4() {
+		return packet.IPv4Len + packet.UDPLen
 	}
+	return ipv6Len + packet.UDPLen
+}
+
+// take counts octets of ESP in datagrams that have come from an endpoint.
+func (e *endpoint) take(from netip.AddrPort, datagrams int, octets int64) {
+	octets += int64(datagrams) * head(from.Addr())
+	if from == e.remote {
+		if !e.proven {
+			e.received.Add(octets)
+		}
+	} else if s := e.told.Load(); s != nil && s.from == from {
+		s.received.Add(octets)
+	}
+}
+
+// may tells whether a datagram with so many octets in UDP may be sent, and counts it.
+func (e *endpoint) may(octets int) bool {
+	n := int64(octets) + head(e.remote.Addr())
+	if e.sent.Add(n) > amplification*e.received.Load() {
+		e.sent.Add(-n)
+		return false
+	}
+	return true
 }
 
 // bound keeps of the ESP packets that are to be sent what may be.
@@ -76,11 +99,54 @@ func (e *endpoint) bound(b *packet.Batch, drops *packet.Drops) {
 		return
 	}
 	b.Keep(drops, func(p *packet.Buf) packet.DropReason {
-		n := int64(p.Len())
-		if e.sent.Add(n) > amplification*e.received.Load() {
-			e.sent.Add(-n)
+		if !e.may(p.Len()) {
 			return packet.DropUnproven
 		}
 		return packet.NotDropped
 	})
+}
+
+// unproven are the endpoints of clients that have not answered from there, for the messages of IKE. It belongs to the loop.
+type unproven struct {
+	ends map[netip.AddrPort]*endpoint
+	// from and octets are those of the message that is being handled.
+	from   netip.AddrPort
+	octets int
+}
+
+// handling takes note of a message that has arrived in UDP.
+func (u *unproven) handling(from netip.AddrPort, octets int) {
+	u.from, u.octets = from, octets
+	if e := u.ends[from]; e != nil {
+		e.received.Add(int64(octets) + head(from.Addr()))
+	}
+}
+
+// moved takes note that clients' packets go from one endpoint to another. Either may be nil.
+func (u *unproven) moved(from, to *endpoint) {
+	if from != nil && u.ends[from.remote] == from {
+		delete(u.ends, from.remote)
+	}
+	if to == nil || to.proven {
+		return
+	}
+	if to.remote == u.from && (from == nil || from.remote != to.remote) {
+		to.received.Add(int64(u.octets) + head(to.remote.Addr()))
+	}
+	if u.ends == nil {
+		u.ends = make(map[netip.AddrPort]*endpoint)
+	}
+	u.ends[to.remote] = to
+}
+
+// may tells whether a message may be sent, and counts it. Answers may: who has asked gets no more than he would in any case.
+func (u *unproven) may(t ike.Transmit) bool {
+	e := u.ends[t.Remote]
+	if e == nil || t.TCP {
+		return true
+	}
+	if h, err := message.ParseHeader(t.Payload); err != nil || h.Response() {
+		return true
+	}
+	return e.may(esp.MarkerLen + len(t.Payload))
 }

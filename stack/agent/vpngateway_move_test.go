@@ -158,7 +158,7 @@ func TestUnprovenEndpoint(t *testing.T) {
 		b := packet.GetBatch()
 		for range n {
 			p := packet.GetSmall()
-			p.Extend(100)
+			p.Extend(72) // 100 on the wire
 			b.Append(p)
 		}
 		e.bound(b, nil)
@@ -166,11 +166,9 @@ func TestUnprovenEndpoint(t *testing.T) {
 		return b.Len()
 	}
 	take := func(from netip.AddrPort, octets int) {
-		p := packet.GetSmall()
-		defer p.Release()
-		p.Extend(octets)
-		p.Peer = from
-		e.take(p)
+		if octets != 0 {
+			e.take(from, 1, int64(octets)-28)
+		}
 	}
 	for _, step := range []struct {
 		from         netip.AddrPort

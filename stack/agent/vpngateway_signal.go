@@ -32,6 +32,9 @@ func (g *Gateway) handleMessageTCP(local, remote netip.AddrPort, payload []byte)
 
 func (g *Gateway) handleDatagram(d ike.Datagram) {
 	g.post(func(now link.Instant) {
+		if !d.TCP {
+			g.unproven.handling(d.Remote, len(d.Payload))
+		}
 		if err := g.machine.HandleDatagram(now, d); err != nil {
 			g.report(now, d.Remote, err)
 		}
@@ -46,8 +49,13 @@ func (g *Gateway) drain() {
 			g.handleEvent(now, e)
 		}
 	}
+	g.unproven.from = netip.AddrPort{}
 	g.sendRADIUS()
 	for t, ok := g.machine.PollTransmit(); ok; t, ok = g.machine.PollTransmit() {
+		if !g.unproven.may(t) {
+			g.drops.Count(packet.DropUnproven, 1)
+			continue
+		}
 		if t.TCP {
 			if err := g.sendStream(t.Remote, t.Payload); err != nil {
 				g.log.Debug("IKE message could not be sent", zap.Stringer("to", t.Remote), zap.Error(err))
@@ -145,6 +153,9 @@ func (g *Gateway) remove(key childKey) {
 		return
 	}
 	g.accounts.childGone(c)
+	if len(g.children.bySession[c.key.session]) == 0 {
+		g.unproven.moved(c.end, nil)
+	}
 	g.inbound.Remove(c.in.SPI())
 	g.noted.forget(c.in.SPI())
 	g.choose(c.address)
@@ -160,6 +171,7 @@ func (g *Gateway) move(session gateway.SessionID, u ike.EndpointUpdate, log *zap
 		}
 		if end == nil {
 			end = c.end.updated(u)
+			g.unproven.moved(c.end, end)
 		}
 		c.update, c.end = u.Number(), end
 		g.noted.begin(c.in.SPI(), end)
