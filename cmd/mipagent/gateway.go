@@ -112,8 +112,8 @@ func (c *configuration) gatewayConfig() (agent.GatewayConfig, error) {
 		return none, errors.New("additional_addresses: clients hear of them through MOBIKE alone: leave out mobike = false")
 	}
 	for _, a := range t.More {
-		if !a.Is4() || a == t.Address {
-			return none, fmt.Errorf("additional_addresses: %v: expected an IPv4 address other than address", a)
+		if !a.IsGlobalUnicast() || a.Is4In6() || a.Zone() != "" || a == t.Address {
+			return none, fmt.Errorf("additional_addresses: %v: expected an IPv4 or a global IPv6 address other than address", a)
 		}
 	}
 	for _, p := range t.Peers {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,7 @@ account_interval = "5m"
 require_ppk = true
 require_mobike = true
 crash_secret_files = ["gateway.psk"]
+additional_addresses = ["192.0.2.11", "2001:db8::10"]
 redirect = "Gateway2.corp.example"`, "[[gateway.ppk]]\nidentity = \"laptop@corp.example\"\nid = \"one\"\nfile = \"gateway.psk\"")
 	if err != nil {
 		t.Fatal(err)
@@ -68,15 +70,21 @@ redirect = "Gateway2.corp.example"`, "[[gateway.ppk]]\nidentity = \"laptop@corp.
 	if to, ok := g.Redirect(ike.Identity{}, netip.AddrPort{}); !ok || to.Name != "gateway2.corp.example" {
 		t.Errorf("redirect to %v, %v", to, ok)
 	}
+	if g.IKE.MOBIKE == nil || !slices.Equal(g.Additional, []netip.Addr{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8::10")}) {
+		t.Errorf("further addresses %v", g.Additional)
+	}
 	for keys, want := range map[string]string{
-		`profile = "best"`:              `profile "best"`,
-		`redirect = "192.0.2.10"`:       "sent to this gateway again",
-		`crash_secret_files = ["none"]`: "crash_secret_files: none",
-		`dead = "1s"`:                   "Dead",
-		`ike_datagram = 20`:             "20",
-		`pool6 = "10.0.0.0/24"`:         "pool6",
-		`require_ppk = true`:            "PPK",
-		`child_octets = -1`:             "gateway.toml",
+		`profile = "best"`:                                          `profile "best"`,
+		`additional_addresses = ["fe80::1"]`:                        "additional_addresses: fe80::1",
+		`additional_addresses = ["192.0.2.10"]`:                     "additional_addresses: 192.0.2.10",
+		"mobike = false\nadditional_addresses = [\"2001:db8::10\"]": "leave out mobike = false",
+		`redirect = "192.0.2.10"`:                                   "sent to this gateway again",
+		`crash_secret_files = ["none"]`:                             "crash_secret_files: none",
+		`dead = "1s"`:                                               "Dead",
+		`ike_datagram = 20`:                                         "20",
+		`pool6 = "10.0.0.0/24"`:                                     "pool6",
+		`require_ppk = true`:                                        "PPK",
+		`child_octets = -1`:                                         "gateway.toml",
 	} {
 		if _, err := load(keys, ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want something about %q", keys, err, want)

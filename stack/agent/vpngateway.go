@@ -31,8 +31,8 @@ type GatewayConfig struct {
 	gateway.Config
 	// Address is the outer address, one of the host's, that clients connect to.
 	Address netip.Addr
-	// Additional are further outer addresses of the host. Clients with MOBIKE are told of them (RFC 4555 §3.4), if IKE.MOBIKE is
-	// set, and may move to them.
+	// Additional are further outer addresses of the host, of either IP version, on which it is reached as on Address. Clients with
+	// MOBIKE are told of them (RFC 4555 §3.4), if IKE.MOBIKE is set, and may move to them.
 	Additional []netip.Addr
 	// TCPPort is the port on which IKE and ESP are taken in TCP too (RFC 9329), 0 for 4500; NoTCP has that not be done. A
 	// host that is no link.StreamHost does without.

@@ -283,7 +283,7 @@ func (n *realNetwork) command(t *testing.T, f func(link.Instant) error) {
 // Shows: IKE-6. Our own client on the kernel reaches the inside as well: the driver of the simulation, unchanged; outside in IPv4 and
 // IPv6, with ESP as protocol 50, in UDP and in TCP.
 func TestGatewayServesOurClientOnTheKernel(t *testing.T) {
-	for family, address := range map[string]netip.Addr{"IPv4": simnet.LabGateway, "IPv6": gateway6.Addr()} {
+	for family, address := range map[string]netip.Addr{"IPv4": simnet.LabGateway, "IPv6 alone": gateway6.Addr(), "IPv6": gateway6.Addr()} {
 		for name, change := range map[string]func(*ike.InitiatorConfig){
 			"as it comes":          func(*ike.InitiatorConfig) {},
 			"encapsulation in UDP": func(cfg *ike.InitiatorConfig) { cfg.ForceUDPEncapsulation = true },
@@ -292,7 +292,11 @@ func TestGatewayServesOurClientOnTheKernel(t *testing.T) {
 			},
 		} {
 			t.Run(family+", "+name, func(t *testing.T) {
-				n := newRealNetworkAt(t, address)
+				n, serving := newRealWires(t), gatewayConfig(t)
+				if serving.Address = address; family == "IPv6" {
+					serving.Address, serving.Additional = simnet.LabGateway, []netip.Addr{address}
+				}
+				n.serve(t, serving)
 				host, err := underlay.NewHost(underlay.Options{Namespace: n.outside})
 				if err != nil {
 					t.Fatal(err)

@@ -41,8 +41,8 @@ type stream struct {
 
 // streams are the TCP connections of clients (RFC 9329), by the other end's endpoint.
 type streams struct {
-	listener net.Listener
-	done     chan struct{} // closed when no more are accepted
+	listeners []net.Listener // one for each outer address
+	accepting sync.WaitGroup
 
 	mu        sync.Mutex
 	closed    bool
@@ -61,22 +61,23 @@ func (g *Gateway) listen() error {
 	if port == 0 {
 		port = esp.PortNATT
 	}
-	l, err := host.ListenStream(netip.AddrPortFrom(g.cfg.Address, port))
-	if err != nil {
-		return err
-	}
 	t := &g.streams
-	t.listener, t.done = l, make(chan struct{})
 	t.byRemote, t.byAddress, t.bySession = make(map[netip.AddrPort]*stream), make(map[netip.Addr]int), make(map[gateway.SessionID]*stream)
-	go g.accept()
+	for _, address := range append([]netip.Addr{g.cfg.Address}, g.cfg.Additional...) {
+		l, err := host.ListenStream(netip.AddrPortFrom(address, port))
+		if err != nil {
+			return err
+		}
+		t.listeners = append(t.listeners, l)
+		t.accepting.Go(func() { g.accept(l) })
+	}
 	return nil
 }
 
 // accept takes connections until the listener is closed.
-func (g *Gateway) accept() {
-	defer close(g.streams.done)
+func (g *Gateway) accept(l net.Listener) {
 	for {
-		c, err := g.streams.listener.Accept()
+		c, err := l.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
@@ -203,11 +204,11 @@ func (g *Gateway) sendStream(remote netip.AddrPort, payload []byte) error {
 // closeStreams ends all streams and the listening.
 func (g *Gateway) closeStreams() error {
 	t := &g.streams
-	if t.listener == nil {
-		return nil
+	var errs []error
+	for _, l := range t.listeners {
+		errs = append(errs, l.Close())
 	}
-	err := t.listener.Close()
-	<-t.done
+	t.accepting.Wait()
 	t.mu.Lock()
 	t.closed = true
 	all := make([]*stream, 0, len(t.byRemote))
@@ -220,5 +221,5 @@ func (g *Gateway) closeStreams() error {
 		wait.Go(func() { g.endStream(s) })
 	}
 	wait.Wait()
-	return err
+	return errors.Join(errs...)
 }
