@@ -14,6 +14,7 @@ import (
 	"mipvpn/cmd/miplab/internal/company"
 	"mipvpn/cmd/miplab/internal/scenario"
 	"mipvpn/cmd/miplab/internal/verdict"
+	"mipvpn/stack"
 )
 
 // demoOptions are the flags of `miplab demo`.
@@ -29,8 +30,17 @@ type demoOptions struct {
 	patience  time.Duration
 }
 
-// allModes are the access modes that the tour knows.
-var allModes = []string{"c", "f", "cvc", "fvc"}
+// mainModes are the access modes of the main job, which need nothing optional.
+var mainModes = []string{"c", "f", "cvc", "fvc"}
+
+// modeNames are the names of all access modes.
+func modeNames() []string {
+	var names []string
+	for _, m := range stack.Modes() {
+		names = append(names, string(m))
+	}
+	return names
+}
 
 func demoCommand() *cobra.Command {
 	var o demoOptions
@@ -38,6 +48,9 @@ func demoCommand() *cobra.Command {
 		Use: "demo", Short: "Take the laptop through every access mode with one TCP session", Args: cobra.NoArgs,
 		Long: "Take the laptop through every access mode with one TCP session alive all the while, and judge every frame on the\nwires outside. The exit code is 1 if the session broke, an octet differed, a mode was not reached, or a frame of\nenterprise traffic was to be seen outside.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if slices.Equal(o.modes, []string{"all"}) {
+				o.modes = modeNames()
+			}
 			return demo(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -47,7 +60,7 @@ func demoCommand() *cobra.Command {
 	f.StringVar(&o.gateway, "gateway", "mipagent", "program that is the VPN gateway: mipagent or strongswan")
 	f.StringVar(&o.pcap, "pcap", "", "directory to keep a capture of each wire in")
 	f.StringVar(&o.dir, "dir", "", "directory to keep configuration files and logs in; a temporary one without it")
-	f.StringSliceVar(&o.modes, "modes", allModes, "modes to go through")
+	f.StringSliceVar(&o.modes, "modes", mainModes, "modes to go through; \"all\" for the eight, with the optional mechanisms")
 	f.StringVar(&o.period, "period", "", "the client's detection period")
 	f.DurationVar(&o.dwell, "dwell", 4*time.Second, "how long to stay in each network")
 	f.DurationVar(&o.patience, "patience", 30*time.Second, "how long a change may take before it counts as failed")
@@ -59,8 +72,12 @@ func (o demoOptions) check() error {
 		return fmt.Errorf("%w: --gateway %s: must be mipagent or strongswan", errUsage, o.gateway)
 	}
 	for _, m := range o.modes {
-		if !slices.Contains(allModes, m) {
-			return fmt.Errorf("%w: --modes %s: must be of %s", errUsage, m, strings.Join(allModes, ", "))
+		known, ok := stack.Mode(m).Composition()
+		if !ok {
+			return fmt.Errorf("%w: --modes %s: must be all, or of %s", errUsage, m, strings.Join(modeNames(), ", "))
+		}
+		if known.GatewayAgent && o.gateway != "mipagent" {
+			return fmt.Errorf("%w: --modes %s: strongSwan is no foreign agent; without vf, cvf and fvf it can be the gateway", errUsage, m)
 		}
 	}
 	if len(scenario.Through(o.modes)) == 0 {
@@ -73,7 +90,7 @@ func (o demoOptions) check() error {
 }
 
 func (o demoOptions) company() company.Options {
-	return company.Options{Period: o.period, StrongSwan: o.gateway == "strongswan"}
+	return company.Options{Period: o.period, StrongSwan: o.gateway == "strongswan", Optional: scenario.Optional(o.modes)}
 }
 
 // play plays the tour in the world and writes the report, which review may add to. tail is asked for the programs' last

@@ -219,7 +219,7 @@ func (l labFlags) hold(ctx context.Context, out io.Writer) (err error) {
 	if err := os.RemoveAll(filepath.Join(dir, "strongswan")); err != nil {
 		return err
 	}
-	c, err := company.Start(ctx, lab, dir, binaries, company.Options{StrongSwan: l.strongSwan})
+	c, err := company.Start(ctx, lab, dir, binaries, company.Options{StrongSwan: l.strongSwan, Optional: true})
 	if err != nil {
 		return err
 	}

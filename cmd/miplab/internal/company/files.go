@@ -22,6 +22,9 @@ type Options struct {
 	ForceUDPEncapsulation bool
 	// Interfaces are those that the client uses; eth0 and eth1 if empty.
 	Interfaces []string
+	// Optional gives gateway and agents the optional mechanisms, and lets the client use them; without it the client keeps to the
+	// mandatory modes.
+	Optional bool
 	// Switching has the client insist on zero-overhead tunnelling, under Vendor.
 	Switching bool
 	// StrongSwan makes charon the VPN gateway instead of mipagent.

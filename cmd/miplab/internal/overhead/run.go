@@ -53,7 +53,7 @@ func setups() []company.Options {
 		{InternalEncapsulation: "ipip", ExternalEncapsulation: "ipip", Switching: true},
 		{InternalEncapsulation: "udp", ExternalEncapsulation: "ipip", ForceUDPEncapsulation: true, Switching: true},
 	} {
-		o.Interfaces = []string{laptopInterface}
+		o.Interfaces, o.Optional = []string{laptopInterface}, true
 		all = append(all, o)
 	}
 	return all

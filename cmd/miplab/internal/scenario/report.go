@@ -48,6 +48,8 @@ type Change struct {
 	From    string `json:"from"`
 	To      string `json:"to"`
 	Network string `json:"network"`
+	// Policy is "auto", or the mode that was pinned.
+	Policy string `json:"mode_policy"`
 	// Cause says what was done to the laptop.
 	Cause string `json:"cause"`
 	// Evidence says how the client knows where it is.

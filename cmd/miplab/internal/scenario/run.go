@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -14,28 +15,53 @@ import (
 	"mipvpn/client/control"
 	"mipvpn/cmd/miplab/internal/session"
 	"mipvpn/cmd/miplab/internal/verdict"
+	"mipvpn/stack"
 )
 
 // Step is one change: the cable of Interface goes into Network, and the client must come to Mode. Without a network the
-// cable is pulled, and the client must come to Mode through another interface.
+// cable is pulled, and the client must come to Mode through another interface. Where the cable is in the network already, only
+// Policy changes.
 type Step struct {
 	Interface string
 	Network   string
 	Mode      string
+	// Policy is the mode that is pinned before; empty for "auto", in which the client chooses.
+	Policy string
 }
+
+// policy is what the client is told.
+func (s Step) policy() string { return cmp.Or(s.Policy, "auto") }
 
 // Tour is the whole main job: every mode, changes between outside networks with a live security association, and at the
 // end a change with both networks there at once.
 var Tour = []Step{
-	{"eth0", "office", "c"},
-	{"eth0", "office-fa", "f"},
-	{"eth0", "cafe", "cvc"},
-	{"eth0", "hotspot", "fvc"},
-	{"eth0", "cafe", "cvc"},
-	{"eth0", "office", "c"},
-	{"eth1", "cafe", "c"},
-	{"eth0", "", "cvc"},
-	{"eth0", "office", "c"},
+	{"eth0", "office", "c", ""},
+	{"eth0", "office-fa", "f", ""},
+	{"eth0", "cafe", "cvc", ""},
+	{"eth0", "hotspot", "fvc", ""},
+	{"eth0", "cafe", "cvc", ""},
+	{"eth0", "office", "c", ""},
+	{"eth1", "cafe", "c", ""},
+	{"eth0", "", "cvc", ""},
+	{"eth0", "office", "c", ""},
+}
+
+// Eight is the tour of all eight modes, where agents and gateway have the optional mechanisms: the client chooses the cheapest
+// by itself, the others are pinned, in place and with a change of network.
+var Eight = []Step{
+	{"eth0", "office", "c", ""},
+	{"eth0", "office-fa", "f", ""},
+	{"eth0", "cafe", "vf", ""},
+	{"eth0", "hotspot", "fvf", ""},
+	{"eth0", "cafe", "cvf", "cvf"},
+	{"eth0", "cafe", "cvc", "cvc"},
+	{"eth0", "cafe", "vc", "vc"},
+	{"eth0", "hotspot", "fvc", "fvc"},
+	{"eth0", "campus", "vc", "vc"},
+	{"eth0", "office", "c", ""},
+	{"eth1", "cafe", "c", ""},
+	{"eth0", "", "vf", ""},
+	{"eth0", "office", "c", ""},
 }
 
 // Scenario is a row of steps.
@@ -47,16 +73,26 @@ type Scenario struct {
 	Log io.Writer
 }
 
-// Through returns the tour's steps that need only the modes given, in order; a step that would change nothing is left
-// out, and so is pulling a cable with no other one in.
+// Optional reports whether a mode among them needs an optional mechanism.
+func Optional(modes []string) bool {
+	return slices.ContainsFunc(modes, func(m string) bool { return stack.Mode(m).Mandatory() != stack.Mode(m) })
+}
+
+// Through returns the steps of the tour, or of the tour of eight where a mode is Optional, that need only the modes given,
+// in order; a step that would change nothing is left out, and so is pulling a cable with no other one in.
 func Through(modes []string) []Step {
+	tour := Tour
+	if Optional(modes) {
+		tour = Eight
+	}
 	var steps []Step
-	in := map[string]string{} // the network that each interface is in
-	for _, s := range Tour {
-		if !slices.Contains(modes, s.Mode) || in[s.Interface] == s.Network || s.Network == "" && len(in) < 2 {
+	in, policy := map[string]string{}, "auto" // the network that each interface is in, and what the client is told
+	for _, s := range tour {
+		if !slices.Contains(modes, s.Mode) || in[s.Interface] == s.Network && policy == s.policy() || s.Network == "" && len(in) < 2 {
 			continue
 		}
 		steps = append(steps, s)
+		policy = s.policy()
 		if in[s.Interface] = s.Network; s.Network == "" {
 			delete(in, s.Interface)
 		}
@@ -74,12 +110,14 @@ type run struct {
 	near, far *session.End
 	stream    *session.Stream
 	mode      string
+	policy    string            // what the client has been told
+	in        map[string]string // the network that each interface is in
 }
 
 // Run plays the scenario. The error is for what kept it from being played; a scenario that was played and failed says so
 // in the report.
 func (s Scenario) Run(ctx context.Context, w World) (*Report, error) {
-	r := &run{Scenario: s, world: w, begun: time.Now(), mode: "none"}
+	r := &run{Scenario: s, world: w, begun: time.Now(), mode: "none", policy: "auto", in: map[string]string{}}
 	r.report = Report{Schema: Schema, World: w.Describe(), Verdict: verdict.New(), Changes: []Change{}}
 	r.say("%s", w.Describe())
 	watching, stop := context.WithCancel(ctx)
@@ -130,10 +168,7 @@ func (r *run) play(ctx context.Context) error {
 func (r *run) step(ctx context.Context, s Step) error {
 	limit, cancel := context.WithTimeout(ctx, r.Patience)
 	defer cancel()
-	c := Change{From: r.mode, Network: s.Network, Cause: s.Interface + " into " + s.Network}
-	if s.Network == "" {
-		c.Cause = s.Interface + " unplugged"
-	}
+	c := Change{From: r.mode, Network: s.Network, Policy: s.policy(), Cause: r.cause(s)}
 	r.say("")
 	r.say("== %s", c.Cause)
 	leaks, _ := r.world.Outside().Leaks()
@@ -141,17 +176,25 @@ func (r *run) step(ctx context.Context, s Step) error {
 	touched := time.Now()
 	offered := touched
 	var err error
-	if s.Network == "" {
+	if s.policy() != r.policy {
+		if err := r.world.Client().SetMode(limit, s.policy()); err != nil {
+			return fmt.Errorf("scenario: setting the mode to %s: %w", s.policy(), err)
+		}
+		r.policy = s.policy()
+	}
+	switch {
+	case s.Network == "":
 		err = r.world.Unplug(s.Interface)
-	} else {
+	case s.Network != r.in[s.Interface]:
 		offered, err = r.world.Plug(limit, s.Interface, s.Network)
 	}
 	if err != nil {
 		return err
 	}
-	if s.Network != "" {
+	if s.Network != "" && s.Network != r.in[s.Interface] {
 		r.say("the network has offered what it has")
 	}
+	r.in[s.Interface] = s.Network
 	first := r.stream == nil
 	if first {
 		if err := r.openSessions(limit, s.Mode); err != nil {
@@ -189,6 +232,24 @@ func (r *run) step(ctx context.Context, s Step) error {
 		return fmt.Errorf("scenario: %s: the client is in mode %q, want %q", c.Cause, status.Mode, s.Mode)
 	}
 	return nil
+}
+
+// cause says what a step does to the laptop.
+func (r *run) cause(s Step) string {
+	cause := ""
+	switch {
+	case s.Network == "":
+		cause = s.Interface + " unplugged"
+	case s.Network != r.in[s.Interface]:
+		cause = s.Interface + " into " + s.Network
+	}
+	if s.policy() == r.policy {
+		return cause
+	}
+	if cause != "" {
+		cause = ", " + cause
+	}
+	return "mipvpn mode " + s.policy() + cause
 }
 
 // settleTime is left out at the end of a span when losses are counted: what was sent last may still be on its way.
@@ -400,7 +461,7 @@ func (r *run) verdict() {
 	for _, t := range r.report.External {
 		protected += t.ESP
 	}
-	if protected == 0 && slices.ContainsFunc(r.report.Changes, func(c Change) bool { return c.To == "cvc" || c.To == "fvc" }) {
+	if protected == 0 && slices.ContainsFunc(r.report.Changes, func(c Change) bool { return !stack.Mode(c.To).Plaintext() }) {
 		r.report.Fail("no ESP was seen outside although a mode with the VPN was in use: the captures see nothing")
 	}
 	r.report.InsideFrames, _ = r.world.Inside().Leaks()

@@ -17,6 +17,7 @@ import (
 	"mipvpn/cmd/miplab/internal/judge"
 	"mipvpn/cmd/miplab/internal/session"
 	"mipvpn/cmd/miplab/internal/verdict"
+	"mipvpn/stack"
 )
 
 // stage is a World in memory where all goes well but for what a test breaks.
@@ -30,6 +31,8 @@ type stage struct {
 	out, in judge.Judge
 	mu      sync.Mutex
 	mode    string
+	network string // that of eth0
+	policy  string
 	near    *half
 }
 
@@ -40,8 +43,23 @@ func (s *stage) Inside() *judge.Judge  { return &s.in }
 func (s *stage) Err() error            { return nil }
 func (s *stage) Settle() (int, error)  { return s.lost, nil }
 
-func (s *stage) Up(context.Context) error              { return nil }
-func (s *stage) SetMode(context.Context, string) error { return nil }
+func (s *stage) Up(context.Context) error { return nil }
+
+func (s *stage) SetMode(_ context.Context, policy string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.policy = policy
+	s.choose()
+	return nil
+}
+
+// choose sets the mode, under the mutex.
+func (s *stage) choose() {
+	s.mode = s.modes[s.network]
+	if s.policy != "" && s.policy != "auto" {
+		s.mode = s.policy
+	}
+}
 
 func (s *stage) Status(context.Context) (control.Status, error) {
 	s.mu.Lock()
@@ -59,7 +77,8 @@ func (s *stage) Plug(_ context.Context, iface, network string) (time.Time, error
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if iface == "eth0" { // eth1 is the second choice
-		s.mode = s.modes[network]
+		s.network = network
+		s.choose()
 	}
 	if network == s.hangUp && s.near != nil {
 		s.near.Close()
@@ -73,7 +92,8 @@ func (s *stage) Plug(_ context.Context, iface, network string) (time.Time, error
 func (s *stage) Unplug(string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mode = "cvc"
+	s.network = "cafe"
+	s.choose()
 	return nil
 }
 
@@ -181,12 +201,38 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestRunEight shows that the tour of eight comes to each mode, by the cable, by a pin, and by both at once.
+func TestRunEight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		secret := []netip.Addr{netip.MustParseAddr("10.0.8.100")}
+		s := &stage{modes: map[string]string{"office": "c", "office-fa": "f", "cafe": "vf", "hotspot": "fvf", "campus": "vf"}}
+		s.out.Secret, s.in.Secret = secret, secret
+		r, err := Scenario{Steps: Eight, Dwell: time.Second, Patience: 10 * time.Second, Log: t.Output()}.Run(t.Context(), s)
+		if err != nil || !r.Passed || len(r.Changes) != len(Eight) {
+			t.Fatalf("%v, %d changes, %q", err, len(r.Changes), r.Failures)
+		}
+		modes := map[string]bool{}
+		for _, c := range r.Changes {
+			modes[c.To] = true
+		}
+		if len(modes) != len(stack.Modes()) {
+			t.Errorf("the modes are %v", modes)
+		}
+		for i, want := range map[int]string{2: "eth0 into cafe", 4: "mipvpn mode cvf, eth0 into cafe", 5: "mipvpn mode cvc", 9: "mipvpn mode auto, eth0 into office", 11: "eth0 unplugged"} {
+			if got := r.Changes[i].Cause; got != want {
+				t.Errorf("change %d by %q, want %q", i, got, want)
+			}
+		}
+	})
+}
+
 // TestThrough shows the tours of some modes only.
 func TestThrough(t *testing.T) {
 	for _, c := range []struct {
 		modes []string
 		want  int
-	}{{[]string{"c", "f", "cvc", "fvc"}, len(Tour)}, {[]string{"c"}, 2}, {[]string{"cvc"}, 1}, {[]string{"c", "cvc"}, 6}, {nil, 0}} {
+	}{{[]string{"c", "f", "cvc", "fvc"}, len(Tour)}, {[]string{"c"}, 2}, {[]string{"cvc"}, 1}, {[]string{"c", "cvc"}, 6}, {nil, 0},
+		{[]string{"c", "f", "vc", "vf", "cvc", "cvf", "fvc", "fvf"}, len(Eight)}, {[]string{"c", "vc", "fvc"}, 6}, {[]string{"vc"}, 2}} {
 		if got := len(Through(c.modes)); got != c.want {
 			t.Errorf("through %v in %d steps, want %d", c.modes, got, c.want)
 		}
