@@ -77,6 +77,9 @@ type Config struct {
 	// Redirect, when set, says that a peer is to go to another gateway: see ike.ResponderConfig.
 	Redirect func(peer ike.Identity, from netip.AddrPort) (ike.GatewayName, bool)
 
+	// Agent is the foreign agent in this gateway, nil for none.
+	Agent *Agent
+
 	// NoResumption grants no tickets and resumes no IKE SA with one (RFC 5723).
 	NoResumption bool
 
@@ -173,5 +176,8 @@ func (c *Config) complete() error {
 	if c.Session < 0 {
 		return fmt.Errorf("%w: session: want a positive time, found %v", ErrConfig, c.Session)
 	}
-	return c.completeRules()
+	if err := c.completeRules(); err != nil {
+		return err
+	}
+	return c.completeAgent()
 }

@@ -17,6 +17,10 @@
 // led to the same rule, so that nobody chooses a policy by a claim. Users of RADIUS get no tickets. What the driver has to answer,
 // since it may take time: ike.SignatureWanted, ike.TrustWanted, and the same of EAP in Event.EAP.
 //
+// With a foreign agent in the gateway (Config.Agent; draft-ietf-mobileip-vpn-problem-solution-01 appendix B) an identity may have the home
+// address that it is bound to in the place of one of the pool; ClientPrefixes does not have it, for packets to it are routed to
+// its home agent as ever. The agent itself is the driver's.
+//
 // Concurrency: a Gateway belongs to one goroutine.
 //
 // Ownership: datagrams are borrowed for the call. Events and transmits belong to the caller, keys in events included.

@@ -171,7 +171,9 @@ type Session struct {
 	ID       SessionID
 	Identity ike.Identity
 	Address  netip.Addr
-	Remote   netip.AddrPort
+	// HomeAddress is as in Event.
+	HomeAddress netip.Addr
+	Remote      netip.AddrPort
 }
 
 // Sessions returns the established sessions in the order of their IDs.
@@ -179,7 +181,7 @@ func (g *Gateway) Sessions() []Session {
 	var out []Session
 	for _, id := range g.ids() {
 		if s := g.sessions[id]; g.byIdentity[s.identity] == s {
-			out = append(out, Session{ID: id, Identity: s.identity, Address: s.address, Remote: s.remote})
+			out = append(out, Session{ID: id, Identity: s.identity, Address: s.address, HomeAddress: s.home, Remote: s.remote})
 		}
 	}
 	return out

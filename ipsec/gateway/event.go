@@ -18,6 +18,9 @@ type Event struct {
 	Identity ike.Identity
 	// Address is the inner address that the peer has been assigned, the zero Addr before.
 	Address netip.Addr
+	// HomeAddress is Address when it is a home address (i-HoA) and the child SAs go through the agent in this gateway, the zero Addr
+	// otherwise.
+	HomeAddress netip.Addr
 	// Remote is the peer's outer endpoint as far as is known.
 	Remote netip.AddrPort
 	// Event is one of ipsec/ike's, nil with EAP. ike.SignatureWanted is answered by Gateway.Signed, ike.TrustWanted by

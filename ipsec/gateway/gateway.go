@@ -45,8 +45,9 @@ type Gateway struct {
 	cookies cookies
 	tickets *tickets
 
-	provisions  map[string]*provision // by the policy's name
-	radius      *radius.Client        // nil without
+	provisions  map[string]*provision       // by the policy's name
+	homes       map[ike.Identity]netip.Addr // of those who may use the agent
+	radius      *radius.Client              // nil without
 	talks       map[radius.ID]*session
 	accounted   map[SessionID]radius.User // users of RADIUS with a session that is accounted for
 	lostRecords uint64
@@ -75,7 +76,7 @@ func New(cfg Config, rand io.Reader) (*Gateway, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, rand: rand, peers: make(map[ike.Identity]Peer), users: make(map[string]User), byName: make(map[ike.Identity]User), provisions: cfg.provisions(),
+	g := &Gateway{cfg: cfg, rand: rand, peers: make(map[ike.Identity]Peer), users: make(map[string]User), byName: make(map[ike.Identity]User), provisions: cfg.provisions(), homes: cfg.Agent.homes(),
 		talks: make(map[radius.ID]*session), accounted: make(map[SessionID]radius.User),
 		cookies: cookies{rand: rand}, tickets: newTickets(rand, cfg.IKE.Lifetimes.IKE), sessions: make(map[SessionID]*session), bySPI: make(map[spiKey]*session),
 		byInit: make(map[[sha256.Size]byte]*session), byIdentity: make(map[ike.Identity]*session),
@@ -254,7 +255,7 @@ func (g *Gateway) notify(d ike.Datagram, h message.Header, ps ...message.Payload
 func (g *Gateway) responder(s *session) ike.ResponderConfig {
 	return ike.ResponderConfig{Config: g.cfg.IKE, Policy: policy{g: g, s: s}, HalfOpen: g.cfg.HalfOpen, Tickets: g.granting(s),
 		Accept: g.cfg.accept(), Multiple: g.cfg.multiple(), PPK: len(g.cfg.PPKs) != 0,
-		Redirect: g.cfg.Redirect}
+		Redirect: g.cfg.Redirect, GatewayAgent: g.agent()}
 }
 
 func (g *Gateway) newSession(d ike.Datagram, init [sha256.Size]byte) (*session, error) {
@@ -340,7 +341,7 @@ func (g *Gateway) handleEvent(now link.Instant, s *session, e ike.Event) {
 	case ike.EndpointChanged:
 		s.remote = e.Update.Remote()
 	}
-	g.events = append(g.events, Event{Session: s.id, Identity: s.identity, Address: s.address, Remote: s.remote, Event: e})
+	g.events = append(g.events, Event{Session: s.id, Identity: s.identity, Address: s.address, HomeAddress: s.home, Remote: s.remote, Event: e})
 }
 
 // replaceAfter is how long a session that a new one of the same peer has replaced stays, for the peer to delete it and for
@@ -364,7 +365,7 @@ func (g *Gateway) replace(now link.Instant, next, s *session, silently bool) {
 	for _, id := range slices.Sorted(maps.Keys(s.inbound)) {
 		g.handleEvent(now, s, ike.ChildRemoved{ID: id, Inbound: s.inbound[id], Reason: ike.ErrReplaced})
 	}
-	g.events = append(g.events, Event{Session: s.id, Identity: s.identity, Address: s.address, Remote: s.remote,
+	g.events = append(g.events, Event{Session: s.id, Identity: s.identity, Address: s.address, HomeAddress: s.home, Remote: s.remote,
 		Event: ike.Closed{Err: ike.ErrReplaced}})
 	g.release(s)
 	g.forget(s)
@@ -383,14 +384,17 @@ func (g *Gateway) settle(s *session) {
 	}
 }
 
-// release gives back what a dead session holds of others: its identity and its address. The address is that of the session
-// which has replaced it, unless that one has another policy.
+// release gives back what a dead session holds of others: its identity and its address of the pool. The address is that of the
+// session which has replaced it, unless that one has another policy, or its home address.
 func (g *Gateway) release(s *session) {
 	holder := g.byIdentity[s.identity]
 	if holder == s {
 		delete(g.byIdentity, s.identity)
 	}
-	if s.provision != nil && !s.identity.IsZero() && (holder == s || holder != nil && holder.provision != s.provision) {
+	if s.provision == nil || s.identity.IsZero() || s.home.IsValid() {
+		return
+	}
+	if holder == nil || holder == s || holder.provision != s.provision || holder.home.IsValid() {
 		s.provision.release(s.identity)
 	}
 }

@@ -26,7 +26,7 @@ func (g *Gateway) Reload(now link.Instant, cfg Config) (closed int, err error) {
 		return 0, err
 	}
 	before := g.cfg.RADIUS
-	g.cfg, g.peers, g.users, g.byName = fresh.cfg, fresh.peers, fresh.users, fresh.byName
+	g.cfg, g.peers, g.users, g.byName, g.homes = fresh.cfg, fresh.peers, fresh.users, fresh.byName, fresh.homes
 	g.bind()
 	for name, v := range fresh.provisions {
 		if old := g.provisions[name]; old != nil {
@@ -68,7 +68,7 @@ func (g *Gateway) bind() {
 func (g *Gateway) rebase(s *session) bool {
 	rule, name, ok := g.admits(s)
 	v := g.provisions[name]
-	if !ok || v == nil || s.provision == nil || !v.reaches(s.provision.Networks) {
+	if !ok || v == nil || s.provision == nil || !v.reaches(s.provision.Networks) || !g.keepsHome(s) {
 		return false
 	}
 	if v != s.provision && !v.takeOver(s) {

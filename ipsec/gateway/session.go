@@ -34,11 +34,14 @@ type session struct {
 	remote  netip.AddrPort
 	from    netip.Addr // counted for MaxHalfOpenAddress
 
-	halfOpen  bool
-	identity  ike.Identity
-	address   netip.Addr
-	provision *provision // what it gets, nil before that is known
-	rule      *Rule      // by which it came, nil for a peer with a key of its own
+	halfOpen bool
+	identity ike.Identity
+	address  netip.Addr
+	// home is its home address when its child SAs go through the agent, homeNetworks what they reach then.
+	home         netip.Addr
+	homeNetworks Policy
+	provision    *provision // what it gets, nil before that is known
+	rule         *Rule      // by which it came, nil for a peer with a key of its own
 	// asked is the identity that it was first let in for, key the pre-shared key, nil for none, reloads the configuration's number.
 	asked   ike.Identity
 	key     []byte
@@ -76,6 +79,9 @@ func (p policy) Assign(remote ike.Identity, r ike.Request) (ike.Configuration, e
 		return ike.Configuration{}, fmt.Errorf("gateway: peer %v: %w", remote, err)
 	}
 	v := p.s.provision
+	if r.HomeAddress.IsValid() {
+		return p.assignHome(r), nil
+	}
 	if len(r.IPv4) == 0 && (len(r.IPv6) == 0 || v.pool6 == nil) {
 		return ike.Configuration{}, fmt.Errorf("gateway: peer %v: %w", remote, ike.ErrConfigurationRequired)
 	}
@@ -102,6 +108,12 @@ func (p policy) Assign(remote ike.Identity, r ike.Request) (ike.Configuration, e
 		return ike.Configuration{}, fmt.Errorf("peer %v: %w", remote, failed)
 	}
 	p.s.address = out.Addresses[0]
+	return p.s.told(r, out.Addresses...), nil
+}
+
+// told returns what a client with these addresses is told of what it asks for.
+func (s *session) told(r ike.Request, addresses ...netip.Addr) ike.Configuration {
+	out, v := ike.Configuration{Addresses: addresses}, s.provision
 	if r.DNS {
 		out.DNS = v.DNS
 	}
@@ -111,7 +123,7 @@ func (p policy) Assign(remote ike.Identity, r ike.Request) (ike.Configuration, e
 	if r.Domains {
 		out.Domains = v.Domains
 	}
-	return out, nil
+	return out
 }
 
 // recall finds what a user gets who comes with a ticket, after an EAP method long ago: the user may have been struck off, or
@@ -144,6 +156,9 @@ func (p policy) Selectors(_ ike.Identity, assigned []netip.Addr) (localSide, rem
 	}
 	if p.s.provision == nil {
 		return nil, nil
+	}
+	if p.s.home.IsValid() {
+		return p.s.homeSelectors()
 	}
 	return p.s.provision.selectors(), remoteSide
 }

@@ -40,6 +40,8 @@ type agentUse struct {
 	// home is the home address that the child SAs of this IKE SA carry through the agent; the zero Addr when they are ordinary
 	// ones.
 	home netip.Addr
+	// offered is what a responder has been told that its agent is to the peer.
+	offered *GatewayAgent
 	// advertisement is what the gateway has handed over.
 	advertisement []byte
 }
@@ -89,6 +91,15 @@ func (m *Machine) usesAgent(ps []message.Payload) bool {
 	return ok && m.agent.supported
 }
 
+// offered returns what the agent is to the peer, asking once.
+func (m *Machine) offered() GatewayAgent {
+	if m.agent.offered == nil {
+		a := m.responder.GatewayAgent(m.remoteID)
+		m.agent.offered = &a
+	}
+	return *m.agent.offered
+}
+
 // takeAdvertisement keeps what the gateway hands over in IKE_AUTH.
 func (m *Machine) takeAdvertisement(ps []message.Payload) {
 	if n, ok := message.FindNotify(ps, message.GatewayAgentAdvertisement); ok && m.initiator != nil && m.agent.supported && len(n.Data) <= maxAdvertisement {
@@ -101,7 +112,7 @@ func (m *Machine) advertise() []message.Payload {
 	if !m.agent.supported {
 		return nil
 	}
-	a := m.responder.GatewayAgent(m.remoteID)
+	a := m.offered()
 	if len(a.Advertisement) == 0 || len(a.Advertisement) > maxAdvertisement {
 		return nil
 	}
@@ -115,7 +126,7 @@ func (m *Machine) claimHome(ps []message.Payload, r *Request) {
 	if m.established || !m.usesAgent(ps) {
 		return
 	}
-	if a := m.responder.GatewayAgent(m.remoteID); a.HomeAddress.Is4() && slices.Contains(r.IPv4, a.HomeAddress) {
+	if a := m.offered(); a.HomeAddress.Is4() && slices.Contains(r.IPv4, a.HomeAddress) {
 		r.HomeAddress = a.HomeAddress
 	}
 }
