@@ -87,7 +87,7 @@ func (m *Machine) ProveFollowing(now link.Instant, port uint16) error {
 	if b := &m.mobike; !slices.Contains(b.addresses, m.local.Addr()) {
 		b.addresses = append(b.addresses, m.local.Addr())
 	}
-	m.shift(now, path{local: netip.AddrPortFrom(m.local.Addr(), port), remote: m.remote})
+	m.shift(now, path{local: netip.AddrPortFrom(m.local.Addr(), port), remote: m.remote}, false)
 	return m.err
 }
 
@@ -95,16 +95,17 @@ func (m *Machine) ProveFollowing(now link.Instant, port uint16) error {
 func (m *Machine) movable() bool { return m.mobike.on || m.trail.state == followsYes }
 
 // shift has an initiator send from another endpoint, and asks the peer from there, which takes note of it by that (RFC 7296
-// §2.23). A peer that is reached at this endpoint already is asked again.
-func (m *Machine) shift(now link.Instant, to path) {
+// §2.23). A peer that is reached at this endpoint already is asked again. anew is set when the network behind the address may be
+// another one.
+func (m *Machine) shift(now link.Instant, to path, anew bool) {
 	b, f := &m.mobike, &m.trail
 	b.generation++
 	b.search = search{}
 	f.answered, f.esp, f.astray, f.tickAt = 0, false, netip.AddrPort{}, now.Boot+followTick
-	if before := m.path(); to != before {
+	if before := m.path(); to != before || anew {
 		b.tests, m.keep = nil, keepalives{}
 		m.use(to)
-		if to.local.Addr() != before.local.Addr() {
+		if anew || to.local.Addr() != before.local.Addr() {
 			f.rounds, f.home = 0, path{}
 			m.nat.Local = true // nobody says whether there is a NAT
 			m.startKeepalive(now)
@@ -136,7 +137,7 @@ func (t *followTask) response(now link.Instant, m *Machine, x *exchange, _ *mess
 	switch {
 	case t.generation != m.mobike.generation: // another one follows
 	case x.spread: // the peer may have taken another address that the request came from
-		m.shift(now, m.path())
+		m.shift(now, m.path(), false)
 	case m.arrived.Local != t.path.local && f.open():
 		f.astray = m.arrived.Local
 		m.followsNot(now)
@@ -196,7 +197,7 @@ func (m *Machine) judge(now link.Instant) {
 		return
 	case f.astray.IsValid():
 		f.rounds++
-		m.shift(now, m.path())
+		m.shift(now, m.path(), false)
 		return
 	case now.Since(f.answered) < followPatience:
 		f.tickAt = now.Boot + followTick
@@ -232,7 +233,7 @@ func (m *Machine) followsNot(now link.Instant) {
 	*f = trail{state: followsNo}
 	m.emit(e)
 	if back != (path{}) && slices.Contains(m.mobike.addresses, back.local.Addr()) {
-		m.shift(now, back)
+		m.shift(now, back, false)
 	}
 }
 

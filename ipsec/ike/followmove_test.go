@@ -186,3 +186,49 @@ func TestFollowingEnds(t *testing.T) {
 	}
 	r.settled(wired, freshPort)
 }
+
+// Shows: MEC-C. The same address in another network, after the proof and in it: the gateway is shown at once where the client is, in all child SAs.
+func TestFollowedIntoAnotherNetwork(t *testing.T) {
+	for _, during := range []bool{false, true} {
+		var r *commuting
+		if during {
+			r = commute(t, 360, follower, []netip.Addr{wireless})
+			r.prove()
+		} else {
+			r = proven(t, 361, follower, []netip.Addr{wireless})
+		}
+		r.nats[wireless] = cellNAT
+		if err := r.a.m.ChangeNetwork(r.now, []netip.Addr{wireless}); err != nil {
+			t.Fatal(err)
+		}
+		r.drain()
+		if _, ok := find[EndpointChanged](r.a.events); !ok {
+			t.Errorf("during %t: the driver is not told", during)
+		}
+		r.commuteFor(10 * time.Second)
+		r.settled(wireless, freshPort)
+		if got := r.b.m.remote; got.Addr() != cellNAT {
+			t.Errorf("during %t: the gateway sends to %v", during, got)
+		}
+	}
+}
+
+// TryPreferred asks again where nothing has passed before.
+func TestFollowedTriesAgain(t *testing.T) {
+	r := proven(t, 370, follower, []netip.Addr{cellular})
+	r.cut = func(client, _ netip.Addr) bool { return client == wired }
+	r.move(wired, cellular)
+	r.commuteFor(20 * time.Second)
+	r.settled(cellular, freshPort)
+	r.cut = nil
+	if err := r.a.m.TryPreferred(r.now); err != nil {
+		t.Fatal(err)
+	}
+	r.drain()
+	r.commuteFor(10 * time.Second)
+	r.settled(wired, portNATT)
+	u := commute(t, 371, unmoved, []netip.Addr{cellular})
+	if err := u.a.m.TryPreferred(u.now); !errors.Is(err, ErrNoMOBIKE) {
+		t.Errorf("%v", err)
+	}
+}

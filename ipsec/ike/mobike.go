@@ -176,17 +176,21 @@ func (m *Machine) SetAddresses(now link.Instant, addresses []netip.Addr) error {
 // ChangeNetwork is SetAddresses for addresses of which the one in use, though it may be the same as before, is in another network
 // now: an initiator tells the peer from there at once, in UDP where it was in TCP. Errors are those of SetAddresses.
 func (m *Machine) ChangeNetwork(now link.Instant, addresses []netip.Addr) error {
-	m.mobike.lapsed = m.established && m.mobike.on
-	return m.SetAddresses(now, addresses)
+	m.mobike.lapsed = m.established && m.movable()
+	if err := m.SetAddresses(now, addresses); err != nil || m.trail.state != followsTrying || m.parked {
+		return err
+	}
+	m.shift(now, m.path(), true) // which proves as well
+	return m.err
 }
 
-// TryPreferred has an initiator with MOBIKE test paths from addresses that are preferred to the one in use again, and move to the
+// TryPreferred has an initiator whose SAs move test paths from addresses that are preferred to the one in use again, and move to the
 // first of them on which the test is answered. Errors are those of SetAddresses.
 func (m *Machine) TryPreferred(now link.Instant) error {
 	switch {
 	case !m.running():
 		return fmt.Errorf("ike: try preferred paths: %w", ErrClosed)
-	case !m.mobike.on || m.initiator == nil:
+	case !m.movable() || m.initiator == nil:
 		return fmt.Errorf("ike: try preferred paths: %w", ErrNoMOBIKE)
 	}
 	m.mobike.tests = m.preferredPaths()
@@ -210,6 +214,8 @@ func (m *Machine) followAddresses(now link.Instant) {
 		if all := m.paths(); len(all) != 0 {
 			m.moveTo(now, all[0])
 		}
+	case lapsed && !b.on:
+		m.shift(now, m.path(), true)
 	case lapsed: // whatever is on the path may have forgotten us meanwhile
 		to := m.path()
 		if all := m.paths(); m.tcp && len(all) != 0 {
@@ -288,7 +294,7 @@ func (m *Machine) preferredPaths() []path {
 func (m *Machine) moveTo(now link.Instant, to path) {
 	b := &m.mobike
 	if !b.on {
-		m.shift(now, to)
+		m.shift(now, to, false)
 		return
 	}
 	b.generation++

@@ -333,7 +333,7 @@ func (t *testTask) response(now link.Instant, m *Machine, x *exchange, _ *messag
 		return nil
 	}
 	if !m.mobike.on && m.running() {
-		m.shift(now, m.path()) // the peer may have followed the test
+		m.shift(now, m.path(), false) // the peer may have followed the test
 	}
 	m.testNext(now)
 	return nil
