@@ -21,6 +21,10 @@ import (
 const (
 	// agentRetry is how long an agent that did not serve is not asked for.
 	agentRetry = 10 * time.Minute
+	// agentRetryMost bounds that time for an agent that fails again and again.
+	agentRetryMost = 8 * time.Hour
+	// agentTrial is how long an agent may take to serve that a working tunnel has been left for.
+	agentTrial = time.Second
 	// agentTries is how many requests through an agent go unanswered, at most, before the gateway is asked whether it lives.
 	agentTries = 4
 )
@@ -31,10 +35,10 @@ var errOwnAddress = errors.New("it gives the home address as the agent's")
 // gatewayAgents is what is known of agents that did not serve, by gateway. It outlives tunnels and sessions.
 type gatewayAgents map[netip.Addr]failedAgent
 
-// failedAgent says until which boot time an agent is not asked for, and why.
+// failedAgent says until which boot time an agent is not asked for, for how long in all, and why.
 type failedAgent struct {
-	until time.Duration
-	why   string
+	until, pause time.Duration
+	why          string
 }
 
 // agency is what is known of the gateway's agent for one tunnel.
@@ -44,6 +48,9 @@ type agency struct {
 	why     string           // why not, for people
 	failed  bool             // the tunnel is useless, and another one is to take its place
 	silent  bool             // the agent has not answered, and the gateway is being asked whether it lives
+	// trial is set while a tunnel through the agent has taken the place of an ordinary one, which goes on receiving as the session's
+	// leaving one, and the agent has not shown yet that it serves.
+	trial bool
 }
 
 // wantsAgent reports whether a tunnel that is dialed now is to go through the gateway's agent, and why not.
@@ -155,10 +162,11 @@ func (c *Client) agentFails(v *vpnLayer, why string) {
 	if len(c.agents) >= maxRefusals {
 		clear(c.agents)
 	}
-	c.agents[gateway] = failedAgent{until: c.now.Boot + agentRetry, why: why}
-	c.after(agentRetry, c.reconsiderAgent)
-	c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("the foreign agent in gateway %v is not used for %v: %s", gateway, agentRetry, why)})
-	if v != c.session.vpn {
+	pause := min(max(2*c.agents[gateway].pause, agentRetry), agentRetryMost)
+	c.agents[gateway] = failedAgent{until: c.now.Boot + pause, pause: pause, why: why}
+	c.after(pause, c.reconsiderAgent)
+	c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("the foreign agent in gateway %v is not used for %v: %s", gateway, pause, why)})
+	if v != c.session.vpn || c.fallBack(v) {
 		return
 	}
 	if c.cfg.Mechanisms.GatewayAgent.Always() {
@@ -167,6 +175,51 @@ func (c *Client) agentFails(v *vpnLayer, why string) {
 		return
 	}
 	c.replaceVPN(v, why)
+}
+
+// tryAgent has a tunnel through the agent take the place of an ordinary one that works, for good when the agent serves.
+func (c *Client) tryAgent(v, old *vpnLayer) {
+	c.closeLeaving(true)
+	v.trial = true
+	c.session.leaving, c.session.leave = old, c.after(agentTrial, func() {
+		if v.trial {
+			c.agentFails(v, fmt.Sprintf("the foreign agent has not answered within %v", agentTrial))
+		}
+	})
+}
+
+// served notes that the agent serves: what was left for it is closed after a while.
+func (c *Client) served(v *vpnLayer) {
+	if !v.trial {
+		return
+	}
+	if v.trial = false; c.session.leaving == nil {
+		return
+	}
+	c.session.leave()
+	c.session.leave = c.after(leaveAfter, func() { c.closeLeaving(true) })
+}
+
+// fallBack returns to the tunnel that was left for one through the agent, and reports whether there was one.
+func (c *Client) fallBack(v *vpnLayer) bool {
+	old := c.session.leaving
+	if !v.trial || old == nil {
+		return false
+	}
+	c.session.leave()
+	c.session.vpn, c.session.leaving, c.session.leave = old, nil, nil
+	old.renew = ""
+	c.closeLayer(v, true)
+	old.link = c.session.access.Link(old.address)
+	c.session.access.Use(old.tunnel)
+	c.event(control.Event{Kind: "vpn", Message: "the tunnel before is used again"})
+	if old.agency.why, old.offered = v.why, false; old.inner != nil && !old.inner.bound {
+		old.inner.start(c)
+	}
+	if _, mode := c.roam.Using(); c.outside() {
+		c.compose(mode, c.story.cause)
+	}
+	return true
 }
 
 // reconsiderAgent has another tunnel take the place of the one in use when whether to go through the gateway's agent is to be
@@ -214,6 +267,7 @@ func (c *Client) agencyEvent(v *vpnLayer, e mobilenode.Event) (done bool) {
 	switch e := e.(type) {
 	case mobilenode.Accepted:
 		v.silent = false
+		c.served(v)
 		delete(c.agents, c.cfg.Gateway.Address)
 	case mobilenode.Refused:
 		if e.Code == wire.CodeIdentificationMismatch {

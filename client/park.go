@@ -325,7 +325,11 @@ func (c *Client) promote() {
 		c.story.broke(c.now, "a new IKE SA has replaced the old one")
 	}
 	c.session.vpn, c.session.rival = v, nil
-	c.closeLayer(old, true)
+	if old.renew != "" && old.check == nil && old.agent == nil && old.inner != nil && v.tunnel.ThroughAgent() && !c.cfg.Mechanisms.GatewayAgent.Always() {
+		c.tryAgent(v, old)
+	} else {
+		c.closeLayer(old, true)
+	}
 	c.vpnUp(v)
 }
 

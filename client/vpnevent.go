@@ -123,6 +123,9 @@ func (c *Client) vpnClosed(v *vpnLayer, err error) {
 		c.rivalClosed(err)
 		return
 	}
+	if c.fallBack(v) {
+		return
+	}
 	if v.parked || v.resting {
 		c.closeVPN(false)
 		c.event(control.Event{Kind: "vpn", Message: "the tunnel that was kept has ended" + because(err) + ": a new one is set up when it is needed"})

@@ -80,3 +80,44 @@ func TestAttachViaGateway(t *testing.T) {
 		t.Errorf("after Close: replies %q, %d packets for the host, drops %v", replies, l.device.written, l.drops.Snapshot())
 	}
 }
+
+// Shows: MEC-B (a change between an address of the gateway's and the home address: the link before goes on receiving, and is the
+// same one when it is needed again)
+func TestLinksOfTwoAddresses(t *testing.T) {
+	m := &memory{wire: &wire{}, flows: map[uint8]*memoryFlow{}}
+	var drops packet.Drops
+	v, err := OpenVPN(m, far, &drops, func(Message) {})
+	check(t, err)
+	got := map[netip.Addr]int{}
+	listen := func(address netip.Addr) *PacketLink {
+		l := v.Link(address)
+		l.SetRest(func(b *packet.Batch) {
+			got[address] += b.Len()
+			b.Release()
+		})
+		return l
+	}
+	arrive := func(addresses ...string) {
+		b := packet.GetBatch()
+		for _, a := range addresses {
+			b.Append(packet.From(toHome(a, 100)))
+		}
+		v.deliver(b)
+	}
+	ordinary := listen(inner)
+	arrive(inner.String(), home.String())
+	through := listen(home)
+	arrive(inner.String(), home.String(), inner.String(), "10.0.8.101")
+	if got[inner] != 3 || got[home] != 1 || drops.Of(packet.DropNotHomeAddress) != 2 {
+		t.Errorf("received %v, drops %v", got, drops.Snapshot())
+	}
+	if v.Link(inner) != ordinary || v.Link(home) != through || v.Link(home) != through {
+		t.Error("another link for the same address")
+	}
+	third := listen(netip.MustParseAddr("10.0.9.3"))
+	arrive(inner.String(), home.String(), third.Addr().String())
+	if got[inner] != 3 || got[home] != 2 || got[third.Addr()] != 1 {
+		t.Errorf("received %v", got)
+	}
+	check(t, v.Close())
+}

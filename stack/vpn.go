@@ -41,6 +41,7 @@ type VPN struct {
 	outbound atomic.Pointer[outboundSA]
 	stream   atomic.Pointer[Stream] // nil while data does not go in TCP
 	link     atomic.Pointer[PacketLink]
+	before   atomic.Pointer[PacketLink] // the one that link has replaced
 }
 
 // outboundSA is the security association that packets leave through.
@@ -83,9 +84,19 @@ func (v *VPN) SendKeepalive(local netip.AddrPort, gateway netip.Addr) error {
 	return e.natt.Send(netip.AddrPort{}, []byte{esp.Keepalive})
 }
 
-// Link returns the link whose address is the VPN's (VPN-TIA). Its packets go through the outbound security association; one
-// made for an earlier address receives nothing any more.
+// Link returns the link whose address is the VPN's (VPN-TIA). Its packets go through the outbound security association. The
+// one returned before, for another address, goes on receiving what is for that, and is returned again for it; earlier ones receive
+// nothing any more.
 func (v *VPN) Link(address netip.Addr) *PacketLink {
+	last, before := v.link.Load(), v.before.Load()
+	if last != nil && last.Addr() == address {
+		return last
+	}
+	if before != nil && before.Addr() == address {
+		v.link.Store(before)
+		v.before.Store(last)
+		return before
+	}
 	l := NewPacketLink(address, v.drops, nil)
 	l.SetCarrier(func(c link.Class) link.Path {
 		out := v.outbound.Load()
@@ -98,6 +109,7 @@ func (v *VPN) Link(address netip.Addr) *PacketLink {
 		return p
 	})
 	v.link.Store(l)
+	v.before.Store(last)
 	return l
 }
 
@@ -183,7 +195,6 @@ func (v *VPN) receiveEither(local, remote netip.AddrPort, b *packet.Batch, tcp b
 // the pipeline, so that late packets of an old path are still opened.
 func (v *VPN) receiveESP(b *packet.Batch) {
 	v.inbound.Open(b, v.drops)
-	l := v.link.Load()
 	if b.Len() == 0 {
 		b.Release()
 		return
@@ -191,11 +202,43 @@ func (v *VPN) receiveESP(b *packet.Batch) {
 	if in := v.inbound.Lookup(b.Bufs[b.Len()-1].SA); in != nil {
 		v.tell(in.LifeOver())
 	}
+	v.deliver(b)
+}
+
+// deliver hands packets that came out of ESP to the links.
+func (v *VPN) deliver(b *packet.Batch) {
+	l, before := v.link.Load(), v.before.Load()
 	if l == nil {
 		b.Drop(v.drops, packet.DropNoPath)
 		return
 	}
+	if before != nil && before.Addr() != l.Addr() {
+		deliverBefore(before, b)
+	}
+	if b.Len() == 0 {
+		b.Release()
+		return
+	}
 	l.Deliver(b)
+}
+
+// deliverBefore hands what is for an earlier link to it and leaves the others in b.
+func deliverBefore(l *PacketLink, b *packet.Batch) {
+	theirs, others := packet.GetBatch(), b.Bufs[:0]
+	for _, p := range b.Bufs {
+		if ip := packet.IPv4(p.Bytes()); ip.Valid() && ip.Dst() == l.Addr() {
+			theirs.Append(p)
+		} else {
+			others = append(others, p)
+		}
+	}
+	clear(b.Bufs[len(others):])
+	b.Bufs = others
+	if theirs.Len() == 0 {
+		theirs.Release()
+		return
+	}
+	l.Deliver(theirs)
 }
 
 // sealer is the ESP step: it seals with whatever security association is in use, so that a rekeying changes no pipeline.

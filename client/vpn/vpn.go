@@ -91,7 +91,8 @@ type Access interface {
 	Use(t Tunnel)
 	// Link returns a link with that address, one that a tunnel was given: packets leave through the tunnel in use, and those of
 	// all tunnels arrive there, with a mark in Buf.SA that is not 0: it says that they have been authenticated, and the client
-	// takes no other. One made for an earlier address receives nothing any more.
+	// takes no other. The one returned before, for another address, goes on
+	// receiving, and is returned again for it; earlier ones receive nothing any more.
 	Link(address netip.Addr) *stack.PacketLink
 	// Close ends what is left of all tunnels, without telling the gateway, and closes the flows.
 	Close() error
