@@ -244,7 +244,9 @@ func TestUsage(t *testing.T) {
 		want string
 	}{
 		{[]string{"demo", "--gateway", "cisco"}, "mipagent or strongswan"},
-		{[]string{"demo", "--modes", "x"}, "c, f, cvc, fvc"},
+		{[]string{"demo", "--modes", "x"}, "all, or of c, f, vc"},
+		{[]string{"demo", "--modes", "c,vf", "--gateway", "strongswan"}, "no foreign agent"},
+		{[]string{"overhead", "--modes", "cvd"}, "cvf+zot"},
 		{[]string{"demo", "--simulated", "--gateway", "strongswan"}, "simulated"},
 		{[]string{"demo", "--no-such-flag"}, "unknown flag"},
 	} {
