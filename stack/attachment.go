@@ -42,6 +42,9 @@ type CoLocated struct {
 
 	mu   sync.Mutex
 	ipip link.Flow // opened when a reply grants IP-in-IP
+	// switching is what zero-overhead tunnelling goes by, and switched what it went by before.
+	switching *Switching
+	switched  []*Switching
 }
 
 // answers is where the home agent's answers to keepalives go.
@@ -96,6 +99,14 @@ func (a *CoLocated) Close() error {
 	defer a.mu.Unlock()
 	if a.ipip != nil {
 		if e := a.ipip.Close(); err == nil {
+			err = e
+		}
+	}
+	for _, s := range append(a.switched, a.switching) {
+		if s == nil {
+			continue
+		}
+		if e := s.close(); err == nil {
 			err = e
 		}
 	}

@@ -20,8 +20,10 @@ type packetFlow struct {
 	remote   netip.AddrPort
 	ttl      uint8
 	unsummed bool // of data: link.FlowSpec
-	recv     link.Receiver
-	closed   atomic.Bool
+	// signalling is of the flow that carries the packets with switched addresses.
+	signalling link.Signalling
+	recv       link.Receiver
+	closed     atomic.Bool
 }
 
 // Local implements link.Flow.
@@ -44,6 +46,11 @@ func (f *packetFlow) Send(to netip.AddrPort, payload []byte) error {
 	if _, up := f.link.Path(link.Protected); !up {
 		return ErrLinkDown
 	}
+	if s := f.link.switching.Load(); s != nil {
+		if d := s.flow(f); d != nil && len(payload) <= d.Path(link.Protected).MTU {
+			return d.Send(netip.AddrPort{}, payload)
+		}
+	}
 	return f.path(link.Protected, f).Send(packet.One(packet.From(payload)))
 }
 
@@ -65,7 +72,13 @@ func (f *packetFlow) path(c link.Class, headers link.Step) link.Path {
 	if f.key.protocol == packet.ProtocolUDP {
 		overhead += packet.UDPLen
 	}
-	return below.Over(headers, overhead, false)
+	p := below.Over(headers, overhead, false)
+	if s := f.link.switching.Load(); up && c == link.Protected && s != nil {
+		if d := s.flow(f); d != nil {
+			return f.switched(d, c, p)
+		}
+	}
+	return p
 }
 
 // Close implements link.Flow.

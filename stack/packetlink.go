@@ -28,10 +28,12 @@ type PacketLink struct {
 	addr    netip.Addr
 	drops   *packet.Drops
 	carrier atomic.Pointer[Carrier]
-	flows   atomic.Pointer[map[flowKey]*packetFlow] // replaced whole under mu
-	rest    atomic.Pointer[link.Receiver]
-	ipID    atomic.Uint32
-	pieces  reassembler
+	// switching is what qualifying packets travel by in the carrier's place.
+	switching atomic.Pointer[Switching]
+	flows     atomic.Pointer[map[flowKey]*packetFlow] // replaced whole under mu
+	rest      atomic.Pointer[link.Receiver]
+	ipID      atomic.Uint32
+	pieces    reassembler
 
 	mu       sync.Mutex
 	nextPort uint16
@@ -69,8 +71,9 @@ func (l *PacketLink) SetRest(rest link.Receiver) {
 	l.rest.Store(&rest)
 }
 
-// SetCarrier exchanges what is below the link. A nil carrier takes the link down.
+// SetCarrier exchanges what is below the link. A nil carrier takes the link down. Nothing is switched any more.
 func (l *PacketLink) SetCarrier(c Carrier) {
+	l.switching.Store(nil)
 	if c == nil {
 		l.carrier.Store(nil)
 		return
@@ -119,7 +122,7 @@ func (l *PacketLink) Open(spec link.FlowSpec, recv link.Receiver) (link.Flow, er
 	if _, taken := flows[key]; taken {
 		return nil, fmt.Errorf("stack: flow of protocol %d, port %d to %v is open already", spec.Protocol, spec.Port, spec.Remote)
 	}
-	f := &packetFlow{link: l, key: key, port: spec.Port, remote: spec.Remote, ttl: spec.TTL, unsummed: udp && spec.Unsummed, recv: recv}
+	f := &packetFlow{link: l, key: key, port: spec.Port, remote: spec.Remote, ttl: spec.TTL, unsummed: udp && spec.Unsummed, signalling: spec.Signalling, recv: recv}
 	if f.ttl == 0 {
 		f.ttl = DefaultTTL
 	}

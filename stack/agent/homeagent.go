@@ -40,16 +40,17 @@ type HomeAgent struct {
 	loop            *loop
 	device          link.Device
 	udp, ipip, icmp link.Flow
-	out             [2]tunnelPath // by tunnel.Encapsulation
+	out             [numExits]tunnelPath
+	switching       switching
 	ready           chan struct{} // closed when all of the above is there: receivers drop before
 	reader          sync.WaitGroup
 	life
 }
 
-// tunnelPath is how packets of one encapsulation leave.
+// tunnelPath is how packets leave by one exit.
 type tunnelPath struct {
 	path link.Path
-	// mtu is the largest inner packet in octets that the first link carries.
+	// mtu is the largest inner packet in octets that the first link carries; for the exits of encapsulations only.
 	mtu int
 }
 
@@ -57,6 +58,9 @@ type tunnelPath struct {
 // program on UDP port 434 or tunnels of its own. Errors: an unusable configuration (homeagent.ErrConfig), or what the host
 // says about flows, device and settings.
 func StartHomeAgent(host link.Host, cfg HomeAgentConfig, log *zap.Logger) (*HomeAgent, error) {
+	if err := cfg.checkSwitching(); err != nil {
+		return nil, err
+	}
 	m, err := homeagent.New(cfg.Config)
 	if err != nil {
 		return nil, err
@@ -100,7 +104,10 @@ func (a *HomeAgent) open() error {
 			return err
 		}
 	}
-	a.out[tunnel.IPIP], a.out[tunnel.UDP] = pathOf(a.ipip, tunnel.IPIP), pathOf(a.udp, tunnel.UDP)
+	a.out[exitIPIP], a.out[exitUDP] = pathOf(a.ipip, tunnel.IPIP), pathOf(a.udp, tunnel.UDP)
+	if err := a.openSwitching(under); err != nil {
+		return err
+	}
 	err = a.host.Apply(link.Settings{Device: a.device.Name(), MTU: under.MTU(), Routes: a.cfg.HomeNetworks, Forward: true})
 	if err != nil {
 		return err
@@ -131,6 +138,7 @@ func (a *HomeAgent) Close() error {
 				errs = append(errs, f.Close())
 			}
 		}
+		errs = append(errs, a.closeSwitching())
 		if a.device != nil {
 			errs = append(errs, a.host.Apply(link.Settings{}), a.device.Close())
 		}

@@ -33,7 +33,12 @@ func (a *HomeAgent) read() {
 // one off their time to live. Superpackets stay whole.
 func (a *HomeAgent) forward(b *packet.Batch) {
 	now := a.host.Now().Boot
-	out := [2]*packet.Batch{packet.GetBatch(), packet.GetBatch()}
+	var out exits
+	for e := range out {
+		if exit(e) <= exitUDP || a.cfg.ZeroOverhead.Granted() {
+			out[e] = packet.GetBatch()
+		}
+	}
 	at := binding{table: a.table}
 	for _, p := range b.Bufs {
 		if r := a.route(now, p, &at, &out); r != packet.NotDropped {
@@ -43,9 +48,14 @@ func (a *HomeAgent) forward(b *packet.Batch) {
 	}
 	b.Forget()
 	for e, o := range out {
-		a.send(tunnel.Encapsulation(e), o)
+		if o != nil {
+			a.send(exit(e), o)
+		}
 	}
 }
+
+// exits are the packets that are to leave, by exit.
+type exits [numExits]*packet.Batch
 
 // binding looks up the bindings of the packets of one batch: those of one home address follow each other.
 type binding struct {
@@ -63,7 +73,7 @@ func (b *binding) of(home netip.Addr) *homeagent.Route {
 }
 
 // route puts one packet into the tunnels of its destination, or returns why not; then it is still the caller's.
-func (a *HomeAgent) route(now time.Duration, p *packet.Buf, at *binding, out *[2]*packet.Batch) packet.DropReason {
+func (a *HomeAgent) route(now time.Duration, p *packet.Buf, at *binding, out *exits) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
 	if !ip.Valid() {
 		return packet.DropMalformed
@@ -90,13 +100,20 @@ func (a *HomeAgent) route(now time.Duration, p *packet.Buf, at *binding, out *[2
 }
 
 // enter puts one packet into one tunnel.
-func (a *HomeAgent) enter(now time.Duration, t *homeagent.Tunnel, p *packet.Buf, out *[2]*packet.Batch) packet.DropReason {
+func (a *HomeAgent) enter(now time.Duration, t *homeagent.Tunnel, p *packet.Buf, out *exits) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
 	if t.HalfBound() {
 		return packet.DropNoBinding
 	}
 	if ip.Src() == t.Remote.Addr() {
 		return packet.DropPolicy // a loop (RFC 2003 §3.2, RFC 5944 §4.2.3)
+	}
+	if t.Switched.IsValid() {
+		if r := a.enterSwitched(now, t, p, out); r == packet.Delivered {
+			return packet.NotDropped
+		} else if r != packet.NotDropped {
+			return r
+		}
 	}
 	p.Peer = t.Remote
 	o := out[t.Encapsulation]
@@ -134,7 +151,7 @@ func (a *HomeAgent) enter(now time.Duration, t *homeagent.Tunnel, p *packet.Buf,
 
 // enterCut puts the segments of a superpacket that are too long for a tunnel into it one by one. Where they must not be
 // fragmented, the sender hears of the first.
-func (a *HomeAgent) enterCut(now time.Duration, t *homeagent.Tunnel, p *packet.Buf, out *[2]*packet.Batch) packet.DropReason {
+func (a *HomeAgent) enterCut(now time.Duration, t *homeagent.Tunnel, p *packet.Buf, out *exits) packet.DropReason {
 	segments := packet.GetBatch()
 	p.CutTo(segments)
 	for i, s := range segments.Bufs {
@@ -151,8 +168,8 @@ func (a *HomeAgent) enterCut(now time.Duration, t *homeagent.Tunnel, p *packet.B
 	return packet.Delivered
 }
 
-// send sends payloads of one encapsulation to their peers. It takes ownership.
-func (a *HomeAgent) send(e tunnel.Encapsulation, b *packet.Batch) {
+// send sends payloads by one exit to their peers. It takes ownership.
+func (a *HomeAgent) send(e exit, b *packet.Batch) {
 	n := b.Segments()
 	if n == 0 {
 		b.Release()
@@ -182,7 +199,7 @@ func (a *HomeAgent) receiveData(b *packet.Batch, e tunnel.Encapsulation) {
 	echoes := packet.GetBatch()
 	at := binding{table: a.table}
 	b.Keep(&a.drops, func(p *packet.Buf) packet.DropReason { return a.leave(p, e, &at, echoes) })
-	a.send(e, echoes)
+	a.send(exit(e), echoes)
 	if b.Len() == 0 {
 		b.Release()
 		return

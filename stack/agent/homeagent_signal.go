@@ -44,7 +44,7 @@ func (a *HomeAgent) drain() {
 			level = a.log.Debug
 		}
 		level("binding "+e.Kind.String(), zap.Stringer("home_address", e.HomeAddress), zap.Stringer("care_of_address", e.CareOfAddress),
-			zap.Stringer("encapsulation", e.Tunnel.Encapsulation), zap.Stringer("remote", e.Tunnel.Remote), zap.Uint16("lifetime_s", e.Lifetime))
+			zap.Stringer("encapsulation", e.Tunnel.Encapsulation), zap.Stringer("remote", e.Tunnel.Remote), zap.Uint16("lifetime_s", e.Lifetime), zap.Stringer("switched_to", e.Tunnel.Switched))
 	}
 }
 
@@ -77,6 +77,9 @@ func (a *HomeAgent) receiveICMP(b *packet.Batch) {
 		if e, ok := tunnel.ParseICMPError(p.Bytes(), a.cfg.Address, wire.Port); ok {
 			e.Inner = append(packet.IPv4(nil), e.Inner...)
 			a.post(func(now link.Instant) { a.handleTunnelError(now, e) })
+		} else if e, ok := tunnel.ParseSwitchedError(p.Bytes(), a.cfg.Address); ok && a.cfg.ZeroOverhead.Granted() {
+			e.Own()
+			a.post(func(now link.Instant) { a.handleSwitchedError(now, e) })
 		}
 	}
 	b.Release()

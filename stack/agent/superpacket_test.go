@@ -119,12 +119,12 @@ func TestSimultaneousBindingsCopySuperpackets(t *testing.T) {
 		p := superpacket(t, 4*1300, 1300, simnet.LabCorrespondent, simnet.LabHomeAddress)
 		segments := cut(p)
 		at := binding{table: a.table, home: simnet.LabHomeAddress, route: both}
-		batches := [2]*packet.Batch{packet.GetBatch(), packet.GetBatch()}
+		batches := exits{packet.GetBatch(), packet.GetBatch()}
 		if r := a.route(0, p, &at, &batches); r != packet.NotDropped {
 			t.Fatal(r)
 		}
-		for e, b := range batches {
-			a.send(tunnel.Encapsulation(e), b)
+		for e, b := range batches[:exitUDP+1] {
+			a.send(exit(e), b)
 		}
 		if out.bufs != 2 || !slices.EqualFunc(out.packets, append(segments, segments...), bytes.Equal) {
 			t.Errorf("%d buffers with %d packets, want 2 with the same 4 each", out.bufs, len(out.packets))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,9 @@ type Host struct {
 	opts    Options
 	monitor *linkmon.Monitor
 	network *hostnet.Network
+
+	shareMu sync.Mutex
+	shared  map[shareKey]*sharedPort // UDP ports with branches
 }
 
 var _ link.Host = (*Host)(nil)

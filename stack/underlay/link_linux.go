@@ -44,6 +44,13 @@ func (k *kernelLink) MTU() int { return k.mtu }
 
 func (k *kernelLink) Open(spec link.FlowSpec, recv link.Receiver) (fl link.Flow, err error) {
 	err = k.host.in(func() error {
+		if spec.Protocol == packet.ProtocolUDP && spec.Port != 0 && spec.Remote.IsValid() {
+			b, err := openBranch(k, spec, recv)
+			if err == nil {
+				fl = b
+			}
+			return err
+		}
 		f, err := openFlow(k, spec, recv)
 		if err == nil {
 			fl = f
