@@ -9,6 +9,7 @@ import (
 
 	"mipvpn/client/control"
 	"mipvpn/client/roam"
+	"mipvpn/client/vpn"
 	"mipvpn/detect/location"
 	"mipvpn/mipv4/mobilenode"
 	"mipvpn/stack"
@@ -27,6 +28,8 @@ type attempt struct {
 	det    *location.Machine
 	remove func()
 	proof  location.Proof
+
+	own vpn.Bearer // the interface by itself, with a Link once it was asked for
 
 	probe bool // beside another path: the i-HA alone is asked, until the interface is used
 	// leaving is set when the attempt has ended and the x-HA is to forget its binding in a while.
@@ -71,6 +74,10 @@ func (c *Client) begin(e roam.Attempt) {
 	switch {
 	case a.probe:
 		whom = "with the i-HA alone, beside the path in use"
+	case !c.cfg.HasExternal() && a.internal == nil:
+		whom = "with nobody, since the mode is pinned and there is no x-HA"
+	case !c.cfg.HasExternal():
+		whom = "with the i-HA, since there is no x-HA"
 	case a.internal == nil:
 		whom = "with the x-HA alone, since the mode is pinned"
 	}
@@ -195,6 +202,7 @@ func (c *Client) externalEvent(a *attempt, e mobilenode.Event) {
 	var err error
 	switch e := e.(type) {
 	case mobilenode.Accepted:
+		c.externalHeard(a, a.external.bound)
 		err = a.det.HandleExternalReply(c.now, e.Reply)
 	case mobilenode.Refused:
 		c.tooMany(a, a.external, e)
@@ -218,6 +226,9 @@ func (c *Client) externalEvent(a *attempt, e mobilenode.Event) {
 // externalUnanswered begins detection anew when the x-HA stops answering for the interface in use: it may have moved
 // without a local sign.
 func (c *Client) externalUnanswered(a *attempt) {
+	if c.needless(a) {
+		return
+	}
 	if using, mode := c.roam.Using(); using == a.iface.Index && !mode.Plaintext() {
 		a.det.Restart(c.now, "the x-HA has stopped answering")
 	}
@@ -230,7 +241,7 @@ func (c *Client) rerouteIfUsed(a *attempt, e mobilenode.Event) {
 	}
 	c.drainRoam() // it may have decided about this very reply
 	if using, mode := c.roam.Using(); using == a.iface.Index && c.session != nil && c.ifaces[using].attempt == a {
-		c.compose(mode, "registration renewed")
+		c.compose(mode)
 	}
 }
 
@@ -306,9 +317,11 @@ func (c *Client) detected(a *attempt, e location.Event) {
 			verdict(roam.Unreachable)
 			return
 		}
-		c.silence(control.Problem{Peer: c.externalName(),
-			Message: fmt.Sprintf("neither it nor the %s answers through %s: %s", c.internalName(), name, outcomes(a.det.Report())),
-			Advice:  "check that this network lets UDP 434 through, and that the addresses of the home agents are right"})
+		if c.cfg.HasExternal() {
+			c.silence(control.Problem{Peer: c.externalName(),
+				Message: fmt.Sprintf("neither it nor the %s answers through %s: %s", c.internalName(), name, outcomes(a.det.Report())),
+				Advice:  "check that this network lets UDP 434 through, and that the addresses of the home agents are right"})
+		}
 		verdict(roam.Unreachable)
 		c.nextExternal(a)
 	case location.ProofLost:

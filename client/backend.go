@@ -36,7 +36,10 @@ func (c *Client) SetMode(ctx context.Context, policy string) error {
 			if mode, err = stack.ParseMode(policy); err != nil {
 				return fmt.Errorf("%w: access mode %q cannot be composed by this version; choose auto or one of %v", control.ErrRefused, policy, stack.Modes())
 			}
-			if a := c.inUse(); mode.Plaintext() && a != nil && a.det.State().Verdict() == location.VerdictOutside {
+			if err := c.forbids(mode); err != nil {
+				return err
+			}
+			if a := c.inUse(); mode.Plaintext() && a != nil && a.det != nil && a.det.State().Verdict() == location.VerdictOutside {
 				return fmt.Errorf("%w: mode %s sends in the clear and %s is not proven to be inside (%s)", control.ErrRefused, policy, a.iface.Name, a.det.Reason())
 			}
 		}
@@ -52,6 +55,8 @@ func (c *Client) SetMode(ctx context.Context, policy string) error {
 func (c *Client) Detect(ctx context.Context, again bool) (control.Detection, error) {
 	d := control.Detection{Schema: control.Schema, Interfaces: []control.InterfaceDetection{}}
 	err := c.ask(ctx, func() error {
+		_, mode := c.roam.Using()
+		d.Mode, d.ModeReason = string(mode), c.roam.Choice().Why
 		for _, i := range c.sorted() {
 			if a := i.attempt; again && a != nil {
 				a.det.Restart(c.now, "a person asked for it")
@@ -61,7 +66,9 @@ func (c *Client) Detect(ctx context.Context, again bool) (control.Detection, err
 			id := control.InterfaceDetection{Interface: c.interfaceStatus(i), Hint: i.hinted.String()}
 			id.Internal.Agent, id.External.Agent = c.cfg.Internal.Address, c.cfg.External.Address
 			id.Internal.ClockOffset = milliseconds(c.associations.internal.ClockOffset())
-			id.External.ClockOffset = milliseconds(c.associations.external.ClockOffset())
+			if c.associations.external != nil {
+				id.External.ClockOffset = milliseconds(c.associations.external.ClockOffset())
+			}
 			if a := i.attempt; a != nil {
 				r := a.det.Report()
 				c.exchange(&id.Internal, r.Internal)
@@ -116,6 +123,7 @@ func (c *Client) status() control.Status {
 		Layers: []control.Layer{}, Interfaces: []control.Interface{}, Problems: slices.Clone(c.story.problems),
 		Handoffs: slices.Clone(c.story.handoffs), Exposure: exposure.Milliseconds(),
 	}
+	s.ModeReason = c.roam.Choice().Why
 	s.Monitor, s.TNCWaived = c.cfg.Detection.Monitor.Seconds(), c.cfg.Detection.WaiveTNC
 	if s.Problems == nil {
 		s.Problems = []control.Problem{}
@@ -198,7 +206,10 @@ func (c *Client) layers(a *attempt, mode stack.Mode) []control.Layer {
 	if mode.Plaintext() {
 		return []control.Layer{underlay, c.mipLayer("i-mip", c.cfg.Internal.HomeAddress, a.internal, a.agent != nil)}
 	}
-	layers := []control.Layer{underlay, c.mipLayer("x-mip", c.cfg.External.HomeAddress, a.external, a.agent != nil)}
+	layers := []control.Layer{underlay}
+	if comp, _ := mode.Composition(); comp.ExternalMIP {
+		layers = append(layers, c.mipLayer("x-mip", c.cfg.External.HomeAddress, a.external, a.agent != nil))
+	}
 	v := c.session.vpn
 	if v == nil {
 		return layers

@@ -73,6 +73,8 @@ type Client struct {
 	names     names
 	dns       hostDNS
 	ends      endpoints
+	following following
+	standing  *attempt // whose interface the tunnel stands on by itself, nil before that was so
 	encapsulations
 	agents gatewayAgents
 }
@@ -105,8 +107,10 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 	c := &Client{
 		host: host, cfg: cfg, log: log, rand: rand.Reader, drops: new(packet.Drops),
 		tasks: make(chan func(), taskQueue), stop: make(chan struct{}), done: make(chan struct{}),
-		timer: host.NewTimer(), gate: gate.New(host, host), roam: roam.New(roam.Config{Prefer: cfg.Interfaces.Prefer, Probe: cfg.Detection.Probe}), ifaces: make(map[int]*iface), policy: cfg.Mode,
+		timer: host.NewTimer(), gate: gate.New(host, host), ifaces: make(map[int]*iface), policy: cfg.Mode,
+		following: make(following),
 	}
+	c.roam = roam.New(roam.Config{Prefer: cfg.Interfaces.Prefer, Probe: cfg.Detection.Probe, Update: updatePolicy(cfg.Mechanisms.EndpointUpdate), NoExternal: !cfg.HasExternal()})
 	c.desk = secret.NewDesk(config.ReadSecretFile, secret.Run)
 	c.protocol = ipsec.New(cfg, c.desk)
 	for _, o := range options {
@@ -122,8 +126,10 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 	if c.associations.internal, err = association(cfg.Internal); err != nil {
 		return nil, fmt.Errorf("client: internal home agent: %w", err)
 	}
-	if c.associations.external, err = association(cfg.External); err != nil {
-		return nil, fmt.Errorf("client: external home agent: %w", err)
+	if cfg.HasExternal() {
+		if c.associations.external, err = association(cfg.External); err != nil {
+			return nil, fmt.Errorf("client: external home agent: %w", err)
+		}
 	}
 	if mode, err := stack.ParseMode(cfg.Mode); err == nil {
 		c.roam.HandlePin(c.now, mode)
@@ -223,7 +229,9 @@ func (c *Client) run() {
 			c.protocol.Forget()
 			c.desk.Close()
 			c.associations.internal.Wipe()
-			c.associations.external.Wipe()
+			if c.associations.external != nil {
+				c.associations.external.Wipe()
+			}
 			return
 		}
 		c.settle()
@@ -397,7 +405,7 @@ func (c *Client) end(reason string) {
 	for _, i := range c.ifaces {
 		c.forget(i)
 	}
-	c.ifaces = make(map[int]*iface)
+	c.ifaces, c.standing = make(map[int]*iface), nil
 	c.roam = c.roam.Successor() // the gate knows the epochs so far
 	s.external.link.SetCarrier(nil)
 	if err := s.device.Close(); err != nil {
@@ -442,5 +450,8 @@ func (r *resumeWatch) resumed(now link.Instant) bool {
 
 // shielded returns the home addresses, which the kernel must leave alone.
 func shielded(cfg *config.Config) []netip.Addr {
+	if !cfg.HasExternal() {
+		return []netip.Addr{cfg.Internal.HomeAddress}
+	}
 	return []netip.Addr{cfg.Internal.HomeAddress, cfg.External.HomeAddress}
 }

@@ -244,6 +244,7 @@ func (c *Client) pointGateway() bool {
 	if c.cfg.Gateway.Address != address {
 		c.closeAccess()
 		c.cfg.Gateway.Address = address
+		c.groundLost() // and of the other one something else may be known
 	}
 	return true
 }

@@ -51,7 +51,7 @@ func (c *Client) rest(a *attempt, e location.Paused) {
 func (c *Client) woken(a *attempt) {
 	c.learn(a, true)
 	if _, mode := c.roam.Using(); c.inUse() == a && mode.Plaintext() && c.session.engine.Current() == nil {
-		c.compose(mode, "user data passes again")
+		c.compose(mode)
 	}
 }
 

@@ -247,8 +247,11 @@ func (c *Client) spaced(last *atomic.Int64) bool {
 func (c *Client) outermostHint(s *session, h pathmtu.Hint) {
 	m := &c.mtu
 	peer := c.cfg.External.Address
-	if m.of.mode.Plaintext() {
+	switch comp, _ := m.of.mode.Composition(); {
+	case !comp.VPN:
 		peer = c.cfg.Internal.Address
+	case !comp.ExternalMIP:
+		peer = c.cfg.Gateway.Address
 	}
 	if m.session == s && h.Remote == peer {
 		c.hinted(s, m.pipeline, hintedSize(h, m.of.overhead))

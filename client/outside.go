@@ -25,6 +25,8 @@ func newExternalLayer(c *Client) *externalLayer {
 // use takes an interface and mode into use, as roam has decided.
 func (c *Client) use(e roam.Use) {
 	c.story.cause = e.Reason
+	path := usedPath{e.Index, e.Epoch, e.Mode.Plaintext()}
+	defer func() { c.story.path = path }()
 	a := c.inUse()
 	settling := a != nil && c.settleBindings(a, e.Mode)
 	if e.Mode.Plaintext() {
@@ -34,9 +36,10 @@ func (c *Client) use(e roam.Use) {
 		c.parkVPN()
 	} else {
 		c.bindExternal()
-		c.needVPN()
+		c.stand()
+		c.needVPN(path != c.story.path)
 	}
-	c.compose(e.Mode, e.Reason)
+	c.compose(e.Mode)
 }
 
 // overrule registers with the i-HA straight through the interface again when the registration through the VPN has asked for
@@ -67,7 +70,7 @@ func (c *Client) inUse() *attempt {
 }
 
 // compose compiles the pipeline of a mode from the layers as they stand, if all of them do, and swaps it in.
-func (c *Client) compose(mode stack.Mode, reason string) {
+func (c *Client) compose(mode stack.Mode) {
 	a := c.inUse()
 	if a == nil || c.session == nil {
 		return
@@ -82,7 +85,7 @@ func (c *Client) compose(mode stack.Mode, reason string) {
 	} else {
 		c.bindExternal()
 		inner := c.inner()
-		if inner == nil || !inner.bound || c.givenUp() {
+		if inner == nil || !inner.bound || c.givenUp() || c.barred() {
 			return
 		}
 		p, err = stack.CompileProtected(mode, inner.carrier(link.Protected))
@@ -167,7 +170,7 @@ func (c *Client) innerEvent(r *registration, e mobilenode.Event) {
 	switch e := e.(type) {
 	case mobilenode.Accepted:
 		if outside {
-			c.compose(mode, c.story.cause)
+			c.compose(mode)
 		}
 	case mobilenode.Unanswered:
 		if outside && !e.Deregistration {

@@ -43,11 +43,15 @@ func (k *check) end() {
 	k.next, k.again = nil, nil
 }
 
-// needVPN makes sure that there is a VPN, or that one is being set up.
-func (c *Client) needVPN() {
+// needVPN makes sure that there is a VPN, or that one is being set up. fresh says that the path is another than before.
+func (c *Client) needVPN(fresh bool) {
 	v := c.session.vpn
-	if v != nil && !v.established && c.now.Since(v.began) > startPatience {
+	if v != nil && fresh && !v.established && c.now.Since(v.began) > startPatience {
 		c.closeVPN(false) // its next repetition may be far off, and the path is another
+		v = nil
+	}
+	if v != nil && c.stayBehind(v) {
+		c.stopRetry()
 		v = nil
 	}
 	if v == nil {
@@ -65,7 +69,7 @@ func (c *Client) needVPN() {
 			c.cfg.Gateway.Address, v.doubt)})
 		v.doubt = ""
 	}
-	if v.inner != nil && !v.inner.bound {
+	if fresh && v.inner != nil && !v.inner.bound {
 		v.inner.start(c) // what was asked for on an earlier path has come to nothing
 	}
 	c.registerInner(v)
@@ -207,6 +211,7 @@ func (c *Client) giveUp(v *vpnLayer, k *check) {
 		return
 	}
 	k.gaveUp = true
+	c.mute(v)
 	_, advice := c.protocol.Explain(vpn.ErrNoAnswer)
 	c.silence(control.Problem{Peer: c.gatewayName(), Message: fmt.Sprintf("has not answered for %v", c.cfg.Gateway.GiveUp), Advice: advice})
 	if c.outside() {
@@ -256,7 +261,7 @@ func (c *Client) confirmed(v *vpnLayer) {
 	c.solved(c.gatewayName())
 	c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("gateway %v answers again", c.cfg.Gateway.Address)})
 	if _, mode := c.roam.Using(); c.outside() {
-		c.compose(mode, c.story.cause)
+		c.compose(mode)
 	}
 }
 
@@ -344,6 +349,7 @@ func (c *Client) succeed(err error) {
 	c.session.vpn, c.session.rival = v, nil
 	c.closeLayer(old, false)
 	c.vpnLive(false)
+	c.groundLost()
 	if v.established {
 		c.vpnUp(v)
 	}

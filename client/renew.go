@@ -36,7 +36,7 @@ func (c *Client) takeOver(v, old *vpnLayer) {
 		c.session.engine.Hold()
 		c.story.broke(c.now, "a registration through the new IKE SA")
 	}
-	moved := v.tunnel.Describe().Encapsulation != old.tunnel.Describe().Encapsulation
+	moved := v.tunnel.Describe().Encapsulation != old.tunnel.Describe().Encapsulation || v.tunnel.Bearer() != old.tunnel.Bearer()
 	c.session.access.Use(v.tunnel)
 	c.retry.delay = 0
 	c.closeLeaving(true)
@@ -44,9 +44,11 @@ func (c *Client) takeOver(v, old *vpnLayer) {
 	c.session.leave = c.after(leaveAfter, func() { c.closeLeaving(true) })
 	c.event(control.Event{Kind: "vpn", Message: "a new IKE SA carries the traffic, with the same address: the old one is closed"})
 	if _, mode := c.roam.Using(); moved && v.agent == nil && !mode.Plaintext() {
-		c.compose(mode, c.story.cause)
+		c.compose(mode)
 	}
 	c.registerInner(v) // if it was not
+	c.tellMechanisms()
+	c.stood(v)
 	c.restVPN()
 }
 

@@ -20,11 +20,19 @@ const policyAuto = "auto"
 // keptHandoffs is how many handoffs status shows.
 const keptHandoffs = 16
 
+// usedPath is what roam has taken into use last: other choices for it leave what is under way alone.
+type usedPath struct {
+	iface int
+	epoch uint64
+	plain bool
+}
+
 // story is what people are told: where the client stands, what has happened, what is wrong.
 type story struct {
 	state    control.State
 	since    time.Time
 	cause    string // of the mode in use
+	path     usedPath
 	at       string // mode and interface in use, empty for none
 	last     string // mode and interface before
 	brokeAt  time.Duration
@@ -44,7 +52,7 @@ func (s *story) clear() {
 
 // broke notes that user data has stopped flowing.
 func (s *story) broke(now link.Instant, cause string) {
-	s.cause = cause
+	s.cause, s.path = cause, usedPath{}
 	if s.at != "" {
 		s.last, s.at = s.at, ""
 	}
@@ -168,8 +176,10 @@ func (c *Client) state() control.State {
 
 // refused reports whether a peer that the mode in use needs has refused or does not answer.
 func (c *Client) refused() bool {
+	_, mode := c.roam.Using()
+	comp, _ := mode.Composition()
 	return slices.ContainsFunc(c.story.problems, func(p control.Problem) bool {
-		return !alarm(p) && (p.Peer == c.gatewayName() || strings.HasPrefix(p.Peer, nameInternal) || strings.HasPrefix(p.Peer, nameExternal))
+		return !alarm(p) && (p.Peer == c.gatewayName() || strings.HasPrefix(p.Peer, nameInternal) || strings.HasPrefix(p.Peer, nameExternal) && (comp.ExternalMIP || !comp.VPN))
 	})
 }
 

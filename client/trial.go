@@ -41,7 +41,11 @@ func (c *Client) tunnelTried(r *registration, e tunnel.KeepaliveEvent) {
 	}
 	before := r.trial
 	r.trial = trial{delay: trialDelay}
-	if a := c.inUse(); !before.lost || a == nil || a.external != r || !c.outside() {
+	_, mode := c.roam.Using()
+	if comp, _ := mode.Composition(); !before.lost || !comp.ExternalMIP {
+		return
+	}
+	if a := c.inUse(); a == nil || a.external != r || !c.outside() {
 		return
 	}
 	if v := c.session.vpn; v != nil && !v.established {
@@ -49,6 +53,6 @@ func (c *Client) tunnelTried(r *registration, e tunnel.KeepaliveEvent) {
 	}
 	if c.session.vpn == nil {
 		c.stopRetry()
-		c.needVPN()
+		c.needVPN(true)
 	}
 }

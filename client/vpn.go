@@ -52,7 +52,7 @@ type vpnRetry struct {
 	remove func()
 }
 
-// openVPN begins to set up a tunnel from the x-HoA, as the session's VPN.
+// openVPN begins to set up a tunnel from the preferred bearer, as the session's VPN.
 func (c *Client) openVPN() {
 	if !c.prepare() || !c.pointGateway() {
 		return
@@ -63,7 +63,8 @@ func (c *Client) openVPN() {
 		return
 	}
 	c.session.vpn = v
-	c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("setting up the VPN with gateway %v from %v", c.cfg.Gateway.Address, c.cfg.External.HomeAddress)})
+	c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("setting up the VPN with gateway %v from %v", c.cfg.Gateway.Address, v.tunnel.Bearer())})
+	c.watchStraight(v)
 }
 
 // dial begins to set up a tunnel; first says that there is no other one that may live.
@@ -71,6 +72,7 @@ func (c *Client) dial(first bool) (*vpnLayer, error) {
 	if err := c.openAccess(); err != nil {
 		return nil, err
 	}
+	c.stand()
 	agency := c.offerAgent()
 	ticket := c.ticket
 	c.ticket = nil
@@ -89,9 +91,13 @@ func (c *Client) openAccess() error {
 	if s.access != nil {
 		return nil
 	}
+	bearers := c.bearers()
+	if len(bearers) == 0 {
+		return errNoBearer
+	}
 	var err error
 	s.access, err = c.protocol.Open(vpn.Ground{
-		Bearers: []vpn.Bearer{{Link: s.external.link}}, Gateway: c.cfg.Gateway.Address, Drops: c.drops, Random: c.rand, Log: c.log,
+		Bearers: bearers, Gateway: c.cfg.Gateway.Address, Drops: c.drops, Random: c.rand, Log: c.log,
 		Run: func(f func(link.Instant)) { c.post(func() { f(c.now) }) }, Hand: c.hand, Connect: c.pastVPN(),
 	})
 	return err
@@ -174,6 +180,7 @@ func (c *Client) closeVPN(tell bool) {
 	c.session.vpn = nil
 	c.closeLayer(v, tell)
 	c.vpnLive(false)
+	c.groundLost()
 }
 
 // closeLayer ends one layer, which must not be the session's any more.

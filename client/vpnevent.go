@@ -23,6 +23,10 @@ func (c *Client) vpnEvent(v *vpnLayer, e vpn.Event) {
 		c.ends.gateways.Up()
 		v.established, v.address, v.told = true, e.Address, e
 		c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("%s, address %v", e.How, v.address)})
+		c.tellMechanisms()
+		if c.abandonStraight(v) {
+			return
+		}
 		c.vpnUp(v)
 	case vpn.Ready:
 		c.vpnReady(v, e.Moved)
@@ -98,6 +102,11 @@ func (c *Client) vpnUp(v *vpnLayer) {
 	if !c.meetAgent(v) {
 		return
 	}
+	c.tellMechanisms()
+	if !c.serves(v) {
+		return
+	}
+	c.stood(v)
 	c.registerInner(v)
 	c.restVPN()
 }
@@ -111,8 +120,13 @@ func (c *Client) vpnReady(v *vpnLayer, moved bool) {
 	if !c.meetAgent(v) {
 		return
 	}
+	c.tellMechanisms() // the mode may be another now
+	if !c.serves(v) || c.abandonStraight(v) {
+		return
+	}
+	c.stood(v)
 	if _, mode := c.roam.Using(); moved && !mode.Plaintext() {
-		c.compose(mode, c.story.cause)
+		c.compose(mode)
 	}
 	c.registerInner(v)
 }
@@ -134,6 +148,11 @@ func (c *Client) vpnClosed(v *vpnLayer, err error) {
 	if c.session.rival != nil {
 		c.succeed(err)
 		return
+	}
+	if !v.established && errors.Is(err, vpn.ErrNoAnswer) {
+		if c.mute(v); !c.serves(v) { // something else is being tried
+			return
+		}
 	}
 	c.closeVPN(false)
 	if err != nil && (c.outside() || !errors.Is(err, vpn.ErrNoAnswer)) { // without a path nobody can answer

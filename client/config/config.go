@@ -308,3 +308,7 @@ func (c *Config) Wipe() {
 		clear(s)
 	}
 }
+
+// HasExternal reports whether there is an x-HA: without one the VPN stands straight on an interface, where the gateway is to follow the
+// laptop.
+func (c *Config) HasExternal() bool { return c.External.Address.IsValid() || c.External.Name != "" }

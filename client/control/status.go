@@ -50,6 +50,8 @@ type Status struct {
 	Mode string `json:"mode"`
 	// ModePolicy is "auto" or the access mode that a person pinned.
 	ModePolicy string `json:"mode_policy"`
+	// ModeReason says in plain words why it is this mode and no cheaper one; empty without one.
+	ModeReason string `json:"mode_reason"`
 	// Interface is the name of the interface in use, empty without one.
 	Interface string `json:"interface"`
 	// HomeAddress is the i-HoA.
@@ -169,6 +171,9 @@ type Counters struct {
 type Detection struct {
 	// Schema is the constant Schema.
 	Schema int `json:"schema"`
+	// Mode is the access mode in use, empty without one, and ModeReason says why it is that.
+	Mode       string `json:"mode"`
+	ModeReason string `json:"mode_reason"`
 	// Interfaces are the detections, one an interface.
 	Interfaces []InterfaceDetection `json:"interfaces"`
 }

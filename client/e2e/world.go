@@ -67,7 +67,7 @@ type World struct {
 	VPNGateway                                 *agent.Gateway
 }
 
-// ClientConfig returns the mobile node's configuration for the lab.
+// ClientConfig returns the mobile node's configuration for the lab: the mandatory modes alone. Tests of the others set Mechanisms.
 func ClientConfig() *config.Config {
 	return &config.Config{
 		UpAtStart: true, Mode: "auto",
@@ -86,6 +86,7 @@ func ClientConfig() *config.Config {
 			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second,
 			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: config.ParkKeep,
 		},
+		Mechanisms: config.Mechanisms{EndpointUpdate: config.MechanismOff, GatewayAgent: config.MechanismOff, ZeroOverhead: config.MechanismOff},
 		Detection: config.Detection{
 			Monitor: 60 * time.Second, Grace: 30 * time.Second, Period: 2 * time.Second, Probe: 10 * time.Minute,
 			RetransmitInitial: time.Second, RetransmitFactor: 2, RetransmitMax: 2 * time.Second, RetransmitCount: 16,

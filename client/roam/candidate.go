@@ -48,8 +48,11 @@ type candidate struct {
 	agent   bool // a foreign agent is known there
 	likely  bool // a hint says that it is inside (DET-11)
 	verdict Verdict
-	pursuit pursuit
-	since   time.Duration // of the pursuit, or of its last change of mind
+	// external is what is known of the x-HA there; mute says that the gateway does not answer straight through it.
+	external External
+	mute     bool
+	pursuit  pursuit
+	since    time.Duration // of the pursuit, or of its last change of mind
 	// notBefore is when the interface is tried again while another path carries the traffic; tries is how often that found
 	// nobody.
 	notBefore time.Duration

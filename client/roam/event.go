@@ -3,7 +3,6 @@ package roam
 import (
 	"time"
 
-	"mipvpn/stack"
 	"mipvpn/tun/link"
 )
 
@@ -43,11 +42,11 @@ type Abandon struct {
 	Reason string
 }
 
-// Use says: the interface carries the traffic from now on, in this mode.
+// Use says: the interface carries the traffic from now on, as chosen. It comes again when the choice changes.
 type Use struct {
 	Index int
 	Epoch uint64
-	Mode  stack.Mode
+	Choice
 	// FallBack is set when a path that is preferred was lost before.
 	FallBack bool
 	Reason   string

@@ -26,6 +26,10 @@ type Config struct {
 	// Probe is how long after an interface was found not to be inside it is probed again while another path carries the
 	// traffic; 0 for never in the same epoch.
 	Probe time.Duration
+	// Update says when the VPN may stand straight on an interface.
+	Update Policy
+	// NoExternal is set when there is no x-HA.
+	NoExternal bool
 }
 
 // Machine is the roam policy. Its zero value is not ready; use New.
@@ -36,8 +40,12 @@ type Machine struct {
 	pin        stack.Mode // ModeNone: auto
 	stopped    bool
 
-	using int // the interface that carries the traffic, 0 for none
-	mode  stack.Mode
+	using  int // the interface that carries the traffic, 0 for none
+	mode   stack.Mode
+	choice Choice // that mode was taken from
+	known  Mechanisms
+	// deaf is set when the x-HA was not heard where it was asked last.
+	deaf bool
 	// vpnLive is set while an IKE SA lives, alone when the i-HA keeps one binding only.
 	vpnLive, alone bool
 	lost           *candidate // what carried the traffic before it was lost
@@ -63,7 +71,8 @@ func New(config Config) *Machine {
 // no epoch is ever told twice.
 func (m *Machine) Successor() *Machine {
 	n := New(m.config)
-	n.pin, n.epochs, n.alone = m.pin, m.epochs, m.alone
+	n.pin, n.epochs, n.alone, n.known, n.deaf = m.pin, m.epochs, m.alone, m.known, m.deaf
+	n.known.Ground, n.known.GatewayAgent = GroundNone, false
 	return n
 }
 
@@ -265,7 +274,7 @@ func (m *Machine) renewOn(c *candidate, reason string, relinked bool) {
 	m.epochs++
 	m.drop(c, reason)
 	c.epoch, c.verdict, c.likely, c.notBefore, c.tries = m.epochs, Unknown, false, 0, 0
-	c.why = ""
+	c.external, c.mute, c.why = ExternalAsked, false, ""
 	m.emit(Epoch{Interface: c.iface, Epoch: c.epoch, Relinked: relinked, Reason: reason})
 }
 
@@ -295,7 +304,7 @@ func (m *Machine) abandonAll(reason string) {
 
 func (m *Machine) hold(reason string) {
 	m.lost = m.candidates[m.using]
-	m.using, m.mode = 0, stack.ModeNone
+	m.using, m.mode, m.choice = 0, stack.ModeNone, Choice{}
 	m.quiet = quiet{reason: reason}
 	m.emit(Hold{reason})
 }

@@ -104,8 +104,10 @@ func verdict(m *Machine, index int, v Verdict) {
 	m.HandleVerdict(t0, index, m.epochOf(index), v, v.String())
 }
 
-func started(ifaces ...link.Interface) *Machine {
-	m := New(Config{})
+func started(ifaces ...link.Interface) *Machine { return startedAs(Config{}, ifaces...) }
+
+func startedAs(c Config, ifaces ...link.Interface) *Machine {
+	m := New(c)
 	m.HandleSnapshot(t0, ifaces)
 	m.Start(t0)
 	drain(m)
@@ -355,12 +357,12 @@ func TestLostProofHolds(t *testing.T) {
 }
 
 func TestUnreachableInterfacesAreAllAsked(t *testing.T) {
-	m := started(wired("10.0.2.5"), wireless("192.168.1.5"))
+	m := startedAs(Config{Update: Forbidden}, wired("10.0.2.5"), wireless("192.168.1.5"))
 	verdict(m, 2, Unreachable)
 	expect(t, m, "attempt wlan0 S") // nothing is lost yet, so nothing is blocked
 	verdict(m, 3, Unreachable)
 	expect(t, m, "blocked")
-	verdict(m, 2, Outside) // its detector has gone on asking
+	bind(m, 2) // its detector has gone on asking
 	expect(t, m, "use 2 cvc", "abandon 3", "keep 2")
 }
 
@@ -386,7 +388,7 @@ func TestStopAndStart(t *testing.T) {
 }
 
 func TestRetryOfAnInterfaceThatCouldNotBeUsed(t *testing.T) {
-	m := started(wired("10.0.2.5"))
+	m := startedAs(Config{Update: Forbidden}, wired("10.0.2.5"))
 	epoch := m.epochOf(2)
 	m.HandleRetry(t0, 2, epoch) // it can be used
 	expect(t, m)

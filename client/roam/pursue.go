@@ -27,10 +27,10 @@ func (m *Machine) ranked(order func(a, b *candidate) int) []*candidate {
 	return list
 }
 
-// leader returns the interface that carries the traffic or, without one, the preferred of those that are known to be outside
+// leader returns the interface that carries the traffic, unless it is only on trial, or, without one, the preferred of those that are known to be outside
 // and wait for the detection period or the VPN; nil without either.
 func (m *Machine) leader() *candidate {
-	if c := m.candidates[m.using]; c != nil {
+	if c := m.candidates[m.using]; c != nil && !m.onTrial(c) {
 		return c
 	}
 	for _, c := range m.ranked(m.prefer) {
@@ -140,6 +140,9 @@ func (m *Machine) pursue(now link.Instant, c *candidate, kind pursuit, reason st
 		Interface: c.iface, Epoch: c.epoch, ForeignAgent: fa, ExternalOnly: pinned && comp.VPN, Probe: kind == probing,
 		Simultaneous: simultaneous, Reason: reason,
 	})
+	if kind == racing && m.using == 0 && m.eager(c) {
+		m.use(now, c, reason)
+	}
 }
 
 // HandleVerdict takes the detector's verdict for the epoch of the interface. One for an earlier epoch is ignored. Why is
@@ -151,6 +154,9 @@ func (m *Machine) HandleVerdict(now link.Instant, index int, epoch uint64, v Ver
 	}
 	before := c.verdict
 	c.verdict = v
+	if v == Unreachable {
+		c.external, m.deaf = ExternalSilent, true
+	}
 	if m.using == index && m.mode.Plaintext() && v != Inside { // whatever the detector says: no more proof, no more plaintext
 		m.hold(why)
 	}
@@ -172,7 +178,7 @@ func (m *Machine) HandleVerdict(now link.Instant, index int, epoch uint64, v Ver
 func (m *Machine) judge(now link.Instant, c *candidate, why string) {
 	comp, pinned := m.pin.Composition()
 	used := m.candidates[m.using]
-	if used == c {
+	if used == c || used != nil && m.onTrial(used) {
 		used = nil
 	}
 	switch {
@@ -216,18 +222,21 @@ func (m *Machine) letBe(now link.Instant, c *candidate, reason string) {
 // never is later than any boot time.
 const never = time.Duration(1<<63 - 1)
 
-// unreachable takes account of an interface on which nobody answers. Without another path its requests go on.
+// unreachable takes account of an interface on which nobody answers. Without another path its requests go on, and the VPN is
+// tried straight from it where that may be (DET-18).
 func (m *Machine) unreachable(now link.Instant, c *candidate, why string) {
 	switch {
 	case c.pursuit == probing:
 		m.letBe(now, c, fmt.Sprintf("%s is not inside: the i-HA does not answer there", c.iface.Name))
-	case m.using != 0 && m.using != c.iface.Index:
+	case m.using != 0 && m.using != c.iface.Index && !m.betters(c):
 		wait := min(retryFirst<<min(c.tries, 10), retryMost)
 		c.tries++
 		c.notBefore = now.Boot + wait
 		reason := fmt.Sprintf("no home agent answers through %s: tried again in %v", c.iface.Name, wait)
 		m.abandon(c, reason)
 		m.emit(Keep{m.using, reason})
+	case m.choose(c).Mode != stack.ModeNone:
+		m.lastResort(now, why)
 	default:
 		m.refuse(c, fmt.Sprintf("%s: no home agent answers: %s", c.iface.Name, why))
 	}
@@ -257,22 +266,24 @@ func (m *Machine) mayUse(c *candidate) bool {
 
 // use takes c into use and lets the former interface go.
 func (m *Machine) use(now link.Instant, c *candidate, reason string) {
-	fa, usable := c.attachment(m.pin)
-	if !usable {
+	if _, usable := c.attachment(m.pin); !usable {
 		return
 	}
-	mode := stack.Outside(fa)
-	if c.verdict == Inside {
-		mode = stack.Direct(fa)
+	choice := m.choose(c)
+	if choice.Mode == stack.ModeNone {
+		m.refuse(c, c.iface.Name+": "+choice.Why)
+		return
 	}
-	if m.using == c.iface.Index && m.mode == mode {
+	before := m.choice
+	m.choice = choice
+	if m.using == c.iface.Index && before.equal(choice) {
 		return
 	}
 	former, lost := m.candidates[m.using], m.lost
-	m.using, m.mode, m.quiet, m.lost = c.iface.Index, mode, quiet{}, nil
+	m.using, m.mode, m.quiet, m.lost = c.iface.Index, choice.Mode, quiet{}, nil
 	c.pursuit = racing
 	fallBack := lost != nil && lost != c && m.prefer(lost, c) < 0
-	m.emit(Use{Index: c.iface.Index, Epoch: c.epoch, Mode: mode, FallBack: fallBack, Reason: reason})
+	m.emit(Use{Index: c.iface.Index, Epoch: c.epoch, Choice: choice, FallBack: fallBack, Reason: reason})
 	if former != nil && former != c {
 		former.notBefore = never
 		if m.config.Probe > 0 {

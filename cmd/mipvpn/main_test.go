@@ -124,6 +124,7 @@ func statuses() map[string]control.Status {
 
 	inside := base
 	inside.State, inside.Mode, inside.Interface, inside.Proof = control.StateConnected, "c", "eth0", eth.Proof
+	inside.ModeReason = "proven to be inside: no VPN is needed"
 	inside.Layers = []control.Layer{
 		{Kind: "underlay", Local: ip("10.0.2.57"), Encapsulation: "none"},
 		{Kind: "i-mip", Local: ip("10.0.8.100"), Remote: ip("10.0.1.10"), CareOf: ip("10.0.2.57"), Encapsulation: "udp", Lifetime: 1789.4},
@@ -136,6 +137,7 @@ func statuses() map[string]control.Status {
 
 	outside := inside
 	outside.Mode, outside.Interface, outside.Proof = "cvc", "wlan0", wlan.Proof
+	outside.ModeReason = "the VPN gateway does not follow the laptop to another address"
 	outside.Layers = []control.Layer{
 		{Kind: "underlay", Local: ip("192.168.1.23"), Encapsulation: "none"},
 		{Kind: "x-mip", Local: ip("198.51.100.100"), Remote: ip("192.0.2.20"), CareOf: ip("192.168.1.23"), Encapsulation: "udp", Lifetime: 1700},
@@ -171,7 +173,7 @@ func statuses() map[string]control.Status {
 
 func detection() control.Detection {
 	s := statuses()
-	return control.Detection{Schema: 1, Interfaces: []control.InterfaceDetection{
+	return control.Detection{Schema: 1, Mode: "c", ModeReason: s["inside"].ModeReason, Interfaces: []control.InterfaceDetection{
 		{Interface: s["inside"].Interfaces[0],
 			Internal: control.Registration{Agent: ip("10.0.1.10"), Asked: true, AskedAgo: 12.5, Answered: true, AnsweredAgo: 12.4, RoundTrip: 21, TrustedNetwork: true, Outcome: "proof of inside"},
 			External: control.Registration{Agent: ip("192.0.2.20"), Asked: true, AskedAgo: 300, Answered: true, AnsweredAgo: 299.9, RoundTrip: 40, Outcome: "deregistered"}},

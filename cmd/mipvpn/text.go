@@ -31,6 +31,9 @@ func writeStatus(w io.Writer, s control.Status) error {
 	}
 	fmt.Fprintf(&b, "  where     %s\n", whereabouts(s))
 	fmt.Fprintf(&b, "  known by  %s\n", s.Proof.Reason)
+	if s.ModeReason != "" {
+		fmt.Fprintf(&b, "  mode by   %s\n", s.ModeReason)
+	}
 	if s.HomeAddress.IsValid() {
 		fmt.Fprintf(&b, "  address   %v%s\n", s.HomeAddress, on(s.Device))
 	}
@@ -154,6 +157,9 @@ func writeDetection(w io.Writer, d control.Detection) error {
 		fmt.Fprintf(&b, "  x-HA      %s\n", registration(i.External, false))
 		if i.Hint != "" {
 			fmt.Fprintf(&b, "  hint      %s\n", i.Hint)
+		}
+		if i.InUse && d.ModeReason != "" {
+			fmt.Fprintf(&b, "  mode      %s, since %s\n", d.Mode, d.ModeReason)
 		}
 	}
 	return plain(w, b.String())

@@ -47,6 +47,6 @@ func (m *Machine) decideEarly(now link.Instant) {
 	if m.config.Probe > 0 {
 		m.timers[timerProbe] = now.Boot + m.config.Probe
 	}
-	m.enter(StateOutside, "the x-HA answered on a network that was outside before; the i-HA is still being tried")
+	m.enter(StateOutside, m.witness+" answered on a network that was outside before; the i-HA is still being tried")
 	m.emit(Outside{Epoch: m.epoch, Trying: true})
 }

@@ -188,18 +188,24 @@ func (m *Machine) externalEvidence(now link.Instant, e evidence) error {
 		m.bound = false
 		m.emit(DeregisterExternal{m.epoch})
 	case StateDetecting, StateUnreachable:
-		if m.state == StateUnreachable { // both were silent: the i-HA gets its period from the first sign of life on
-			m.timers[timerPeriod] = now.Boot + m.config.Period
-		}
-		m.emit(TentativelyOutside{m.epoch})
-		over := m.timers[timerPeriod] == never || now.Boot >= m.timers[timerPeriod]
-		m.enter(StateTentative, "the x-HA answered; the i-HA is still being tried")
-		switch {
-		case over || !m.asksInternal():
-			m.decideOutside(now)
-		case m.hint == HintOutside:
-			m.decideEarly(now)
-		}
+		m.tentative(now, "the x-HA")
 	}
 	return nil
+}
+
+// tentative takes the interface for outside, but for a proof: the witness has answered.
+func (m *Machine) tentative(now link.Instant, witness string) {
+	if m.state == StateUnreachable { // all were silent: the i-HA gets its period from the first sign of life on
+		m.timers[timerPeriod] = now.Boot + m.config.Period
+	}
+	m.witness = witness
+	m.emit(TentativelyOutside{m.epoch})
+	over := m.timers[timerPeriod] == never || now.Boot >= m.timers[timerPeriod]
+	m.enter(StateTentative, witness+" answered; the i-HA is still being tried")
+	switch {
+	case over || !m.asksInternal():
+		m.decideOutside(now)
+	case m.hint == HintOutside:
+		m.decideEarly(now)
+	}
 }

@@ -115,7 +115,8 @@ type Machine struct {
 	began    bool // an epoch has begun
 	outside  bool // the attachment is in a network listed as outside
 	proof    Proof
-	bound    bool // the x-HA holds a binding from this interface
+	bound    bool   // the x-HA holds a binding from this interface
+	witness  string // who has said last that the interface is not cut off
 	hint     Hint
 	trying   bool          // outside, and the i-HA is still being asked because only a hint has shortened the period
 	pause    time.Duration // behind the next series that neither home agent answers
@@ -271,6 +272,19 @@ func (m *Machine) HandleExternalUnanswered(now link.Instant, epoch uint64) error
 	return nil
 }
 
+// HandleGateway tells that the VPN gateway has answered straight through the interface in this epoch, authentically. That says what a
+// reply of the x-HA says, where that is silent or there is none: tentatively outside, unless there is a proof (DET-7, DET-8,
+// DET-18).
+func (m *Machine) HandleGateway(now link.Instant, epoch uint64) error {
+	if err := m.present(epoch); err != nil {
+		return err
+	}
+	if m.state == StateDetecting || m.state == StateUnreachable {
+		m.tentative(now, "the VPN gateway")
+	}
+	return nil
+}
+
 // HandleTimeout makes what was due by now happen. An expired proof goes first (DET-4).
 func (m *Machine) HandleTimeout(now link.Instant) {
 	if m.due(timerExpiry, now) {
@@ -363,9 +377,9 @@ func (m *Machine) ask(now link.Instant) {
 // decideOutside ends the detection period with the x-HA's reply alone.
 func (m *Machine) decideOutside(now link.Instant) {
 	m.timers[timerPeriod], m.timers[timerSilence] = never, never
-	reason := fmt.Sprintf("the x-HA answered and the i-HA did not prove inside within %v", m.config.Period)
+	reason := fmt.Sprintf("%s answered and the i-HA did not prove inside within %v", m.witness, m.config.Period)
 	if !m.asksInternal() {
-		reason = "the x-HA answered and the i-HA is not asked on this network"
+		reason = m.witness + " answered and the i-HA is not asked on this network"
 	}
 	if m.config.Bypassed() {
 		reason = "both home agents have the same address, so that detection is bypassed (RFC 5265 section 3.5)"

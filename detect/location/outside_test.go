@@ -202,3 +202,41 @@ func TestConfigurationThatCannotWork(t *testing.T) {
 		t.Errorf("the least T_MONITOR: %v, grace %v", err, m.config.Grace)
 	}
 }
+
+// Shows: DET-18, DET-7, DET-8 (the VPN gateway's answer straight through the interface stands in for the x-HA's: the i-HA gets its
+// period, then it is outside; a proof wins all the same)
+func TestGatewayAnswersInThePlaceOfTheExternalHomeAgent(t *testing.T) {
+	none := func(c *Config) { c.ExternalHomeAgent = netip.Addr{} }
+	gateway := func(b *bench) {
+		t.Helper()
+		if err := b.m.HandleGateway(b.now, epoch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := detecting(t, none)
+	b.advance(DefaultPeriod)
+	b.want(Unreachable{epoch})
+	gateway(b)
+	b.want(TentativelyOutside{epoch})
+	b.advance(DefaultPeriod)
+	b.want(Outside{Epoch: epoch})
+	if r := b.m.Reason(); !strings.Contains(r, "VPN gateway") {
+		t.Errorf("reason %q", r)
+	}
+	gateway(b) // nothing new
+	b.want()
+
+	b = detecting(t, none) // a tunnel that has moved at once
+	gateway(b)
+	b.want(TentativelyOutside{epoch})
+	b.advance(DefaultPeriod)
+	b.want(Outside{Epoch: epoch})
+	if err := b.m.HandleGateway(b.now, epoch-1); !errors.Is(err, ErrStaleEpoch) {
+		t.Errorf("another epoch: %v", err)
+	}
+
+	b = inside(t)
+	gateway(b)
+	b.want()
+	b.state(StateInside)
+}

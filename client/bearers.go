@@ -1,0 +1,326 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"mipvpn/client/config"
+	"mipvpn/client/control"
+	"mipvpn/client/roam"
+	"mipvpn/client/vpn"
+	"mipvpn/stack"
+	"mipvpn/tun/link"
+)
+
+// The VPN stands on bearers: x-MIP's link, whose address stays, and the own address of the interface in use, which the gateway must
+// follow (draft appendix C). Roam says which of them may be used and which is preferred; the tunnel moves between them by
+// itself, and where it stands decides between vc and cvc.
+
+const (
+	// straightPatience is how long a gateway may leave an IKE exchange unanswered that began straight on an interface until the
+	// x-HoA is used instead; without an x-HA it is alonePatience until other interfaces are tried.
+	straightPatience = 5 * time.Second
+	alonePatience    = 15 * time.Second
+	// askExternalAgain is how often an x-HA that is silent, and not needed, is asked.
+	askExternalAgain = 30 * time.Second
+	// maxFollowing bounds the gateways of which is remembered whether they follow.
+	maxFollowing = 64
+)
+
+// errNoBearer means that nothing is there that the VPN could stand on.
+var errNoBearer = errors.New("client: no interface for the VPN to stand on")
+
+// following remembers of gateways, by address, whether and how they follow. It outlives the session, not the daemon.
+type following map[netip.Addr]vpn.Following
+
+// note remembers what a gateway does.
+func (f following) note(gateway netip.Addr, v vpn.Following) {
+	if len(f) >= maxFollowing {
+		clear(f)
+	}
+	f[gateway] = v
+}
+
+// updatePolicy returns the policy of endpoint updates.
+func updatePolicy(m config.Mechanism) roam.Policy {
+	switch {
+	case m.Off():
+		return roam.Forbidden
+	case m.Always():
+		return roam.Demanded
+	}
+	return roam.Shown
+}
+
+// follows returns what is known of the gateway whose turn it is, as far as the configuration lets it be used.
+func (c *Client) follows() roam.Following {
+	switch c.following[c.cfg.Gateway.Address] {
+	case vpn.FollowsUpdates:
+		return roam.Follows
+	case vpn.FollowsPackets:
+		if c.cfg.Mechanisms.EndpointUpdate != config.MechanismMOBIKE {
+			return roam.Follows
+		}
+		return roam.FollowsNot
+	case vpn.FollowsNot:
+		return roam.FollowsNot
+	case vpn.FollowingUnknown:
+	}
+	return roam.FollowingUnknown
+}
+
+// tellMechanisms tells roam what is known of the optional mechanisms, and carries out what follows from that.
+func (c *Client) tellMechanisms() {
+	if c.session == nil {
+		return
+	}
+	k := roam.Mechanisms{GatewayAgent: c.viaAgent()}
+	if v := c.session.vpn; v != nil && v.established {
+		if f := v.tunnel.Follows(); f != vpn.FollowingUnknown {
+			c.following.note(c.cfg.Gateway.Address, f)
+		}
+		k.Ground = roam.GroundInterface
+		if c.onExternal(v) {
+			k.Ground = roam.GroundExternal
+		}
+	}
+	k.Following = c.follows()
+	c.roam.HandleMechanisms(c.now, k)
+	c.drainRoam()
+}
+
+// onExternal reports whether the layer's tunnel stands on the x-HoA.
+func (c *Client) onExternal(v *vpnLayer) bool {
+	return v.tunnel.Bearer() == c.cfg.External.HomeAddress
+}
+
+// carries reports whether the layer's tunnel stands on the own address of the attempt's interface.
+func (a *attempt) carries(v *vpnLayer) bool {
+	return a.own.Link != nil && v.tunnel.Bearer() == a.own.Link.Addr()
+}
+
+// ownBearer returns the bearer that an attempt's interface is by itself. Its link stays the same one as long as the attempt.
+func (c *Client) ownBearer(a *attempt) (vpn.Bearer, error) {
+	if a.own.Link == nil {
+		below, err := c.host.Underlay(a.iface.Index, a.iface.Address.Addr())
+		if err != nil {
+			return vpn.Bearer{}, fmt.Errorf("client: underlay %s: %w", a.iface.Name, err)
+		}
+		a.own = vpn.Bearer{Link: below, Direct: true}
+		if host, able := c.host.(link.StreamHost); able {
+			index := a.iface.Index
+			a.own.DialTCP = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+				return host.DialThrough(ctx, index, to)
+			}
+		}
+	}
+	if i := c.ifaces[a.iface.Index]; i != nil && i.epoch == a.epoch && !i.GatewayHardware.IsZero() {
+		a.own.Network = i.GatewayHardware.String()
+	}
+	return a.own, nil
+}
+
+// bearers returns what the VPN may stand on, the preferred first. The interface that was used before comes last as long as the
+// tunnel stands on it and it is still there: make before break.
+func (c *Client) bearers() []vpn.Bearer {
+	a := c.inUse()
+	if a == nil {
+		return nil
+	}
+	var all []vpn.Bearer
+	for _, g := range c.roam.Choice().Grounds {
+		if g == roam.GroundExternal {
+			all = append(all, vpn.Bearer{Link: c.session.external.link})
+			continue
+		}
+		own, err := c.ownBearer(a)
+		if err != nil {
+			c.log.Warn("the VPN cannot stand on the interface", zap.String("interface", a.iface.Name), zap.Error(err))
+			continue
+		}
+		all = append(all, own)
+	}
+	if v := c.session.vpn; v != nil && len(all) > 0 && c.standing != nil && c.standing.carries(v) && c.standing.there(c) &&
+		!slices.ContainsFunc(all, func(b vpn.Bearer) bool { return b.Link == c.standing.own.Link }) {
+		all = append(all, c.standing.own)
+	}
+	return all
+}
+
+// there reports whether the attempt's interface still is as it was.
+func (a *attempt) there(c *Client) bool {
+	i := c.ifaces[a.iface.Index]
+	return i != nil && i.epoch == a.epoch && i.Up
+}
+
+// stand offers the bearers of the present choice to the tunnels.
+func (c *Client) stand() {
+	bearers := c.bearers()
+	if c.session.access == nil || len(bearers) == 0 {
+		return
+	}
+	if err := c.session.access.Stand(c.now, bearers); err != nil {
+		c.log.Warn("the VPN cannot stand on all that it could", zap.Error(err))
+	}
+}
+
+// offered reports whether the layer's tunnel stands on one of the bearers.
+func offered(v *vpnLayer, bearers []vpn.Bearer) bool {
+	return slices.ContainsFunc(bearers, func(b vpn.Bearer) bool { return b.Link.Addr() == v.tunnel.Bearer() })
+}
+
+// stayBehind deals with a tunnel that cannot come along to the bearers that there are now, and reports whether it was given up
+// for that: one that is not set up yet, or whose gateway does not follow.
+func (c *Client) stayBehind(v *vpnLayer) bool {
+	bearers := c.bearers()
+	if len(bearers) == 0 {
+		return false
+	}
+	switch f := v.tunnel.Follows(); {
+	case !offered(v, bearers) && !v.established:
+		c.closeVPN(false)
+		return true
+	case !offered(v, bearers) && f == vpn.FollowsNot:
+		c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("gateway %v does not follow from %v: a new IKE SA is set up", c.cfg.Gateway.Address, v.tunnel.Bearer())})
+		c.closeVPN(false)
+		return true
+	case !offered(v, bearers) && f == vpn.FollowingUnknown && v.doubt == "":
+		v.doubt = "it has to follow to another address"
+	case v.established && f == vpn.FollowsNot && v.tunnel.Bearer() != bearers[0].Link.Addr() && v.check == nil && v.renew == "":
+		c.replaceVPN(v, fmt.Sprintf("gateway %v does not follow from %v", c.cfg.Gateway.Address, v.tunnel.Bearer()))
+	}
+	return false
+}
+
+// abandonStraight gives a tunnel up that has begun straight on an interface with a gateway that does not follow, where the x-HoA is to be
+// had instead, and begins anew from there (draft §3.3).
+func (c *Client) abandonStraight(v *vpnLayer) bool {
+	if v.tunnel.Follows() != vpn.FollowsNot || c.onExternal(v) || c.session.vpn != v || v.inner != nil && v.inner.bound {
+		return false
+	}
+	if g := c.roam.Choice().Grounds; len(g) != 1 || g[0] != roam.GroundExternal {
+		return false
+	}
+	c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("gateway %v does not follow a laptop that moves: IKE begins anew from %v (draft §3.3)",
+		c.cfg.Gateway.Address, c.cfg.External.HomeAddress)})
+	c.closeVPN(true)
+	c.openVPN()
+	return true
+}
+
+// stood takes account of where the tunnel of the session stands: a gateway that answers straight through the interface in use says
+// what the x-HA's answer would say.
+func (c *Client) stood(v *vpnLayer) {
+	a := c.inUse()
+	if a == nil || c.session.vpn != v || !v.established || !a.carries(v) {
+		return
+	}
+	moved := c.standing != a
+	c.standing = a
+	if a.det != nil {
+		if err := a.det.HandleGateway(c.now, a.epoch); err != nil {
+			c.log.Debug("the gateway's answer", zap.String("interface", a.iface.Name), zap.Error(err))
+		}
+	}
+	c.roam.HandleMute(c.now, a.iface.Index, a.epoch, false)
+	if moved { // the interface before is left
+		c.stand()
+	}
+}
+
+// watchStraight gives the gateway a while to answer an IKE exchange that has begun straight on the interface in use.
+func (c *Client) watchStraight(v *vpnLayer) {
+	a := c.inUse()
+	if a == nil || !a.carries(v) {
+		return
+	}
+	patience := alonePatience
+	if a.external.bound {
+		patience = straightPatience
+	}
+	c.after(patience, func() {
+		if c.serves(v) && !v.established && a == c.inUse() && a.carries(v) {
+			c.mute(v)
+		}
+	})
+}
+
+// mute says that the gateway does not answer the tunnel straight through the interface in use.
+func (c *Client) mute(v *vpnLayer) {
+	if a := c.inUse(); a != nil && a.carries(v) {
+		c.roam.HandleMute(c.now, a.iface.Index, a.epoch, true)
+		c.drainRoam()
+	}
+}
+
+// externalHeard tells roam whether the x-HA holds a binding of the attempt's interface.
+func (c *Client) externalHeard(a *attempt, bound bool) {
+	c.roam.HandleExternal(c.now, a.iface.Index, a.epoch, bound)
+}
+
+// needless takes account of an x-HA that does not answer and is not needed, and asks it again later. It reports false where it is
+// needed.
+func (c *Client) needless(a *attempt) bool {
+	using, mode := c.roam.Using()
+	comp, ok := mode.Composition()
+	if using != a.iface.Index || !ok || !comp.VPN || comp.ExternalMIP {
+		return false
+	}
+	c.externalHeard(a, false)
+	c.after(askExternalAgain, func() {
+		if i := c.ifaces[a.iface.Index]; c.session != nil && i != nil && i.attempt == a && !a.external.bound {
+			a.external.start(c)
+		}
+	})
+	return true
+}
+
+// barred keeps user data from passing where the policy demands what is not there, and reports whether it does.
+func (c *Client) barred() bool {
+	choice := c.roam.Choice()
+	if !choice.Barred {
+		return false
+	}
+	c.session.engine.Hold()
+	if v := c.session.vpn; v != nil && v.established && v.tunnel.Follows() == vpn.FollowsNot {
+		c.story.block(choice.Why)
+	}
+	return true
+}
+
+// groundLost tells roam that there is no tunnel, or that another gateway's turn has come. What follows is carried out when the
+// actor comes to it.
+func (c *Client) groundLost() {
+	c.roam.HandleMechanisms(c.now, roam.Mechanisms{Following: c.follows(), GatewayAgent: c.viaAgent()})
+}
+
+// forbids returns why the configuration forbids to pin a mode, nil when it does not.
+func (c *Client) forbids(mode stack.Mode) error {
+	comp, _ := mode.Composition()
+	m := c.cfg.Mechanisms
+	refuse := func(why string) error {
+		return fmt.Errorf("%w: mode %s %s", control.ErrRefused, mode, why)
+	}
+	switch {
+	case !comp.VPN:
+		return nil
+	case comp.ExternalMIP && !c.cfg.HasExternal():
+		return refuse("needs an x-HA, and no [external_home_agent] is configured")
+	case comp.ExternalMIP && m.EndpointUpdate.Always():
+		return refuse(`goes through the x-HA, which [mechanisms] endpoint_update = "always" forbids`)
+	case !comp.ExternalMIP && m.EndpointUpdate.Off():
+		return refuse(`needs a gateway that follows the laptop, which [mechanisms] endpoint_update = "off" forbids to use`)
+	case comp.GatewayAgent && m.GatewayAgent.Off():
+		return refuse(`needs the foreign agent in the gateway, which [mechanisms] gateway_agent = "off" forbids to use`)
+	case !comp.GatewayAgent && m.GatewayAgent.Always():
+		return refuse(`does without the foreign agent in the gateway, which [mechanisms] gateway_agent = "always" demands`)
+	}
+	return nil
+}
