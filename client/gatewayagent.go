@@ -216,8 +216,9 @@ func (c *Client) fallBack(v *vpnLayer) bool {
 	if old.agency.why, old.offered = v.why, false; old.inner != nil && !old.inner.bound {
 		old.inner.start(c)
 	}
+	c.tellMechanisms()
 	if _, mode := c.roam.Using(); c.outside() {
-		c.compose(mode, c.story.cause)
+		c.compose(mode)
 	}
 	return true
 }
