@@ -15,6 +15,7 @@ import (
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/gateway"
 	"mipvpn/ipsec/pki"
+	"mipvpn/mipv4/foreignagent"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
@@ -40,6 +41,11 @@ type GatewayConfig struct {
 	NoTCP   bool
 	// Device is the name of the TUN device, empty for the system's choice.
 	Device string
+	// ForeignAgent is the foreign agent of Mobile IPv4 in the gateway (draft-ietf-mobileip-vpn-problem-solution-01 appendix B), which
+	// Config.Agent says who may use; nil for none. Its CareOfAddress, to which home agents tunnel and mobile nodes send their
+	// requests, is an inside address of the host, and PermittedHomeAgents are to be named. Of the rest Prefix, MaxLifetime,
+	// MaxVisitors, MaxPending, NAI, Extensions, HomeAgents and MobileNodes count.
+	ForeignAgent *foreignagent.Config
 	// Credential proves the gateway to clients that come by certificates or EAP: it signs for Config.Certificates, which is taken
 	// from it when nil, and inside EAP-TLS and EAP-TTLS. It is not closed here. nil for pre-shared keys alone.
 	Credential *credential.Credential
@@ -68,7 +74,8 @@ type Gateway struct {
 
 	loop    *loop
 	prover  *prover
-	radius  link.Flow // nil without RADIUS
+	radius  link.Flow     // nil without RADIUS
+	agent   *gatewayAgent // nil without a foreign agent
 	boot    string
 	device  link.Device
 	outers  map[netip.Addr]*outer // by address: not changed once it runs
@@ -79,8 +86,8 @@ type Gateway struct {
 
 	inbound  esp.Table
 	noted    traffic
-	routes   clientRoutes
-	children children // of the loop, like accounts and unproven
+	routes   routeTable[netip.Addr] // by inner address
+	children children               // of the loop, like accounts and unproven
 	accounts accounts
 	unproven unproven
 	rejected map[string]uint64 // messages by kind
@@ -98,12 +105,16 @@ func StartGateway(host link.Host, cfg GatewayConfig, log *zap.Logger) (*Gateway,
 	}
 	cfg.mobility()
 	cfg.prove()
+	fa, err := newGatewayAgent(host, &cfg, log, cfg.Random)
+	if err != nil {
+		return nil, err
+	}
 	m, err := gateway.New(cfg.Config, cfg.Random)
 	if err != nil {
 		return nil, err
 	}
 	g := &Gateway{host: host, cfg: cfg, log: log, machine: m, notices: make(notices), ready: make(chan struct{}),
-		life: newLife(), children: newChildren(), outers: make(map[netip.Addr]*outer),
+		agent: fa, life: newLife(), children: newChildren(), outers: make(map[netip.Addr]*outer),
 		prover: newProver(&cfg), boot: newBoot(),
 		accounts: accounts{interval: cfg.AccountInterval, open: make(map[gateway.SessionID]*account)}, rejected: make(map[string]uint64)}
 	g.accounts.tell = g.account
@@ -137,6 +148,9 @@ func (g *Gateway) open() error {
 		return err
 	}
 	if err := g.listen(); err != nil {
+		return err
+	}
+	if err := g.openAgent(); err != nil {
 		return err
 	}
 	close(g.ready)
@@ -186,6 +200,9 @@ func (g *Gateway) Close() error {
 		}
 		if g.radius != nil {
 			errs = append(errs, g.radius.Close())
+		}
+		if g.agent != nil {
+			errs = append(errs, g.agent.closeHome())
 		}
 		errs = append(errs, g.closeStreams())
 		if g.device != nil {

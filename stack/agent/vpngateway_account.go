@@ -42,7 +42,9 @@ type SessionFigures struct {
 	// Identity is what the client has proved, Address its inner address and Remote its outer endpoint.
 	Identity ike.Identity
 	Address  netip.Addr
-	Remote   netip.AddrPort
+	// HomeAddress is Address when it is a home address (i-HoA), used through the foreign agent in the gateway; else the zero Addr.
+	HomeAddress netip.Addr
+	Remote      netip.AddrPort
 	// Suite names the algorithms of the IKE SA.
 	Suite string
 	// Began is when the client was connected, Lasted how long it has been, suspended time included.
@@ -86,7 +88,7 @@ func sum(a, b esp.Usage) esp.Usage {
 // begin opens a session's account.
 func (a *accounts) begin(now link.Instant, e gateway.Event, suite string) {
 	c := &account{began: now.Boot, SessionFigures: SessionFigures{Session: e.Session, Identity: e.Identity, Address: e.Address,
-		Remote: e.Remote, Suite: suite, Began: now.Wall}}
+		HomeAddress: e.HomeAddress, Remote: e.Remote, Suite: suite, Began: now.Wall}}
 	if a.interval > 0 {
 		c.interim = now.Boot + a.interval
 		a.schedule(c.interim)
@@ -168,12 +170,20 @@ type gatewayTimers struct{ g *Gateway }
 // HandleTimeout does what is due.
 func (t gatewayTimers) HandleTimeout(now link.Instant) {
 	t.g.machine.HandleTimeout(now)
+	if a := t.g.agent; a != nil {
+		a.machine.HandleTimeout(now)
+	}
 	t.g.accounts.handleTimeout(now, t.g.children.bySession)
 }
 
 // Deadline returns the earliest boot time at which something is due, false when nothing will be.
 func (t gatewayTimers) Deadline() (time.Duration, bool) {
 	at, ok := t.g.machine.Deadline()
+	if a := t.g.agent; a != nil {
+		if next, due := a.machine.Deadline(); due && (!ok || next < at) {
+			at, ok = next, true
+		}
+	}
 	if next := t.g.accounts.next; next != 0 && (!ok || next < at) {
 		return next, true
 	}

@@ -21,9 +21,11 @@ type child struct {
 	in      *esp.Inbound
 	out     *esp.Outbound
 	address netip.Addr // the client's inner one
-	end     *endpoint
-	update  uint64 // number of the ike.EndpointUpdate that its endpoint is from, 0 for ike.ChildInstalled
-	usable  bool   // may be sent through: not on standby
+	// visiting is set when it goes through the foreign agent in the gateway.
+	visiting *visiting
+	end      *endpoint
+	update   uint64 // number of the ike.EndpointUpdate that its endpoint is from, 0 for ike.ChildInstalled
+	usable   bool   // may be sent through: not on standby
 }
 
 // children are the installed child SA pairs. A client has one or, during a rekeying, a few: they are found by what they
@@ -40,7 +42,9 @@ func newChildren() children {
 
 func (s *children) add(c *child) {
 	s.byKey[c.key] = c
-	s.byAddress[c.address] = append(s.byAddress[c.address], c)
+	if c.visiting == nil {
+		s.byAddress[c.address] = append(s.byAddress[c.address], c)
+	}
 	s.bySession[c.key.session] = append(s.bySession[c.key.session], c)
 }
 

@@ -27,30 +27,30 @@ type clientRoute struct {
 	end     *endpoint
 }
 
-// clientRoutes finds the route of an inner address.
-type clientRoutes struct {
+// routeTable finds routes by what they lead to.
+type routeTable[K comparable] struct {
 	mu sync.RWMutex
-	m  map[netip.Addr]*clientRoute
+	m  map[K]*clientRoute
 }
 
-func (r *clientRoutes) of(a netip.Addr) *clientRoute {
+func (r *routeTable[K]) of(to K) *clientRoute {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.m[a]
+	return r.m[to]
 }
 
-// set makes route the route of a; nil takes it away.
-func (r *clientRoutes) set(a netip.Addr, route *clientRoute) {
+// set makes route the route; nil takes it away.
+func (r *routeTable[K]) set(to K, route *clientRoute) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if route == nil {
-		delete(r.m, a)
+		delete(r.m, to)
 		return
 	}
 	if r.m == nil {
-		r.m = make(map[netip.Addr]*clientRoute)
+		r.m = make(map[K]*clientRoute)
 	}
-	r.m[a] = route
+	r.m[to] = route
 }
 
 // traffic is what is minded about inbound packets of each SA.
@@ -64,6 +64,15 @@ type heard struct {
 	last atomic.Int64  // boot time of the last notice to the IKE machine
 	seen atomic.Uint64 // packets that were authentic, when it was looked last
 	end  atomic.Pointer[endpoint]
+	// visiting is set when the SA goes through the foreign agent in the gateway.
+	visiting *visiting
+}
+
+// visit has the SA go through the foreign agent, before it is in use.
+func (t *traffic) visit(spi uint32, v *visiting) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.m[spi].visiting = v
 }
 
 // begin makes end the endpoint of the SA with the SPI.
@@ -164,6 +173,9 @@ func (g *Gateway) receiveESP(local netip.Addr, b *packet.Batch) {
 	for i := range runs {
 		g.hear(local, &runs[i], now)
 	}
+	if g.agent != nil {
+		g.agent.take(b, &g.noted)
+	}
 	n := b.Len()
 	if n == 0 {
 		b.Release()
@@ -250,7 +262,7 @@ func (g *Gateway) forward(b *packet.Batch) {
 	b.Forget()
 }
 
-// send seals packets for one client and sends them. It takes ownership.
+// send sends packets to one client. It takes ownership.
 func (g *Gateway) send(to netip.Addr, b *packet.Batch) {
 	r := g.routes.of(to)
 	if r == nil {
@@ -258,6 +270,11 @@ func (g *Gateway) send(to netip.Addr, b *packet.Batch) {
 		b.Release()
 		return
 	}
+	g.sealAndSend(r, b)
+}
+
+// sealAndSend seals packets for the client of a route and sends them. It takes ownership.
+func (g *Gateway) sealAndSend(r *clientRoute, b *packet.Batch) {
 	r.out.Apply(b)
 	r.end.bound(b, &g.drops)
 	n := b.Len()

@@ -29,6 +29,13 @@ func (g *Gateway) Reload(cfg GatewayConfig) (closed int, err error) {
 	if (cfg.RADIUS == nil) != (g.cfg.RADIUS == nil) || cfg.RADIUSSource != g.cfg.RADIUSSource {
 		return 0, fmt.Errorf("%w: whether RADIUS is used, and the address that requests come from", ErrRestart)
 	}
+	if !cfg.sameAgent(&g.cfg) {
+		return 0, fmt.Errorf("%w: the foreign agent in the gateway, but for its mobile nodes and networks", ErrRestart)
+	}
+	if err := cfg.CheckForeignAgent(); err != nil {
+		return 0, err
+	}
+	cfg.advertise(g.agent)
 	cfg.mobility()
 	cfg.prove()
 	if _, err := gateway.New(cfg.Config, rand.Reader); err != nil {

@@ -51,6 +51,9 @@ func (g *Gateway) drain() {
 	}
 	g.unproven.from = netip.AddrPort{}
 	g.sendRADIUS()
+	if g.agent != nil {
+		g.agent.drain()
+	}
 	for t, ok := g.machine.PollTransmit(); ok; t, ok = g.machine.PollTransmit() {
 		if !g.unproven.may(t) {
 			g.drops.Count(packet.DropUnproven, 1)
@@ -128,13 +131,18 @@ func (g *Gateway) install(e gateway.Event, v ike.ChildInstalled, log *zap.Logger
 		}
 	}
 	g.noted.begin(in.SPI(), end)
+	var through *visiting
+	if v.GatewayAgent && g.agent != nil {
+		through = &visiting{session: e.Session, home: e.HomeAddress}
+		g.noted.visit(in.SPI(), through)
+	}
 	if !g.inbound.Add(in) {
 		log.Error("child SA cannot be installed: its SPI is in use", zap.Uint32("spi", in.SPI()))
 		return
 	}
-	c := &child{key: childKey{e.Session, v.ID}, in: in, out: out, address: e.Address, end: end, usable: !v.Standby}
+	c := &child{key: childKey{e.Session, v.ID}, in: in, out: out, address: e.Address, end: end, usable: !v.Standby, visiting: through}
 	g.children.add(c)
-	g.choose(c.address)
+	g.rechoose(c)
 	log.Debug("child SA installed", zap.Uint32("spi_in", in.SPI()), zap.Uint32("spi_out", out.SPI()), zap.String("suite", v.Suite),
 		zap.Bool("udp_encapsulation", v.UDPEncapsulation))
 }
@@ -143,7 +151,7 @@ func (g *Gateway) install(e gateway.Event, v ike.ChildInstalled, log *zap.Logger
 func (g *Gateway) activate(key childKey) {
 	if c := g.children.byKey[key]; c != nil {
 		c.usable = true
-		g.choose(c.address)
+		g.rechoose(c)
 	}
 }
 
@@ -158,7 +166,7 @@ func (g *Gateway) remove(key childKey) {
 	}
 	g.inbound.Remove(c.in.SPI())
 	g.noted.forget(c.in.SPI())
-	g.choose(c.address)
+	g.rechoose(c)
 }
 
 // move gives those child SAs of a session that the update concerns its endpoints. Nothing else changes the endpoint of a child
@@ -175,7 +183,7 @@ func (g *Gateway) move(session gateway.SessionID, u ike.EndpointUpdate, log *zap
 		}
 		c.update, c.end = u.Number(), end
 		g.noted.begin(c.in.SPI(), end)
-		g.choose(c.address)
+		g.rechoose(c)
 	}
 	g.accounts.moved(session, u.Remote())
 	log.Info("client's endpoint changed", zap.Stringer("to", u.Remote()), zap.Bool("udp_encapsulation", u.UDPEncapsulation()), zap.Bool("tcp", u.TCP()), zap.Bool("proven", u.Proven()))
@@ -183,8 +191,13 @@ func (g *Gateway) move(session gateway.SessionID, u ike.EndpointUpdate, log *zap
 
 // choose sends packets for the inner address through the newest usable child SA of its newest session.
 func (g *Gateway) choose(address netip.Addr) {
+	g.routes.set(address, g.routeThrough(newest(g.children.byAddress[address])))
+}
+
+// newest returns the newest usable child SA of the newest session, nil for none.
+func newest(list []*child) *child {
 	var best *child
-	for _, c := range g.children.byAddress[address] {
+	for _, c := range list {
 		if !c.usable {
 			continue
 		}
@@ -192,24 +205,27 @@ func (g *Gateway) choose(address netip.Addr) {
 			best = c
 		}
 	}
-	if best == nil {
-		g.routes.set(address, nil)
-		return
+	return best
+}
+
+// routeThrough returns the route through a child SA, nil without one or where its connection is gone.
+func (g *Gateway) routeThrough(c *child) *clientRoute {
+	if c == nil {
+		return nil
 	}
-	end, from := best.end, g.from(best.end.local)
-	r := &clientRoute{inbound: best.in.SPI(), out: best.out, end: end, remote: netip.AddrPortFrom(end.remote.Addr(), 0), path: from.esp.Path(link.Protected)}
+	end, from := c.end, g.from(c.end.local)
+	r := &clientRoute{inbound: c.in.SPI(), out: c.out, end: end, remote: netip.AddrPortFrom(end.remote.Addr(), 0), path: from.esp.Path(link.Protected)}
 	switch {
 	case end.tcp:
 		f := g.streams.flow(end.remote)
 		if f == nil { // until the client makes another connection
-			g.routes.set(address, nil)
-			return
+			return nil
 		}
 		r.remote, r.path = end.remote, f.Path(link.Protected)
 	case end.encapsulated:
 		r.remote, r.path = end.remote, from.natt.Path(link.Protected)
 	}
-	g.routes.set(address, r)
+	return r
 }
 
 // report logs a rejected message, at most one of a kind now and then: strangers could send many.

@@ -78,6 +78,7 @@ type vpnClient struct {
 	out      atomic.Pointer[clientRoute]
 	tcp      atomic.Pointer[tcpflow.Flow]
 	gateway  netip.Addr
+	tap      func(packet.IPv4) // of what arrives, when set
 }
 
 func newVPNClient(t *testing.T, host link.Host, index int, own netip.Addr, number int, change func(*ike.InitiatorConfig)) *vpnClient {
@@ -172,6 +173,9 @@ func (c *vpnClient) opened(b *packet.Batch) {
 	for _, p := range b.Bufs {
 		spi := p.SA
 		c.loop.post(func(now link.Instant) { c.machine.HandleTraffic(now, spi) })
+		if c.tap != nil {
+			c.tap(p.Bytes())
+		}
 	}
 	_ = c.device.Write(b)
 }
