@@ -14,24 +14,10 @@ import (
 	"mipvpn/stack/simnet"
 )
 
-// tour returns a closed walk over all ordered pairs of modes, those of a mode with itself among them: a de Bruijn sequence of
-// order 2, as the concatenation of the Lyndon words of lengths 1 and 2 in lexicographic order. The walk begins at its first mode and
-// ends there.
-func tour(modes []stack.Mode) []stack.Mode {
-	var walk []stack.Mode
-	for i, m := range modes {
-		walk = append(walk, m)
-		for _, n := range modes[i+1:] {
-			walk = append(walk, m, n)
-		}
-	}
-	return append(walk, modes[0])
-}
-
 // The tour makes each change once.
 func TestTour(t *testing.T) {
 	seen := map[[2]stack.Mode]int{}
-	walk := tour(stack.Modes())
+	walk := Tour(stack.Modes())
 	for i := range walk[1:] {
 		seen[[2]stack.Mode{walk[i], walk[i+1]}]++
 	}
@@ -157,7 +143,7 @@ func TestMatrix(t *testing.T) {
 			}
 		}}), t: t}
 		j := Watch(w.External()...)
-		walk := tour(matrixModes)
+		walk := Tour(matrixModes)
 		w.travel(walk[0])
 		busy, err := StartSession(w.World)
 		if err != nil {

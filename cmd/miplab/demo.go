@@ -25,6 +25,7 @@ type demoOptions struct {
 	pcap      string
 	dir       string
 	modes     []string
+	matrix    bool
 	period    string
 	dwell     time.Duration
 	patience  time.Duration
@@ -61,6 +62,7 @@ func demoCommand() *cobra.Command {
 	f.StringVar(&o.pcap, "pcap", "", "directory to keep a capture of each wire in")
 	f.StringVar(&o.dir, "dir", "", "directory to keep configuration files and logs in; a temporary one without it")
 	f.StringSliceVar(&o.modes, "modes", mainModes, "modes to go through; \"all\" for the eight, with the optional mechanisms")
+	f.BoolVar(&o.matrix, "matrix", false, "make every change between any two of the modes, by cable and pin, instead of the tour")
 	f.StringVar(&o.period, "period", "", "the client's detection period")
 	f.DurationVar(&o.dwell, "dwell", 4*time.Second, "how long to stay in each network")
 	f.DurationVar(&o.patience, "patience", 30*time.Second, "how long a change may take before it counts as failed")
@@ -80,7 +82,7 @@ func (o demoOptions) check() error {
 			return fmt.Errorf("%w: --modes %s: strongSwan is no foreign agent; without vf, cvf and fvf it can be the gateway", errUsage, m)
 		}
 	}
-	if len(scenario.Through(o.modes)) == 0 {
+	if len(o.steps()) == 0 {
 		return fmt.Errorf("%w: --modes names none", errUsage)
 	}
 	if o.simulated && o.gateway != "mipagent" {
@@ -93,6 +95,14 @@ func (o demoOptions) company() company.Options {
 	return company.Options{Period: o.period, StrongSwan: o.gateway == "strongswan", Optional: scenario.Optional(o.modes)}
 }
 
+// steps are what the laptop does.
+func (o demoOptions) steps() []scenario.Step {
+	if o.matrix && len(o.modes) > 0 {
+		return scenario.Matrix(o.modes)
+	}
+	return scenario.Through(o.modes)
+}
+
 // play plays the tour in the world and writes the report, which review may add to. tail is asked for the programs' last
 // words when it failed.
 func (o demoOptions) play(ctx context.Context, w scenario.World, review func(*scenario.Report) error, tail func() string, out, errOut io.Writer) error {
@@ -100,7 +110,7 @@ func (o demoOptions) play(ctx context.Context, w scenario.World, review func(*sc
 	if o.json {
 		log = errOut
 	}
-	s := scenario.Scenario{Steps: scenario.Through(o.modes), Dwell: o.dwell, Patience: o.patience, Log: log}
+	s := scenario.Scenario{Steps: o.steps(), Dwell: o.dwell, Patience: o.patience, Log: log}
 	report, err := s.Run(ctx, w)
 	if err == nil {
 		err = review(report)

@@ -152,6 +152,18 @@ func TestDemoSimulated(t *testing.T) {
 	passed(t, r, code, scenario.Tour)
 }
 
+// TestDemoMatrix makes every change between any two of the modes in namespaces, each from a mode to itself among them.
+// Shows: MOD-keep (between any two modes, with the real programs, a NAT in every second network), MOD-switch
+func TestDemoMatrix(t *testing.T) {
+	needRoot(t)
+	t.Parallel()
+	r, code := play(t, "--matrix", "--dwell", "50ms", "--modes", strings.Join(reachable, ","))
+	passed(t, r, code, scenario.Matrix(reachable))
+}
+
+// reachable are the modes that the lab's programs compose.
+var reachable = []string{"c", "f", "cvc", "fvc"}
+
 // TestDemoStrongSwan takes the laptop through the tour with charon as the gateway.
 // Shows: GDL-1, GDL-5
 func TestDemoStrongSwan(t *testing.T) {

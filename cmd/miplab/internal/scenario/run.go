@@ -25,44 +25,14 @@ type Step struct {
 	Interface string
 	Network   string
 	Mode      string
+	// Again has the cable pulled and put back where it is in the network already.
+	Again bool
 	// Policy is the mode that is pinned before; empty for "auto", in which the client chooses.
 	Policy string
 }
 
 // policy is what the client is told.
 func (s Step) policy() string { return cmp.Or(s.Policy, "auto") }
-
-// Tour is the whole main job: every mode, changes between outside networks with a live security association, and at the
-// end a change with both networks there at once.
-var Tour = []Step{
-	{"eth0", "office", "c", ""},
-	{"eth0", "office-fa", "f", ""},
-	{"eth0", "cafe", "cvc", ""},
-	{"eth0", "hotspot", "fvc", ""},
-	{"eth0", "cafe", "cvc", ""},
-	{"eth0", "office", "c", ""},
-	{"eth1", "cafe", "c", ""},
-	{"eth0", "", "cvc", ""},
-	{"eth0", "office", "c", ""},
-}
-
-// Eight is the tour of all eight modes, where agents and gateway have the optional mechanisms: the client chooses the cheapest
-// by itself, the others are pinned, in place and with a change of network.
-var Eight = []Step{
-	{"eth0", "office", "c", ""},
-	{"eth0", "office-fa", "f", ""},
-	{"eth0", "cafe", "vf", ""},
-	{"eth0", "hotspot", "fvf", ""},
-	{"eth0", "cafe", "cvf", "cvf"},
-	{"eth0", "cafe", "cvc", "cvc"},
-	{"eth0", "cafe", "vc", "vc"},
-	{"eth0", "hotspot", "fvc", "fvc"},
-	{"eth0", "campus", "vc", "vc"},
-	{"eth0", "office", "c", ""},
-	{"eth1", "cafe", "c", ""},
-	{"eth0", "", "vf", ""},
-	{"eth0", "office", "c", ""},
-}
 
 // Scenario is a row of steps.
 type Scenario struct {
@@ -71,33 +41,6 @@ type Scenario struct {
 	Dwell, Patience time.Duration
 	// Log takes lines for a person while it goes.
 	Log io.Writer
-}
-
-// Optional reports whether a mode among them needs an optional mechanism.
-func Optional(modes []string) bool {
-	return slices.ContainsFunc(modes, func(m string) bool { return stack.Mode(m).Mandatory() != stack.Mode(m) })
-}
-
-// Through returns the steps of the tour, or of the tour of eight where a mode is Optional, that need only the modes given,
-// in order; a step that would change nothing is left out, and so is pulling a cable with no other one in.
-func Through(modes []string) []Step {
-	tour := Tour
-	if Optional(modes) {
-		tour = Eight
-	}
-	var steps []Step
-	in, policy := map[string]string{}, "auto" // the network that each interface is in, and what the client is told
-	for _, s := range tour {
-		if !slices.Contains(modes, s.Mode) || in[s.Interface] == s.Network && policy == s.policy() || s.Network == "" && len(in) < 2 {
-			continue
-		}
-		steps = append(steps, s)
-		policy = s.policy()
-		if in[s.Interface] = s.Network; s.Network == "" {
-			delete(in, s.Interface)
-		}
-	}
-	return steps
 }
 
 // run is a scenario being played.
@@ -185,13 +128,13 @@ func (r *run) step(ctx context.Context, s Step) error {
 	switch {
 	case s.Network == "":
 		err = r.world.Unplug(s.Interface)
-	case s.Network != r.in[s.Interface]:
+	case s.Again || s.Network != r.in[s.Interface]:
 		offered, err = r.world.Plug(limit, s.Interface, s.Network)
 	}
 	if err != nil {
 		return err
 	}
-	if s.Network != "" && s.Network != r.in[s.Interface] {
+	if s.Network != "" && (s.Again || s.Network != r.in[s.Interface]) {
 		r.say("the network has offered what it has")
 	}
 	r.in[s.Interface] = s.Network
@@ -240,6 +183,8 @@ func (r *run) cause(s Step) string {
 	switch {
 	case s.Network == "":
 		cause = s.Interface + " unplugged"
+	case s.Again:
+		cause = s.Interface + " again into " + s.Network
 	case s.Network != r.in[s.Interface]:
 		cause = s.Interface + " into " + s.Network
 	}

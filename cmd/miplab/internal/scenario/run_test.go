@@ -226,6 +226,43 @@ func TestRunEight(t *testing.T) {
 	})
 }
 
+// TestMatrix shows that the matrix has each ordered pair of modes once, that no step of it changes nothing, and that a step comes to
+// its mode.
+func TestMatrix(t *testing.T) {
+	var all []string
+	for _, m := range stack.Modes() {
+		all = append(all, string(m))
+	}
+	seen := map[[2]string]int{}
+	steps := Matrix(all)
+	byPin, again := 0, 0
+	for i, s := range steps[1:] {
+		before := steps[i]
+		seen[[2]string{before.Mode, s.Mode}]++
+		if s.Network == before.Network && s.Policy == before.Policy && !s.Again {
+			t.Errorf("step %d changes nothing: %+v after %+v", i+1, s, before)
+		}
+		switch {
+		case s.Again:
+			again++
+		case s.Network == before.Network:
+			byPin++
+		}
+	}
+	if len(seen) != 64 || len(steps) != 65 || byPin < 2 || again != 4 {
+		t.Errorf("%d pairs in %d steps, %d by pin alone, %d in the same network", len(seen), len(steps), byPin, again)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		secret := []netip.Addr{netip.MustParseAddr("10.0.8.100")}
+		s := &stage{modes: map[string]string{"office": "c", "office-fa": "f", "cafe": "vf", "hotspot": "fvf", "campus": "vf"}}
+		s.out.Secret, s.in.Secret = secret, secret
+		r, err := Scenario{Steps: steps, Dwell: time.Second, Patience: 10 * time.Second, Log: t.Output()}.Run(t.Context(), s)
+		if err != nil || !r.Passed || len(r.Changes) != len(steps) {
+			t.Fatalf("%v, %d changes, %q", err, len(r.Changes), r.Failures)
+		}
+	})
+}
+
 // TestThrough shows the tours of some modes only.
 func TestThrough(t *testing.T) {
 	for _, c := range []struct {
