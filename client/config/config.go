@@ -179,6 +179,9 @@ type Gateway struct {
 	TCPPort uint16
 	// KeepAlive is the interval of NAT keepalives (RFC 3948 §4).
 	KeepAlive time.Duration
+	// KeepAliveLimit is the longest interval that may be learned from what the NAT of a network is seen to hold; none is where it is
+	// not above KeepAlive.
+	KeepAliveLimit time.Duration
 	// CheckAfter is how long user data may go out through the VPN, with nothing coming back, before the gateway is asked
 	// whether it lives; 0 for Liveness alone.
 	CheckAfter time.Duration

@@ -17,6 +17,7 @@ import (
 
 	"mipvpn/client/config"
 	"mipvpn/client/secret"
+	"mipvpn/client/vpn"
 	"mipvpn/detect/location"
 	"mipvpn/ipsec/credential"
 	"mipvpn/ipsec/eap"
@@ -237,6 +238,7 @@ func ikeTable(t *testing.T) string {
 		{"credential.ErrPassword", credential.ErrPassword}, {"credential.ErrNoPKCS11", credential.ErrNoPKCS11},
 		{"credential.ErrMismatch", credential.ErrMismatch}, {"credential.ErrKey", credential.ErrKey},
 		{"secret.ErrDeclined", secret.ErrDeclined}, {"secret.ErrSame", secret.ErrSame}, {"secret.ErrEmpty", secret.ErrEmpty},
+		{"vpn.ErrBearerGone", vpn.ErrBearerGone},
 	}
 	advice := literals(t, "failureAdvice")
 	var b strings.Builder

@@ -63,6 +63,9 @@ func (o *Outbound) Exhausted() bool { return o.limits.exhausted(o.used()) }
 // and says Machine.HandleSpent of ipsec/ike.
 func (o *Outbound) LifeOver() bool { return o.limits.due(o.used()) }
 
+// Sent returns how many ESP packets have been sealed, dummy packets included.
+func (o *Outbound) Sent() uint64 { return o.sequence.Load() }
+
 // used is the usage in sequence numbers, dummy packets included.
 func (o *Outbound) used() Usage {
 	return Usage{Packets: o.sequence.Load(), Bytes: o.usage.bytes.Load()}

@@ -24,6 +24,7 @@ type Protocol struct {
 	cfg *config.Config
 	proofs
 	redirection redirection
+	patience    patience
 }
 
 var _ vpn.Protocol = (*Protocol)(nil)
@@ -86,6 +87,7 @@ func (a *access) Dial(now link.Instant, first bool, ticket vpn.Ticket) (vpn.Tunn
 	cfg.RequestTicket = a.cfg.Gateway.Park == config.ParkResume
 	cfg.Ticket, _ = ticket.(*ike.Ticket)
 	t := &tunnel{access: a, first: first, children: make(map[ike.ChildID]*child), at: cfg.Local.Addr(), outer: cfg.Local.Addr()}
+	cfg.SentESP = t.sentESP
 	if t.machine, err = ike.NewInitiator(cfg, a.Random); err != nil {
 		return nil, err
 	}
@@ -122,7 +124,7 @@ func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
 	c := ike.InitiatorConfig{
 		Config: ike.Config{
 			LocalID:  local,
-			Liveness: g.Liveness, Dead: g.Dead, Keepalive: g.KeepAlive,
+			Liveness: g.Liveness, Dead: g.Dead, Keepalive: g.KeepAlive, KeepaliveLimit: g.KeepAliveLimit,
 			Lifetimes:     ike.Lifetimes{IKE: g.IKELifetime, Child: g.ChildLifetime, Bytes: g.ChildOctets, Packets: g.ChildPackets},
 			Fragmentation: ike.Fragmentation{Off: g.Datagram == 0, Size: g.Datagram},
 			SPIInUse:      a.spiInUse,

@@ -146,6 +146,7 @@ func (t *tunnel) stand(now link.Instant, before []vpn.Bearer) {
 	case err != nil:
 		a.Log.Debug("the tunnel stays with its bearer", zap.Error(err))
 	case other:
+		t.useKeepalive(now)
 		t.arrive(now)
 	}
 	if !slices.Equal(a.addresses(), addressesOf(before)) {
@@ -188,4 +189,5 @@ func (t *tunnel) settle(now link.Instant) {
 		t.access.Log.Debug("the gateway does not follow the tunnel", zap.Error(err))
 	}
 	t.tryPause, t.tryAt = tryFirst, now.Boot+tryFirst
+	t.useKeepalive(now)
 }

@@ -171,6 +171,7 @@ func (t *tunnel) startRival(now link.Instant, s *stack.Stream) error {
 		return err
 	}
 	cfg.InitialContact, cfg.RequestTicket = t.first, t.access.cfg.Gateway.Park == config.ParkResume
+	cfg.SentESP = t.sentESP
 	cfg.TCP, cfg.Local, cfg.Remote = true, s.Local(), s.Remote()
 	m, err := ike.NewInitiator(cfg, t.access.Random)
 	if err != nil {
@@ -288,6 +289,7 @@ func (t *tunnel) moved(now link.Instant, u ike.EndpointUpdate) {
 	if u.Local().Addr() != t.at {
 		t.at = u.Local().Addr()
 		t.arrive(now)
+		t.useKeepalive(now)
 	}
 	if !u.Proven() {
 		return

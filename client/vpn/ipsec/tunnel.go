@@ -27,6 +27,7 @@ type tunnel struct {
 	committed bool
 	children  map[ike.ChildID]*child
 	current   ike.ChildID // the one that packets leave through, 0 for none
+	sealed    uint64      // ESP packets that child SAs have sent which are gone
 	parked    bool
 	dummyAt   time.Duration // boot time of the next dummy packet, 0 for none yet
 	udp       bool          // as of the child SA before
@@ -150,6 +151,8 @@ func (t *tunnel) handle(now link.Instant, e ike.Event) {
 		t.use(e.ID)
 	case ike.ChildRemoved:
 		t.removed(now, e)
+	case ike.KeepaliveLearned:
+		t.access.protocol.patience.learn(t.network(), e.Interval)
 	case ike.PathRefused:
 		t.access.Log.Info("the gateway refuses to be reached by a way", zap.Stringer("from", e.Local), zap.Stringer("to", e.Remote), zap.Error(e.Err))
 	case ike.PeerAddresses:
@@ -277,6 +280,7 @@ func (t *tunnel) removed(now link.Instant, e ike.ChildRemoved) {
 		return
 	}
 	t.access.flows.Remove(c.open.SPI())
+	t.sealed += c.seal.Sent()
 	delete(t.children, e.ID)
 	if t.current == e.ID {
 		t.current = 0
