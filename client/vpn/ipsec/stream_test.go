@@ -160,6 +160,13 @@ func (a *actor) bearer(c *simnet.NIC) vpn.Bearer {
 	return a.bearers[c]
 }
 
+// named gives the network that an interface is in a name.
+func (a *actor) named(c *simnet.NIC, network string) {
+	b := a.bearer(c)
+	b.Network = network
+	a.bearers[c] = b
+}
+
 func (a *actor) dialTCP(ctx context.Context, index int, to netip.AddrPort) (net.Conn, error) {
 	a.mu.Lock()
 	a.dialled++
