@@ -34,6 +34,7 @@ const controlTimeout = 10 * time.Second
 type sessions interface {
 	Figures() []agent.SessionFigures
 	Totals() agent.GatewayTotals
+	Visitors() int
 	Disconnect(ike.Identity) int
 }
 
@@ -42,6 +43,7 @@ type sessionDocument struct {
 	Session    uint64         `json:"session"`
 	Identity   string         `json:"identity"`
 	Address    netip.Addr     `json:"address"`
+	Home       *netip.Addr    `json:"home_address,omitempty"` // address, when it is used through the foreign agent in the gateway
 	Remote     netip.AddrPort `json:"remote"`
 	Suite      string         `json:"suite"`
 	Since      time.Time      `json:"since"`
@@ -118,8 +120,12 @@ func (s *controlServer) listSessions(w http.ResponseWriter, _ *http.Request) {
 	}
 	document := sessionsDocument{Schema: controlSchema, Sessions: []sessionDocument{}}
 	for _, f := range s.gateway.Figures() {
+		var home *netip.Addr
+		if f.HomeAddress.IsValid() {
+			home = &f.HomeAddress
+		}
 		document.Sessions = append(document.Sessions, sessionDocument{
-			Session: uint64(f.Session), Identity: f.Identity.String(), Address: f.Address, Remote: f.Remote, Suite: f.Suite,
+			Session: uint64(f.Session), Identity: f.Identity.String(), Address: f.Address, Home: home, Remote: f.Remote, Suite: f.Suite,
 			Since: f.Began, Seconds: f.Lasted.Seconds(), PacketsIn: f.From.Packets, OctetsIn: f.From.Bytes,
 			PacketsOut: f.To.Packets, OctetsOut: f.To.Bytes,
 		})

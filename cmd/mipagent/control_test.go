@@ -39,6 +39,8 @@ func (*stubGateway) Figures() []agent.SessionFigures {
 		panic(err)
 	}
 	return []agent.SessionFigures{{
+		Session: 6, Identity: id, Address: netip.MustParseAddr("10.0.8.100"), HomeAddress: netip.MustParseAddr("10.0.8.100"),
+	}, {
 		Session: 7, Identity: id, Address: netip.MustParseAddr("10.0.9.7"), Remote: netip.MustParseAddrPort("192.0.2.30:4500"),
 		Suite: "a suite", Began: time.Unix(1e9, 0).UTC(), Lasted: 90 * time.Second,
 		From: esp.Usage{Packets: 3, Bytes: 300}, To: esp.Usage{Packets: 5, Bytes: 5000},
@@ -49,6 +51,8 @@ func (*stubGateway) Totals() agent.GatewayTotals {
 	return agent.GatewayTotals{Sessions: 1, HalfOpen: 2, Began: 4, Ended: 3, Rejected: map[string]uint64{"authentication": 9},
 		From: esp.Usage{Packets: 3, Bytes: 300}, To: esp.Usage{Packets: 5, Bytes: 5000}}
 }
+
+func (*stubGateway) Visitors() int { return 8 }
 
 func (g *stubGateway) Disconnect(id ike.Identity) int {
 	if id.String() != "laptop@corp.example" {
@@ -75,14 +79,15 @@ func TestControl(t *testing.T) {
 		t.Errorf("the socket has the mode %v, %v", info.Mode(), err)
 	}
 	code, out, errs := mipagent(t, "sessions", "--socket", socket)
-	for _, want := range []string{"laptop@corp.example", "10.0.9.7", "192.0.2.30:4500", "1m30s", "300", "5000", "a suite"} {
+	for _, want := range []string{"laptop@corp.example", "10.0.9.7", "192.0.2.30:4500", "1m30s", "300", "5000", "a suite", "10.0.8.100", " - "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("sessions, exit code %d, lacks %q:\n%s%s", code, want, out, errs)
 		}
 	}
 	code, out, errs = mipagent(t, "sessions", "--json", "--socket", socket)
 	var d sessionsDocument
-	if err := json.Unmarshal([]byte(out), &d); err != nil || code != exitDone || len(d.Sessions) != 1 || d.Schema != controlSchema || d.Sessions[0].OctetsIn != 300 {
+	if err := json.Unmarshal([]byte(out), &d); err != nil || code != exitDone || len(d.Sessions) != 2 || d.Schema != controlSchema || d.Sessions[1].OctetsIn != 300 ||
+		d.Sessions[0].Home == nil || d.Sessions[0].Home.String() != "10.0.8.100" || d.Sessions[1].Home != nil {
 		t.Errorf("sessions --json: exit code %d, %v\n%s%s", code, err, out, errs)
 	}
 	if code, out, errs = mipagent(t, "disconnect", "laptop@corp.example", "--socket", socket); code != exitDone || len(g.gone) != 1 {
@@ -148,7 +153,7 @@ func TestMetrics(t *testing.T) {
 	text := metricsOf(t, s)
 	for _, want := range []string{
 		`mipvpn_agent_dropped_packets_total{reason="` + packet.DropNoBinding.String() + `",role="gateway"} 6`,
-		"mipvpn_gateway_sessions 1", "mipvpn_gateway_half_open 2", "mipvpn_gateway_sessions_began_total 4", "mipvpn_gateway_sessions_ended_total 3",
+		"mipvpn_gateway_sessions 1", "mipvpn_gateway_half_open 2", "mipvpn_gateway_visitors 8", "mipvpn_gateway_sessions_began_total 4", "mipvpn_gateway_sessions_ended_total 3",
 		`mipvpn_gateway_rejected_messages_total{kind="authentication"} 9`, `mipvpn_gateway_octets_total{direction="from_client"} 300`,
 		`mipvpn_gateway_packets_total{direction="to_client"} 5`,
 	} {

@@ -28,9 +28,13 @@ func controlCommands() []*cobra.Command {
 				return e.Encode(d)
 			}
 			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(t, "identity\taddress\tfrom\tfor\toctets from\toctets to\tsuite")
+			fmt.Fprintln(t, "identity\taddress\thome address\tfrom\tfor\toctets from\toctets to\tsuite")
 			for _, s := range d.Sessions {
-				fmt.Fprintf(t, "%s\t%v\t%v\t%v\t%d\t%d\t%s\n", s.Identity, s.Address, s.Remote,
+				home := "-" // not known here: it is inside of the tunnel
+				if s.Home != nil {
+					home = s.Home.String()
+				}
+				fmt.Fprintf(t, "%s\t%v\t%s\t%v\t%v\t%d\t%d\t%s\n", s.Identity, s.Address, home, s.Remote,
 					time.Duration(s.Seconds*float64(time.Second)).Round(time.Second), s.OctetsIn, s.OctetsOut, s.Suite)
 			}
 			return t.Flush()

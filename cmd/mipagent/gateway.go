@@ -33,6 +33,7 @@ type gatewayTable struct {
 	Child    duration           `toml:"child_lifetime"`
 	Resume   *bool              `toml:"resumption"`
 	Peers    []gatewayPeerTable `toml:"peer"`
+	Agent    *gatewayAgentTable `toml:"foreign_agent"`
 	gatewayLifeTable
 
 	Domains     []string                 `toml:"domains"`
@@ -131,6 +132,9 @@ func (c *configuration) gatewayConfig() (agent.GatewayConfig, error) {
 		return none, err
 	}
 	if err := c.life(&t.gatewayLifeTable, &cfg); err != nil {
+		return none, err
+	}
+	if err := c.foreignAgentOf(t.Agent, &cfg); err != nil {
 		return none, err
 	}
 	if _, err := gateway.New(cfg.Config, rand.Reader); err != nil {

@@ -13,6 +13,7 @@ var (
 
 	descSessions = prometheus.NewDesc("mipvpn_gateway_sessions", "Clients that are connected.", nil, nil)
 	descHalfOpen = prometheus.NewDesc("mipvpn_gateway_half_open", "IKE SAs whose peer is not authenticated yet.", nil, nil)
+	descVisitors = prometheus.NewDesc("mipvpn_gateway_visitors", "Registrations through the foreign agent in the gateway.", nil, nil)
 	descBegan    = prometheus.NewDesc("mipvpn_gateway_sessions_began_total", "Clients that have connected.", nil, nil)
 	descEnded    = prometheus.NewDesc("mipvpn_gateway_sessions_ended_total", "Sessions that have ended.", nil, nil)
 	descRejected = prometheus.NewDesc("mipvpn_gateway_rejected_messages_total", "IKE messages that were not taken.", []string{"kind"}, nil)
@@ -25,7 +26,7 @@ type collector struct{ roles map[string]running }
 
 // Describe implements prometheus.Collector.
 func (collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descDropped, descSessions, descHalfOpen, descBegan, descEnded, descRejected, descPackets, descOctets} {
+	for _, d := range []*prometheus.Desc{descDropped, descSessions, descHalfOpen, descVisitors, descBegan, descEnded, descRejected, descPackets, descOctets} {
 		out <- d
 	}
 }
@@ -49,6 +50,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		t := g.Totals()
 		gauge(descSessions, t.Sessions)
 		gauge(descHalfOpen, t.HalfOpen)
+		gauge(descVisitors, g.Visitors())
 		counter(descBegan, t.Began)
 		counter(descEnded, t.Ended)
 		for kind, n := range t.Rejected {

@@ -63,7 +63,7 @@ func mipagent(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 // The files in configs are right as they stand, and also with every line that is commented out as a default.
 func TestExamples(t *testing.T) {
-	for _, name := range []string{"internal-home-agent", "external-home-agent", "foreign-agent", "gateway", "gateway-users", "gateway-radius"} {
+	for _, name := range []string{"internal-home-agent", "external-home-agent", "foreign-agent", "gateway", "gateway-agent", "gateway-users", "gateway-radius"} {
 		dir := examples(t)
 		path := filepath.Join(dir, name+".toml")
 		if code, _, stderr := mipagent(t, "check", path); code != exitDone {
@@ -111,6 +111,14 @@ func TestBadConfiguration(t *testing.T) {
 		{"no way to move", "gateway", "# mobike = true ", "mobike = false\nrequire_mobike = true #", "require_mobike: clients could not move at all"},
 		{"no peer", "gateway", "[[gateway.peer]]", "[[gateway.poor]]", "unknown key gateway.poor"},
 		{"no networks", "gateway", "networks = [\"10.0.0.0/16\"]", "networks = []", "no networks are given"},
+		{"agent without home agents", "gateway-agent", "permitted_home_agents = [\"10.0.1.10/32\"]", "", "want the home agents that are permitted"},
+		{"agent at the outer address", "gateway-agent", "care_of_address = \"10.0.1.30\"", "care_of_address = \"192.0.2.10\"", "care-of address other than the outer ones"},
+		{"agent without care-of address", "gateway-agent", "care_of_address = \"10.0.1.30\"", "", "expected a unicast IPv4 address"},
+		{"agent with a home address of the pool", "gateway-agent", "10.0.8.100", "10.0.9.100", "no inner address of this gateway's"},
+		{"agent for nobody", "gateway-agent", "identity = \"laptop@corp.example\"\nhome", "identity = \"\"\nhome", "want an address"},
+		{"agent's extensions", "gateway-agent", "# extensions = \"\"", "extensions = \"c802\"", "type, length and data of each"},
+		{"agent's extensions in letters", "gateway-agent", "# extensions = \"\"", "extensions = \"xx\"", "hexadecimal digits"},
+		{"agent's key", "gateway-agent", "# spi = 4001", "spi = 4001", "key_file of SPI 4001"},
 		{"no rule", "gateway", "[[gateway.peer]]\nidentity = \"laptop@corp.example\"\npsk_file = \"gateway.psk\"", "", "no [[gateway.rule]]"},
 		{"proof", "gateway-users", "proofs = [\"eap\"]", "proofs = [\"pin\"]", `rule 2: proofs: found "pin", valid are ["certificate" "eap"]`},
 		{"order of proofs", "gateway-users", "proofs = [\"eap\"]", "proofs = [\"eap\", \"certificate\"]", "first a certificate and then EAP"},
