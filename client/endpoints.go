@@ -55,6 +55,7 @@ func (p *endpoint) next() bool {
 
 // endpoints are the peers outside that may have names. The i-HA has none: its name would have to be asked for in every network.
 type endpoints struct {
+	config   config.Gateway // the first gateway
 	external endpoint
 	gateways *gateways.List
 	waiting  map[int]*roam.Attempt // attempts that wait for a name, by interface
@@ -66,12 +67,17 @@ func (c *Client) named() bool { return c.cfg.External.Name != "" || len(c.ends.g
 
 // begin makes the list of gateways.
 func (p *endpoints) begin(g config.Gateway) {
-	p.waiting = make(map[int]*roam.Attempt)
+	p.config, p.waiting = g, make(map[int]*roam.Attempt)
 	peers := []gateways.Peer{{Address: g.Address, Name: g.Name}}
 	for _, f := range g.Fallback {
 		peers = append(peers, gateways.Peer(f))
 	}
 	p.gateways = gateways.New(peers, g.ReturnAfter)
+}
+
+// first reports whether an address is one of the first gateway of the configuration.
+func (p *endpoints) first(gateway netip.Addr) bool {
+	return gateway == p.config.Address || p.config.Name != "" && slices.Contains(p.gateways.NamesOf(gateway), p.config.Name)
 }
 
 // beginNamed begins an attempt once the names of the peers have been resolved through its interface, or nameWait has passed.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"mipvpn/detect/nat64"
 	"mipvpn/detect/resolve"
 	"mipvpn/tun/link"
 )
@@ -25,6 +26,8 @@ type Names struct {
 	Servers resolve.Servers
 	// Host, when set, lets the client change how the host resolves names (client/dns).
 	Host *NamesHost
+	// Routers, when set, hears the prefixes of a NAT64 that the routers on an interface tell, such as nat64.Watch.
+	Routers func(ctx context.Context, index int, f func([]nat64.Advertised)) error
 }
 
 // WithNames has the client resolve names through interfaces, and change how the host does.
@@ -63,17 +66,36 @@ func (n *names) forget(index int) {
 // resolve finds the addresses of a name through an interface and has f called with them, on the actor. Several addresses are to
 // be tried in order. Whoever answers at them must prove who he is: the answer itself proves nothing (package resolve).
 func (c *Client) resolve(i link.Interface, name string, f func(addresses []netip.Addr, err error)) {
+	lookUp(c, func(ctx context.Context, r *resolve.Resolver) ([]netip.Addr, error) { return r.Addresses(ctx, i, name) }, f)
+}
+
+// resolve6 is resolve for IPv6 addresses.
+func (c *Client) resolve6(i link.Interface, name string, f func(addresses []netip.Addr, err error)) {
+	lookUp(c, func(ctx context.Context, r *resolve.Resolver) ([]netip.Addr, error) { return r.Addresses6(ctx, i, name) }, f)
+}
+
+// prefixes64 asks an interface's name servers for the prefixes of its network's NAT64.
+func (c *Client) prefixes64(i link.Interface, f func(prefixes []netip.Prefix, err error)) {
+	lookUp(c, func(ctx context.Context, r *resolve.Resolver) ([]netip.Prefix, error) {
+		found, _, err := nat64.Learn(ctx, func(ctx context.Context, m []byte) ([]byte, error) { return r.Exchange(ctx, i, m) })
+		return found, err
+	}, f)
+}
+
+// lookUp has ask called beside the actor, and f on it with what came of that.
+func lookUp[T any](c *Client, ask func(ctx context.Context, r *resolve.Resolver) (T, error), f func(T, error)) {
 	n := &c.names
 	if n.resolver == nil {
-		f(nil, errNoNames)
+		var none T
+		f(none, errNoNames)
 		return
 	}
 	n.running.Go(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, nameLimit)
 		defer cancel()
-		addresses, err := n.resolver.Addresses(ctx, i, name)
+		found, err := ask(ctx, n.resolver)
 		select {
-		case c.tasks <- func() { f(addresses, err) }:
+		case c.tasks <- func() { f(found, err) }:
 		case <-n.ctx.Done():
 		}
 	})

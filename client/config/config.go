@@ -130,6 +130,8 @@ type HomeAgent struct {
 type Gateway struct {
 	// Address is the gateway's outer address, the zero Addr where it has a Name.
 	Address netip.Addr
+	// Address6 is an IPv6 address of the same gateway, for networks with IPv6 alone; the zero Addr for none.
+	Address6 netip.Addr
 	// Name is the gateway's, to be resolved through each interface; empty where it has an Address.
 	Name string
 	// Fallback are further gateways, in the order to try them when the one before does not answer or refuses. They prove the same

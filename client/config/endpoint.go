@@ -9,6 +9,25 @@ import (
 // vEndpoint is what is valid for a peer that may have a name.
 const vEndpoint = `an IPv4 address or a domain name in quotes, such as "192.0.2.10" or "gw.corp.example"`
 
+// vAddress6 is what is valid for a peer's IPv6 address.
+const vAddress6 = `a global IPv6 address in quotes, such as "2001:db8::10"`
+
+// address6 sets an IPv6 address that a host elsewhere can have.
+func address6(of func(*Config) *netip.Addr) func(*Config, any) error {
+	return func(c *Config, v any) error {
+		s, ok := v.(string)
+		if !ok {
+			return found(v)
+		}
+		a, err := netip.ParseAddr(s)
+		if err != nil || !a.Is6() || a.Is4In6() || a.Zone() != "" || !a.IsGlobalUnicast() {
+			return found(v)
+		}
+		*of(c) = a
+		return nil
+	}
+}
+
 // endpoint takes an IPv4 address, or a domain name of two labels or more.
 func endpoint(of func(*Config) (*netip.Addr, *string)) func(*Config, any) error {
 	return func(c *Config, v any) error {

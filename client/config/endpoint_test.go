@@ -39,3 +39,18 @@ func TestEndpoints(t *testing.T) {
 		}
 	}
 }
+
+// Shows: DET-18 (the gateway's IPv6 address)
+func TestAddress6(t *testing.T) {
+	for text, want := range map[string]string{
+		`"2001:db8::10"`: "2001:db8::10", `"fd00::10"`: "fd00::10", `"192.0.2.10"`: "", `"fe80::1"`: "", `"fe80::1%eth0"`: "", `"::ffff:192.0.2.10"`: "", `"::"`: "", `"ff02::1"`: "", `5`: "",
+	} {
+		c, err := parse(replaced(t, "[gateway]\n", "[gateway]\naddress6 = "+text+"\n"))
+		switch {
+		case want == "" && (err == nil || !strings.Contains(err.Error(), vAddress6)):
+			t.Errorf("%s: %v", text, err)
+		case want != "" && (err != nil || c.Gateway.Address6.String() != want):
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

@@ -57,6 +57,9 @@ var fields = slices.Concat(
 	[]field{
 		{key: "gateway.address", valid: vEndpoint, required: true, about: "outer address of the VPN gateway, or its name, which is resolved through each interface with its own name servers",
 			set: endpoint(func(c *Config) (*netip.Addr, *string) { return &c.Gateway.Address, &c.Gateway.Name })},
+		{key: "gateway.address6", valid: vAddress6, standard: "the gateway's name is asked for, and the network's NAT64 translates its IPv4 address",
+			about: "an outer IPv6 address of the same gateway, for networks that have IPv6 alone; home agents are reached by IPv4 only",
+			set:   address6(func(c *Config) *netip.Addr { return &c.Gateway.Address6 })},
 		{key: "gateway.fallback", valid: "a list of such", standard: "[]", about: "further gateways with the same identity, in the order to try them when the one before does not answer or refuses",
 			set: endpoints(func(c *Config) *[]Endpoint { return &c.Gateway.Fallback })},
 		{key: "gateway.return_after", valid: vDurationOrZero(time.Minute), standard: `"30m"`, about: "this long after the first gateway was left the next tunnel is set up with it again; 0 for never",

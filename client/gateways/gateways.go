@@ -49,6 +49,11 @@ func (l *List) Resolved(name string, addresses []netip.Addr) { l.known[name] = s
 // Known tells whether an address of the name is known.
 func (l *List) Known(name string) bool { return len(l.known[name]) > 0 }
 
+// NamesOf returns the names that lead to an address, none where it is configured or the gateway has sent us there.
+func (l *List) NamesOf(address netip.Addr) []string {
+	return slices.DeleteFunc(l.Names(), func(name string) bool { return !slices.Contains(l.known[name], address) })
+}
+
 // Addresses returns all addresses that are known, in their order and each once.
 func (l *List) Addresses() []netip.Addr {
 	var out []netip.Addr

@@ -89,6 +89,12 @@ func TestOrder(t *testing.T) {
 		t.Errorf("names %v", got)
 	}
 	l.Resolved("b", addrs(1, 7))
+	if got := l.NamesOf(addr(7)); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("names of an address %v", got)
+	}
+	if got := l.NamesOf(addr(8)); len(got) != 0 {
+		t.Errorf("names of another address %v", got)
+	}
 	if got := l.Addresses(); !slices.Equal(got, addrs(1, 7)) {
 		t.Errorf("addresses %v", got)
 	}
