@@ -29,7 +29,8 @@ type attempt struct {
 	remove func()
 	proof  location.Proof
 
-	own vpn.Bearer // the interface by itself, with a Link once it was asked for
+	own, own6 vpn.Bearer // the interface by itself over IPv4 and IPv6, with a Link once it was asked for
+	first6    bool       // IPv6 is preferred for the VPN: nobody answers over IPv4
 
 	probe bool // beside another path: the i-HA alone is asked, until the interface is used
 	// leaving is set when the attempt has ended and the x-HA is to forget its binding in a while.
@@ -53,14 +54,18 @@ func (c *Client) begin(e roam.Attempt) {
 		}
 	}
 	i.attempt = a
-	if err := c.attachBoth(a, e.ExternalOnly); err != nil {
+	on := location.Attachment{Epoch: e.Epoch, Usable: true, Address: a.careOf()}
+	if a.over6() {
+		on = location.Attachment{Epoch: e.Epoch, Why: "the interface " + over6}
+		a.external, a.first6 = &registration{name: nameExternal}, true
+	} else if err := c.attachBoth(a, e.ExternalOnly); err != nil {
 		c.cannotUse(i, e, err)
 		return
 	}
 	c.keepOthers(a, e)
 	det, err := location.New(c.locationConfig(a, e.ExternalOnly))
 	if err == nil {
-		err = det.HandleEpoch(c.now, location.Attachment{Epoch: e.Epoch, Usable: true, Address: a.careOf()})
+		err = det.HandleEpoch(c.now, on)
 	}
 	if err != nil {
 		c.cannotUse(i, e, err)
@@ -72,6 +77,8 @@ func (c *Client) begin(e roam.Attempt) {
 	a.remove = c.drive(&driven{timeout: func(now link.Instant) { c.noteActivity(det); det.HandleTimeout(now) }, deadline: det.Deadline, drain: func() bool { return c.drainDetection(a) }})
 	whom := "with both home agents"
 	switch {
+	case a.over6():
+		whom = "with nobody, since it " + over6
 	case a.probe:
 		whom = "with the i-HA alone, beside the path in use"
 	case !c.cfg.HasExternal() && a.internal == nil:
@@ -83,6 +90,9 @@ func (c *Client) begin(e roam.Attempt) {
 	}
 	c.event(control.Event{Kind: "detecting", Interface: a.iface.Name,
 		Message: fmt.Sprintf("registering %s %s (%s)", a.attachedBy(), whom, e.Reason)})
+	if a.over6() {
+		c.roam.HandleVerdict(c.now, a.iface.Index, a.epoch, roam.Unreachable, on.Why)
+	}
 }
 
 // attemptRetry is how long after an interface could not be used it is tried again, unless something changes before.
@@ -108,6 +118,9 @@ func (a *attempt) careOf() netip.Addr {
 func (a *attempt) attachedBy() string {
 	if a.agent != nil {
 		return fmt.Sprintf("through foreign agent %v", a.agent.address)
+	}
+	if a.over6() {
+		return fmt.Sprintf("from %v", a.iface.Address6.Addr())
 	}
 	return fmt.Sprintf("from %v", a.iface.Address.Addr())
 }
@@ -312,6 +325,7 @@ func (c *Client) detected(a *attempt, e location.Event) {
 		c.learn(a, false)
 		verdict(roam.Outside)
 	case location.Unreachable:
+		a.first6 = true
 		c.portalUnreachable(a.iface)
 		if a.probe {
 			verdict(roam.Unreachable)

@@ -187,6 +187,9 @@ func (c *Client) interfaceStatus(i *iface) control.Interface {
 		Name: i.Name, Index: i.Index, Up: i.Up, Address: i.Address, Epoch: i.epoch, InUse: using == i.Index,
 		State: location.StateIdle.String(), Proof: control.Proof{Verdict: control.VerdictUnknown, Reason: c.roam.Standing(i.Index)},
 	}
+	if !i.Address.IsValid() {
+		s.Address = i.Address6
+	}
 	if agent := i.choose(); agent != nil {
 		s.ForeignAgent = agent.address
 	}
@@ -200,6 +203,9 @@ func (c *Client) interfaceStatus(i *iface) control.Interface {
 // layers describes the composition in use, from the interface up.
 func (c *Client) layers(a *attempt, mode stack.Mode) []control.Layer {
 	underlay := control.Layer{Kind: "underlay", Local: a.iface.Address.Addr(), Encapsulation: "none"}
+	if six, ok := c.over6(); ok {
+		underlay.Local = six.Link.Addr()
+	}
 	if a.agent != nil {
 		underlay.Remote = a.agent.address
 	}
@@ -216,6 +222,9 @@ func (c *Client) layers(a *attempt, mode stack.Mode) []control.Layer {
 	}
 	d := v.tunnel.Describe()
 	vpn := control.Layer{Kind: "vpn", Local: v.address, Remote: c.cfg.Gateway.Address, Encapsulation: d.Encapsulation, SPIs: d.SPIs}
+	if six, ok := c.over6(); ok {
+		vpn.Remote = six.Gateway
+	}
 	inner := c.mipLayer("i-mip", c.cfg.Internal.HomeAddress, v.inner, v.agent != nil)
 	if v.agent != nil {
 		inner.Remote, inner.Why = v.agent.Address, "packets cross the VPN as they are: the VPN gateway is the foreign agent"

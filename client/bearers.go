@@ -103,28 +103,45 @@ func (c *Client) onExternal(v *vpnLayer) bool {
 
 // carries reports whether the layer's tunnel stands on the own address of the attempt's interface.
 func (a *attempt) carries(v *vpnLayer) bool {
-	return a.own.Link != nil && v.tunnel.Bearer() == a.own.Link.Addr()
+	return slices.ContainsFunc(a.links(), func(b vpn.Bearer) bool { return v.tunnel.Bearer() == b.Link.Addr() })
 }
 
-// ownBearer returns the bearer that an attempt's interface is by itself. Its link stays the same one as long as the attempt.
+// links returns the bearers that the attempt's interface is by itself, as far as they have been asked for.
+func (a *attempt) links() []vpn.Bearer {
+	return slices.DeleteFunc([]vpn.Bearer{a.own, a.own6}, func(b vpn.Bearer) bool { return b.Link == nil })
+}
+
+// ownBearer returns the bearer that an attempt's interface is by itself, over IPv4. Its link stays the same one as long as the
+// attempt.
 func (c *Client) ownBearer(a *attempt) (vpn.Bearer, error) {
-	if a.own.Link == nil {
-		below, err := c.host.Underlay(a.iface.Index, a.iface.Address.Addr())
+	if err := c.openBearer(a, &a.own, a.iface.Address.Addr()); err != nil {
+		return vpn.Bearer{}, err
+	}
+	if c.session.six { // what the gateway has told there need not name the address that it has here
+		a.own.Gateway = c.cfg.Gateway.Address
+	}
+	return a.own, nil
+}
+
+// openBearer makes b the bearer that an attempt's interface is with one of its addresses, unless it is that already.
+func (c *Client) openBearer(a *attempt, b *vpn.Bearer, address netip.Addr) error {
+	if b.Link == nil || b.Link.Addr() != address {
+		below, err := c.host.Underlay(a.iface.Index, address)
 		if err != nil {
-			return vpn.Bearer{}, fmt.Errorf("client: underlay %s: %w", a.iface.Name, err)
+			return fmt.Errorf("client: underlay %s: %w", a.iface.Name, err)
 		}
-		a.own = vpn.Bearer{Link: below, Direct: true}
+		*b = vpn.Bearer{Link: below, Direct: true}
 		if host, able := c.host.(link.StreamHost); able {
 			index := a.iface.Index
-			a.own.DialTCP = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+			b.DialTCP = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 				return host.DialThrough(ctx, index, to)
 			}
 		}
 	}
 	if i := c.ifaces[a.iface.Index]; i != nil && i.epoch == a.epoch && !i.GatewayHardware.IsZero() {
-		a.own.Network = i.GatewayHardware.String()
+		b.Network = i.GatewayHardware.String()
 	}
-	return a.own, nil
+	return nil
 }
 
 // bearers returns what the VPN may stand on, the preferred first. The interface that was used before comes last as long as the
@@ -140,16 +157,14 @@ func (c *Client) bearers() []vpn.Bearer {
 			all = append(all, vpn.Bearer{Link: c.session.external.link})
 			continue
 		}
-		own, err := c.ownBearer(a)
-		if err != nil {
-			c.log.Warn("the VPN cannot stand on the interface", zap.String("interface", a.iface.Name), zap.Error(err))
-			continue
-		}
-		all = append(all, own)
+		all = append(all, c.ownBearers(a)...)
 	}
-	if v := c.session.vpn; v != nil && len(all) > 0 && c.standing != nil && c.standing.carries(v) && c.standing.there(c) &&
-		!slices.ContainsFunc(all, func(b vpn.Bearer) bool { return b.Link == c.standing.own.Link }) {
-		all = append(all, c.standing.own)
+	if v := c.session.vpn; v != nil && len(all) > 0 && c.standing != nil && c.standing.there(c) {
+		for _, own := range c.standing.links() {
+			if v.tunnel.Bearer() == own.Link.Addr() && !slices.ContainsFunc(all, func(b vpn.Bearer) bool { return b.Link == own.Link }) {
+				all = append(all, own)
+			}
+		}
 	}
 	return all
 }

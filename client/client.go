@@ -95,6 +95,7 @@ type session struct {
 	leaving *vpnLayer
 	leave   func()
 	access  vpn.Access // the way to the gateway of both, nil before the first
+	six     bool       // IPv6 has been offered to it
 	stall   func()     // ends its watch
 	running sync.WaitGroup
 }

@@ -398,15 +398,15 @@ func (w *way) iface() (link.Interface, error) {
 		switch {
 		case i.Index == using:
 			return 3
-		case i.Gateway.IsValid() && !i.Wireless:
+		case (i.Has4() || i.Has6()) && !i.Wireless:
 			return 2
-		case i.Gateway.IsValid():
+		case i.Has4() || i.Has6():
 			return 1
 		}
 		return 0
 	}
 	for _, i := range all {
-		if i.Up && i.Address.IsValid() && w.allows(i.Name) && (!found || rank(i) > rank(best)) {
+		if i.Up && (i.Address.IsValid() || i.Address6.IsValid()) && w.allows(i.Name) && (!found || rank(i) > rank(best)) {
 			best, found = i, true
 		}
 	}

@@ -83,7 +83,12 @@ func (p *endpoints) first(gateway netip.Addr) bool {
 // beginNamed begins an attempt once the names of the peers have been resolved through its interface, or nameWait has passed.
 func (c *Client) beginNamed(e roam.Attempt) {
 	i := c.ifaces[e.Interface.Index]
-	if i == nil || !c.named() || !i.Address.IsValid() { // through a foreign agent there is nobody to ask: what is known is used
+	six := i != nil && !e.ForeignAgent && i.Has6()
+	alone := six && !i.Has4() // home agents are not reached there
+	if six && !alone {
+		c.learn6(i, func() {})
+	}
+	if i == nil || !c.named() && !alone || !i.Address.IsValid() && !alone { // through a foreign agent there is nobody to ask: what is known is used
 		c.begin(e)
 		return
 	}
@@ -102,14 +107,21 @@ func (c *Client) beginNamed(e roam.Attempt) {
 			goOn()
 		}
 	}
-	if c.cfg.External.Name != "" {
+	external := c.cfg.External.Name != "" && !alone
+	if external {
+		left++
+	}
+	if alone {
 		left++
 	}
 	names := c.ends.gateways.Names()
 	left += len(names)
 	c.after(nameWait, goOn)
-	if c.cfg.External.Name != "" {
+	if external {
 		c.findExternal(i, e, answered)
+	}
+	if alone {
+		c.learn6(i, answered)
 	}
 	for _, name := range names {
 		c.findGateway(i.Interface, name, answered)

@@ -24,6 +24,7 @@ type iface struct {
 	draining []*attempt
 	warmed   netip.Addr // the gateway whose link-layer address has been asked for
 	hinted   hinted
+	six      six
 
 	// The link layer, open while foreign agents are looked for or used there.
 	segment   *stack.Segment
@@ -60,6 +61,7 @@ func (c *Client) readInterfaces() {
 		i.Interface = now
 	}
 	c.roam.HandleSnapshot(c.now, used)
+	c.standAgain()
 	c.dnsAgain()
 	c.warm(used)
 	for _, now := range used {
@@ -145,6 +147,7 @@ func (c *Client) epoch(e roam.Epoch) {
 	}
 	i.epoch = e.Epoch
 	c.names.forget(i.Index)
+	i.six.forget()
 	c.event(control.Event{Kind: "interface", Interface: e.Interface.Name, Message: e.Reason})
 	if e.Gone {
 		c.forget(i)
@@ -300,6 +303,7 @@ func (i *iface) drained(a *attempt) {
 
 // forget ends everything on an interface at once.
 func (c *Client) forget(i *iface) {
+	i.six.forget()
 	c.abandon(i, "the interface is not used any more")
 	for _, a := range slices.Clone(i.draining) {
 		a.remove()

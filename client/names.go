@@ -71,7 +71,9 @@ func (c *Client) resolve(i link.Interface, name string, f func(addresses []netip
 
 // resolve6 is resolve for IPv6 addresses.
 func (c *Client) resolve6(i link.Interface, name string, f func(addresses []netip.Addr, err error)) {
-	lookUp(c, func(ctx context.Context, r *resolve.Resolver) ([]netip.Addr, error) { return r.Addresses6(ctx, i, name) }, f)
+	lookUp(c, func(ctx context.Context, r *resolve.Resolver) ([]netip.Addr, error) {
+		return r.Addresses6(ctx, i, name)
+	}, f)
 }
 
 // prefixes64 asks an interface's name servers for the prefixes of its network's NAT64.

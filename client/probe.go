@@ -52,13 +52,12 @@ func (c *Client) denied(a *attempt, e mobilenode.Refused) {
 }
 
 // whyBlockedHere adds to roam's reason why nothing is sent what only the interfaces tell: one that is up and has nothing
-// that Mobile IPv4 could use (DET-18). The access mode vc, which could do without the x-HA but not without IPv4, is not there
-// yet.
+// neither Mobile IPv4 nor the VPN could use (DET-18).
 func (c *Client) whyBlockedHere(reason string) string {
 	reason = c.portalBlocks(reason)
 	for _, i := range c.sorted() {
-		if i.Up && !i.Address.IsValid() && i.choose() == nil {
-			reason += fmt.Sprintf("; %s is up but has no IPv4 address and no foreign agent is heard there (a network with IPv6 alone cannot be used)", i.Name)
+		if i.Up && !i.Address.IsValid() && !i.Has6() && i.choose() == nil {
+			reason += fmt.Sprintf("; %s is up but has no address and no foreign agent is heard there", i.Name)
 		}
 	}
 	return reason

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -58,6 +59,10 @@ func (c *Client) openVPN() {
 		return
 	}
 	v, err := c.dial(true)
+	if errors.Is(err, errNoBearer) {
+		c.noBearer(err)
+		return
+	}
 	if v == nil {
 		c.problem(control.Problem{Peer: c.gatewayName(), Message: "the VPN cannot start: " + err.Error(), Advice: "check [gateway] with `mipvpn config check`"})
 		return

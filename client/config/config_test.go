@@ -192,6 +192,7 @@ child_packets = 1000000
 ike_datagram = 1400
 tcp = "only"
 tcp_port = 443
+address6 = "2001:db8::10"
 fallback = ["192.0.2.11", "gw2.corp.example"]
 return_after = "1h"
 [authentication]
@@ -336,7 +337,7 @@ func TestErrors(t *testing.T) {
 		{"unknown key with suggestion", with("detection", `t_moniter = "60s"`),
 			`mipvpn.toml:24: detection.t_moniter: unknown key, did you mean "detection.t_monitor"?; valid is one of t_monitor, grace, period, probe, retransmit_initial, retransmit_factor, retransmit_max, retransmit_count, outside_networks, suppress_outside, waive_tnc, probe_time, silence_pause, idle, refuse_nat, inside_domains, inside_nais or learn_gateways`},
 		{"key of another table", with("gateway", `home_address = "10.0.0.1"`),
-			`mipvpn.toml:19: gateway.home_address: unknown key, did you mean "internal_home_agent.home_address"?; valid is one of address, fallback, return_after, local_identity, remote_identity, psk_file, force_udp_encapsulation, request_dns, remote_subnets, ike_lifetime, child_lifetime, liveness, profile, require_hybrid, ppk_id, ppk_file, require_ppk, dead, child_octets, child_packets, replay_window, tfc_padding, dummy_interval, ike_datagram, tcp, tcp_port, keepalive, keepalive_limit, check_after, give_up or park`},
+			`mipvpn.toml:19: gateway.home_address: unknown key, did you mean "internal_home_agent.home_address"?; valid is one of address, address6, fallback, return_after, local_identity, remote_identity, psk_file, force_udp_encapsulation, request_dns, remote_subnets, ike_lifetime, child_lifetime, liveness, profile, require_hybrid, ppk_id, ppk_file, require_ppk, dead, child_octets, child_packets, replay_window, tfc_padding, dummy_interval, ike_datagram, tcp, tcp_port, keepalive, keepalive_limit, check_after, give_up or park`},
 		{"unknown key without suggestion", with("log", `zzzzzzzz = 1`),
 			`mipvpn.toml:24: log.zzzzzzzz: unknown key; valid is one of level`},
 		{"unknown table", with("gatewai", `address = "192.0.2.1"`),

@@ -139,17 +139,23 @@ func (c *candidate) attachment(pin stack.Mode) (foreignAgent, usable bool) {
 	if !c.iface.Up {
 		return false, false
 	}
-	coLocated := c.iface.Address.IsValid() && c.iface.Gateway.IsValid()
+	coLocated := c.iface.Has4()
 	if comp, pinned := pin.Composition(); pinned {
 		if comp.ForeignAgent {
 			return true, c.agent
 		}
-		return false, coLocated
+		return false, coLocated || c.iface.Has6() && comp.VPN && !comp.ExternalMIP
 	}
-	if coLocated {
+	if coLocated || c.iface.Has6() && !c.agent {
 		return false, true
 	}
 	return true, c.agent
+}
+
+// six reports whether the candidate is attached by IPv6 alone: no home agent is reached from it, and the VPN is what can use it.
+func (c *candidate) six(pin stack.Mode) bool {
+	foreignAgent, usable := c.attachment(pin)
+	return usable && !foreignAgent && !c.iface.Has4()
 }
 
 // undecided reports whether an answer is still waited for.

@@ -68,6 +68,7 @@ type Mechanisms struct {
 // situation is all that the choice of a mode goes by.
 type situation struct {
 	foreignAgent bool // the interface is attached through a foreign agent
+	six          bool // the interface has IPv6 alone
 	verdict      Verdict
 	external     External
 	// mute is set when the gateway does not answer straight through the interface.
@@ -176,6 +177,9 @@ func (s situation) outside() Choice {
 
 // withoutExternal says why the x-HA is no way out.
 func (s situation) withoutExternal() string {
+	if s.six {
+		return "the interface has IPv6 alone, and home agents are reached over IPv4"
+	}
 	if s.external == ExternalNone {
 		return "no x-HA is configured"
 	}
@@ -188,7 +192,7 @@ func (s situation) onExternal(why string) Choice {
 	case ExternalNone:
 		return barred(stack.ModeNone, why+", and no [external_home_agent] is configured")
 	case ExternalSilent:
-		return barred(stack.ModeNone, why+", and the x-HA does not answer")
+		return barred(stack.ModeNone, why+", and "+s.withoutExternal())
 	case ExternalAsked, ExternalBound:
 	}
 	return Choice{Mode: stack.Outside(s.foreignAgent), Grounds: []Ground{GroundExternal}, Why: why}

@@ -134,8 +134,8 @@ func TestChooseInvariants(t *testing.T) {
 					for g := GroundNone; g <= GroundInterface; g++ {
 						for u := Shown; u <= Forbidden; u++ {
 							for _, pin := range modes {
-								for bits := range 4 {
-									each(situation{fa, v, x, bits&1 != 0, Mechanisms{f, g, bits&2 != 0}, u, pin})
+								for bits := range 8 {
+									each(situation{fa, bits&4 != 0, v, x, bits&1 != 0, Mechanisms{f, g, bits&2 != 0}, u, pin})
 								}
 							}
 						}
@@ -144,7 +144,7 @@ func TestChooseInvariants(t *testing.T) {
 			}
 		}
 	}
-	if n != 2*5*4*3*3*3*9*4 {
+	if n != 2*5*4*3*3*3*9*8 {
 		t.Errorf("%d situations", n)
 	}
 }

@@ -255,12 +255,13 @@ func (m *Machine) HandleAgent(now link.Instant, index int, present bool) {
 		return
 	}
 	fa, usable := c.attachment(m.pin)
+	six := c.six(m.pin)
 	c.agent = present
 	reason := c.iface.Name + ": foreign agent found"
 	if !present {
 		reason = c.iface.Name + ": foreign agent lost"
 	}
-	if fa && usable { // it was in use, or could have been
+	if now, _ := c.attachment(m.pin); usable && (fa || six && now) { // it was in use, or could have been
 		m.renew(c, reason)
 	}
 	m.consider(now, reason)

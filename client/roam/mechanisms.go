@@ -68,6 +68,9 @@ func (m *Machine) choose(c *candidate) Choice {
 	if m.config.NoExternal {
 		s.external = ExternalNone
 	}
+	if s.six = c.six(m.pin); s.six {
+		s.external = ExternalSilent
+	}
 	return choose(s)
 }
 

@@ -155,7 +155,7 @@ func (m *Machine) HandleVerdict(now link.Instant, index int, epoch uint64, v Ver
 	before := c.verdict
 	c.verdict = v
 	if v == Unreachable {
-		c.external, m.deaf = ExternalSilent, true
+		c.external, m.deaf = ExternalSilent, m.deaf || !c.six(m.pin)
 	}
 	if m.using == index && m.mode.Plaintext() && v != Inside { // whatever the detector says: no more proof, no more plaintext
 		m.hold(why)

@@ -2,8 +2,10 @@ package roam
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
+	"mipvpn/stack"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
@@ -50,4 +52,57 @@ func TestChangesOfIPv6(t *testing.T) {
 			t.Errorf("%s: a part of coming up: %v", c.name, got)
 		}
 	}
+}
+
+// wired6 is wired with IPv6 alone.
+func wired6() link.Interface {
+	i := wired("")
+	i.Address6, i.Gateway6 = netip.MustParsePrefix("2001:db8::5/64"), netip.MustParseAddr("fe80::1")
+	return i
+}
+
+// On an interface with IPv6 alone the VPN stands straight on it: no home agent is reached there, and nothing is ever sent in the
+// clear. A foreign agent, and IPv4, are preferred when they come.
+//
+// Shows: DET-18 (IPv6 only), MOD-vc
+func TestIPv6Alone(t *testing.T) {
+	m := started(wired6())
+	verdict(m, 2, Unreachable)
+	expect(t, m, "use 2 vc")
+	if c := m.Choice(); len(c.Grounds) != 1 || c.Grounds[0] != GroundInterface || !strings.Contains(c.Why, "IPv6 alone") || c.Barred {
+		t.Errorf("%+v", c)
+	}
+	if m.deaf {
+		t.Error("that nobody was asked makes the x-HA deaf")
+	}
+	m.HandleAgent(t0, 2, true)
+	expect(t, m, "hold", "abandon 2", "epoch eth0", "attempt eth0 fa")
+	m.HandleAgent(t0, 2, false)
+	expect(t, m, "abandon 2", "epoch eth0", "attempt eth0")
+	verdict(m, 2, Unreachable)
+	expect(t, m, "use 2 vc")
+	both := addressed(wired6(), "10.0.2.5")
+	m.HandleSnapshot(t0, []link.Interface{both})
+	expect(t, m, "hold", "abandon 2", "epoch eth0", "attempt eth0")
+	verdict(m, 2, Inside)
+	expect(t, m, "use 2 c")
+
+	for pin, want := range map[stack.Mode][]string{
+		stack.ModeVC: {"epoch eth0", "attempt eth0 external", "use 2 vc"}, stack.ModeVF: {"epoch eth0", "attempt eth0 external", "use 2 vc"},
+		stack.ModeC: {"epoch eth0", "blocked"}, stack.ModeCVC: {"epoch eth0", "blocked"}, stack.ModeFVC: {"epoch eth0", "blocked"},
+	} {
+		m := New(Config{})
+		m.HandlePin(t0, pin)
+		m.HandleSnapshot(t0, []link.Interface{wired6()})
+		m.Start(t0)
+		verdict(m, 2, Unreachable)
+		if got := drain(m); strings.Join(got, ", ") != strings.Join(want, ", ") {
+			t.Errorf("mode %s is pinned: %v, want %v", pin, got, want)
+		}
+	}
+	m = New(Config{Update: Forbidden})
+	m.HandleSnapshot(t0, []link.Interface{wired6()})
+	m.Start(t0)
+	verdict(m, 2, Unreachable)
+	expect(t, m, "epoch eth0", "attempt eth0", "blocked")
 }

@@ -81,8 +81,10 @@ func (s State) Verdict() Verdict {
 type Attachment struct {
 	// Epoch is the number of the new epoch, greater than that of any before on this interface.
 	Epoch uint64
-	// Usable says that requests can be sent: the interface is up and has an address or a foreign agent.
+	// Usable says that requests can be sent: the interface is up and has an address or a foreign agent. Why says, where it has
+	// something else that is of use, why they cannot.
 	Usable bool
+	Why    string
 	// Address is the interface's own address, zero while it has none; a care-of address of a foreign agent will do as
 	// well. It is compared with the networks that are listed as outside.
 	Address netip.Addr
@@ -164,7 +166,11 @@ func (m *Machine) HandleEpoch(now link.Instant, a Attachment) error {
 	m.internal, m.external = Exchange{}, Exchange{}
 	m.disarm()
 	if !a.Usable {
-		m.enter(StateIdle, "the interface is down or has neither address nor foreign agent")
+		why := a.Why
+		if why == "" {
+			why = "the interface is down or has neither address nor foreign agent"
+		}
+		m.enter(StateIdle, why)
 		return nil
 	}
 	m.detect(now, "the connection status of the interface changed")
