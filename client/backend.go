@@ -239,7 +239,9 @@ func (c *Client) mipLayer(kind string, home netip.Addr, r *registration, foreign
 	}
 	l.Remote, l.CareOf = r.agent, r.careOf
 	if !foreignAgent { // behind a foreign agent the tunnel is not ours
-		l.Encapsulation = tunnelName(r.granted)
+		if l.Encapsulation = tunnelName(r.granted); r.ways.switching != nil {
+			l.Encapsulation = "switched"
+		}
 	}
 	l.Why = r.why
 	l.Lifetime = (r.expires - c.now.Boot).Seconds()

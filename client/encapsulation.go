@@ -49,6 +49,9 @@ func (c *Client) askFor(mn *mobilenode.Config, name string, ha config.HomeAgent)
 	}
 	forces := mn.Origin.Direct && !(name == nameInternal && c.cfg.Detection.RefuseNAT)
 	mn.Encapsulation, mn.Refusals = encapsulation(ha.Encapsulation, forces), c.encapsulations.refusals(ha.Address)
+	if name == nameExternal && mn.Origin.Direct {
+		mn.ZeroOverhead = c.zeroOverhead(ha)
+	}
 }
 
 // encapsulation returns what a registration asks for. By default that is UDP tunnelling straight through an interface, for
@@ -70,8 +73,11 @@ func (c *Client) tellTunnel(r *registration) {
 	if r.coLocated && r.machine != nil {
 		of := tunnelled{agent: r.name, direct: r.machine.Config().Origin.Direct}
 		how := "as IP in IP (RFC 2003)"
-		if r.granted.UDP {
+		switch {
+		case r.granted.UDP:
 			how = "in UDP (RFC 3519)"
+		case r.ways.switching != nil:
+			how = fmt.Sprintf("with switched addresses between here and the VPN gateway %v, and others as IP in IP", r.ways.switching.Destination())
 		}
 		through := ""
 		if !of.direct {

@@ -263,6 +263,7 @@ func (c *Client) pointGateway() bool {
 		c.closeAccess()
 		c.cfg.Gateway.Address = address
 		c.groundLost() // and of the other one something else may be known
+		c.askSwitching()
 	}
 	return true
 }

@@ -282,7 +282,11 @@ func (c *Client) externalHint(h pathmtu.Hint) {
 		return
 	}
 	if below, up := c.session.external.link.Path(link.Protected); up {
-		c.hinted(c.session, c.mtu.pipeline, hintedSize(h, c.mtu.of.overhead-below.Overhead))
+		outer := below.Overhead
+		if c.session.external.link.Switching() != nil { // the packet left as long as it is
+			outer = 0
+		}
+		c.hinted(c.session, c.mtu.pipeline, hintedSize(h, c.mtu.of.overhead-outer))
 	}
 }
 

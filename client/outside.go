@@ -55,7 +55,15 @@ func (c *Client) overrule() {
 // bindExternal puts x-MIP on the interface in use.
 func (c *Client) bindExternal() {
 	if a := c.inUse(); a != nil && a.external.bound {
+		if c.mustSwitch(a.external) {
+			c.session.external.link.SetCarrier(nil)
+			return
+		}
 		c.session.external.link.SetCarrier(a.external.carrier)
+		c.session.external.link.SetSwitching(a.external.ways.switching)
+		if w := &a.external.ways; w.switching != nil && !w.tried && w.trial == nil {
+			c.trySwitching(a.external, switchTrials)
+		}
 		c.askSooner()
 	}
 }

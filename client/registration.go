@@ -48,6 +48,8 @@ type registration struct {
 	why     string        // the tunnel is what it is
 	expires time.Duration // boot time
 
+	ways switchedWays
+
 	keepalive       *tunnel.Keepalive // while bound in a 3519 tunnel
 	trial           trial             // of that tunnel
 	removeKeepalive func()
@@ -150,6 +152,7 @@ func (c *Client) noteRegistration(r *registration, e mobilenode.Event) {
 		}
 		r.bound, r.carrier, r.granted, r.why = true, carrier, e.Reply.Tunnel(), e.Reply.TunnelReason()
 		r.expires = e.Reply.SentAt() + e.Reply.Lifetime()
+		c.noteSwitching(r, e.Reply)
 		c.keepAlive(r, e.Reply)
 		c.solved(peer)
 		c.tellTunnel(r)
@@ -192,6 +195,7 @@ func (r *registration) quiet() {
 	}
 	r.remove()
 	r.stopKeepalive()
+	r.ways.endTrial()
 	r.machine, r.bound = nil, false
 }
 

@@ -86,6 +86,9 @@ func (c *Client) registerAgain() {
 	c.event(control.Event{Kind: "stall", Message: "user data goes out and nothing comes back: registering with the home agents again"})
 	if a := c.inUse(); a != nil && a.external.bound {
 		a.external.start(c)
+		if a.external.ways.switching != nil {
+			c.trySwitching(a.external, 1)
+		}
 	}
 	if r := c.inner(); r != nil && r.bound {
 		r.start(c)

@@ -111,7 +111,8 @@ type Layer struct {
 	Remote netip.Addr `json:"remote"`
 	// CareOf is the care-of address of a Mobile IP layer, invalid for the others.
 	CareOf netip.Addr `json:"care_of"`
-	// Encapsulation is how packets of this layer travel: "none", "ipip", "udp" (RFC 3519), "esp", "esp-in-udp".
+	// Encapsulation is how packets of this layer travel: "none", "ipip", "udp" (RFC 3519), "switched" (without any: the home
+	// agent switches addresses, draft appendix D), "esp", "esp-in-udp".
 	Encapsulation string `json:"encapsulation"`
 	// Why says in plain words why a Mobile IP layer has that encapsulation; empty for the others.
 	Why string `json:"encapsulation_reason,omitempty"`

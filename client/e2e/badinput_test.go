@@ -216,7 +216,7 @@ func restartInternal(change func(*agent.HomeAgentConfig)) func(*testing.T, *Worl
 
 func restartExternal(t *testing.T, w *World) {
 	t.Helper()
-	if err := w.RestartExternalHA(); err != nil {
+	if err := w.RestartExternalHA(nil); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -27,12 +27,16 @@ func (w *World) RestartInternalHA(change func(*agent.HomeAgentConfig)) error {
 	return err
 }
 
-// RestartExternalHA starts the x-HA anew.
-func (w *World) RestartExternalHA() error {
+// RestartExternalHA starts the x-HA anew, with what change makes of its configuration; nil leaves it as it is in the lab.
+func (w *World) RestartExternalHA(change func(*agent.HomeAgentConfig)) error {
 	if err := w.ExternalAgent.Close(); err != nil {
 		return err
 	}
-	next, err := agent.StartHomeAgent(w.ExternalHA, externalConfig(), zap.NewNop())
+	cfg := externalConfig()
+	if change != nil {
+		change(&cfg)
+	}
+	next, err := agent.StartHomeAgent(w.ExternalHA, cfg, zap.NewNop())
 	if err == nil {
 		w.ExternalAgent = next
 	}

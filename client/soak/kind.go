@@ -43,7 +43,7 @@ func init() {
 		{name: "i-HA restarted", weight: 2, do: func(k *walk) error { return k.w.RestartInternalHA(k.internalHA) }},
 		{name: "i-HA without TNC", weight: 3, able: func(k *walk) bool { return !k.silent }, do: (*walk).forgetTrust},
 		{name: "i-HA with TNC", weight: 10, able: func(k *walk) bool { return k.silent }, do: (*walk).remindTrust},
-		{name: "x-HA restarted", weight: 2, do: func(k *walk) error { return k.w.RestartExternalHA() }},
+		{name: "x-HA restarted", weight: 2, do: func(k *walk) error { return k.w.RestartExternalHA(nil) }},
 		{name: "i-FA restarted", weight: 2, do: func(k *walk) error { return k.w.RestartInternalFA(k.foreign) }},
 		{name: "x-FA restarted", weight: 2, do: func(k *walk) error { return k.w.RestartExternalFA(k.foreign) }},
 		{name: "gateway restarted", weight: 2, do: (*walk).restartGateway},
