@@ -69,6 +69,8 @@ type homeAgentTable struct {
 	TrustedNetworks       []netip.Prefix    `toml:"trusted_networks"`
 	RefusedNetworks       []netip.Prefix    `toml:"refused_networks"`
 	PermittedGateways     []netip.Addr      `toml:"permitted_gateways"`
+	ZeroOverheadVendor    uint32            `toml:"zero_overhead_vendor"`
+	ZeroOverheadGateways  []netip.Addr      `toml:"zero_overhead_gateways"`
 	Device                string            `toml:"device"`
 	MaxLifetime           duration          `toml:"max_lifetime"`
 	TimestampTolerance    duration          `toml:"timestamp_tolerance"`

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,10 +105,10 @@ type outcome struct {
 	between int // packets to the laptop's external home address on the wire of gateway and x-HA
 }
 
-// tryOut has the roles run on the hosts, and the laptop in the café use them in mode cvc.
-func tryOut(t *testing.T, l *simnet.Lab, makeHost hostMaker, change func(*config.Config)) outcome {
+// tryOut has the roles run on the hosts, and the laptop on a wire outside use them in mode cvc.
+func tryOut(t *testing.T, l *simnet.Lab, on *simnet.Wire, roles string, makeHost hostMaker, change func(*config.Config)) outcome {
 	t.Helper()
-	cfg := loadRoles(t, threeRoles)
+	cfg := loadRoles(t, roles)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- runRoles(ctx, cfg, makeHost, nil, zap.NewNop()) }()
@@ -125,7 +126,7 @@ func tryOut(t *testing.T, l *simnet.Lab, makeHost hostMaker, change func(*config
 		t.Fatal(err)
 	}
 	defer c.Close()
-	l.Plug(l.Wlan0, l.Cafe)
+	l.Plug(l.Wlan0, on)
 	for i := 0; ; i++ {
 		s, err := c.Status(ctx)
 		if err != nil || i == 60 {
@@ -232,7 +233,7 @@ func TestExchangeIsNotSeen(t *testing.T) {
 							return exchange.Host(host), func() error { return nil }, nil
 						}
 					}
-					seen[i] = tryOut(t, l, hosts, change)
+					seen[i] = tryOut(t, l, l.Cafe, threeRoles, hosts, change)
 				})
 			}
 			if !maps.Equal(seen[0].echoed, seen[1].echoed) || !seen[0].stream || !seen[1].stream || !maps.Equal(seen[0].dropped, seen[1].dropped) {
@@ -245,6 +246,55 @@ func TestExchangeIsNotSeen(t *testing.T) {
 				if !came {
 					t.Errorf("%d octets did not come back", size)
 				}
+			}
+		})
+	}
+}
+
+// switchingRoles has the x-HA switch addresses.
+var switchingRoles = strings.Replace(threeRoles, "permitted_gateways", "zero_overhead_vendor = 32473\npermitted_gateways", 1)
+
+// Shows: MEC-D (x-HA and gateway on hosts of their own, and as roles of one process: both ends of the switching and the exchange;
+// datagrams of all lengths, also such as travel in fragments)
+func TestZeroOverheadApartAndTogether(t *testing.T) {
+	for name, force := range map[string]bool{"ESP": false, "ESP in UDP": true} {
+		t.Run(name, func(t *testing.T) {
+			for _, together := range []bool{false, true} {
+				synctest.Test(t, func(t *testing.T) {
+					l := simnet.NewLab(1)
+					defer l.Close()
+					hosts := lab(l.InternalHA, l.ExternalHA, l.Gateway)
+					if together {
+						host, exchange := oneHost(l), agent.NewExchange()
+						hosts = func(int) (link.Host, func() error, error) {
+							return exchange.Host(host), func() error { return nil }, nil
+						}
+					}
+					protocols := make(map[uint8]int)
+					stop := l.Campus.Tap(func(f simnet.Frame) {
+						if ip := packet.IPv4(f.Packet); ip.Valid() && (ip.Src() == simnet.LabExternalHA || ip.Dst() == simnet.LabExternalHA) {
+							protocols[ip.Protocol()]++
+						}
+					})
+					seen := tryOut(t, l, l.Campus, switchingRoles, hosts, func(c *config.Config) {
+						c.Mechanisms = config.Mechanisms{EndpointUpdate: config.MechanismOff, GatewayAgent: config.MechanismOff,
+							ZeroOverhead: config.MechanismAlways, Vendor: 32473}
+						c.Gateway.ForceUDPEncapsulation = force
+					})
+					stop()
+					for size, came := range seen.echoed {
+						if !came {
+							t.Errorf("together %t: %d octets did not come back; %v", together, size, seen.dropped)
+						}
+					}
+					carries := uint8(packet.ProtocolESP)
+					if force {
+						carries = packet.ProtocolUDP
+					}
+					if !seen.stream || protocols[carries] < 200 || protocols[packet.ProtocolIPIP] != 0 {
+						t.Errorf("together %t: the stream came back: %t; packets by protocol %v", together, seen.stream, protocols)
+					}
+				})
 			}
 		})
 	}

@@ -96,8 +96,15 @@ func (c *configuration) homeAgent(t *homeAgentTable, internal bool) (starter, er
 			RequireReverseTunnel: t.RequireReverseTunnel,
 			NoUDPTunnel:          isFalse(t.UDPTunnel), NoForcedUDPTunnel: isFalse(t.ForcedUDPTunnel),
 			KeepAlive: time.Duration(t.KeepAlive), AllowRelayedCoLocated: t.AllowRelayedCoLocated,
+			ZeroOverhead: homeagent.ZeroOverhead{Vendor: t.ZeroOverheadVendor, Destinations: t.ZeroOverheadGateways},
 		},
 		Device: orDefault(t.Device, device), PermittedGateways: t.PermittedGateways,
+	}
+	if cfg.ZeroOverhead.Granted() && len(cfg.ZeroOverhead.Destinations) == 0 {
+		cfg.ZeroOverhead.Destinations = t.PermittedGateways
+	}
+	if internal && cfg.ZeroOverhead.Granted() {
+		return nil, errors.New("zero_overhead_vendor belongs to an external home agent: inside there is no VPN gateway to switch to")
 	}
 	if internal && len(t.TrustedNetworks) == 0 {
 		return nil, errors.New("trusted_networks is missing: without it every registration request would be dropped (RFC 5265 §4.3)")
@@ -127,7 +134,7 @@ func (c *configuration) homeAgent(t *homeAgentTable, internal bool) (starter, er
 		}
 		cfg.ForeignAgents = append(cfg.ForeignAgents, homeagent.ForeignAgent{Address: f.Address, Association: a})
 	}
-	if _, err := homeagent.New(cfg.Config); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	return func(h link.Host, log *zap.Logger) (running, error) { return agent.StartHomeAgent(h, cfg, log) }, nil

@@ -92,6 +92,14 @@ func (c HomeAgentConfig) checkSwitching() error {
 	return nil
 }
 
+// Check says what is wrong with the configuration, nil for nothing. Errors wrap homeagent.ErrConfig.
+func (c HomeAgentConfig) Check() error {
+	if _, err := homeagent.New(c.Config); err != nil {
+		return err
+	}
+	return c.checkSwitching()
+}
+
 // switchedMTU returns the longest packet in octets that reaches the care-of address of a tunnel with switched addresses: what
 // the tunnel carries, and its header.
 func (a *HomeAgent) switchedMTU(now time.Duration, t *homeagent.Tunnel) int {
