@@ -243,6 +243,9 @@ type laptop struct {
 
 	vpn      *VPN
 	internal *CoLocated // nil where a foreign agent ends i-MIP
+	// Set where the mode has x-MIP: its link, and what that is attached by; and what i-MIP is attached by.
+	external         *PacketLink
+	nearest, through Attachment
 	toLaptop *esp.Outbound
 	atFar    *esp.Inbound
 	inbound  esp.Parameters
@@ -287,8 +290,9 @@ func compose(tb testing.TB, c composition, e suite.Encryption) *laptop {
 		below := link.Link(l.memory)
 		if layers.ExternalMIP {
 			external := NewPacketLink(near, &l.drops, nil)
-			external.SetCarrier(carrier(attach(near, externalAgent, external.Deliver)))
-			below = external
+			l.nearest = attach(near, externalAgent, external.Deliver)
+			external.SetCarrier(carrier(l.nearest))
+			below, l.external = external, external
 		}
 		l.vpn, err = OpenVPN(below, far, &l.drops, func(Message) {})
 		check(tb, err)
@@ -302,6 +306,7 @@ func compose(tb testing.TB, c composition, e suite.Encryption) *laptop {
 			through = l.internal
 		}
 		check(tb, err)
+		l.through = through
 		l.pipeline, err = CompileProtected(c.mode, carrier(through)(link.Protected))
 	}
 	check(tb, err)
