@@ -36,9 +36,9 @@ func TestPatience(t *testing.T) {
 
 // keepalives counts what leaves the laptop for a network that is no more than a keepalive.
 func keepalives(w *simnet.Wire, from *simnet.NIC) (count func() int, stop func()) {
-	n := 0
+	n, own := 0, from.Address().Addr()
 	stop = w.Intercept(func(f simnet.Frame) []simnet.Relay {
-		if ip := packet.IPv4(f.Packet); ip.Valid() && ip.Protocol() == packet.ProtocolUDP && ip.Src() == from.Address().Addr() &&
+		if ip := packet.IPv4(f.Packet); ip.Valid() && ip.Protocol() == packet.ProtocolUDP && ip.Src() == own &&
 			len(packet.UDP(ip.Payload()).Payload()) == 1 {
 			n++
 		}
