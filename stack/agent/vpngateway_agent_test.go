@@ -2,13 +2,10 @@ package agent
 
 import (
 	"bytes"
-	"errors"
 	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"go.uber.org/zap"
 
 	"mipvpn/ipsec/gateway"
 	"mipvpn/ipsec/ike"
@@ -123,6 +120,13 @@ func (n *agentNode) register() {
 	if r := n.ask(nil); r == nil || !r.Code.Accepted() {
 		n.t.Fatalf("reply %+v", r)
 	}
+}
+
+// len returns the number of routes.
+func (r *routeTable[K]) len() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.m)
 }
 
 // hairpins counts the IP-in-IP packets between the agent and the home agent, each way, and datagrams for the service that the
@@ -293,8 +297,8 @@ func TestGatewayAgentRefuses(t *testing.T) {
 		}
 		n.command(func(now link.Instant) error { n.machine.Delete(now); return nil })
 		time.Sleep(time.Second)
-		if len(g.agent.sends.m) != 0 || g.Visitors() != 1 {
-			t.Errorf("%d routes, %d visitors, want 0 and 1", len(g.agent.sends.m), g.Visitors())
+		if g.agent.sends.len() != 0 || g.Visitors() != 1 {
+			t.Errorf("%d routes, %d visitors, want 0 and 1", g.agent.sends.len(), g.Visitors())
 		}
 		counted("for a mobile node without an SA", packet.DropNoBinding, func() { _, _ = l.Correspondent.Ping(n.home, 56, time.Second) })
 	})
@@ -382,14 +386,14 @@ func TestGatewayAgentRekeyAndReauthentication(t *testing.T) {
 		if exchange(t, l.Laptop, fresh.home, service, 100) {
 			t.Error("the new SA carries data before registration through it")
 		}
-		if v := g.agent.table.Deliver(old.home, simnet.LabInternalHA); v == nil || len(g.agent.sends.m) != 2 {
-			t.Errorf("visitor %+v, %d sessions", v, len(g.agent.sends.m))
+		if v := g.agent.table.Deliver(old.home, simnet.LabInternalHA); v == nil || g.agent.sends.len() != 2 {
+			t.Errorf("visitor %+v, %d sessions", v, g.agent.sends.len())
 		}
 		fresh.register()
 		old.command(func(now link.Instant) error { old.machine.Delete(now); return nil })
 		time.Sleep(15 * time.Second)
-		if !exchange(t, l.Laptop, fresh.home, service, 100) || len(g.agent.sends.m) != 1 {
-			t.Errorf("%d sessions; drops %v", len(g.agent.sends.m), g.Drops().Snapshot())
+		if !exchange(t, l.Laptop, fresh.home, service, 100) || g.agent.sends.len() != 1 {
+			t.Errorf("%d sessions; drops %v", g.agent.sends.len(), g.Drops().Snapshot())
 		}
 	})
 }
@@ -417,48 +421,6 @@ func TestGatewayAgentTooBig(t *testing.T) {
 		time.Sleep(time.Second)
 		if len(told) != 1 || <-told != g.agent.mtu || g.Drops().Of(packet.DropTooBig) != 1 {
 			t.Errorf("told %d times; drops %v", len(told), g.Drops().Snapshot())
-		}
-	})
-}
-
-func TestGatewayAgentConfig(t *testing.T) {
-	inside(t, func(t *testing.T, l *simnet.Lab) {
-		for name, change := range map[string]func(*GatewayConfig){
-			"no mobile nodes":        func(c *GatewayConfig) { c.Agent = nil },
-			"no home agents":         func(c *GatewayConfig) { c.ForeignAgent.PermittedHomeAgents = nil },
-			"outer address":          func(c *GatewayConfig) { c.ForeignAgent.CareOfAddress = c.Address },
-			"care-of out of reach":   func(c *GatewayConfig) { c.Agent.Networks = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")} },
-			"broken extensions":      func(c *GatewayConfig) { c.ForeignAgent.Extensions = []byte{1} },
-			"no address":             func(c *GatewayConfig) { c.ForeignAgent.CareOfAddress = netip.Addr{} },
-			"another host's":         func(c *GatewayConfig) { c.ForeignAgent.CareOfAddress = simnet.LabInternalHA },
-			"home address in a pool": func(c *GatewayConfig) { c.Agent.MobileNodes[0].HomeAddress = netip.MustParseAddr("10.0.9.9") },
-		} {
-			cfg := agentGateway(t)
-			change(&cfg)
-			if g, err := StartGateway(l.Gateway, cfg, zap.NewNop()); err == nil {
-				t.Errorf("%s: started", name)
-				_ = g.Close()
-			}
-		}
-		// Who may use the agent can be changed while it runs, the agent itself not.
-		g := startGateway(t, l.Gateway, agentGateway(t))
-		cfg := agentGateway(t)
-		cfg.Agent.MobileNodes = cfg.Agent.MobileNodes[:1]
-		if _, err := g.Reload(cfg); err != nil {
-			t.Error(err)
-		}
-		for name, change := range map[string]func(*GatewayConfig){
-			"gone":        func(c *GatewayConfig) { c.Agent, c.ForeignAgent = nil, nil },
-			"another NAI": func(c *GatewayConfig) { c.ForeignAgent.NAI = "other@corp.example" },
-			"another home agent": func(c *GatewayConfig) {
-				c.ForeignAgent.PermittedHomeAgents = []netip.Prefix{netip.PrefixFrom(simnet.LabExternalHA, 32)}
-			},
-		} {
-			cfg := agentGateway(t)
-			change(&cfg)
-			if _, err := g.Reload(cfg); !errors.Is(err, ErrRestart) {
-				t.Errorf("%s: %v", name, err)
-			}
 		}
 	})
 }
