@@ -128,6 +128,9 @@ func (l *PacketLink) Open(spec link.FlowSpec, recv link.Receiver) (link.Flow, er
 	}
 	flows[key] = f
 	l.flows.Store(&flows)
+	if s := l.switching.Load(); s != nil {
+		s.flow(f) // what comes for it may come switched from now on
+	}
 	return f, nil
 }
 
