@@ -35,15 +35,15 @@ func TestSessionSurvivesEveryChange(t *testing.T) {
 					name += " on the other interface"
 				}
 				t.Run(name, func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) { testChange(t, from, to, second) })
+					synctest.Test(t, func(t *testing.T) { testChange(t, Options{Seed: 10}, from, to, second) })
 				})
 			}
 		}
 	}
 }
 
-func testChange(t *testing.T, from, to place, second bool) {
-	w := world(t, Options{Seed: 10})
+func testChange(t *testing.T, o Options, from, to place, second bool) {
+	w := world(t, o)
 	j := Watch(w.External()...)
 	w.Plug(w.Wlan0, from.wire(w))
 	if _, err := w.UntilMode(20*time.Second, from.mode); err != nil {
