@@ -32,8 +32,12 @@ const (
 // errOwnAddress means that an advertisement gives the home address as the agent's.
 var errOwnAddress = errors.New("it gives the home address as the agent's")
 
-// gatewayAgents is what is known of agents that did not serve, by gateway. It outlives tunnels and sessions.
-type gatewayAgents map[netip.Addr]failedAgent
+// gatewayAgents is what is known of agents that did not serve. It outlives tunnels and sessions.
+type gatewayAgents struct {
+	failed map[netip.Addr]failedAgent // by gateway
+	// lacking is the name of the last gateway that was turned away from because it has none.
+	lacking string
+}
 
 // failedAgent says until which boot time an agent is not asked for, for how long in all, and why.
 type failedAgent struct {
@@ -57,7 +61,7 @@ type agency struct {
 func (c *Client) wantsAgent() (wanted bool, why string) {
 	m, pin := c.cfg.Mechanisms.GatewayAgent, c.roam.Pin()
 	comp, pinned := pin.Composition()
-	switch f := c.agents[c.cfg.Gateway.Address]; {
+	switch f := c.agents.failed[c.cfg.Gateway.Address]; {
 	case m.Off():
 		return false, `[mechanisms] gateway_agent is "off"`
 	case pinned && comp.VPN && !comp.GatewayAgent:
@@ -90,11 +94,12 @@ func (c *Client) meetAgent(v *vpnLayer) bool {
 		return true
 	}
 	home, through := c.cfg.Internal.HomeAddress, v.tunnel.ThroughAgent()
+	if v.failed {
+		return false
+	}
 	before := v.agent
 	v.agent = nil
 	switch {
-	case v.failed:
-		return false
 	case through && v.address == home:
 		a, err := discovery.HandedOver(c.now, v.told.Agent)
 		if err == nil && (a.Address == home || a.Offers(home)) {
@@ -109,6 +114,14 @@ func (c *Client) meetAgent(v *vpnLayer) bool {
 				c.cfg.Gateway.Address, a.CareOfAddresses[0], agentName(a))})
 		}
 		v.agent, v.why = &a, ""
+		c.solved(c.agents.lacking)
+	case !v.offered && v.address == home:
+		v.failed = true
+		c.problem(control.Problem{Peer: c.gatewayName(), Message: fmt.Sprintf("it gives the VPN the home address %v, which is no care-of address", home),
+			Advice: "have the gateway's administrator take the home address out of its address pool"})
+		c.closeVPN(true)
+		c.outOfUse("the gateway gives the home address")
+		return false
 	case through || v.address == home:
 		c.agentFails(v, fmt.Sprintf("the gateway gives the address %v without its foreign agent, or the agent without the home address", v.address))
 		return false
@@ -135,18 +148,25 @@ func (c *Client) goWithout(v *vpnLayer) bool {
 		return true
 	}
 	v.failed = true
-	c.problem(control.Problem{Peer: c.gatewayName(), Message: fmt.Sprintf("nothing is carried: %s, and [mechanisms] gateway_agent is \"always\"", v.why),
+	c.agents.lacking = c.gatewayName()
+	c.problem(control.Problem{Peer: c.agents.lacking, Message: fmt.Sprintf("nothing is carried: %s, and [mechanisms] gateway_agent is \"always\"", v.why),
 		Advice: "have the gateway's administrator allow it for this laptop, or set gateway_agent to \"auto\""})
 	if v == c.session.vpn && v.agent == nil {
 		c.closeVPN(true)
-		if c.outside() {
-			c.session.engine.Hold()
-			c.story.broke(c.now, v.why)
-			c.ends.gateways.Rejected()
-			c.retryVPNAfter(vpnRetryMost)
-		}
+		c.outOfUse(v.why)
 	}
 	return false
+}
+
+// outOfUse has the next gateway of the list, or the same one, tried in a while after one that works and will not do.
+func (c *Client) outOfUse(why string) {
+	if !c.outside() {
+		return
+	}
+	c.session.engine.Hold()
+	c.story.broke(c.now, why)
+	c.ends.gateways.Rejected()
+	c.retryVPNAfter(vpnRetryMost)
 }
 
 // agentFails gives the gateway's agent up for a while, and has an ordinary tunnel take the place of the one through it.
@@ -156,14 +176,14 @@ func (c *Client) agentFails(v *vpnLayer, why string) {
 	}
 	v.failed, v.silent, v.why = true, false, why
 	gateway := c.cfg.Gateway.Address
-	if c.agents == nil {
-		c.agents = make(gatewayAgents)
+	if c.agents.failed == nil {
+		c.agents.failed = make(map[netip.Addr]failedAgent)
 	}
-	if len(c.agents) >= maxRefusals {
-		clear(c.agents)
+	if len(c.agents.failed) >= maxRefusals {
+		clear(c.agents.failed)
 	}
-	pause := min(max(2*c.agents[gateway].pause, agentRetry), agentRetryMost)
-	c.agents[gateway] = failedAgent{until: c.now.Boot + pause, pause: pause, why: why}
+	pause := min(max(2*c.agents.failed[gateway].pause, agentRetry), agentRetryMost)
+	c.agents.failed[gateway] = failedAgent{until: c.now.Boot + pause, pause: pause, why: why}
 	c.after(pause, c.reconsiderAgent)
 	c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("the foreign agent in gateway %v is not used for %v: %s", gateway, pause, why)})
 	if v != c.session.vpn || c.fallBack(v) {
@@ -174,7 +194,16 @@ func (c *Client) agentFails(v *vpnLayer, why string) {
 		c.goWithout(v)
 		return
 	}
-	c.replaceVPN(v, why)
+	if v.inner != nil {
+		c.replaceVPN(v, why)
+		return
+	}
+	c.closeVPN(true) // nothing has gone through it
+	if c.outside() {
+		c.session.engine.Hold()
+		c.story.broke(c.now, why)
+		c.openVPN()
+	}
 }
 
 // tryAgent has a tunnel through the agent take the place of an ordinary one that works, for good when the agent serves.
@@ -269,7 +298,7 @@ func (c *Client) agencyEvent(v *vpnLayer, e mobilenode.Event) (done bool) {
 	case mobilenode.Accepted:
 		v.silent = false
 		c.served(v)
-		delete(c.agents, c.cfg.Gateway.Address)
+		delete(c.agents.failed, c.cfg.Gateway.Address)
 	case mobilenode.Refused:
 		if e.Code == wire.CodeIdentificationMismatch {
 			return false

@@ -22,7 +22,7 @@ import (
 // frontGateway is where clients are sent on from.
 var frontGateway = netip.MustParseAddr("192.0.2.98")
 
-// startFront starts a gateway at frontGateway that sends its clients to where.
+// startFront starts a gateway at frontGateway that sends its clients to where, unless that is nil.
 func startFront(t *testing.T, w *World, where func(peer ike.Identity) (ike.GatewayName, bool)) {
 	t.Helper()
 	h := w.NewHost("front-gateway")
@@ -39,7 +39,9 @@ func startFront(t *testing.T, w *World, where func(peer ike.Identity) (ike.Gatew
 		IKE: ike.Config{LocalID: own}, Peers: []gateway.Peer{{Identity: laptop, PSK: bytes.Clone(psk)}},
 		Pool: simnet.LabInnerPool, Networks: []netip.Prefix{simnet.LabEnterprise},
 	}}
-	cfg.Redirect = func(peer ike.Identity, _ netip.AddrPort) (ike.GatewayName, bool) { return where(peer) }
+	if where != nil {
+		cfg.Redirect = func(peer ike.Identity, _ netip.AddrPort) (ike.GatewayName, bool) { return where(peer) }
+	}
 	g, err := agent.StartGateway(h, cfg, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
