@@ -39,6 +39,10 @@
 // behind a NAT by its ESP packets. An initiator whose peer has no MOBIKE finds out by ProveFollowing whether it is followed like that,
 // and moves then by sending from elsewhere (following.go). Peers, keys and SAs are found by identities and SPIs, never by an address.
 //
+// A gateway may have a foreign agent of Mobile IPv4 in it (task_agent.go; docs/gateway-agent.md): both ends show a Vendor ID, the
+// gateway hands over the agent's advertisement in IKE_AUTH, and a notify agrees for each child SA that it goes from the home address
+// through the agent. What the agent does is not this package's.
+//
 // Park is for an end whose path to the peer is gone for the time being: the SAs are kept and nothing is sent.
 //
 // Specification: of RFC 7296 are implemented §1.2 to §1.4; §2.1 to §2.3 (window of one request); §2.4 with INITIAL_CONTACT;
@@ -51,7 +55,8 @@
 // coarse search downward, without ICMP); RFC 9329 (TCP, the
 // machine's part of §5 to §7); RFC 5723 (resumption: what a gateway's tickets look like is left to
 // ike.Tickets); RFC 4478 (AUTH_LIFETIME); RFC 5685 (redirect in IKE_SA_INIT, IKE_AUTH and INFORMATIONAL); RFC 6290 (tokens of both
-// ends; those of INVALID_SPI outside of an IKE SA are not looked at); RFC 8019 (puzzles in IKE_SA_INIT); RFC 8598 (split DNS).
+// ends; those of INVALID_SPI outside of an IKE SA are not looked at); RFC 8019 (puzzles in IKE_SA_INIT); RFC 8598 (split DNS);
+// draft-ietf-mobileip-vpn-problem-solution-01 appendix B.1 to B.3 and B.5's selectors, in the form of docs/gateway-agent.md.
 //
 // IPv6: addresses, name servers, networks and traffic selectors are assigned and negotiated; package esp carries IPv4 packets alone,
 // so that a client asks for IPv4.
