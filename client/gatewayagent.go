@@ -23,8 +23,9 @@ const (
 	agentRetry = 10 * time.Minute
 	// agentRetryMost bounds that time for an agent that fails again and again.
 	agentRetryMost = 8 * time.Hour
-	// agentTrial is how long an agent may take to serve that a working tunnel has been left for.
-	agentTrial = time.Second
+	// agentTrial is how long an agent may take to serve that a working tunnel has been left for: three requests, which leave 0, 1 and 3 s
+	// after the first one (RFC 5944 §3.6.3), so that the loss of one does not count against it.
+	agentTrial = 3500 * time.Millisecond
 	// agentTries is how many requests through an agent go unanswered, at most, before the gateway is asked whether it lives.
 	agentTries = 4
 )

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -242,8 +243,8 @@ func (c *Client) givenUp() bool {
 	return v != nil && v.check != nil && v.check.gaveUp
 }
 
-// confirmed goes on with an SA that the gateway still has. Its rival is closed, unless the gateway may have taken that for
-// established already: then it has perhaps closed the old one, and the rival wins when it is up.
+// confirmed goes on with an SA that the gateway still has. Its rival is closed, unless it is to take its place in any case, or the
+// gateway may have taken it for established already: then that has perhaps closed the old one, and the rival wins when it is up.
 func (c *Client) confirmed(v *vpnLayer) {
 	k := v.check
 	if k == nil {
@@ -251,7 +252,9 @@ func (c *Client) confirmed(v *vpnLayer) {
 	}
 	k.end()
 	v.check = nil
-	if r := c.session.rival; r != nil && !r.tunnel.Committed() {
+	if v.renew != "" {
+		c.replaceVPN(v, v.renew)
+	} else if r := c.session.rival; r != nil && !r.tunnel.Committed() {
 		c.closeRival(false)
 	}
 	if !k.gaveUp {
@@ -296,16 +299,21 @@ func (c *Client) rivalClosed(err error) {
 		c.log.Info("the second IKE SA has ended", zap.Error(err))
 		return
 	}
+	v := c.session.vpn
+	again := func() {
+		if c.serves(v) && v.renew == renew {
+			c.replaceVPN(v, renew)
+		}
+	}
+	if renew != "" && errors.Is(err, vpn.ErrBearerGone) { // there is another network by now, or will be
+		c.after(0, again)
+		return
+	}
 	if err != nil {
 		c.vpnProblem(err)
 	}
 	if c.retry.delay = min(max(2*c.retry.delay, vpnRetryFirst), vpnRetryMost); k == nil {
-		v := c.session.vpn
-		c.after(c.retry.delay, func() {
-			if c.serves(v) {
-				c.replaceVPN(v, renew)
-			}
-		})
+		c.after(c.retry.delay, again)
 		return
 	}
 	k.again = c.after(c.retry.delay, func() {

@@ -94,6 +94,9 @@ func (c *Client) vpnUp(v *vpnLayer) {
 		c.promote()
 		return
 	}
+	if old := c.session.leaving; old != nil && old.address == v.address { // the link that it is attached to is v's from now on
+		c.closeLeaving(true)
+	}
 	v.link = c.session.access.Link(v.address)
 	c.session.access.Use(v.tunnel)
 	c.retry.delay = 0

@@ -3,14 +3,21 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
 
+	"mipvpn/client/config"
 	"mipvpn/client/control"
+	"mipvpn/ipsec/gateway"
+	"mipvpn/mipv4/foreignagent"
+	"mipvpn/mipv4/homeagent"
 	"mipvpn/stack"
+	"mipvpn/stack/agent"
 	"mipvpn/stack/simnet"
 )
 
@@ -40,6 +47,21 @@ type traveller struct {
 	mode  stack.Mode
 	wire  *simnet.Wire
 	moves int
+	// events are the client's.
+	events <-chan control.Event
+}
+
+// story returns what the client has told since the last call.
+func (w *traveller) story() string {
+	var b strings.Builder
+	for {
+		select {
+		case e := <-w.events:
+			fmt.Fprintf(&b, "\n  %s %s: %s", e.Kind, e.Interface, e.Message)
+		default:
+			return b.String()
+		}
+	}
 }
 
 // network returns where the mode is to be had, for the laptop to go to: with a co-located care-of address outside, a network behind
@@ -64,6 +86,7 @@ func (w *traveller) travel(m stack.Mode) {
 	t := w.t
 	t.Helper()
 	w.moves++
+	w.story()
 	to := w.network(m)
 	before, now := w.mode, to
 	stay := w.wire == w.Cafe || w.wire == w.Campus || w.wire == w.Hotspot
@@ -91,7 +114,7 @@ func (w *traveller) travel(m stack.Mode) {
 		return s.State == control.StateConnected && s.Mode == string(m) && s.ModePolicy == policy && (!moved || w.epoch(s) > epoch)
 	})
 	if err != nil {
-		t.Fatalf("%s: %v; %s", how, err, s.Proof.Reason)
+		t.Fatalf("%s: %v; %s%s", how, err, s.Proof.Reason, w.story())
 	}
 	w.mode, w.wire = m, now
 }
@@ -124,11 +147,18 @@ func (w *traveller) carries(s *Session) {
 		}
 	}
 	u, d := s.Octets()
-	w.t.Fatalf("change %d, in mode %s on %s: %d octets up and %d down in 30 s", w.moves, w.mode, name(w.wire), u-up, d-down)
+	w.t.Fatalf("change %d, in mode %s on %s: %d octets up and %d down in 30 s%s", w.moves, w.mode, name(w.wire), u-up, d-down, w.story())
+}
+
+// everyMechanism lets the laptop use the optional mechanisms.
+func everyMechanism(c *config.Config) {
+	c.Mechanisms = config.Mechanisms{
+		EndpointUpdate: config.MechanismAuto, GatewayAgent: config.MechanismAuto, ZeroOverhead: config.MechanismAuto, Vendor: vendor,
+	}
 }
 
 // matrixModes are the modes of the tour.
-var matrixModes = []stack.Mode{stack.ModeC, stack.ModeF, stack.ModeCVC, stack.ModeFVC}
+var matrixModes = stack.Modes()
 
 // One laptop makes every change between any two modes, and from each mode to itself in another network, with loss on all of its
 // wires and a NAT on some. A busy TCP connection, one that is silent between changes, and a stream of UDP go on all the time; every
@@ -137,11 +167,20 @@ var matrixModes = []stack.Mode{stack.ModeC, stack.ModeF, stack.ModeCVC, stack.Mo
 // Shows: MOD-keep (all ordered pairs of modes, with NAT and loss; TCP busy and idle, and UDP), MOD-switch
 func TestMatrix(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &traveller{World: world(t, Options{Seed: 640, Log: zap.NewNop(), Lab: func(l *simnet.Lab) {
+		w := &traveller{World: world(t, Options{Seed: 640, Log: zap.NewNop(), Client: everyMechanism, Gateway: func(c *agent.GatewayConfig) {
+			mobike(c)
+			c.Agent = &gateway.Agent{MobileNodes: []gateway.MobileNode{{Identity: c.Peers[0].Identity, HomeAddress: simnet.LabHomeAddress}}}
+			c.ForeignAgent = &foreignagent.Config{CareOfAddress: simnet.LabGatewayInner, PermittedHomeAgents: []netip.Prefix{netip.PrefixFrom(simnet.LabInternalHA, 32)}}
+		}, ExternalHA: func(c *agent.HomeAgentConfig) {
+			c.ZeroOverhead = homeagent.ZeroOverhead{Vendor: vendor, Destinations: []netip.Addr{simnet.LabGateway}}
+		}, Lab: func(l *simnet.Lab) {
 			for _, on := range []*simnet.Wire{l.Office, l.OfficeFA, l.Cafe, l.Hotspot, l.Campus} {
 				on.Impair(simnet.Impairment{Latency: 2 * time.Millisecond, Jitter: time.Millisecond, Loss: 0.02})
 			}
 		}}), t: t}
+		events, unsubscribe := w.Client.Subscribe()
+		defer unsubscribe()
+		w.events = events
 		j := Watch(w.External()...)
 		walk := Tour(matrixModes)
 		w.travel(walk[0])
