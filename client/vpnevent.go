@@ -34,7 +34,11 @@ func (c *Client) vpnEvent(v *vpnLayer, e vpn.Event) {
 		code, advice := c.protocol.Explain(e.Err)
 		c.problem(control.Problem{Peer: c.gatewayName(), Code: code, Message: e.What + ": " + e.Err.Error(), Advice: advice})
 	case vpn.Renew:
-		c.replaceVPN(v, "the authentication is to be repeated")
+		why := e.Why
+		if why == "" {
+			why = "the authentication is to be repeated"
+		}
+		c.replaceVPN(v, why)
 	case vpn.Elsewhere:
 		c.vpnElsewhere(v, e)
 	case vpn.Alive:

@@ -38,6 +38,7 @@ type VPN struct {
 
 	lifeOver atomic.Pointer[func()]
 	inbound  esp.Table
+	arrivals sync.Map // *arrival by SPI
 	outbound atomic.Pointer[outboundSA]
 	stream   atomic.Pointer[Stream] // nil while data does not go in TCP
 	link     atomic.Pointer[PacketLink]
@@ -125,11 +126,49 @@ func (v *VPN) carrier(c link.Class, out *outboundSA) link.Path {
 	return to.esp.Path(c)
 }
 
+// arrival is where packets of one security association have come to.
+type arrival struct {
+	packets atomic.Uint64
+	local   atomic.Pointer[netip.AddrPort]
+}
+
+// note takes note of packets at an endpoint.
+func (a *arrival) note(local netip.AddrPort, packets int) {
+	if before := a.local.Load(); before == nil || *before != local {
+		at := local
+		a.local.Store(&at)
+	}
+	a.packets.Add(uint64(packets))
+}
+
 // Install makes an inbound security association known. It reports false when its SPI is taken.
-func (v *VPN) Install(sa *esp.Inbound) bool { return v.inbound.Add(sa) }
+func (v *VPN) Install(sa *esp.Inbound) bool {
+	if !v.inbound.Add(sa) {
+		return false
+	}
+	v.arrivals.Store(sa.SPI(), &arrival{})
+	return true
+}
 
 // Remove forgets the inbound security association with the SPI.
-func (v *VPN) Remove(spi uint32) { v.inbound.Remove(spi) }
+func (v *VPN) Remove(spi uint32) {
+	v.inbound.Remove(spi)
+	v.arrivals.Delete(spi)
+}
+
+// Arrived returns to which endpoint of ours the latest packets of the inbound security association with the SPI have come, with port
+// 0 outside of UDP and TCP, and how many there have been; dummy packets do not count. The zero AddrPort is for none.
+func (v *VPN) Arrived(spi uint32) (local netip.AddrPort, packets uint64) {
+	a, ok := v.arrivals.Load(spi)
+	if !ok {
+		return netip.AddrPort{}, 0
+	}
+	note := a.(*arrival)
+	if packets = note.packets.Load(); packets != 0 {
+		local = *note.local.Load()
+	}
+	return local, packets
+}
 
 // Use makes sa the security association that packets leave through, with the octets that ESP adds, in UDP or not; a nil sa
 // for none. A pipeline that was compiled for another overhead or choice of UDP is to be compiled anew.
@@ -188,18 +227,22 @@ func (v *VPN) receiveEither(local, remote netip.AddrPort, b *packet.Batch, tcp b
 		}
 		return packet.DropMalformed
 	})
-	v.receiveESP(b)
+	v.receiveESP(local, b)
 }
 
 // receiveESP opens ESP packets and hands what was in them to the VPN's link. The security associations do not depend on
 // the pipeline, so that late packets of an old path are still opened.
-func (v *VPN) receiveESP(b *packet.Batch) {
+func (v *VPN) receiveESP(local netip.AddrPort, b *packet.Batch) {
 	v.inbound.Open(b, v.drops)
 	if b.Len() == 0 {
 		b.Release()
 		return
 	}
-	if in := v.inbound.Lookup(b.Bufs[b.Len()-1].SA); in != nil {
+	last := b.Bufs[b.Len()-1].SA
+	if a, ok := v.arrivals.Load(last); ok {
+		a.(*arrival).note(local, b.Len())
+	}
+	if in := v.inbound.Lookup(last); in != nil {
 		v.tell(in.LifeOver())
 	}
 	v.deliver(b)

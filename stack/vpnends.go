@@ -198,7 +198,8 @@ func (v *VPN) openOwnPorts(b *bearer, e *ends, w way) error {
 		return err
 	}
 	e.ike, e.own = f, append(e.own, f)
-	if e.esp, err = b.link.Open(link.FlowSpec{Protocol: packet.ProtocolESP, Remote: netip.AddrPortFrom(w.gateway, 0)}, v.receiveESP); err != nil {
+	if e.esp, err = b.link.Open(link.FlowSpec{Protocol: packet.ProtocolESP, Remote: netip.AddrPortFrom(w.gateway, 0)},
+		func(b *packet.Batch) { v.receiveESP(netip.AddrPortFrom(local.Addr(), 0), b) }); err != nil {
 		return err
 	}
 	e.own = append(e.own, e.esp)

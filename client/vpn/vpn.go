@@ -205,9 +205,9 @@ type Up struct {
 // so that a pipeline that was compiled for the tunnel is to be compiled anew.
 type Ready struct{ Moved bool }
 
-// Renew says that the gateway will close the tunnel unless a new one is set up beside it in time, which makes the client prove
-// itself again.
-type Renew struct{}
+// Renew says that a new tunnel is to be set up beside this one and take its place: the gateway will close it otherwise, or the new
+// one can do what this one cannot. Why says it in a few words; empty when the client has to prove itself again.
+type Renew struct{ Why string }
 
 // Alive says that the gateway has answered CheckLiveness.
 type Alive struct{}

@@ -25,13 +25,14 @@ type Protocol struct {
 	proofs
 	redirection redirection
 	patience    patience
+	known       map[netip.Addr]*acquaintance // gateways by address
 }
 
 var _ vpn.Protocol = (*Protocol)(nil)
 
 // New returns IPsec with the configuration, which it keeps. Passwords and PINs come from the desk.
 func New(cfg *config.Config, desk *secret.Desk) *Protocol {
-	return &Protocol{cfg: cfg, proofs: proofs{desk: desk}}
+	return &Protocol{cfg: cfg, proofs: proofs{desk: desk}, known: make(map[netip.Addr]*acquaintance)}
 }
 
 // Name implements vpn.Protocol.
@@ -88,6 +89,7 @@ func (a *access) Dial(now link.Instant, first bool, ticket vpn.Ticket) (vpn.Tunn
 	cfg.Ticket, _ = ticket.(*ike.Ticket)
 	t := &tunnel{access: a, first: first, children: make(map[ike.ChildID]*child), at: cfg.Local.Addr(), outer: cfg.Local.Addr()}
 	cfg.SentESP = t.sentESP
+	t.pretends = cfg.ForceUDPEncapsulation
 	if t.machine, err = ike.NewInitiator(cfg, a.Random); err != nil {
 		return nil, err
 	}
@@ -137,7 +139,7 @@ func (a *access) ikeConfig() (ike.InitiatorConfig, error) {
 		MaxPuzzle:       maxPuzzle,
 		FollowRedirects: true, RedirectedFrom: a.redirected(),
 		RequestDomains:  g.RequestDNS && a.cfg.DNS.Used() && a.cfg.DNS.GatewayDomains,
-		RemoteSelectors: selectors, ForceUDPEncapsulation: g.ForceUDPEncapsulation,
+		RemoteSelectors: selectors, ForceUDPEncapsulation: g.ForceUDPEncapsulation || a.pretendsNAT(),
 	}
 	if c.Proposals, err = ike.ProposalsOf(g.Profile); err != nil {
 		return c, err

@@ -170,7 +170,7 @@ func TestParkedTunnelMoves(t *testing.T) {
 // does one that is still being set up.
 func TestTunnelEndsWithItsBearer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := worldOf(t, func(*config.Config) {}, func(g *agent.GatewayConfig) { g.IKE.MOBIKE = nil })
+		a := worldOf(t, func(c *config.Config) { c.Mechanisms.EndpointUpdate = config.MechanismMOBIKE }, func(g *agent.GatewayConfig) { g.IKE.MOBIKE = nil })
 		a.dial()
 		time.Sleep(time.Second)
 		cafe, _, _ := a.where()

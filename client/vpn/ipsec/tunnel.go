@@ -39,6 +39,10 @@ type tunnel struct {
 	endpoints     ike.EndpointUpdate
 	at, outer     netip.Addr
 	follows       vpn.Following
+	// proveAt is the boot time from which it is found out whether the gateway follows packets, renewAt the one at which a tunnel is
+	// asked for in which that can be; 0 for neither.
+	proveAt, renewAt time.Duration
+	pretends         bool // to be behind a NAT
 	// tryAt is the boot time of the next trial of preferred bearers, tryPause the time from that to the one after it.
 	tryAt, tryPause time.Duration
 	ctx             context.Context // ends with the tunnel
@@ -62,7 +66,8 @@ var _ vpn.Tunnel = (*tunnel)(nil)
 type child struct {
 	open     *esp.Inbound
 	seal     *esp.Outbound
-	seen     uint64 // packets that had been received when noteTraffic last looked
+	seen     uint64 // packets that had been received when HandleTimeout last looked
+	arrived  uint64 // those of them whose endpoint the IKE machine knows
 	overhead int
 	udp      bool
 	agent    bool // it goes through the foreign agent in the gateway
@@ -81,11 +86,13 @@ func (t *tunnel) HandleTimeout(now link.Instant) {
 			c.seen = n
 			t.machine.HandleTraffic(now, c.open.SPI())
 		}
+		t.noteArrival(now, c)
 	}
 	t.access.drain(now)
 	t.machine.HandleTimeout(now)
 	t.sendDummy(now)
 	t.tryPreferred(now)
+	t.proveFollowing(now)
 	if w := &t.tcp; w.choice != nil {
 		if w.rival != nil {
 			w.rival.HandleTimeout(now)
@@ -112,6 +119,7 @@ func (t *tunnel) Deadline() (time.Duration, bool) {
 	sooner(t.dummyDeadline())
 	sooner(t.access.drainDeadline())
 	sooner(t.tryDeadline())
+	sooner(t.followDeadline())
 	return first, ok
 }
 
@@ -179,6 +187,10 @@ func (t *tunnel) handle(now link.Instant, e ike.Event) {
 		t.emit(vpn.Alive{})
 	case ike.EndpointChanged:
 		t.moved(now, e.Update)
+	case ike.Following:
+		t.foundOut(now, e.Follows)
+	case ike.ESPWanted:
+		t.showWhere()
 	case ike.Redirected:
 		t.follow(now, e.To)
 	case ike.Closed:
@@ -213,10 +225,7 @@ func (t *tunnel) up(now link.Instant, e ike.Established) {
 	t.udp, t.tcp.used, t.suite, t.identity = e.UDPEncapsulation, e.TCP, e.Suite, e.RemoteID.String()
 	t.keyExchanges, t.downgraded, t.ppk = e.KeyExchanges, e.Downgraded, e.PPK
 	t.established, t.local, t.remote, t.at, t.outer = true, e.Local, e.Remote, e.Local.Addr(), e.Local.Addr()
-	t.follows = vpn.FollowsNot
-	if e.MOBIKE {
-		t.follows = vpn.FollowsUpdates
-	}
+	t.beginFollowing(now, e)
 	how := "up"
 	if e.Resumed {
 		how = "resumed with its ticket"
