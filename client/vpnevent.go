@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	"go.uber.org/zap"
+
 	"mipvpn/client/control"
 	"mipvpn/client/vpn"
 )
@@ -87,6 +89,10 @@ func (c *Client) vpnElsewhere(v *vpnLayer, e vpn.Elsewhere) {
 
 // vpnProblem tells people why a tunnel has ended or not come up.
 func (c *Client) vpnProblem(err error) {
+	if errors.Is(err, vpn.ErrBearerGone) { // the laptop has moved on, and so does the VPN
+		c.log.Info("a tunnel was left behind", zap.Error(err))
+		return
+	}
 	code, advice := c.protocol.Explain(err)
 	c.problem(control.Problem{Peer: c.gatewayName(), Code: code, Message: err.Error(), Advice: advice})
 }

@@ -246,9 +246,9 @@ type laptop struct {
 	// Set where the mode has x-MIP: its link, and what that is attached by; and what i-MIP is attached by.
 	external         *PacketLink
 	nearest, through Attachment
-	toLaptop *esp.Outbound
-	atFar    *esp.Inbound
-	inbound  esp.Parameters
+	toLaptop         *esp.Outbound
+	atFar            *esp.Inbound
+	inbound          esp.Parameters
 }
 
 // compose puts the layers of c together.

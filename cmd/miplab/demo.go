@@ -26,6 +26,7 @@ type demoOptions struct {
 	dir       string
 	modes     []string
 	matrix    bool
+	overTCP   bool
 	period    string
 	dwell     time.Duration
 	patience  time.Duration
@@ -63,6 +64,7 @@ func demoCommand() *cobra.Command {
 	f.StringVar(&o.dir, "dir", "", "directory to keep configuration files and logs in; a temporary one without it")
 	f.StringSliceVar(&o.modes, "modes", mainModes, "modes to go through; \"all\" for the eight, with the optional mechanisms")
 	f.BoolVar(&o.matrix, "matrix", false, "make every change between any two of the modes, by cable and pin, instead of the tour")
+	f.BoolVar(&o.overTCP, "over-tcp", false, "let TCP alone out of the café and the cellular network, and go there and back instead of the tour")
 	f.StringVar(&o.period, "period", "", "the client's detection period")
 	f.DurationVar(&o.dwell, "dwell", 4*time.Second, "how long to stay in each network")
 	f.DurationVar(&o.patience, "patience", 30*time.Second, "how long a change may take before it counts as failed")
@@ -85,6 +87,9 @@ func (o demoOptions) check() error {
 	if len(o.steps()) == 0 {
 		return fmt.Errorf("%w: --modes names none", errUsage)
 	}
+	if o.overTCP && (o.simulated || o.gateway != "mipagent" || o.matrix) {
+		return fmt.Errorf("%w: --over-tcp is for namespaces, with mipagent as the gateway, and is a tour of its own", errUsage)
+	}
 	if o.simulated && o.gateway != "mipagent" {
 		return fmt.Errorf("%w: strongSwan cannot run on the simulated network", errUsage)
 	}
@@ -92,11 +97,14 @@ func (o demoOptions) check() error {
 }
 
 func (o demoOptions) company() company.Options {
-	return company.Options{Period: o.period, StrongSwan: o.gateway == "strongswan", Optional: scenario.Optional(o.modes)}
+	return company.Options{Period: o.period, StrongSwan: o.gateway == "strongswan", Optional: scenario.Optional(o.modes), Straight: o.overTCP}
 }
 
 // steps are what the laptop does.
 func (o demoOptions) steps() []scenario.Step {
+	if o.overTCP {
+		return scenario.OverTCP
+	}
 	if o.matrix && len(o.modes) > 0 {
 		return scenario.Matrix(o.modes)
 	}

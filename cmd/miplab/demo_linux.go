@@ -57,6 +57,13 @@ func demo(ctx context.Context, o demoOptions, out, errOut io.Writer) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, lab.Close()) }()
+	if o.overTCP {
+		for _, w := range []topology.Wire{topology.Cafe, topology.Cellular} {
+			if err := lab.OnlyTCP(w, true); err != nil {
+				return err
+			}
+		}
+	}
 	c, err := company.Start(ctx, lab, dir, binaries, o.company())
 	if err != nil {
 		return err

@@ -270,3 +270,26 @@ func TestUsage(t *testing.T) {
 		}
 	}
 }
+
+// TestDemoOverTCP takes the laptop to networks that let TCP alone out, between two of them and back: nobody tells the client so.
+// Shows: DET-18, IKE-6, MOD-vc, MOD-keep (RFC 9329 with the real programs; UDP is dropped by nftables)
+func TestDemoOverTCP(t *testing.T) {
+	needRoot(t)
+	t.Parallel()
+	r, code := play(t, "--over-tcp")
+	passed(t, r, code, scenario.OverTCP)
+	spis := map[string]bool{}
+	for i, c := range r.Changes {
+		for _, l := range c.Layers {
+			if l.Kind == "vpn" && c.To == "vc" {
+				spis[strings.Join(l.SPIs, " ")] = true
+				if l.Encapsulation != "esp-in-tcp" {
+					t.Errorf("step %d: the VPN goes as %s", i, l.Encapsulation)
+				}
+			}
+		}
+	}
+	if len(spis) != 1 {
+		t.Errorf("the SPIs are %v, want the same pair in all three networks", spis)
+	}
+}

@@ -68,7 +68,17 @@ func (x *Exchange) Host(h link.Host) link.Host {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.places++
-	return &exchangeHost{Host: h, exchange: x, place: x.places}
+	own := &exchangeHost{Host: h, exchange: x, place: x.places}
+	if streams, able := h.(link.StreamHost); able {
+		return exchangeStreamHost{own, streams}
+	}
+	return own
+}
+
+// exchangeStreamHost is an exchangeHost that has TCP connections: they stay out of the exchange.
+type exchangeStreamHost struct {
+	*exchangeHost
+	link.StreamHost
 }
 
 // change replaces the table by a copy that f has changed.

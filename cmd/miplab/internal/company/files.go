@@ -25,6 +25,8 @@ type Options struct {
 	// Optional gives gateway and agents the optional mechanisms, and lets the client use them; without it the client keeps to the
 	// mandatory modes.
 	Optional bool
+	// Straight lets the client use mode vc, without the other optional mechanisms.
+	Straight bool
 	// Switching has the client insist on zero-overhead tunnelling, under Vendor.
 	Switching bool
 	// StrongSwan makes charon the VPN gateway instead of mipagent.

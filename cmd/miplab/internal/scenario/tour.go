@@ -39,6 +39,16 @@ var Eight = []Step{
 	{Interface: "eth0", Network: "office", Mode: "c"},
 }
 
+// OverTCP is the tour of networks where the way out takes TCP alone, the café and the cellular network: both home agents are silent
+// there, and the VPN goes in TCP, straight from the interface.
+var OverTCP = []Step{
+	{Interface: "eth0", Network: "office", Mode: "c"},
+	{Interface: "eth0", Network: "cafe", Mode: "vc"},
+	{Interface: "eth0", Network: "cellular", Mode: "vc"},
+	{Interface: "eth0", Network: "cafe", Mode: "vc"},
+	{Interface: "eth0", Network: "office", Mode: "c"},
+}
+
 // Optional reports whether a mode among them needs an optional mechanism.
 func Optional(modes []string) bool {
 	return slices.ContainsFunc(modes, func(m string) bool { return stack.Mode(m).Mandatory() != stack.Mode(m) })

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -67,6 +68,39 @@ func installMasquerade(s *space.Space) error {
 	}})
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("topology: %s: the NAPT: %w (does the kernel have nf_tables and nft_masq?)", s.Name, err)
+	}
+	return nil
+}
+
+// onlyTCPTable is the table that OnlyTCP makes.
+const onlyTCPTable = "only-tcp"
+
+// OnlyTCP has the router of a network that Served names lose all that comes from it but TCP, without an answer, or ends that.
+func (l *Lab) OnlyTCP(w Wire, on bool) error {
+	i := slices.IndexFunc(scopes, func(s scope) bool { return Wire(s.port) == w })
+	if i < 0 {
+		return fmt.Errorf("topology: only TCP in %s: want a network with a router: office, cafe, cellular or campus", w)
+	}
+	c, err := l.boxes[scopes[i].box].Nftables()
+	if err != nil {
+		return err
+	}
+	table := c.AddTable(&nftables.Table{Name: onlyTCPTable, Family: nftables.TableFamilyIPv4})
+	if !on {
+		c.DelTable(table)
+	} else {
+		chain := c.AddChain(&nftables.Chain{Name: "forward", Table: table, Type: nftables.ChainTypeFilter,
+			Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter})
+		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: interfaceName(scopes[i].port)},
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+			&expr.Verdict{Kind: expr.VerdictDrop},
+		}})
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("topology: only TCP in %s: %w (does the kernel have nf_tables?)", w, err)
 	}
 	return nil
 }
