@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mipvpn/ipsec/ike"
 	"mipvpn/mipv4/foreignagent"
 	"mipvpn/mipv4/mobilenode"
 	"mipvpn/stack/simnet"
@@ -69,7 +70,7 @@ func listen(t *testing.T, ns *os.File, at netip.AddrPort) *net.UDPConn {
 
 // checkEcho has datagrams go from the home address to the correspondent and back, and small ones start at the
 // correspondent.
-func (k *kernel) checkEcho(t *testing.T, n *node, sizes ...int) {
+func (k *kernel) checkEcho(t *testing.T, drops *packet.Drops, sizes ...int) {
 	t.Helper()
 	server := listen(t, k.correspondent, service)
 	client := listen(t, k.laptop, netip.AddrPortFrom(simnet.LabHomeAddress, 0))
@@ -102,7 +103,7 @@ func (k *kernel) checkEcho(t *testing.T, n *node, sizes ...int) {
 			}
 		}
 		if !came {
-			t.Errorf("%d octets did not come back; drops at the laptop %v", size, n.drops.Snapshot())
+			t.Errorf("%d octets did not come back; drops at the laptop %v", size, drops.Snapshot())
 		}
 	}
 }
@@ -128,7 +129,7 @@ func TestKernelHomeAgent(t *testing.T) {
 			n := coLocated(t, host, netnstest.Index(t, k.laptop, "eth0"), officeAddr.Addr(), laptop(t, e))
 			t.Cleanup(func() { _ = host.Apply(link.Settings{}) })
 			n.up(enterprise)
-			k.checkEcho(t, n, 1, 1000, 1400, 4000)
+			k.checkEcho(t, &n.drops, 1, 1000, 1400, 4000)
 			if a.Table().Len() != 1 {
 				t.Errorf("%d bindings", a.Table().Len())
 			}
@@ -163,8 +164,42 @@ func TestKernelForeignAgent(t *testing.T) {
 	n := viaForeignAgent(t, host, s, heard, ad, laptop(t, mobilenode.EncapsulationAuto))
 	t.Cleanup(func() { _ = host.Apply(link.Settings{}) })
 	n.up(enterprise)
-	k.checkEcho(t, n, 1, 1000, 1400, 4000)
+	k.checkEcho(t, &n.drops, 1, 1000, 1400, 4000)
 	if fa.Table().Len() != 1 {
 		t.Errorf("%d visitors", fa.Table().Len())
+	}
+}
+
+// Shows: MEC-B, MOD-vf (the foreign agent in the gateway on a real kernel: raw sockets, UDP encapsulation of ESP, fragments; the kernel
+// of the gateway neither forwards for the home address nor answers for the agent).
+func TestKernelGatewayAgent(t *testing.T) {
+	k := &kernel{netnstest.New(t), netnstest.New(t), netnstest.New(t), netnstest.New(t)}
+	gate := k.foreignAgent
+	netnstest.Wire(t, k.laptop, "eth0", netip.MustParsePrefix("192.0.2.77/24"), gate, "out", netip.PrefixFrom(simnet.LabGateway, 24))
+	netnstest.Wire(t, gate, "in", faUpstream, k.homeAgent, "gw0", netip.MustParsePrefix("10.0.4.1/24"))
+	netnstest.Wire(t, k.homeAgent, "core0", netip.MustParsePrefix("10.0.1.10/24"), k.correspondent, "eth0", netip.MustParsePrefix("10.0.1.20/24"))
+	all := netip.MustParsePrefix("0.0.0.0/0")
+	for ns, by := range map[*os.File]string{gate: "10.0.4.1", k.correspondent: "10.0.1.10"} {
+		netnstest.Inside(t, ns, func() error { return netnstest.Route(all, netip.MustParseAddr(by)) })
+	}
+	startKernelHomeAgent(t, k)
+	cfg := agentGateway(t)
+	cfg.ForeignAgent.CareOfAddress = faUpstream.Addr()
+	g := startGateway(t, kernelHost(t, gate), cfg)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("drops at the gateway: %v", g.Drops().Snapshot())
+		}
+	})
+	host := kernelHost(t, k.laptop)
+	n := newAgentNode(t, host, netnstest.Index(t, k.laptop, "eth0"), netip.MustParseAddr("192.0.2.77"), 0, func(c *ike.InitiatorConfig) { c.ForceUDPEncapsulation = true })
+	n.careOf = faUpstream.Addr()
+	t.Cleanup(func() { _ = host.Apply(link.Settings{}) })
+	n.up()
+	listen(t, k.laptop, netip.AddrPortFrom(n.home, 5000))
+	n.register()
+	k.checkEcho(t, &n.drops, 1, 1000, 1352, 4000)
+	if g.Visitors() != 1 {
+		t.Errorf("%d visitors", g.Visitors())
 	}
 }
