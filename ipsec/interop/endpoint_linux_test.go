@@ -52,7 +52,8 @@ type endpoint struct {
 	arrivals chan datagram
 	commands chan func(link.Instant)
 	events   chan happening
-	inner    func(p *packet.Buf) // takes packets that came out of an SA
+	inner    func(p *packet.Buf)                                        // takes packets that came out of an SA
+	source   func(now link.Instant, local netip.AddrPort, s esp.Source) // takes where packets have come from; nil for nobody
 	seen     []ike.Event
 	ctx      context.Context
 	cancel   func()
@@ -74,6 +75,14 @@ type childSA struct {
 	in            *esp.Inbound
 	out           *esp.Outbound
 	local, remote netip.AddrPort
+}
+
+// from returns where packets are sent from.
+func (sa *childSA) from() netip.AddrPort {
+	if sa.local.Port() > esp.PortNATT {
+		return sa.local
+	}
+	return netip.AddrPortFrom(sa.local.Addr(), esp.PortNATT)
 }
 
 type datagram struct {
@@ -98,16 +107,21 @@ func newEndpoint(t testing.TB, ns *os.File, addrs ...netip.Addr) *endpoint {
 	t.Cleanup(c.close)
 	for _, a := range addrs {
 		for _, port := range []uint16{esp.PortIKE, esp.PortNATT} {
-			local := netip.AddrPortFrom(a, port)
-			netnstest.Inside(t, ns, func() error {
-				conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(local))
-				c.sockets[local] = conn
-				return err
-			})
-			go c.read(c.sockets[local])
+			c.listen(netip.AddrPortFrom(a, port))
 		}
 	}
 	return c
+}
+
+// listen opens a socket.
+func (c *endpoint) listen(local netip.AddrPort) {
+	c.t.Helper()
+	netnstest.Inside(c.t, c.ns, func() error {
+		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(local))
+		c.sockets[local] = conn
+		return err
+	})
+	go c.read(c.sockets[local])
 }
 
 // close ends the endpoint's goroutine and closes its sockets.
@@ -131,7 +145,7 @@ func newClient(t testing.TB, ns *os.File, cfg ike.InitiatorConfig, more ...netip
 		e, ok := c.machine.PollEvent()
 		return happening{Event: e}, ok
 	}
-	c.inner = func(p *packet.Buf) { c.packets <- p }
+	c.inner, c.source = func(p *packet.Buf) { c.packets <- p }, c.machine.HandleSource
 	go c.run()
 	return c
 }
@@ -184,7 +198,7 @@ func (c *endpoint) run() {
 }
 
 func (c *endpoint) arrived(d datagram) {
-	if d.local.Port() == esp.PortNATT {
+	if d.local.Port() != esp.PortIKE {
 		switch esp.Classify(d.payload) {
 		case esp.KindIKE:
 			d.payload = d.payload[esp.MarkerLen:]
@@ -202,8 +216,12 @@ func (c *endpoint) arrived(d datagram) {
 
 func (c *endpoint) open(d datagram) {
 	b := packet.One(packet.From(d.payload))
+	b.Bufs[0].Peer = d.remote
 	c.inbound.Open(b, &c.drops)
 	for _, p := range b.Bufs {
+		if c.source != nil {
+			c.source(c.now(), d.local, c.inbound.Lookup(p.SA).Source())
+		}
 		c.machine.HandleTraffic(c.now(), p.SA)
 		c.inner(p)
 	}
@@ -234,7 +252,7 @@ func (c *endpoint) pump() {
 			return
 		}
 		payload := t.Payload
-		if t.Local.Port() == esp.PortNATT && !t.Keepalive {
+		if t.Local.Port() != esp.PortIKE && !t.Keepalive {
 			payload = append(make([]byte, esp.MarkerLen), payload...)
 		}
 		c.write(t.Local, t.Remote, payload)
@@ -282,6 +300,13 @@ func (c *endpoint) handle(h happening) {
 	case ike.ChildRemoved:
 		c.inbound.Remove(e.Inbound)
 		delete(c.children, key(e.ID))
+	case ike.ESPWanted:
+		if sa := c.children[c.using]; sa != nil {
+			if p := sa.out.Dummy(64); p != nil {
+				c.write(sa.from(), sa.remote, p.Bytes())
+				p.Release()
+			}
+		}
 	case ike.EndpointChanged:
 		for k, sa := range c.children {
 			if k.session == h.session && e.Update.Concerns(k.child) {
@@ -319,7 +344,7 @@ func (c *endpoint) seal(p *packet.Buf) error {
 	if b.Len() != 1 {
 		return fmt.Errorf("the packet was dropped: %v", c.drops.Snapshot())
 	}
-	c.write(netip.AddrPortFrom(sa.local.Addr(), esp.PortNATT), sa.remote, b.Bufs[0].Bytes())
+	c.write(sa.from(), sa.remote, b.Bufs[0].Bytes())
 	return nil
 }
 
