@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -105,8 +106,32 @@ func (s *Switching) Err() error {
 	return s.failed
 }
 
+// take notes that s has flows for the link, and closes those of others between the same addresses: an attachment that drains
+// would hold the ports, and get a copy of each packet.
+func (l *PacketLink) take(s *Switching) error {
+	l.mu.Lock()
+	var old []*Switching
+	l.switched = slices.DeleteFunc(l.switched, func(o *Switching) bool {
+		if same := o != s && o.below.Addr() == s.below.Addr() && o.agent == s.agent; same {
+			old = append(old, o)
+			return true
+		}
+		return o == s
+	})
+	l.switched = append(l.switched, s)
+	l.mu.Unlock()
+	var errs []error
+	for _, o := range old {
+		errs = append(errs, o.close())
+	}
+	return errors.Join(errs...)
+}
+
 // close gives the flows back.
 func (s *Switching) close() error {
+	s.home.mu.Lock()
+	s.home.switched = slices.DeleteFunc(s.home.switched, func(o *Switching) bool { return o == s })
+	s.home.mu.Unlock()
 	s.mu.Lock()
 	s.closed = true
 	open := *s.flows.Load()
@@ -133,6 +158,9 @@ func (a *CoLocated) Switch(home *PacketLink, destination netip.Addr) (*Switching
 		a.switching = s
 	}
 	a.mu.Unlock()
+	if err := home.take(s); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotSwitched, err)
+	}
 	for _, f := range *home.flows.Load() {
 		if s.qualifies(f.key, f.remote) {
 			if _, err := s.open(f); err != nil {

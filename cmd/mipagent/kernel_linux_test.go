@@ -45,6 +45,12 @@ var echoService = netip.AddrPortFrom(simnet.LabCorrespondent, 7000)
 // newOneBox makes the namespaces and starts the roles in the box, with what they hand over in memory or by the kernel.
 func newOneBox(t *testing.T, inMemory bool) *oneBox {
 	t.Helper()
+	return newOneBoxOf(t, inMemory, threeRoles)
+}
+
+// newOneBoxOf is newOneBox with other roles than threeRoles, and the foreign agent.
+func newOneBoxOf(t *testing.T, inMemory bool, roles string) *oneBox {
+	t.Helper()
 	b := &oneBox{t: t, laptop: netnstest.New(t), box: netnstest.New(t), correspondent: netnstest.New(t), agents: make(map[string]running)}
 	netnstest.Wire(t, b.laptop, "eth0", netip.MustParsePrefix("203.0.113.50/24"), b.box, "out", netip.MustParsePrefix("203.0.113.1/24"))
 	netnstest.Wire(t, b.laptop, "eth1", netip.Prefix{}, b.box, "visit0", netip.MustParsePrefix("172.16.5.1/24"))
@@ -62,7 +68,7 @@ func newOneBox(t *testing.T, inMemory bool) *oneBox {
 	netnstest.Inside(t, b.correspondent, func() error { return netnstest.Route(all, simnet.LabInternalHA) })
 	b.serve()
 
-	b.cfg = loadRoles(t, threeRoles+foreignAgentRole)
+	b.cfg = loadRoles(t, roles+foreignAgentRole)
 	exchange := agent.NewExchange()
 	for place, r := range b.cfg.roles() {
 		h := b.kernelHost(place)
