@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -8,6 +9,7 @@ import (
 
 	"mipvpn/client/config"
 	"mipvpn/client/control"
+	"mipvpn/mipv4/homeagent"
 	"mipvpn/stack/agent"
 	"mipvpn/stack/simnet"
 )
@@ -155,4 +157,36 @@ func TestGatewayGivesTheHomeAddressWithoutAgent(t *testing.T) {
 		must(t, err)
 		judge(t, j)
 	})
+}
+
+// Shows: MEC-B (the agent, or the i-HA through it, denies: the ordinary way is taken at once, and status has the denial)
+func TestAgentDenies(t *testing.T) {
+	for name, c := range map[string]struct {
+		gateway  func(*agent.GatewayConfig)
+		internal func(*agent.HomeAgentConfig)
+		why      string
+	}{
+		"the agent": {gateway: func(g *agent.GatewayConfig) {
+			withAgent(g)
+			g.ForeignAgent.PermittedHomeAgents = []netip.Prefix{netip.PrefixFrom(simnet.LabCorrespondent, 32)}
+		}, why: "foreign agent 10.0.1.30 denied registration"},
+		"the i-HA": {gateway: withAgent, internal: func(c *agent.HomeAgentConfig) {
+			c.ForeignAgents = []homeagent.ForeignAgent{{Address: simnet.LabGatewayInner, Association: association(3001, internalKey)}}
+		}, why: "home agent 10.0.1.10 denied registration"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := world(t, Options{Seed: 675, Gateway: c.gateway, InternalHA: c.internal, Client: asking()})
+				j := Watch(w.External()...)
+				w.Plug(w.Wlan0, w.Cafe)
+				s, err := w.UntilMode(5*time.Second, "cvc")
+				must(t, err)
+				if !strings.Contains(s.VPN.NoAgent, c.why) || len(s.Problems) != 0 {
+					t.Errorf("no agent %q, problems %v", s.VPN.NoAgent, s.Problems)
+				}
+				use(t, w)
+				judge(t, j)
+			})
+		})
+	}
 }
