@@ -357,7 +357,7 @@ func (g *Gateway) replace(now link.Instant, next, s *session, silently bool) {
 		g.pump(now, before)
 	}
 	if s.before = nil; !silently {
-		next.before, s.endAt = s, now.Boot+replaceAfter
+		next.before, s.mayLastTo, s.endAt = s, s.endAt, now.Boot+replaceAfter
 		g.pump(now, s)
 		return
 	}
@@ -385,11 +385,16 @@ func (g *Gateway) settle(s *session) {
 }
 
 // release gives back what a dead session holds of others: its identity and its address of the pool. The address is that of the
-// session which has replaced it, unless that one has another policy, or its home address.
+// session which has replaced it, unless that one has another policy, or its home address. One that it has replaced and that is still
+// there takes its place again: the peer has thought better of it.
 func (g *Gateway) release(s *session) {
 	holder := g.byIdentity[s.identity]
 	if holder == s {
 		delete(g.byIdentity, s.identity)
+		if before := s.before; before != nil && before.machine.Err() == nil {
+			s.before, before.endAt, holder = nil, before.mayLastTo, before
+			g.byIdentity[s.identity] = before
+		}
 	}
 	if s.provision == nil || s.identity.IsZero() || s.home.IsValid() {
 		return

@@ -51,6 +51,49 @@ func TestReauthentication(t *testing.T) {
 	}
 }
 
+// A session that has replaced another of its peer and is deleted first leaves the former in its place, for as long as that may last.
+func TestTheFormerSessionStays(t *testing.T) {
+	cfg := config(t, 1)
+	cfg.Session = time.Hour
+	n := newNet(t, cfg)
+	old, next := n.client(0, nil), n.client(0, nil)
+	n.connect(old)
+	n.connect(next)
+	next.m.Delete(n.now)
+	next.pump()
+	n.settle()
+	n.advance(time.Minute)
+	if old.closed() != nil || len(n.g.Sessions()) != 1 || len(n.g.byInbound) != 1 {
+		t.Fatalf("the former: %v; sessions %+v", old.closed(), n.g.Sessions())
+	}
+	third := n.client(0, nil) // and is itself replaced as ever, with its address
+	n.connect(third)
+	first, _ := last[ike.Established](old.events)
+	second, _ := last[ike.Established](third.events)
+	if first.Configuration.Addresses[0] != second.Configuration.Addresses[0] {
+		t.Errorf("the address was %v and is %v", first.Configuration.Addresses, second.Configuration.Addresses)
+	}
+	n.advance(time.Minute)
+	if old.closed() == nil || third.closed() != nil {
+		t.Errorf("the former %v, its successor %v", old.closed(), third.closed())
+	}
+	third.m.Delete(n.now)
+	third.pump()
+	n.settle()
+
+	n.connect(n.client(0, nil))
+	keeps, gone := n.client(0, nil), n.client(0, nil)
+	n.connect(keeps)
+	n.connect(gone)
+	gone.m.Delete(n.now)
+	gone.pump()
+	n.settle()
+	n.advance(61 * time.Minute)
+	if keeps.closed() == nil {
+		t.Error("the former session lasts longer than it may")
+	}
+}
+
 // A gateway asks for the authentication at once (RFC 4478 §2); a peer that authenticates again and again has two sessions at most.
 func TestReauthenticationOnDemand(t *testing.T) {
 	n := newNet(t, config(t, 1))

@@ -59,9 +59,9 @@ type session struct {
 	inbound map[ike.ChildID]uint32 // ESP SPIs of ours
 
 	// before is the session of the same peer that this one has replaced, while it is there; endAt is when a session is deleted,
-	// for that reason or because it may not last longer, 0 for never.
-	before *session
-	endAt  time.Duration
+	// for that reason or because it may not last longer, 0 for never; mayLastTo is the latter while it is the former.
+	before           *session
+	endAt, mayLastTo time.Duration
 
 	at    time.Duration // deadline
 	index int           // in the queue of deadlines, -1 when not in it
