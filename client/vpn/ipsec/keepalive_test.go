@@ -2,6 +2,7 @@ package ipsec
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,15 +37,16 @@ func TestPatience(t *testing.T) {
 
 // keepalives counts what leaves the laptop for a network that is no more than a keepalive.
 func keepalives(w *simnet.Wire, from *simnet.NIC) (count func() int, stop func()) {
-	n, own := 0, from.Address().Addr()
+	var n atomic.Int64
+	own := from.Address().Addr()
 	stop = w.Intercept(func(f simnet.Frame) []simnet.Relay {
 		if ip := packet.IPv4(f.Packet); ip.Valid() && ip.Protocol() == packet.ProtocolUDP && ip.Src() == own &&
 			len(packet.UDP(ip.Payload()).Payload()) == 1 {
-			n++
+			n.Add(1)
 		}
 		return []simnet.Relay{f.Relay()}
 	})
-	return func() int { return n }, stop
+	return func() int { return int(n.Load()) }, stop
 }
 
 // Shows: IKE-6 (learned intervals of keepalives). Behind a NAT whose mappings live for 60 s an idle tunnel comes to send keepalives

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,13 +151,13 @@ func TestParkedTunnelMoves(t *testing.T) {
 		library := a.library()
 		a.lab.Unplug(a.lab.Eth0)
 		a.plug(a.lab.Wlan0, library)
-		said := 0
-		watched := library.Intercept(func(f simnet.Frame) []simnet.Relay { said++; return []simnet.Relay{f.Relay()} })
+		var said atomic.Int64
+		watched := library.Intercept(func(f simnet.Frame) []simnet.Relay { said.Add(1); return []simnet.Relay{f.Relay()} })
 		a.stand(a.bearer(a.lab.Wlan0))
 		time.Sleep(time.Minute)
 		watched()
-		if said != 0 {
-			t.Errorf("%d packets while parked", said)
+		if n := said.Load(); n != 0 {
+			t.Errorf("%d packets while parked", n)
 		}
 		a.do(func(now link.Instant) { a.tunnel.Unpark(now) })
 		time.Sleep(time.Second)
@@ -269,10 +270,10 @@ func TestOnlyTCPRoams(t *testing.T) {
 		a.dial()
 		time.Sleep(time.Second)
 		library := a.library()
-		inUDP := 0
+		var inUDP atomic.Int64
 		defer library.Intercept(func(f simnet.Frame) []simnet.Relay {
 			if ip := packet.IPv4(f.Packet); ip.Valid() && ip.Protocol() == packet.ProtocolUDP {
-				inUDP++
+				inUDP.Add(1)
 			}
 			return []simnet.Relay{f.Relay()}
 		})()
@@ -282,8 +283,8 @@ func TestOnlyTCPRoams(t *testing.T) {
 		if bearer, how, _ := a.where(); bearer != libraryInside.Addr() || how != "esp-in-tcp" || !a.exchange() || a.dials() != 2 {
 			t.Errorf("on %v in %s, %d connections", bearer, how, a.dials())
 		}
-		if inUDP != 0 {
-			t.Errorf("%d datagrams", inUDP)
+		if n := inUDP.Load(); n != 0 {
+			t.Errorf("%d datagrams", n)
 		}
 	})
 }
