@@ -150,11 +150,13 @@ func (w *traveller) carries(s *Session) {
 	w.t.Fatalf("change %d, in mode %s on %s: %d octets up and %d down in 30 s%s", w.moves, w.mode, name(w.wire), u-up, d-down, w.story())
 }
 
-// everyMechanism lets the laptop use the optional mechanisms.
+// everyMechanism lets the laptop use the optional mechanisms, and gives the i-HA more time to prove inside than the loss of two
+// requests takes.
 func everyMechanism(c *config.Config) {
 	c.Mechanisms = config.Mechanisms{
 		EndpointUpdate: config.MechanismAuto, GatewayAgent: config.MechanismAuto, ZeroOverhead: config.MechanismAuto, Vendor: vendor,
 	}
+	c.Detection.Period = 15 * time.Second
 }
 
 // matrixModes are the modes of the tour.

@@ -71,10 +71,19 @@ func head(a netip.Addr) int64 {
 	return ipv6Len + packet.UDPLen
 }
 
+// is tells whether packets from there are from this endpoint. ESP that is not in UDP comes without a port.
+func (e *endpoint) is(from netip.AddrPort) bool {
+	return from == e.remote || from.Port() == 0 && !e.encapsulated && !e.tcp && from.Addr() == e.remote.Addr()
+}
+
 // take counts octets of ESP in datagrams that have come from an endpoint.
 func (e *endpoint) take(from netip.AddrPort, datagrams int, octets int64) {
-	octets += int64(datagrams) * head(from.Addr())
-	if from == e.remote {
+	h := head(from.Addr())
+	if from.Port() == 0 {
+		h -= packet.UDPLen
+	}
+	octets += int64(datagrams) * h
+	if e.is(from) {
 		if !e.proven {
 			e.received.Add(octets)
 		}

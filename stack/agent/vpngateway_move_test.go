@@ -187,6 +187,15 @@ func TestUnprovenEndpoint(t *testing.T) {
 			t.Errorf("after %d octets from %v: %d of %d packets of 100 octets pass, want %d", step.octets, step.from, got, step.send, step.passed)
 		}
 	}
+	// ESP that is not in UDP comes without a port, and counts for an SA that has it so.
+	for encapsulated, passed := range map[bool]int{true: 0, false: 3} {
+		e = &endpoint{remote: here, encapsulated: encapsulated}
+		e.take(netip.AddrPortFrom(here.Addr(), 0), 1, 80)
+		e.take(netip.MustParseAddrPort("198.51.100.2:0"), 1, 1000)
+		if got := send(5); got != passed {
+			t.Errorf("in UDP %v: %d of 5 packets pass after 100 octets of bare ESP, want %d", encapsulated, got, passed)
+		}
+	}
 	e = e.updated(ike.EndpointUpdate{}) // to another endpoint: counted anew
 	if e.received.Load() != 0 || e.sent.Load() != 0 {
 		t.Errorf("%d received, %d sent", e.received.Load(), e.sent.Load())
