@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -129,6 +130,24 @@ func TestSessionSurvivesEveryChangeWithAgent(t *testing.T) {
 				t.Run(from.name+" to "+to.name, func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						testChange(t, Options{Seed: 661, Gateway: withAgent, Client: asking()}, from, to, false)
+					})
+				})
+			}
+		}
+	}
+}
+
+// Shows: MOD-keep, MOD-vf (the same with a gateway that follows, by the other interface)
+func TestSessionSurvivesEveryChangeStraightWithAgent(t *testing.T) {
+	all := slices.Clone(agentPlaces)
+	all[2].mode = "vf"
+	all = append(all, place{"campus", func(w *World) *simnet.Wire { return w.Campus }, "vf"})
+	for _, from := range all {
+		for _, to := range all {
+			if from.mode == "vf" || to.mode == "vf" {
+				t.Run(from.name+" to "+to.name, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						testChange(t, Options{Seed: 662, Gateway: withStraightAgent, Client: asking(straight)}, from, to, false)
 					})
 				})
 			}
