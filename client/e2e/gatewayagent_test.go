@@ -271,7 +271,7 @@ func TestAgentThatDoesNotServe(t *testing.T) {
 		if s := present(t, w); s.Mode != "cvc" || s.State != control.StateConnected {
 			t.Errorf("after the agent was tried again: mode %s, state %s", s.Mode, s.State)
 		}
-		if sent, answered, gap := k.counts(); answered < sent-60 || gap > 2*time.Second {
+		if sent, answered, gap := k.counts(); answered < sent-80 || gap > 4*time.Second {
 			t.Errorf("%d of %d answered, longest gap %v", answered, sent, gap)
 		}
 		must(t, w.RestartInternalHA(nil))

@@ -154,8 +154,10 @@ func (t *tunnel) stand(now link.Instant, before []vpn.Bearer) {
 	}
 }
 
-// tryFirst and tryMost bound the time between trials of bearers that are preferred to the one in use.
+// tryFirst and tryMost bound the time between trials of bearers that are preferred to the one in use; tryAwake is the time to the
+// first one after a tunnel was parked, in which the gateway answers on the bearer in use.
 const (
+	tryAwake = 200 * time.Millisecond
 	tryFirst = time.Minute
 	tryMost  = 30 * time.Minute
 )

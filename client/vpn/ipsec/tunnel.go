@@ -363,6 +363,9 @@ func (t *tunnel) Park() bool {
 func (t *tunnel) Unpark(now link.Instant) {
 	t.parked = false
 	t.machine.Unpark(now)
+	if t.established { // preferred bearers came while nothing could be sent
+		t.tryPause, t.tryAt = tryFirst, now.Boot+tryAwake
+	}
 	if t.tcp.again {
 		t.arrive(now)
 	}
