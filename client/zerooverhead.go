@@ -84,7 +84,7 @@ func (c *Client) setSwitching(r *registration, z mobilenode.ZeroOverhead) {
 		c.log.Warn("zero-overhead tunnelling cannot be asked for", zap.Error(err))
 		return
 	}
-	if r.bound {
+	if r.bound || r.machine.State() == mobilenode.StateRegistering {
 		r.start(c)
 	}
 }
@@ -174,7 +174,14 @@ func (c *Client) trySwitching(r *registration, trials int) {
 // carries reports whether the registration is the one that the VPN stands on.
 func (c *Client) carries(r *registration) bool {
 	a := c.inUse()
-	return a != nil && a.external == r && c.outside()
+	return a != nil && a.external == r && c.throughExternal()
+}
+
+// throughExternal reports whether the mode in use has x-MIP.
+func (c *Client) throughExternal() bool {
+	_, mode := c.roam.Using()
+	comp, _ := mode.Composition()
+	return comp.ExternalMIP
 }
 
 // endTrial takes a trial back.
@@ -192,6 +199,9 @@ var errUnswitched = errors.New(`addresses are not switched, and [mechanisms] zer
 func (c *Client) mustSwitch(r *registration) bool {
 	if !c.cfg.Mechanisms.ZeroOverhead.Always() || r.ways.switching != nil {
 		return false
+	}
+	if !c.throughExternal() {
+		return true
 	}
 	c.problem(control.Problem{Peer: c.externalName(), Message: fmt.Sprintf("nothing is carried: %v: %s", errUnswitched, r.ways.refused),
 		Advice: "have the x-HA's administrator allow it for this gateway, or set zero_overhead to \"auto\""})

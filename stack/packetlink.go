@@ -30,7 +30,7 @@ type PacketLink struct {
 	carrier atomic.Pointer[Carrier]
 	// switching is what qualifying packets travel by in the carrier's place.
 	switching atomic.Pointer[Switching]
-	switched  []*Switching // all that have flows; under mu
+	switched  []*Switching                            // all that have flows; under mu
 	flows     atomic.Pointer[map[flowKey]*packetFlow] // replaced whole under mu
 	rest      atomic.Pointer[link.Receiver]
 	ipID      atomic.Uint32

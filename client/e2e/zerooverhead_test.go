@@ -199,3 +199,83 @@ func TestZeroOverheadAlways(t *testing.T) {
 		}
 	})
 }
+
+// The first gateway of the list is dead: the x-HA is asked anew when the second one's turn comes.
+//
+// Shows: MEC-D (another gateway is another default destination, which is registered at once)
+func TestZeroOverheadOtherGateway(t *testing.T) {
+	dead := netip.MustParseAddr("192.0.2.99")
+	synctest.Test(t, func(t *testing.T) {
+		w := world(t, Options{Seed: 906,
+			Client: func(c *config.Config) {
+				asksForSwitching(c)
+				c.Gateway.Address, c.Gateway.Fallback = dead, []config.Endpoint{{Address: simnet.LabGateway}}
+			},
+			ExternalHA: func(c *agent.HomeAgentConfig) {
+				c.ZeroOverhead = homeagent.ZeroOverhead{Vendor: vendor, Destinations: []netip.Addr{dead, simnet.LabGateway}}
+			}})
+		w.Plug(w.Wlan0, w.Campus)
+		s, err := w.Until(60*time.Second, func(s control.Status) bool {
+			l := layer(s, "x-mip")
+			return s.State == control.StateConnected && l.Encapsulation == "switched" && strings.Contains(l.Why, simnet.LabGateway.String())
+		})
+		if err != nil {
+			t.Fatalf("%v; layers %+v", err, s.Layers)
+		}
+		use(t, w)
+	})
+}
+
+// Shows: MEC-D, MOD-keep (loss both ways, of registrations and of switched packets alike)
+func TestZeroOverheadWithLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		w := switchingWorld(t, 907)
+		defer w.Campus.Intercept(func(f simnet.Frame) []simnet.Relay {
+			if n++; n%50 == 0 {
+				return nil
+			}
+			return []simnet.Relay{f.Relay()}
+		})()
+		w.Plug(w.Wlan0, w.Campus)
+		untilExternal(t, w, "switched")
+		s, err := StartSession(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			time.Sleep(8 * time.Second)
+			w.Plug(w.Wlan0, w.Cafe)
+			untilExternal(t, w, "udp")
+			time.Sleep(2 * time.Second)
+			w.Plug(w.Wlan0, w.Campus)
+			untilExternal(t, w, "switched")
+		}
+		if _, _, err := s.Finish(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A path that is narrower than both ends know is measured, 20 octets wider than in a tunnel.
+//
+// Shows: MEC-D, HST-4 (MTU handling)
+func TestZeroOverheadNarrowPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const narrow = 1400
+		w := switchingWorld(t, 908)
+		w.Campus.SetMTU(narrow)
+		w.Plug(w.Wlan0, w.Campus)
+		untilExternal(t, w, "switched")
+		s, err := w.Until(2*time.Minute, func(s control.Status) bool {
+			return layer(s, "x-mip").Encapsulation == "switched" && s.PathMTU != nil && s.PathMTU.Measured > narrow-100
+		})
+		if err != nil {
+			t.Fatalf("%v; %+v", err, s.PathMTU)
+		}
+		if most := narrow - 77; s.PathMTU.MTU > most+8 || s.PathMTU.MTU < most-8 { // what padding leaves
+			t.Errorf("packets of up to %d octets, want about %d", s.PathMTU.MTU, most)
+		}
+		use(t, w)
+	})
+}

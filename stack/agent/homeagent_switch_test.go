@@ -300,3 +300,47 @@ func TestSwitchingNeedsPermittedGateways(t *testing.T) {
 		t.Error("a default destination that the policy drops")
 	}
 }
+
+// Shows: DESIGN §2.3 (no allocation a packet), MEC-D
+func TestSwitchingAgentDoesNotAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("allocations cannot be counted under the race detector")
+	}
+	onCampus(t, func(l *switchedLab) {
+		const n = 64
+		a, careOf := l.agent, l.Eth0.Address().Addr()
+		out := &sink{Device: a.device}
+		for i := range a.out {
+			a.out[i].path.Out, a.out[i].path.Steps = out, nil
+		}
+		device := a.device
+		a.device = out
+		defer func() { a.device = device }()
+		down := testing.AllocsPerRun(20, func() {
+			b := packet.GetBatch()
+			for range n {
+				p := packet.GetSmall()
+				clear(p.Extend(1180))
+				packet.PushIPv4(p, packet.IPv4Fields{TTL: 64, Protocol: packet.ProtocolESP, Src: simnet.LabGateway, Dst: simnet.LabExternalHomeAddress})
+				b.Append(p)
+			}
+			a.forward(b)
+		})
+		up := testing.AllocsPerRun(20, func() {
+			b := packet.GetBatch()
+			for range n {
+				p := packet.GetSmall()
+				clear(p.Extend(1180))
+				p.Peer = netip.AddrPortFrom(careOf, 0)
+				b.Append(p)
+			}
+			a.receiveSwitched(b, tunnel.SwitchedESP)
+		})
+		if out.n != 2*21*n {
+			t.Errorf("%d packets got through, want %d; drops %v", out.n, 2*21*n, a.drops.Snapshot())
+		}
+		if down > 4 || up > 4 { // one or two a batch may be a pool's; one a packet would be 64
+			t.Errorf("%v allocations a batch of %d toward the mobile node, %v from it", down, n, up)
+		}
+	})
+}

@@ -196,8 +196,8 @@ func (b *branch) Close() error {
 		return s.flow.Close()
 	}
 	if !s.receiving() {
-		b.inside.Lock() // until what is being handed over has been
-		b.inside.Unlock()
+		b.inside.Lock() // what is being handed over comes first
+		defer b.inside.Unlock()
 	}
 	return nil
 }
