@@ -168,14 +168,19 @@ func (c *Client) vpnClosed(v *vpnLayer, err error) {
 		}
 	}
 	c.closeVPN(false)
-	if err != nil && (c.outside() || !errors.Is(err, vpn.ErrNoAnswer)) { // without a path nobody can answer
+	gone := errors.Is(err, vpn.ErrBearerGone)
+	if err != nil && !gone && (c.outside() || !errors.Is(err, vpn.ErrNoAnswer)) { // without a path nobody can answer
 		c.vpnProblem(err)
 	}
 	if !c.outside() {
 		return
 	}
 	c.session.engine.Hold()
-	c.story.broke(c.now, "the VPN has ended")
+	c.story.broke(c.now, "the VPN has ended"+because(err))
+	if gone { // the way there is another, and nobody has refused
+		c.openVPN()
+		return
+	}
 	c.retryVPN()
 }
 

@@ -222,6 +222,8 @@ func (m *Machine) followAddresses(now link.Instant) {
 			to = all[0]
 		}
 		m.moveTo(now, to)
+		b.tests = m.preferredPaths() // and something better may be there
+		m.testNext(now)
 	default:
 		b.tests = m.preferredPaths()
 		m.testNext(now)
