@@ -319,23 +319,12 @@ func (c *Client) groundLost() {
 // forbids returns why the configuration forbids to pin a mode, nil when it does not.
 func (c *Client) forbids(mode stack.Mode) error {
 	comp, _ := mode.Composition()
-	m := c.cfg.Mechanisms
-	refuse := func(why string) error {
-		return fmt.Errorf("%w: mode %s %s", control.ErrRefused, mode, why)
+	why := c.cfg.Mechanisms.Forbids(mode)
+	if comp.ExternalMIP && !c.cfg.HasExternal() {
+		why = "needs an x-HA, and no [external_home_agent] is configured"
 	}
-	switch {
-	case !comp.VPN:
+	if why == "" {
 		return nil
-	case comp.ExternalMIP && !c.cfg.HasExternal():
-		return refuse("needs an x-HA, and no [external_home_agent] is configured")
-	case comp.ExternalMIP && m.EndpointUpdate.Always():
-		return refuse(`goes through the x-HA, which [mechanisms] endpoint_update = "always" forbids`)
-	case !comp.ExternalMIP && m.EndpointUpdate.Off():
-		return refuse(`needs a gateway that follows the laptop, which [mechanisms] endpoint_update = "off" forbids to use`)
-	case comp.GatewayAgent && m.GatewayAgent.Off():
-		return refuse(`needs the foreign agent in the gateway, which [mechanisms] gateway_agent = "off" forbids to use`)
-	case !comp.GatewayAgent && m.GatewayAgent.Always():
-		return refuse(`does without the foreign agent in the gateway, which [mechanisms] gateway_agent = "always" demands`)
 	}
-	return nil
+	return fmt.Errorf("%w: mode %s %s", control.ErrRefused, mode, why)
 }

@@ -88,7 +88,7 @@ func (c *Client) portalForbidden() portal.Forbidden {
 // its own there is nothing to ask from.
 func (c *Client) portalUnreachable(i link.Interface) {
 	p := &c.portals
-	if p.host == nil || !c.cfg.Portal.Detect || !i.Address.IsValid() {
+	if p.host == nil || !c.cfg.Portal.Detect || c.cfg.Portal.ProbeURL == "" && !c.cfg.HasExternal() || !i.Address.IsValid() {
 		return
 	}
 	w := p.watches[i.Index]

@@ -32,6 +32,8 @@ func TestDocument(t *testing.T) {
 	for _, f := range fields {
 		standard := f.standard
 		switch {
+		case f.required && strings.HasPrefix(f.key, tableExternal+"."):
+			standard = "required, unless the whole table is left out"
 		case f.required:
 			standard = "required"
 		case standard == "":

@@ -213,7 +213,7 @@ func (r *reader) values() {
 		}
 		v, there := t[k]
 		if !there {
-			if f.required {
+			if _, has := r.doc[table]; f.required && (has || table != tableExternal) {
 				r.fail(f.key, "missing", f.valid)
 			}
 			continue

@@ -1,5 +1,11 @@
 package config
 
+import (
+	"fmt"
+
+	"mipvpn/stack"
+)
+
 // Mechanism says when an optional mechanism of the draft is used.
 type Mechanism string
 
@@ -38,6 +44,23 @@ func (m Mechanism) Always() bool { return m == MechanismAlways }
 // Switching reports whether zero-overhead tunnelling is asked for.
 func (m Mechanisms) Switching() bool { return !m.ZeroOverhead.Off() && m.Vendor != 0 }
 
+// Forbids says why the mechanisms do not let a mode be pinned, as the end of a sentence about it; empty when they do.
+func (m Mechanisms) Forbids(mode stack.Mode) string {
+	comp, _ := mode.Composition()
+	switch {
+	case !comp.VPN:
+	case comp.ExternalMIP && m.EndpointUpdate.Always():
+		return `goes through the x-HA, which [mechanisms] endpoint_update = "always" forbids`
+	case !comp.ExternalMIP && m.EndpointUpdate.Off():
+		return `needs a gateway that follows the laptop, which [mechanisms] endpoint_update = "off" forbids to use`
+	case comp.GatewayAgent && m.GatewayAgent.Off():
+		return `needs the foreign agent in the gateway, which [mechanisms] gateway_agent = "off" forbids to use`
+	case !comp.GatewayAgent && m.GatewayAgent.Always():
+		return `does without the foreign agent in the gateway, which [mechanisms] gateway_agent = "always" demands`
+	}
+	return ""
+}
+
 // mechanisms and updates are the values of those keys.
 var (
 	mechanisms = []string{string(MechanismAuto), string(MechanismAlways), string(MechanismOff)}
@@ -58,9 +81,26 @@ func mechanismFields() []field {
 	}
 }
 
-// mechanisms checks the mechanisms against each other.
+// tableExternal is the one table with required keys that may be left out: without an x-HA.
+const tableExternal = "external_home_agent"
+
+// mechanisms checks the mechanisms against each other, against the pinned mode, and against there being no x-HA.
 func (r *reader) mechanisms() {
 	m := r.config.Mechanisms
+	_, written := r.doc[tableExternal]
+	mode, err := stack.ParseMode(r.config.Mode)
+	comp, _ := mode.Composition()
+	switch {
+	case err == nil && m.Forbids(mode) != "":
+		r.fail("mode", fmt.Sprintf("found %q, which %s", mode, m.Forbids(mode)), "auto, or another setting in [mechanisms]")
+	case written:
+	case m.EndpointUpdate.Off():
+		r.fail(tableExternal, `missing, and mechanisms.endpoint_update is "off": outside nothing could be carried`, "the table, or another endpoint_update")
+	case m.ZeroOverhead.Always():
+		r.fail(tableExternal, `missing, and mechanisms.zero_overhead is "always"`, `the table, or another zero_overhead`)
+	case err == nil && comp.ExternalMIP:
+		r.fail(tableExternal, fmt.Sprintf("missing, and mode %q needs the x-HA", mode), "the table, or another mode")
+	}
 	if m.ZeroOverhead.Always() && m.Vendor == 0 {
 		r.fail("mechanisms.zero_overhead", `found "always" without mechanisms.vendor`, "the number that the x-HA has, too")
 	}

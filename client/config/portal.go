@@ -41,7 +41,7 @@ func portalFields() []field {
 	return []field{
 		{key: "portal.detect", valid: vBool, standard: "true", about: "look for a captive portal where neither home agent answers",
 			set: boolean(func(c *Config) *bool { return &c.Portal.Detect })},
-		{key: "portal.probe_url", valid: `an http URL in quotes, such as "http://probe.corp.example/generate_204"`, standard: "the x-HA's port 80, which serves no HTTP",
+		{key: "portal.probe_url", valid: `an http URL in quotes, such as "http://probe.corp.example/generate_204"`, standard: "the x-HA's port 80, which serves no HTTP; without an x-HA none is looked for",
 			about: "what is asked to find one, straight through the interface: a server of the enterprise's that everybody reaches, for an x-HA that does serve HTTP",
 			set:   text(2048, nil, func(c *Config) *string { return &c.Portal.ProbeURL })},
 		{key: "portal.probe_status", valid: vInteger(200, 599), standard: "204", about: "status with which the server of portal.probe_url answers",

@@ -14,6 +14,7 @@ import (
 
 	"mipvpn/client/config"
 	"mipvpn/client/control"
+	"mipvpn/stack"
 )
 
 // grade is what one check of the doctor came to.
@@ -241,7 +242,11 @@ func (r *report) interfaces(d control.Detection) {
 			}
 		}
 	}
-	if len(d.Interfaces) > 0 && reached == 0 {
+	mode, _ := stack.Mode(d.Mode).Composition()
+	switch straight := mode.VPN && !mode.ExternalMIP; {
+	case len(d.Interfaces) > 0 && reached == 0 && straight:
+		r.add("home agents", checkWarning, "neither answers on any interface; the VPN goes straight through one (mode "+d.Mode+")", "check that this network lets UDP 434 through, and that the agents' addresses are right")
+	case len(d.Interfaces) > 0 && reached == 0:
 		r.add("home agents", checkFailed, "neither answers on any interface", "check that this network lets UDP 434 through, and that the agents' addresses are right")
 	}
 }
