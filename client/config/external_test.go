@@ -13,7 +13,9 @@ func TestWithoutExternalHomeAgent(t *testing.T) {
 	}
 	rest := minimal[begin+1:]
 	without := minimal[:begin] + rest[strings.Index(rest, "["):]
-	top := func(lines string) string { return strings.Replace(without, "schema = 1\n", "schema = 1\n"+lines+"\n", 1) }
+	top := func(lines string) string {
+		return strings.Replace(without, "schema = 1\n", "schema = 1\n"+lines+"\n", 1)
+	}
 	c, err := parse(without)
 	if err != nil || c.HasExternal() {
 		t.Fatalf("has an x-HA: %v, %v", c.HasExternal(), err)

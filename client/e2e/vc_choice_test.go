@@ -143,7 +143,9 @@ func TestGatewayDoesNotFollow(t *testing.T) {
 				w.Plug(w.Wlan0, w.Cafe)
 				began := from(t, w)
 				if c.want == "" {
-					if s, err := w.Until(20*time.Second, func(s control.Status) bool { return s.State == control.StateBlocked && strings.Contains(s.ModeReason, c.why) && s.VPN != nil && s.VPN.Established }); err != nil {
+					if s, err := w.Until(20*time.Second, func(s control.Status) bool {
+						return s.State == control.StateBlocked && strings.Contains(s.ModeReason, c.why) && s.VPN != nil && s.VPN.Established
+					}); err != nil {
 						t.Fatalf("%v; because %q", err, s.ModeReason)
 					}
 					k := talk(t, w, 50*time.Millisecond)
