@@ -41,6 +41,10 @@ func (c *Client) vpnEvent(v *vpnLayer, e vpn.Event) {
 			why = "the authentication is to be repeated"
 		}
 		c.replaceVPN(v, why)
+	case vpn.Probe:
+		if r := c.inner(); r != nil && r.bound && v == c.session.vpn {
+			c.refreshInner("the VPN gateway is to show where it sends packets")
+		}
 	case vpn.Elsewhere:
 		c.vpnElsewhere(v, e)
 	case vpn.Alive:

@@ -184,7 +184,7 @@ type Description struct {
 	Narrowed  bool
 }
 
-// Event is something that a tunnel tells the client: Up, Ready, Alive, Elsewhere, Trouble or Closed.
+// Event is something that a tunnel tells the client: Up, Ready, Renew, Probe, Alive, Elsewhere, Trouble or Closed.
 type Event interface{ event() }
 
 // Up says that the tunnel is set up and the gateway authenticated.
@@ -209,6 +209,10 @@ type Ready struct{ Moved bool }
 // one can do what this one cannot. Why says it in a few words; empty when the client has to prove itself again.
 type Renew struct{ Why string }
 
+// Probe asks for a packet through the tunnel that is answered from inside, so that it shows where the gateway sends to. Data that
+// flows both ways does as well.
+type Probe struct{}
+
 // Alive says that the gateway has answered CheckLiveness.
 type Alive struct{}
 
@@ -232,6 +236,7 @@ type Closed struct{ Err error }
 func (Up) event()        {}
 func (Ready) event()     {}
 func (Renew) event()     {}
+func (Probe) event()     {}
 func (Alive) event()     {}
 func (Trouble) event()   {}
 func (Elsewhere) event() {}

@@ -47,7 +47,7 @@ const (
 	followLimit, followTries = 20 * time.Second, 4
 	// followSettle is how old the peer's answer has to be until ESP packets that arrive elsewhere mean something: those that
 	// were under way have arrived then. followPatience is how long ESP packets are waited for.
-	followSettle, followPatience = time.Second, 3 * time.Second
+	followSettle, followPatience = time.Second, 5 * time.Second
 	// followRounds is how many checks in a row have to fail.
 	followRounds = 2
 )
@@ -64,7 +64,11 @@ type Following struct {
 
 // ESPWanted asks for an ESP packet in each child SA that is sent through: a dummy packet (RFC 4303 §2.6) will do. The peer is to see
 // where this end is now.
-type ESPWanted struct{}
+type ESPWanted struct {
+	// Answer is set when an ESP packet of the peer would tell more than anything else, such as the answer to a packet inside: it does
+	// answer in IKE, and nothing of ESP has been seen.
+	Answer bool
+}
 
 func (Following) event() {}
 func (ESPWanted) event() {}
@@ -248,7 +252,7 @@ func (m *Machine) followTimeout(now link.Instant) {
 	case !m.running() || !f.open():
 	case f.answered != 0:
 		if m.judge(now); f.tickAt != 0 {
-			m.emit(ESPWanted{})
+			m.emit(ESPWanted{Answer: now.Since(f.answered) >= followSettle})
 		}
 	case f.state == followsTrying && now.Since(f.begun) >= followLimit:
 		m.followsNot(now)

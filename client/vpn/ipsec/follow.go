@@ -19,6 +19,8 @@ const (
 	renewAfter = 2 * time.Second
 	// staysFor is how long a gateway that did not follow is not asked again.
 	staysFor = time.Hour
+	// probeApart is the least time between two packets that the gateway is made to send an answer by.
+	probeApart = time.Second
 	// shownWith is the length of the dummy packets that show where the tunnel is, in octets inside.
 	shownWith = 64
 )
@@ -124,10 +126,14 @@ func (t *tunnel) foundOut(now link.Instant, follows bool) {
 	}
 }
 
-// showWhere shows the gateway by a dummy packet where the tunnel is.
-func (t *tunnel) showWhere() {
+// showWhere shows the gateway by a dummy packet where the tunnel is, and has it send a packet when an answer is wanted.
+func (t *tunnel) showWhere(answer bool) {
 	if t.access.used != t {
 		return
+	}
+	if answer && t.now.Boot >= t.probeAt {
+		t.probeAt = t.now.Boot + probeApart
+		t.emit(vpn.Probe{})
 	}
 	if err := t.access.flows.SendDummy(shownWith); err != nil {
 		t.access.Log.Debug("dummy packet not sent", zap.Error(err))

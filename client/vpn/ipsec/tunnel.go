@@ -42,7 +42,8 @@ type tunnel struct {
 	// proveAt is the boot time from which it is found out whether the gateway follows packets, renewAt the one at which a tunnel is
 	// asked for in which that can be; 0 for neither.
 	proveAt, renewAt time.Duration
-	pretends         bool // to be behind a NAT
+	probeAt          time.Duration // not before it another vpn.Probe
+	pretends         bool          // to be behind a NAT
 	// tryAt is the boot time of the next trial of preferred bearers, tryPause the time from that to the one after it.
 	tryAt, tryPause time.Duration
 	ctx             context.Context // ends with the tunnel
@@ -190,7 +191,7 @@ func (t *tunnel) handle(now link.Instant, e ike.Event) {
 	case ike.Following:
 		t.foundOut(now, e.Follows)
 	case ike.ESPWanted:
-		t.showWhere()
+		t.showWhere(e.Answer)
 	case ike.Redirected:
 		t.follow(now, e.To)
 	case ike.Closed:
