@@ -28,9 +28,6 @@ type overheadOptions struct {
 	patience  time.Duration
 }
 
-// composable are the compositions that there are at this time.
-var composable = []string{"c", "f", "cvc", "fvc"}
-
 // composed are the names of the compositions of modes and mechanisms.
 func composed() []string {
 	var names []string
@@ -55,7 +52,7 @@ func overheadCommand() *cobra.Command {
 	f.BoolVar(&o.json, "json", false, "write the figures as one JSON document")
 	f.BoolVar(&o.simulated, "simulated", false, "count on the simulated network, which needs no rights")
 	f.StringVar(&o.dir, "dir", "", "directory to keep configuration files and logs in; a temporary one without it")
-	f.StringSliceVar(&o.modes, "modes", composable, "modes to measure, +zot with zero-overhead tunnelling")
+	f.StringSliceVar(&o.modes, "modes", composed(), "modes to measure, +zot with zero-overhead tunnelling")
 	f.DurationVar(&o.patience, "patience", 30*time.Second, "how long a change of mode may take before it counts as failed")
 	return c
 }

@@ -27,8 +27,8 @@ type Options struct {
 	Optional bool
 	// Straight lets the client use mode vc, without the other optional mechanisms.
 	Straight bool
-	// Switching has the client insist on zero-overhead tunnelling, under Vendor.
-	Switching bool
+	// ZeroOverhead is the client's `mechanisms.zero_overhead` with Optional; "auto" if empty.
+	ZeroOverhead string
 	// StrongSwan makes charon the VPN gateway instead of mipagent.
 	StrongSwan bool
 }

@@ -48,10 +48,10 @@ type Config struct {
 func setups() []company.Options {
 	var all []company.Options
 	for _, o := range []company.Options{
-		{InternalEncapsulation: "ipip", ExternalEncapsulation: "ipip"},
-		{InternalEncapsulation: "udp", ExternalEncapsulation: "udp", ForceUDPEncapsulation: true},
-		{InternalEncapsulation: "ipip", ExternalEncapsulation: "ipip", Switching: true},
-		{InternalEncapsulation: "udp", ExternalEncapsulation: "ipip", ForceUDPEncapsulation: true, Switching: true},
+		{InternalEncapsulation: "ipip", ExternalEncapsulation: "ipip", ZeroOverhead: "off"},
+		{InternalEncapsulation: "udp", ExternalEncapsulation: "udp", ForceUDPEncapsulation: true, ZeroOverhead: "off"},
+		{InternalEncapsulation: "ipip", ExternalEncapsulation: "ipip", ZeroOverhead: "always"},
+		{InternalEncapsulation: "udp", ExternalEncapsulation: "ipip", ForceUDPEncapsulation: true, ZeroOverhead: "always"},
 	} {
 		o.Interfaces, o.Optional = []string{laptopInterface}, true
 		all = append(all, o)
@@ -65,7 +65,7 @@ func Run(ctx context.Context, cfg Config, bed Bed) (*Report, error) {
 	begun := time.Now()
 	r := newReport()
 	for _, o := range setups() {
-		chosen := slices.DeleteFunc(slices.Clone(cfg.Compositions), func(c Composition) bool { return c.Switched != o.Switching })
+		chosen := slices.DeleteFunc(slices.Clone(cfg.Compositions), func(c Composition) bool { return c.Switched != (o.ZeroOverhead == "always") })
 		if len(chosen) == 0 {
 			continue
 		}

@@ -17,7 +17,7 @@ import (
 )
 
 // startAgents starts the agents of the company and of the world outside with the keys, by file name.
-func (w *World) startAgents(keys map[string][]byte, log *zap.Logger) error {
+func (w *World) startAgents(keys map[string][]byte, o company.Options, log *zap.Logger) error {
 	l := w.lab
 	for _, ha := range []struct {
 		host      *simnet.Host
@@ -42,9 +42,14 @@ func (w *World) startAgents(keys map[string][]byte, log *zap.Logger) error {
 		if err != nil {
 			return err
 		}
+		switching := homeagent.ZeroOverhead{}
+		if o.Optional && ha.permitted != nil {
+			switching = homeagent.ZeroOverhead{Vendor: company.Vendor, Destinations: ha.permitted}
+		}
 		a, err := agent.StartHomeAgent(ha.host, agent.HomeAgentConfig{
 			Config: homeagent.Config{
-				Address: ha.address, HomeNetworks: []netip.Prefix{ha.network}, Internal: ha.trusted != nil, TrustedNetworks: ha.trusted,
+				ZeroOverhead: switching,
+				Address:      ha.address, HomeNetworks: []netip.Prefix{ha.network}, Internal: ha.trusted != nil, TrustedNetworks: ha.trusted,
 				MobileNodes: []homeagent.MobileNode{{HomeAddress: ha.home, Associations: []*auth.SecurityAssociation{sa}}},
 			},
 			PermittedGateways: ha.permitted,
@@ -65,7 +70,7 @@ func (w *World) startAgents(keys map[string][]byte, log *zap.Logger) error {
 			return err
 		}
 	}
-	return w.startGateway(keys, log)
+	return w.startGateway(keys, o.Optional, log)
 }
 
 // keep takes charge of an agent that has been started.

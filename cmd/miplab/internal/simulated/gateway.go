@@ -10,12 +10,13 @@ import (
 	"mipvpn/ipsec/gateway"
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/ike/message"
+	"mipvpn/mipv4/foreignagent"
 	"mipvpn/stack/agent"
 	"mipvpn/stack/simnet"
 )
 
-// startGateway starts the VPN gateway.
-func (w *World) startGateway(keys map[string][]byte, log *zap.Logger) error {
+// startGateway starts the VPN gateway, with the optional mechanisms or without.
+func (w *World) startGateway(keys map[string][]byte, optional bool, log *zap.Logger) error {
 	own, err := message.NewIdentity(company.GatewayIdentity)
 	if err != nil {
 		return err
@@ -28,12 +29,20 @@ func (w *World) startGateway(keys map[string][]byte, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	g, err := agent.StartGateway(w.lab.Gateway, agent.GatewayConfig{
+	cfg := agent.GatewayConfig{
 		Config: gateway.Config{
 			IKE: ike.Config{LocalID: own}, Peers: []gateway.Peer{{Identity: laptop, PSK: psk}},
 			Pool: simnet.LabInnerPool, Networks: []netip.Prefix{simnet.LabEnterprise},
 		},
 		Address: simnet.LabGateway,
-	}, log.Named("gateway"))
+	}
+	if optional {
+		cfg.IKE.MOBIKE = &ike.MOBIKE{}
+		cfg.Agent = &gateway.Agent{MobileNodes: []gateway.MobileNode{{Identity: laptop, HomeAddress: simnet.LabHomeAddress}}}
+		cfg.ForeignAgent = &foreignagent.Config{
+			CareOfAddress: simnet.LabGatewayInner, PermittedHomeAgents: []netip.Prefix{netip.PrefixFrom(simnet.LabInternalHA, simnet.LabInternalHA.BitLen())},
+		}
+	}
+	g, err := agent.StartGateway(w.lab.Gateway, cfg, log.Named("gateway"))
 	return w.keep(g, err)
 }

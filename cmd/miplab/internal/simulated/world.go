@@ -68,7 +68,7 @@ func (w *World) start(o company.Options, log *zap.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := w.startAgents(keys, log); err != nil {
+	if err := w.startAgents(keys, o, log); err != nil {
 		return err
 	}
 	o.Interfaces = []string{w.lab.Eth0.Name(), w.lab.Wlan0.Name()}
