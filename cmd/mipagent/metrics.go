@@ -5,11 +5,14 @@ import (
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"mipvpn/stack/agent"
 )
 
 // What the agents count, by its name in Prometheus' format. Octets and packets are those of users, without tunnels.
 var (
-	descDropped = prometheus.NewDesc("mipvpn_agent_dropped_packets_total", "Packets that were not passed on.", []string{"role", "reason"}, nil)
+	descDropped  = prometheus.NewDesc("mipvpn_agent_dropped_packets_total", "Packets that were not passed on.", []string{"role", "reason"}, nil)
+	descSwitched = prometheus.NewDesc("mipvpn_agent_switched_packets_total", "Packets between mobile nodes and VPN gateways that travelled with switched addresses.", []string{"role", "direction"}, nil)
 
 	descSessions = prometheus.NewDesc("mipvpn_gateway_sessions", "Clients that are connected.", nil, nil)
 	descHalfOpen = prometheus.NewDesc("mipvpn_gateway_half_open", "IKE SAs whose peer is not authenticated yet.", nil, nil)
@@ -26,7 +29,7 @@ type collector struct{ roles map[string]running }
 
 // Describe implements prometheus.Collector.
 func (collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descDropped, descSessions, descHalfOpen, descVisitors, descBegan, descEnded, descRejected, descPackets, descOctets} {
+	for _, d := range []*prometheus.Desc{descDropped, descSwitched, descSessions, descHalfOpen, descVisitors, descBegan, descEnded, descRejected, descPackets, descOctets} {
 		out <- d
 	}
 }
@@ -42,6 +45,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, role := range slices.Sorted(maps.Keys(c.roles)) {
 		for reason, n := range c.roles[role].Drops().Snapshot() {
 			counter(descDropped, n, role, reason)
+		}
+		if a, ok := c.roles[role].(*agent.HomeAgent); ok {
+			to, from := a.SwitchedPackets()
+			counter(descSwitched, to, role, "to_mobile_node")
+			counter(descSwitched, from, role, "from_mobile_node")
 		}
 		g, ok := c.roles[role].(sessions)
 		if !ok {

@@ -14,7 +14,8 @@
 //
 // Specification: RFC 2003 (§3 header fields, §4 ICMP, §5.1 tunnel MTU), RFC 3519 (§3.3 data header, §4.3 decapsulation,
 // §4.8 fragments, §4.9 and §4.10 keepalives), RFC 6040 §4 (ECN, normal mode), RFC 791 §2.3 and §3.2 (fragmentation),
-// RFC 792 and RFC 1191 §4 (errors), RFC 1122 §3.2.2 and RFC 1812 §4.3.2 (when no error may be sent). Left out on purpose:
+// RFC 792 and RFC 1191 §4 (errors), RFC 1122 §3.2.2 and RFC 1812 §4.3.2 (when no error may be sent); RFC 1624 and
+// docs/zero-overhead.md (addresses switched in the place of a tunnel, draft appendix D). Left out on purpose:
 // minimal encapsulation (RFC 2004) and GRE (RFC 2784), which have their own issue, and soft state for the tunnel's TTL.
 //
 // Concurrency: Encapsulator and Decapsulator are values without state and may be used by several goroutines. Keepalive is a

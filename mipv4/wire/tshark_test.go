@@ -47,3 +47,31 @@ func TestTunnelDataInTshark(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }
+
+// Both extensions of zero-overhead tunnelling are to tshark what their comments say.
+//
+// Shows: MEC-D
+func TestZeroOverheadInTshark(t *testing.T) {
+	m := request()
+	m.Extensions = Extensions{ZeroOverheadRequest(testVendor, testDestination)}
+	p, err := m.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := dissect.Fields(t, dissect.MobileIP, [][]byte{p}, "mip.ext.type", "mip.ext.len", "mip.ext.nvse.vendor_id", "mip.ext.nvse.vendor_type", "mip.ext.nvse.vendor_value")
+	if d := cmp.Diff([][]string{{"134", "12", "32473", "1", "c0000204"}}, got); d != "" {
+		t.Errorf("request (-want +got):\n%s", d)
+	}
+	reply, err := ParseRegistrationReply(octets(t, goldenReply)[:ReplyLen])
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply.Extensions = Extensions{ZeroOverheadReply(testVendor, testDestination), TrustedNetworksConfigured()}
+	if p, err = reply.Append(nil); err != nil {
+		t.Fatal(err)
+	}
+	got = dissect.Fields(t, dissect.MobileIPReply, [][]byte{p}, "mip.ext.type", "mip.ext.cvse.vendor_id", "mip.ext.cvse.vendor_type", "mip.ext.cvse.vendor_value")
+	if d := cmp.Diff([][]string{{"38,149", "32473", "0x0001", "c0000204"}}, got); d != "" {
+		t.Errorf("reply (-want +got):\n%s", d)
+	}
+}
