@@ -102,6 +102,18 @@ func TestGatewayAgentDataPathDoesNotAllocate(t *testing.T) {
 	if home2.n != 3 || g2.device.(*sink).n != 2 {
 		t.Errorf("of a mixed batch %d went to the home agent and %d to the device, want 3 and 2; drops %v", home2.n, g2.device.(*sink).n, g2.Drops().Snapshot())
 	}
+	// What the SA's selectors do not let out would not get further either, and the host has no way to the mobile node but by the agent.
+	for _, p := range innerBatch(1, inner, simnet.LabCorrespondent).Bufs {
+		if r := g2.agent.fromVisitor(0, &visiting{session: 2, home: simnet.LabHomeAddress}, p, packet.GetBatch()); r != packet.DropNotHomeAddress {
+			t.Errorf("another source: %v", r)
+		}
+		p.Release()
+	}
+	before := g2.Drops().Of(packet.DropNoBinding)
+	g2.forward(innerBatch(1, simnet.LabCorrespondent, simnet.LabHomeAddress))
+	if g2.Drops().Of(packet.DropNoBinding) != before+1 {
+		t.Errorf("a packet out of the device goes to the mobile node; drops %v", g2.Drops().Snapshot())
+	}
 	if raceEnabled {
 		t.Skip("the race detector's sync.Pool drops buffers at random, so allocations say nothing")
 	}

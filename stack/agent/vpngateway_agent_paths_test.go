@@ -72,13 +72,11 @@ func TestGatewayAgentFollowsMOBIKE(t *testing.T) {
 		n.up()
 		n.register()
 		echo(t, l.Correspondent, service)
-		for i, to := range []netip.Addr{eth, wlan} {
-			index := []int{l.Eth0.Index(), l.Wlan0.Index()}[i]
-			n.moveTo(index, to)
-			time.Sleep(2 * time.Second)
-			if !exchange(t, l.Laptop, n.home, service, 1000) {
-				t.Errorf("no data from %v; drops at the gateway %v, at the laptop %v", to, g.Drops().Snapshot(), n.drops.Snapshot())
-			}
+		n.moveTo(l.Eth0.Index(), eth)
+		time.Sleep(2 * time.Second)
+		l.Unplug(l.Wlan0)
+		if !exchange(t, l.Laptop, n.home, service, 1000) {
+			t.Errorf("no data; drops at the gateway %v, at the laptop %v", g.Drops().Snapshot(), n.drops.Snapshot())
 		}
 		if len(n.replies) != 0 {
 			t.Error("it was registered again")
@@ -110,7 +108,7 @@ func TestGatewayAgentMulticast(t *testing.T) {
 		group := netip.MustParseAddr("239.1.2.3")
 		got := make(chan packet.IPv4, 10)
 		n.tap = func(ip packet.IPv4) {
-			if inner := packet.IPv4(ip.Payload()); ip.Protocol() == packet.ProtocolIPIP && ip.Dst() == n.home && inner.Valid() {
+			if inner := packet.IPv4(ip.Payload()); ip.Protocol() == packet.ProtocolIPIP && ip.Dst() == n.home && ip.TTL() == 63 && inner.Valid() {
 				got <- append(packet.IPv4(nil), inner...)
 			}
 		}

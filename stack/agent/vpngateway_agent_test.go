@@ -366,6 +366,13 @@ func TestGatewayAgentNoShortCut(t *testing.T) {
 		if !exchange(t, l.ExternalFA, b.home, at, 100) || direct.Load() != 1 {
 			t.Errorf("outside again: %d packets inside; drops %v", direct.Load(), g.Drops().Snapshot())
 		}
+		// Without its SA nothing goes to it, and not through that of another either.
+		a.command(func(now link.Instant) error { a.machine.Delete(now); return nil })
+		time.Sleep(time.Second)
+		before := g.Drops().Of(packet.DropNoBinding)
+		if exchange(t, l.ExternalFA, b.home, at, 100) || g.Drops().Of(packet.DropNoBinding) != before+1 {
+			t.Errorf("without an SA: drops %v", g.Drops().Snapshot())
+		}
 	})
 }
 

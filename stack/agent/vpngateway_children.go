@@ -42,9 +42,7 @@ func newChildren() children {
 
 func (s *children) add(c *child) {
 	s.byKey[c.key] = c
-	if c.visiting == nil {
-		s.byAddress[c.address] = append(s.byAddress[c.address], c)
-	}
+	s.byAddress[c.address] = append(s.byAddress[c.address], c)
 	s.bySession[c.key.session] = append(s.bySession[c.key.session], c)
 }
 
