@@ -31,6 +31,7 @@ type attempt struct {
 
 	own, own6 vpn.Bearer // the interface by itself over IPv4 and IPv6, with a Link once it was asked for
 	first6    bool       // IPv6 is preferred for the VPN: nobody answers over IPv4
+	tried     bool       // the gateway has not answered over the version that was preferred at first
 
 	probe bool // beside another path: the i-HA alone is asked, until the interface is used
 	// leaving is set when the attempt has ended and the x-HA is to forget its binding in a while.

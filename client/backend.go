@@ -221,10 +221,7 @@ func (c *Client) layers(a *attempt, mode stack.Mode) []control.Layer {
 		return layers
 	}
 	d := v.tunnel.Describe()
-	vpn := control.Layer{Kind: "vpn", Local: v.address, Remote: c.cfg.Gateway.Address, Encapsulation: d.Encapsulation, SPIs: d.SPIs}
-	if six, ok := c.over6(); ok {
-		vpn.Remote = six.Gateway
-	}
+	vpn := control.Layer{Kind: "vpn", Local: v.address, Remote: c.gatewayInUse(), Encapsulation: d.Encapsulation, SPIs: d.SPIs}
 	inner := c.mipLayer("i-mip", c.cfg.Internal.HomeAddress, v.inner, v.agent != nil)
 	if v.agent != nil {
 		inner.Remote, inner.Why = v.agent.Address, "packets cross the VPN as they are: the VPN gateway is the foreign agent"

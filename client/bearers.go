@@ -234,12 +234,19 @@ func (c *Client) abandonStraight(v *vpnLayer) bool {
 // what the x-HA's answer would say.
 func (c *Client) stood(v *vpnLayer) {
 	a := c.inUse()
-	if a == nil || c.session.vpn != v || !v.established || !a.carries(v) {
+	if a == nil || c.session.vpn != v || !v.established {
+		return
+	}
+	if at := v.tunnel.Bearer(); at != v.stands {
+		v.stands = at
+		c.event(control.Event{Kind: "vpn", Interface: a.iface.Name, Message: fmt.Sprintf("the tunnel stands on %v", at)})
+	}
+	if !a.carries(v) {
 		return
 	}
 	moved := c.standing != a
 	c.standing = a
-	if a.det != nil {
+	if a.det != nil && !a.over6() {
 		if err := a.det.HandleGateway(c.now, a.epoch); err != nil {
 			c.log.Debug("the gateway's answer", zap.String("interface", a.iface.Name), zap.Error(err))
 		}
@@ -270,6 +277,9 @@ func (c *Client) watchStraight(v *vpnLayer) {
 // mute says that the gateway does not answer the tunnel straight through the interface in use.
 func (c *Client) mute(v *vpnLayer) {
 	if a := c.inUse(); a != nil && a.carries(v) {
+		if c.otherVersion(a, v) {
+			return
+		}
 		c.roam.HandleMute(c.now, a.iface.Index, a.epoch, true)
 		c.drainRoam()
 	}

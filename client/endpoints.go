@@ -84,9 +84,10 @@ func (p *endpoints) first(gateway netip.Addr) bool {
 func (c *Client) beginNamed(e roam.Attempt) {
 	i := c.ifaces[e.Interface.Index]
 	six := i != nil && !e.ForeignAgent && i.Has6()
-	alone := six && !i.Has4() // home agents are not reached there
-	if six && !alone {
+	alone := six && !i.Has4()                                                  // home agents are not reached there
+	if six && (!alone || c.gatewayOver6(i, c.cfg.Gateway.Address).IsValid()) { // nothing has to wait for it
 		c.learn6(i, func() {})
+		alone = false
 	}
 	if i == nil || !c.named() && !alone || !i.Address.IsValid() && !alone { // through a foreign agent there is nobody to ask: what is known is used
 		c.begin(e)

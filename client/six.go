@@ -129,7 +129,7 @@ const maxPrefixes64 = 8
 // gatewayOver6 returns the IPv6 address of a gateway as the network of an interface reaches it: one of its own, else one that the
 // network's NAT64 translates (RFC 6052); the zero Addr where none is known.
 func (c *Client) gatewayOver6(i *iface, gateway netip.Addr) netip.Addr {
-	if gateway.Is6() {
+	if !gateway.IsValid() || gateway.Is6() {
 		return gateway
 	}
 	if c.ends.first(gateway) && c.cfg.Gateway.Address6.IsValid() {
@@ -249,4 +249,25 @@ func (c *Client) over6() (vpn.Bearer, bool) {
 		return vpn.Bearer{}, false
 	}
 	return a.own6, true
+}
+
+// gatewayInUse returns the address that the session's tunnel reaches the gateway by.
+func (c *Client) gatewayInUse() netip.Addr {
+	if six, ok := c.over6(); ok {
+		return six.Gateway
+	}
+	return c.cfg.Gateway.Address
+}
+
+// otherVersion has a tunnel that the gateway does not answer, on an interface with IPv4 and IPv6, begin anew over the version that
+// has not been tried, and reports whether there is such.
+func (c *Client) otherVersion(a *attempt, v *vpnLayer) bool {
+	if v.established || a.tried || c.session.vpn != v || len(c.ownBearers(a)) < 2 {
+		return false
+	}
+	a.tried, a.first6 = true, !a.first6
+	c.event(control.Event{Kind: "vpn", Interface: a.iface.Name, Message: fmt.Sprintf("gateway %v does not answer from %v: the other IP version is tried", c.gatewayInUse(), v.tunnel.Bearer())})
+	c.closeVPN(false)
+	c.openVPN()
+	return true
 }

@@ -29,6 +29,7 @@ type vpnLayer struct {
 	agency
 	remove      func()
 	began       time.Duration // boot time
+	stands      netip.Addr    // where people have been told that it stands, once it is established
 	established bool
 	parked      bool   // inside: kept, not used (MOD-park)
 	check       *check // the gateway is being asked whether it still has this tunnel
@@ -68,7 +69,7 @@ func (c *Client) openVPN() {
 		return
 	}
 	c.session.vpn = v
-	c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("setting up the VPN with gateway %v from %v", c.cfg.Gateway.Address, v.tunnel.Bearer())})
+	c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("setting up the VPN with gateway %v from %v", c.gatewayInUse(), v.tunnel.Bearer())})
 	c.watchStraight(v)
 }
 

@@ -9,6 +9,7 @@ import (
 	"mipvpn/client/config"
 	"mipvpn/client/control"
 	"mipvpn/client/dns"
+	"mipvpn/detect/nat64"
 	"mipvpn/detect/resolve"
 )
 
@@ -18,6 +19,7 @@ func systemNames(d config.DNS) client.Names {
 	choose, ways := client.ResolverSettings(d, file, dns.SystemResolved())
 	return client.Names{
 		Servers: resolve.NewSystemServers(d.Listen, file.Original),
+		Routers: nat64.Watch,
 		Host:    &client.NamesHost{Sockets: dns.OSSockets{}, Settings: choose, Left: ways},
 	}
 }
