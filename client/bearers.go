@@ -276,11 +276,23 @@ func (c *Client) watchStraight(v *vpnLayer) {
 
 // mute says that the gateway does not answer the tunnel straight through the interface in use.
 func (c *Client) mute(v *vpnLayer) {
-	if a := c.inUse(); a != nil && a.carries(v) {
-		if c.otherVersion(a, v) {
-			return
-		}
-		c.roam.HandleMute(c.now, a.iface.Index, a.epoch, true)
+	a := c.inUse()
+	if a == nil || !a.carries(v) || c.otherVersion(a, v) {
+		return
+	}
+	if !a.external.bound {
+		_, advice := c.protocol.Explain(vpn.ErrNoAnswer)
+		c.silence(control.Problem{Peer: c.gatewayName(), Message: fmt.Sprintf("does not answer straight through %s", a.iface.Name), Advice: advice})
+	}
+	c.roam.HandleMute(c.now, a.iface.Index, a.epoch, true)
+	c.drainRoam()
+}
+
+// unmute has the interface in use offered again after the gateway has answered by the x-HoA: it may have been silent altogether, and
+// the tunnel tries the interface before it goes there.
+func (c *Client) unmute(v *vpnLayer) {
+	if a := c.inUse(); a != nil && c.session.vpn == v && c.outside() {
+		c.roam.HandleMute(c.now, a.iface.Index, a.epoch, false)
 		c.drainRoam()
 	}
 }

@@ -262,6 +262,7 @@ func (c *Client) confirmed(v *vpnLayer) {
 		return
 	}
 	c.solved(c.gatewayName())
+	c.unmute(v)
 	c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("gateway %v answers again", c.cfg.Gateway.Address)})
 	if _, mode := c.roam.Using(); c.outside() {
 		c.compose(mode)

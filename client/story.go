@@ -178,8 +178,10 @@ func (c *Client) state() control.State {
 func (c *Client) refused() bool {
 	_, mode := c.roam.Using()
 	comp, _ := mode.Composition()
+	a := c.inUse()
+	cutOff := a != nil && (a.det == nil || a.det.State() == location.StateUnreachable) // nobody has answered there yet
 	return slices.ContainsFunc(c.story.problems, func(p control.Problem) bool {
-		return !alarm(p) && (p.Peer == c.gatewayName() || strings.HasPrefix(p.Peer, nameInternal) || strings.HasPrefix(p.Peer, nameExternal) && (comp.ExternalMIP || !comp.VPN))
+		return !alarm(p) && (p.Peer == c.gatewayName() || cutOff && p.Code == codePortal || strings.HasPrefix(p.Peer, nameInternal) || strings.HasPrefix(p.Peer, nameExternal) && (comp.ExternalMIP || !comp.VPN))
 	})
 }
 

@@ -124,6 +124,7 @@ func (c *Client) vpnUp(v *vpnLayer) {
 		return
 	}
 	c.stood(v)
+	c.unmute(v)
 	c.registerInner(v)
 	c.restVPN()
 }

@@ -110,7 +110,7 @@ func TestGatewayNotReachedStraight(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := reach(t, w, "cvc")
-		if !strings.Contains(s.ModeReason, "does not answer straight") {
+		if !strings.Contains(s.ModeReason, "not answered straight") {
 			t.Errorf("reason %q", s.ModeReason)
 		}
 		use(t, w)
