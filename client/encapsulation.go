@@ -21,7 +21,7 @@ type encapsulations struct {
 
 // tunnelled names what has a tunnel of its own.
 type tunnelled struct {
-	agent  string // nameInternal or nameExternal
+	agent  string // nameInternal, nameExternal, or empty for the VPN
 	direct bool
 }
 
@@ -88,5 +88,18 @@ func (c *Client) tellTunnel(r *registration) {
 			c.encapsulations.told[of] = message
 			c.event(control.Event{Kind: "encapsulation", Message: message})
 		}
+	}
+}
+
+// tellVPN tells people how packets travel to the VPN gateway, and from where, when that is not what they have been told.
+func (c *Client) tellVPN() {
+	if c.session == nil || c.session.vpn == nil || !c.session.vpn.tunnel.Carries() {
+		return
+	}
+	v := c.session.vpn
+	message := fmt.Sprintf("packets to and from %s travel as %s, from %v", c.gatewayName(), v.tunnel.Describe().Encapsulation, v.tunnel.Bearer())
+	if c.encapsulations.told[tunnelled{}] != message {
+		c.encapsulations.told[tunnelled{}] = message
+		c.event(control.Event{Kind: "encapsulation", Message: message})
 	}
 }

@@ -131,6 +131,7 @@ func (c *Client) vpnUp(v *vpnLayer) {
 
 // vpnReady goes on when packets can leave through a tunnel, or leave in another way.
 func (c *Client) vpnReady(v *vpnLayer, moved bool) {
+	defer c.tellVPN()
 	if v == c.session.rival {
 		c.promote()
 		return

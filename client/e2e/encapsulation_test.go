@@ -102,7 +102,7 @@ func TestRefusalOfForcedTunnelIsRemembered(t *testing.T) {
 				t.Log(e.Message)
 			}
 		}
-		if told != 3 { // the i-HA's, straight and through the VPN, and the x-HA's
+		if told != 4 { // the i-HA's, straight and through the VPN, the x-HA's, and the VPN's
 			t.Errorf("%d events tell of an encapsulation", told)
 		}
 

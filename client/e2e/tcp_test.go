@@ -160,3 +160,39 @@ func TestFromInsideToTCP(t *testing.T) {
 		judge(t, j)
 	})
 }
+
+// Shows: IKE-6, MOD-keep, MOD-vc. UDP ceases to pass where the laptop is, without any change of network: the silence is noticed, and the
+// session goes on over TCP.
+func TestUDPCeasesToPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := world(t, Options{Seed: 623, Client: overTCP, Gateway: mobike})
+		j := Watch(w.External()...)
+		w.Plug(w.Wlan0, w.Cafe)
+		if _, err := w.Until(20*time.Second, carriedIn("esp-in-udp")); err != nil {
+			t.Fatal(err)
+		}
+		s, err := StartSession(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		unblock := onlyTCP(w.Cafe)
+		if _, err := w.Until(30*time.Second, carriedIn("esp-in-tcp")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		unblock()
+		if _, err := w.Until(3*time.Minute, carriedIn("esp-in-udp")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		up, down, err := s.Finish()
+		if err != nil {
+			t.Error(err)
+		}
+		if up < 100*chunk || down < 100*chunk {
+			t.Errorf("%d octets up, %d down", up, down)
+		}
+		judge(t, j)
+	})
+}
