@@ -60,6 +60,10 @@ func (h *Host) DialThrough(ctx context.Context, index int, to netip.AddrPort) (c
 	})}
 	// With an address the dialer makes the socket in the calling goroutine, and so in the Host's namespace.
 	err = h.in(func() error {
+		// Left to the kernel, the source of an interface without an address is another interface's: the home address.
+		if d.LocalAddr, err = ownAddress(index, to.Addr().Unmap().Is4()); err != nil {
+			return err
+		}
 		c, err = d.DialContext(ctx, "tcp", netip.AddrPortFrom(to.Addr().Unmap(), to.Port()).String())
 		return err
 	})
@@ -68,6 +72,27 @@ func (h *Host) DialThrough(ctx context.Context, index int, to netip.AddrPort) (c
 	}
 	return c, nil
 }
+
+// ownAddress returns the first global address of the interface and the family, with port 0.
+func ownAddress(index int, ipv4 bool) (*net.TCPAddr, error) {
+	i, err := net.InterfaceByIndex(index)
+	if err != nil {
+		return nil, err
+	}
+	all, err := i.Addrs()
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok && (n.IP.To4() != nil) == ipv4 && n.IP.IsGlobalUnicast() {
+			return &net.TCPAddr{IP: n.IP}, nil
+		}
+	}
+	return nil, errNoAddress
+}
+
+// errNoAddress is for an interface from which nothing can be sent under an address of its own.
+var errNoAddress = errors.New("it has no address of that family")
 
 // ListenStream implements link.StreamHost. Connections that are accepted inherit the mark.
 func (h *Host) ListenStream(local netip.AddrPort) (l net.Listener, err error) {
