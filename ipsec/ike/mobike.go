@@ -33,7 +33,7 @@ type MOBIKE struct {
 
 // from returns the addresses of the peer that Peers knows from a local one.
 func (c *MOBIKE) from(local netip.Addr) []netip.Addr {
-	if c.Peers == nil {
+	if c == nil || c.Peers == nil {
 		return nil
 	}
 	return usableAddresses(c.Peers(local))
