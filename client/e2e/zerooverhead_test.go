@@ -74,6 +74,7 @@ func TestZeroOverheadCVC(t *testing.T) {
 		}
 		use(t, w)
 		stop()
+		synctest.Wait()
 		if octets[packet.ProtocolESP] < 100*chunk || octets[packet.ProtocolIPIP] != 0 {
 			t.Errorf("octets between laptop and x-HA by protocol: %v", octets)
 		}
@@ -243,7 +244,7 @@ func TestZeroOverheadWithLoss(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 3 {
+		for range 2 {
 			time.Sleep(8 * time.Second)
 			w.Plug(w.Wlan0, w.Cafe)
 			untilExternal(t, w, "udp")

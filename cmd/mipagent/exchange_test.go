@@ -282,6 +282,7 @@ func TestZeroOverheadApartAndTogether(t *testing.T) {
 						c.Gateway.ForceUDPEncapsulation = force
 					})
 					stop()
+					synctest.Wait()
 					for size, came := range seen.echoed {
 						if !came {
 							t.Errorf("together %t: %d octets did not come back; %v", together, size, seen.dropped)

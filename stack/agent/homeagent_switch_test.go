@@ -132,7 +132,7 @@ func (l *switchedLab) toGateway(k tunnel.Switched, payload []byte) {
 	if err := l.near[k].Send(netip.AddrPort{}, payload); err != nil {
 		l.t.Fatal(err)
 	}
-	time.Sleep(time.Second)
+	settle()
 }
 
 func (l *switchedLab) toHome(k tunnel.Switched, payload []byte) {
@@ -140,7 +140,13 @@ func (l *switchedLab) toHome(k tunnel.Switched, payload []byte) {
 	if err := l.far[k].Send(netip.AddrPortFrom(simnet.LabExternalHomeAddress, k.Port()), payload); err != nil {
 		l.t.Fatal(err)
 	}
+	settle()
+}
+
+// settle lets everything arrive, and what has been seen of it be read.
+func settle() {
 	time.Sleep(time.Second)
+	synctest.Wait()
 }
 
 // onWire counts the packets between laptop and x-HA on the campus by protocol, but for registration.
@@ -210,7 +216,7 @@ func TestSwitchedSpoofed(t *testing.T) {
 			if err := f.Send(netip.AddrPortFrom(simnet.LabExternalHA, spec.Port), make([]byte, 60)); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Second)
+			settle()
 			if l.agent.Drops().Of(packet.DropWrongTunnelPeer) != before+1 {
 				t.Errorf("protocol %d, port %d: drops %v", spec.Protocol, spec.Port, l.agent.Drops().Snapshot())
 			}
@@ -218,7 +224,7 @@ func TestSwitchedSpoofed(t *testing.T) {
 			if err := f.Send(netip.AddrPortFrom(simnet.LabExternalHomeAddress, spec.Port), make([]byte, 60)); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Second)
+			settle()
 		}
 		for _, k := range switchedKinds {
 			if got := l.atFar[k].last(); got != nil {
@@ -233,7 +239,7 @@ func TestSwitchedSpoofed(t *testing.T) {
 		}
 		// A binding that has gone switches nothing any more.
 		l.node.deregister()
-		time.Sleep(time.Second)
+		settle()
 		l.toGateway(tunnel.SwitchedESP, make([]byte, 60))
 		if l.atFar[tunnel.SwitchedESP].last() != nil {
 			t.Error("switched without a binding")
@@ -258,7 +264,7 @@ func TestSwitchedTooBig(t *testing.T) {
 			if err := l.far[tunnel.SwitchedESP].Path(link.Protected).Send(packet.One(p)); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Second)
+			settle()
 		}
 		careOf := l.Eth0.Address().Addr()
 		about := packet.From(make([]byte, 1300))
@@ -266,7 +272,7 @@ func TestSwitchedTooBig(t *testing.T) {
 		router := tunnel.ICMPError(netip.MustParseAddr("203.0.113.1"), tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, 1200, about.Bytes())
 		router.Pull(packet.IPv4Len)
 		l.agent.receiveICMP(packet.One(router))
-		time.Sleep(time.Second)
+		settle()
 		if len(told) != 1 {
 			t.Fatalf("the gateway was told %d times", len(told))
 		}
