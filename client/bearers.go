@@ -144,6 +144,14 @@ func (c *Client) openBearer(a *attempt, b *vpn.Bearer, address netip.Addr) error
 	return nil
 }
 
+// freshen has a tunnel that has been at rest tell its gateway where it is, although the interface is the same: a NAT on the way may have
+// forgotten it, or be another one.
+func (c *Client) freshen() {
+	if v, a := c.session.vpn, c.inUse(); v != nil && a != nil && (v.parked || v.resting) && a.carries(v) {
+		a.own = vpn.Bearer{} // another link is another network
+	}
+}
+
 // bearers returns what the VPN may stand on, the preferred first. The interface that was used before comes last as long as the
 // tunnel stands on it and it is still there: make before break.
 func (c *Client) bearers() []vpn.Bearer {

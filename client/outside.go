@@ -36,6 +36,7 @@ func (c *Client) use(e roam.Use) {
 		c.parkVPN()
 	} else {
 		c.bindExternal()
+		c.freshen()
 		c.stand()
 		c.needVPN(path != c.story.path)
 	}

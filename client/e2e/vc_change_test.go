@@ -105,3 +105,33 @@ func TestParkedFromVC(t *testing.T) {
 		})
 	}
 }
+
+// Shows: MOD-vc, DET-12, MOD-keep (the office's network becomes outside without a sign, and inside again: a tunnel that was at rest for
+// longer than the NAT on the way remembers it moves there all the same)
+func TestSilentReroutesInVC(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := straightWorld(t, 623, func(o *Options) {
+			o.Client = func(c *config.Config) {
+				straight(c)
+				probeSoon(c)
+			}
+		})
+		u := newUpstream(w)
+		w.Plug(w.Eth0, w.Office)
+		reach(t, w, "c")
+		k := talk(t, w, time.Second)
+		for i := range 3 {
+			u.outside()
+			if _, err := w.UntilMode(2*time.Minute+30*time.Second, "vc"); err != nil {
+				t.Fatalf("round %d: %v", i, err)
+			}
+			k.works(t, 10*time.Second)
+			u.inside()
+			if _, err := w.UntilMode(3*time.Minute, "c"); err != nil {
+				t.Fatalf("round %d: %v", i, err)
+			}
+			time.Sleep(5 * time.Minute) // longer than the NAT remembers
+			k.works(t, 10*time.Second)
+		}
+	})
+}
