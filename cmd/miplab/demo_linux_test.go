@@ -163,6 +163,29 @@ func TestDemoMatrix(t *testing.T) {
 	passed(t, r, code, scenario.Matrix(modeNames()))
 }
 
+// TestDemoEight takes the laptop through all eight modes, the cheapest by its own choice and the others by pins.
+// Shows: MOD-vc, MOD-vf, MOD-cvf, MOD-fvf, MOD-switch, MEC-B, MEC-C
+func TestDemoEight(t *testing.T) {
+	needRoot(t)
+	t.Parallel()
+	r, code := play(t, "--modes", "all")
+	passed(t, r, code, scenario.Eight)
+}
+
+// TestDemoMatrixStrongSwan makes every change between any two modes that need no agent in the gateway, with charon as the gateway,
+// which follows by MOBIKE.
+// Shows: MOD-keep, MOD-vc, MEC-C (strongSwan as the gateway)
+func TestDemoMatrixStrongSwan(t *testing.T) {
+	needRoot(t)
+	if err := charon.Available(); err != nil {
+		t.Skip(err)
+	}
+	t.Parallel()
+	modes := []string{"c", "f", "vc", "cvc", "fvc"}
+	r, code := play(t, "--gateway", "strongswan", "--matrix", "--dwell", "50ms", "--modes", strings.Join(modes, ","))
+	passed(t, r, code, scenario.Matrix(modes))
+}
+
 // TestDemoStrongSwan takes the laptop through the tour with charon as the gateway.
 // Shows: GDL-1, GDL-5
 func TestDemoStrongSwan(t *testing.T) {
