@@ -46,6 +46,7 @@ func (c *Client) SetMode(ctx context.Context, policy string) error {
 		c.policy = policy
 		c.event(control.Event{Kind: "mode", Message: "mode policy is now " + policy})
 		c.roam.HandlePin(c.now, mode)
+		clear(c.agents.failed) // who asks anew wants it tried anew
 		c.reconsiderAgent()
 		return nil
 	})

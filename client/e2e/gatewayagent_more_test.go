@@ -190,3 +190,20 @@ func TestAgentDenies(t *testing.T) {
 		})
 	}
 }
+
+// Shows: MEC-B, MOD-switch (a person who sets the mode has an agent tried again at once that did not serve)
+func TestAPersonHasTheAgentTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := world(t, Options{Seed: 676, Gateway: withAgent, InternalHA: refuseAgent, Client: asking()})
+		j := Watch(w.External()...)
+		w.Plug(w.Wlan0, w.Cafe)
+		_, err := w.UntilMode(time.Minute, "cvc")
+		must(t, err)
+		must(t, w.RestartInternalHA(nil))
+		must(t, w.Client.SetMode(t.Context(), "auto"))
+		_, err = w.UntilMode(20*time.Second, "cvf")
+		must(t, err)
+		use(t, w)
+		judge(t, j)
+	})
+}
