@@ -33,8 +33,7 @@ func TestCapabilityComesAndGoes(t *testing.T) {
 			time.Sleep(30 * time.Second) // the silence is noticed, and a new SA set up
 			reach(t, w, at.mode)
 			k.works(t, 20*time.Second)
-			w.Plug(w.Wlan0, []*simnet.Wire{bistro, w.Cafe}[i])
-			time.Sleep(200 * time.Millisecond)
+			carry(w, []*simnet.Wire{bistro, w.Cafe}[i])
 			reach(t, w, at.mode)
 			k.works(t, 10*time.Second)
 		}
@@ -90,12 +89,10 @@ func TestParkedFromVC(t *testing.T) {
 				w.Plug(w.Wlan0, w.Cafe)
 				first := spis(reach(t, w, "vc"))
 				keptSession(t, w, func() {
-					w.Plug(w.Wlan0, w.Office)
-					time.Sleep(200 * time.Millisecond)
+					carry(w, w.Office)
 					reach(t, w, "c")
 					time.Sleep(2 * time.Minute)
-					w.Plug(w.Wlan0, bistro)
-					time.Sleep(200 * time.Millisecond)
+					carry(w, bistro)
 					if s := reach(t, w, "vc"); (spis(s) == first) != (park == config.ParkKeep) {
 						t.Errorf("SPIs %s, %s at first", spis(s), first)
 					}

@@ -40,8 +40,7 @@ func TestWithoutExternalHomeAgent(t *testing.T) {
 				wire *simnet.Wire
 				mode string
 			}{{bistro, "vc"}, {w.Office, "c"}, {w.Cafe, "vc"}, {w.Campus, "vc"}} {
-				w.Plug(w.Wlan0, at.wire)
-				time.Sleep(200 * time.Millisecond)
+				carry(w, at.wire)
 				if s := reach(t, w, at.mode); at.mode == "vc" && spis(s) != first {
 					t.Errorf("SPIs %s, %s at first", spis(s), first)
 				}
@@ -95,12 +94,10 @@ func TestGatewayNotReachedStraight(t *testing.T) {
 		w.Plug(w.Wlan0, w.Cafe)
 		reach(t, w, "cvc")
 		use(t, w)
-		w.Plug(w.Wlan0, bistro)
-		time.Sleep(200 * time.Millisecond)
+		carry(w, bistro)
 		reach(t, w, "vc")
 		keptSession(t, w, func() { // what is lost with the interface goes by the x-HoA, and a session that begins there, too
-			w.Plug(w.Wlan0, w.Cafe)
-			time.Sleep(200 * time.Millisecond)
+			carry(w, w.Cafe)
 			reach(t, w, "cvc")
 		})
 		if err := w.Client.Down(t.Context()); err != nil {
@@ -183,8 +180,7 @@ func TestGatewayDoesNotFollow(t *testing.T) {
 					t.Errorf("%d IKE SAs were begun, expected %d", n, c.began)
 				}
 				keptSession(t, w, func() {
-					w.Plug(w.Wlan0, bistro)
-					time.Sleep(200 * time.Millisecond)
+					carry(w, bistro)
 					if s := reach(t, w, c.want); spis(s) == "" {
 						t.Error("no SPIs")
 					}

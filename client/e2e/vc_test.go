@@ -82,6 +82,15 @@ func keptSession(t *testing.T, w *World, change func()) {
 	}
 }
 
+// carry takes the laptop's wireless interface to another network, as a person does: out of the one, and a moment later into the other. It
+// returns when the laptop has noticed, so that the mode before is not taken for the new one.
+func carry(w *World, to *simnet.Wire) {
+	w.Unplug(w.Wlan0)
+	time.Sleep(200 * time.Millisecond)
+	w.Plug(w.Wlan0, to)
+	time.Sleep(200 * time.Millisecond)
+}
+
 // reach waits for a mode.
 func reach(t *testing.T, w *World, mode string) control.Status {
 	t.Helper()
@@ -142,8 +151,7 @@ func TestRoamsInVC(t *testing.T) {
 				{bistro, "vc"}, {w.Campus, "vc"}, {w.Office, "c"}, {w.Cafe, "vc"}, {w.Hotspot, "fvc"}, {bistro, "vc"},
 				{w.OfficeFA, "f"}, {w.Hotspot, "fvc"}, {w.Cafe, "vc"},
 			} {
-				w.Plug(w.Wlan0, at.wire)
-				time.Sleep(200 * time.Millisecond) // so that the mode before is not taken for it
+				carry(w, at.wire)
 				s := reach(t, w, at.mode)
 				if comp := spis(s); comp != "" && comp != first {
 					t.Errorf("stop %d: SPIs %s, %s at first", i, comp, first)
@@ -202,8 +210,7 @@ func TestExternalHomeAgentDies(t *testing.T) {
 			wire *simnet.Wire
 			mode string
 		}{{bistro, "vc"}, {w.Office, "c"}, {w.Cafe, "vc"}} {
-			w.Plug(w.Wlan0, at.wire)
-			time.Sleep(200 * time.Millisecond)
+			carry(w, at.wire)
 			reach(t, w, at.mode)
 			k.works(t, 10*time.Second)
 		}
