@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"os"
 	"sync"
@@ -10,8 +11,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
-
-	"net"
 
 	"mipvpn/detect/nat64"
 	"mipvpn/tun/hostnet/netnstest"

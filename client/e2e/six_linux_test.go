@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 	"golang.org/x/sys/unix"
 
@@ -28,8 +29,6 @@ import (
 	"mipvpn/stack/simnet"
 	"mipvpn/tun/hostnet/netnstest"
 	"mipvpn/tun/link"
-
-	"go.uber.org/zap"
 )
 
 // The networks with IPv6 of the kernel's lab.
@@ -53,7 +52,7 @@ type sixLab struct {
 	clear                          atomic.Int64 // frames outside with the canary
 }
 
-// inNetnstest has what is done in a namespace need no duplicate address detection.
+// quietIPv6 has the calling thread's namespace do without duplicate address detection.
 func quietIPv6() error {
 	for _, name := range []string{"all", "default"} {
 		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/accept_dad", []byte("0"), 0); err != nil {
@@ -63,6 +62,7 @@ func quietIPv6() error {
 	return nil
 }
 
+// address6 gives an interface an IPv6 address.
 func address6(ns *os.File, name string, at netip.Prefix) error {
 	return netnstest.Do(ns, func() error {
 		l, err := netlink.LinkByName(name)
@@ -277,7 +277,7 @@ func remoteOf(s control.Status) netip.Addr {
 	return netip.Addr{}
 }
 
-// talk6 opens a socket on the i-HoA, and returns what sends and wants an answer, again and again as programs do.
+// talk opens a socket on the i-HoA, and returns what sends and wants an answer, again and again as programs do.
 func (l *sixLab) talk(t *testing.T) func() {
 	t.Helper()
 	var c *net.UDPConn
@@ -353,6 +353,14 @@ func TestIPv6AloneOnTheKernel(t *testing.T) {
 			s := until(t, node, "vc", c.gateway)
 			if !strings.Contains(s.ModeReason, c.reason) {
 				t.Errorf("the mode's reason is %q", s.ModeReason)
+			}
+			// The IPv6 header instead of IPv4's 20 octets; ESP with AES-GCM-16 at most 8+8+3+2+16, IP in IP; UDP behind the NAT64.
+			want := 40 + 37 + 20
+			if c.nat64 {
+				want += 8
+			}
+			if s.PathMTU == nil || name != "TCP" && s.PathMTU.Overhead != want {
+				t.Errorf("path MTU %+v, want an overhead of %d", s.PathMTU, want)
 			}
 			say := l.talk(t)
 			for range 20 {

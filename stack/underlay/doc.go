@@ -6,8 +6,9 @@
 // switch can tell plaintext from what may always leave.
 //
 // Specification: RFC 768 flows with segmentation offload, flows of the IP protocols 4 (RFC 2003), 47 (RFC 2784), 50
-// (RFC 4303), 55 (RFC 2004) and others over raw sockets, IPv4 in Ethernet frames (RFC 894) without ARP, which stays with
-// the kernel. Flows are of the IP version of their link's address. Left out on purpose: IPv6 in frames; systems other than Linux, where NewHost says so.
+// (RFC 4303), 55 (RFC 2004) and others over raw sockets, each of the IP version of its link's address, and IPv4 in Ethernet
+// frames (RFC 894) without ARP, which stays with the kernel. Left out on purpose: IPv6 in frames; systems other than Linux, where
+// NewHost says so.
 //
 // Concurrency: everything may be used from several goroutines. Each flow and each Frames has one receiving goroutine, a
 // flow that carries signalling and data two, a Host has one for its timers.
