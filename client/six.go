@@ -89,12 +89,12 @@ func (c *Client) hearRouters(i *iface) {
 	}
 	ctx, cancel := context.WithCancel(n.ctx)
 	i.six.stop = cancel
-	epoch := i.epoch
+	index, epoch := i.Index, i.epoch
 	n.running.Go(func() {
-		err := n.Routers(ctx, i.Index, func(list []nat64.Advertised) {
+		err := n.Routers(ctx, index, func(list []nat64.Advertised) {
 			select {
 			case c.tasks <- func() {
-				if c.session != nil && c.ifaces[i.Index] == i && i.epoch == epoch {
+				if c.session != nil && c.ifaces[index] == i && i.epoch == epoch {
 					c.advertised64(i, list)
 				}
 			}:
