@@ -35,12 +35,14 @@ lint:
 fuzz:
 	$(GO) run ./scripts/check -only fuzz -fuzz-each 10m
 
-# Ten thousand transitions on the simulated network and two hundred in namespaces, with their counts: nothing may leak. Then a
+# Ten thousand transitions on the simulated network, and in namespaces every change between any two of the eight modes and two
+# hundred others, with their counts: nothing may leak. Then a
 # hundred under full load, on wires of both kinds: no octet may differ.
 # SOAK="-seed 17 -walks 1 -transitions 100 -story" takes one walk again, with all that happens in it.
 SOAK ?= -transitions 10000
 soak: build
 	$(GO) test ./client/soak -run '^TestSoak$$' -count=1 -v -timeout 2h -args $(SOAK)
+	bin/miplab demo --modes all --matrix --dwell 50ms
 	bin/miplab soak --transitions 200 $(ARGS)
 	bin/miplab soak --load --transitions 50 $(ARGS)
 	bin/miplab soak --load --offload --transitions 50 $(ARGS)

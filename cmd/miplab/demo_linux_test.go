@@ -154,13 +154,15 @@ func TestDemoSimulated(t *testing.T) {
 	passed(t, r, code, scenario.Tour)
 }
 
-// TestDemoMatrix makes every change between any two of the modes in namespaces, each from a mode to itself among them.
+// TestDemoMatrix makes every change between any two of four modes in namespaces, each from a mode to itself among them. `make soak`
+// has all 64 of the eight, client/e2e TestMatrix too, in virtual time.
 // Shows: MOD-keep (between any two modes, with the real programs, a NAT in every second network), MOD-switch
 func TestDemoMatrix(t *testing.T) {
 	needRoot(t)
 	t.Parallel()
-	r, code := play(t, "--matrix", "--dwell", "50ms", "--modes", "all")
-	passed(t, r, code, scenario.Matrix(modeNames()))
+	modes := []string{"c", "vf", "cvc", "fvf"}
+	r, code := play(t, "--matrix", "--dwell", "50ms", "--modes", strings.Join(modes, ","))
+	passed(t, r, code, scenario.Matrix(modes))
 }
 
 // TestDemoEight takes the laptop through all eight modes, the cheapest by its own choice and the others by pins.
