@@ -65,7 +65,7 @@ var gate = []patch{
 // line takes out the kernel's half of the gate, on the simulated network and in nftables: plaintext needs no permit.
 var line = []patch{
 	{"stack/simnet/line.go", "if !plaintext || h.line == nil {\n", "if c.index >= 0 {\n"},
-	{"tun/hostnet/line_linux.go", `rule("marked as plaintext", drop`, `rule("marked as plaintext", accept`},
+	{"tun/hostnet/line_linux.go", `		rule("marked as plaintext", drop`, `		rule("marked as plaintext", accept`},
 }
 
 func join(sets ...[]patch) []patch { return slices.Concat(sets...) }
@@ -158,7 +158,10 @@ var kernelRules = []mutant{
 		{"tun/hostnet/killswitch_linux.go", `{Name: outputChain, Table: inet, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput`, `{Name: outputChain, Table: inet, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput`},
 	}},
 	{name: "plaintext needs no permit in nftables", rules: "HST-2, DET-4", by: inNamespaces("tun/hostnet", "^TestPermit$"), patches: []patch{
-		{"tun/hostnet/line_linux.go", `rule("marked as plaintext", drop`, `rule("marked as plaintext", accept`},
+		{"tun/hostnet/line_linux.go", `		rule("marked as plaintext", drop`, `		rule("marked as plaintext", accept`},
+	}},
+	{name: "plaintext let out by IPv6", rules: "HST-2", by: inNamespaces("tun/hostnet", "^TestKillSwitchEachRule$"), patches: []patch{
+		{"tun/hostnet/line_linux.go", `{rule("marked as plaintext", drop`, `{rule("marked as plaintext", accept`},
 	}},
 	{name: "enterprise destinations let out", rules: "HST-2", by: inNamespaces("tun/hostnet", "^TestKillSwitchEachRule$"), patches: []patch{
 		{"tun/hostnet/line_linux.go", `rules = append(rules, rule(fmt.Sprintf("to %v", p), drop, masked(network, 16, p)))`, `_ = p`},

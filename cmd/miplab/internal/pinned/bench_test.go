@@ -39,6 +39,8 @@ type memoryFlow struct {
 	recv   link.Receiver
 }
 
+func (f *memoryFlow) Local() netip.AddrPort { return netip.AddrPortFrom(f.memory.Addr(), f.spec.Port) }
+
 func (f *memoryFlow) Remote() netip.AddrPort { return f.spec.Remote }
 
 func (f *memoryFlow) Path(link.Class) link.Path {
