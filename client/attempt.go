@@ -92,7 +92,7 @@ func (c *Client) begin(e roam.Attempt) {
 	c.event(control.Event{Kind: "detecting", Interface: a.iface.Name,
 		Message: fmt.Sprintf("registering %s %s (%s)", a.attachedBy(), whom, e.Reason)})
 	if a.over6() {
-		c.roam.HandleVerdict(c.now, a.iface.Index, a.epoch, roam.Unreachable, on.Why)
+		c.after(patience4, func() { c.roam.HandleVerdict(c.now, a.iface.Index, a.epoch, roam.Unreachable, on.Why) })
 	}
 }
 

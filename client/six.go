@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -41,6 +42,10 @@ func (c *Client) learn6(i *iface, answered func()) {
 	if i.six.named == nil {
 		i.six.named = make(map[string][]netip.Addr)
 	}
+	at := i.Interface
+	if !i.Has4() { // an IPv4 address without a router is not attached to anything yet: nobody is asked from it
+		at.Address = netip.Prefix{}
+	}
 	epoch, left := i.epoch, 1
 	one := func() {
 		if left--; left == 0 {
@@ -51,7 +56,7 @@ func (c *Client) learn6(i *iface, answered func()) {
 	current := func() bool { return c.session != nil && c.ifaces[i.Index] == i && i.epoch == epoch }
 	for _, name := range c.ends.gateways.Names() {
 		left++
-		c.resolve6(i.Interface, name, func(addresses []netip.Addr, err error) {
+		c.resolve6(at, name, func(addresses []netip.Addr, err error) {
 			switch {
 			case !current():
 				return
@@ -65,7 +70,7 @@ func (c *Client) learn6(i *iface, answered func()) {
 	}
 	if !i.Has4() {
 		left++
-		c.prefixes64(i.Interface, func(found []netip.Prefix, err error) {
+		c.prefixes64(at, func(found []netip.Prefix, err error) {
 			if !current() {
 				return
 			}
@@ -150,6 +155,9 @@ func (c *Client) gatewayOver6(i *iface, gateway netip.Addr) netip.Addr {
 
 // over6 says why nobody is asked from an interface with IPv6 alone, where the VPN is what is left (DET-18).
 const over6 = "has IPv6 alone, and home agents are reached over IPv4"
+
+// patience4 is how long an interface with IPv6 alone may still get an IPv4 address: a router of IPv6 is often heard first.
+const patience4 = time.Second
 
 // over6 reports whether the attempt's interface is attached by IPv6 alone.
 func (a *attempt) over6() bool { return a.agent == nil && !a.iface.Has4() }

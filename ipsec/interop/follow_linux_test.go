@@ -55,7 +55,7 @@ func (l *lab) has(at netip.AddrPort) {
 // Shows: MEC-C (strongSwan 5.9 without MOBIKE as gateway: mode vc). Our client finds out that it follows packets, and moves to another address and back
 // under the same IKE SA, with the SAs rekeyed in between by either end.
 func TestCharonFollows(t *testing.T) {
-	l := newLab(t, "", "")
+	l := newLab(t, "connections { mobile { mobike = no } }", "")
 	netnstest.Inside(t, l.outside, func() error { return netnstest.SetUp("lo", netip.PrefixFrom(otherAddr, 32)) })
 	c := l.connect(func(cfg *ike.InitiatorConfig) { cfg.MOBIKE = &ike.MOBIKE{Addresses: []netip.Addr{clientAddr}} })
 	c.listen(netip.AddrPortFrom(otherAddr, 4500))

@@ -86,6 +86,7 @@ type Gateway struct {
 
 	inbound  esp.Table
 	noted    traffic
+	waiting  []*child               // of the loop: those that wait beside an older one, the longest first
 	routes   routeTable[netip.Addr] // by inner address
 	children children               // of the loop, like accounts and unproven
 	accounts accounts

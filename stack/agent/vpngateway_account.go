@@ -173,6 +173,7 @@ func (t gatewayTimers) HandleTimeout(now link.Instant) {
 	if a := t.g.agent; a != nil {
 		a.machine.HandleTimeout(now)
 	}
+	t.g.besideTimeout(now)
 	t.g.accounts.handleTimeout(now, t.g.children.bySession)
 }
 
@@ -183,6 +184,9 @@ func (t gatewayTimers) Deadline() (time.Duration, bool) {
 		if next, due := a.machine.Deadline(); due && (!ok || next < at) {
 			at, ok = next, true
 		}
+	}
+	if w := t.g.waiting; len(w) > 0 && (!ok || w[0].besideUntil < at) {
+		at, ok = w[0].besideUntil, true
 	}
 	if next := t.g.accounts.next; next != 0 && (!ok || next < at) {
 		return next, true

@@ -38,7 +38,7 @@ func halfAgent(tb testing.TB) (g *Gateway, flow, home *sink, out *esp.Outbound) 
 		}
 		return p
 	}
-	g.install(gateway.Event{Session: 2, Address: simnet.LabHomeAddress, HomeAddress: simnet.LabHomeAddress}, ike.ChildInstalled{ID: 1, Inbound: half(1001, true),
+	g.install(link.Instant{}, gateway.Event{Session: 2, Address: simnet.LabHomeAddress, HomeAddress: simnet.LabHomeAddress}, ike.ChildInstalled{ID: 1, Inbound: half(1001, true),
 		Outbound: half(2001, true), UDPEncapsulation: true, Remote: netip.MustParseAddrPort("192.0.2.78:4500"), GatewayAgent: true}, g.log)
 	if out, err = esp.NewOutbound(half(1001, false), nil); err != nil {
 		tb.Fatal(err)

@@ -3,6 +3,7 @@ package agent
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/gateway"
@@ -26,6 +27,8 @@ type child struct {
 	end      *endpoint
 	update   uint64 // number of the ike.EndpointUpdate that its endpoint is from, 0 for ike.ChildInstalled
 	usable   bool   // may be sent through: not on standby
+	// besideUntil is the boot time until which an older tunnel of the client is sent through, if there is one; 0 for no waiting.
+	besideUntil time.Duration
 }
 
 // children are the installed child SA pairs. A client has one or, during a rekeying, a few: they are found by what they

@@ -47,7 +47,7 @@ func halfGateway(tb testing.TB) (g *Gateway, flow, device *sink, out *esp.Outbou
 		}
 		return p
 	}
-	g.install(gateway.Event{Session: 1, Address: inner}, ike.ChildInstalled{ID: 1, Inbound: half(1000, true), Outbound: half(2000, true),
+	g.install(link.Instant{}, gateway.Event{Session: 1, Address: inner}, ike.ChildInstalled{ID: 1, Inbound: half(1000, true), Outbound: half(2000, true),
 		UDPEncapsulation: true, Remote: netip.MustParseAddrPort("192.0.2.77:4500")}, g.log)
 	var err error
 	if out, err = esp.NewOutbound(half(1000, false), nil); err != nil {

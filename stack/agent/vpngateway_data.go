@@ -206,7 +206,10 @@ func (g *Gateway) hear(local netip.Addr, run *arrival, now time.Duration) {
 		return // nothing that was authentic
 	}
 	if s.From().Addr() == end.remote.Addr() && h.due(now) {
-		g.post(func(now link.Instant) { g.machine.HandleTraffic(now, spi) })
+		g.post(func(now link.Instant) {
+			g.machine.HandleTraffic(now, spi)
+			g.heardThrough(spi)
+		})
 	}
 	if in.LifeOver() {
 		exhausted := in.Exhausted()

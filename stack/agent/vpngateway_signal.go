@@ -87,7 +87,7 @@ func (g *Gateway) handleEvent(now link.Instant, e gateway.Event) {
 		g.streams.claim(e.Session, v.Remote, v.TCP)
 		log.Info("client connected", zap.String("suite", v.Suite), zap.Bool("udp_encapsulation", v.UDPEncapsulation), zap.Bool("tcp", v.TCP))
 	case ike.ChildInstalled:
-		g.install(e, v, log)
+		g.install(now, e, v, log)
 	case ike.ChildActivated:
 		g.activate(childKey{e.Session, v.ID})
 	case ike.ChildRemoved:
@@ -111,7 +111,7 @@ func (g *Gateway) handleEvent(now link.Instant, e gateway.Event) {
 }
 
 // install makes a child SA pair known, and sends through it unless it is on standby.
-func (g *Gateway) install(e gateway.Event, v ike.ChildInstalled, log *zap.Logger) {
+func (g *Gateway) install(now link.Instant, e gateway.Event, v ike.ChildInstalled, log *zap.Logger) {
 	defer v.Inbound.Wipe()
 	defer v.Outbound.Wipe()
 	in, err := esp.NewInbound(v.Inbound)
@@ -141,6 +141,7 @@ func (g *Gateway) install(e gateway.Event, v ike.ChildInstalled, log *zap.Logger
 		return
 	}
 	c := &child{key: childKey{e.Session, v.ID}, in: in, out: out, address: e.Address, end: end, usable: !v.Standby, visiting: through}
+	g.beside(now, c)
 	g.children.add(c)
 	g.rechoose(c)
 	log.Debug("child SA installed", zap.Uint32("spi_in", in.SPI()), zap.Uint32("spi_out", out.SPI()), zap.String("suite", v.Suite),
@@ -194,18 +195,24 @@ func (g *Gateway) choose(address netip.Addr) {
 	g.routes.set(address, g.routeThrough(newest(g.children.byAddress[address])))
 }
 
-// newest returns the newest usable child SA of the newest session, nil for none.
+// newest returns the newest usable child SA of the newest session, one that waits beside an older one only where there is no
+// other; nil for none.
 func newest(list []*child) *child {
 	var best *child
 	for _, c := range list {
-		if !c.usable {
-			continue
-		}
-		if best == nil || c.key.session > best.key.session || c.key.session == best.key.session && c.key.id > best.key.id {
+		if c.usable && (best == nil || c.newer(best)) {
 			best = c
 		}
 	}
 	return best
+}
+
+// newer tells whether c is preferred to o for sending.
+func (c *child) newer(o *child) bool {
+	if ahead := c.besideUntil == 0; ahead != (o.besideUntil == 0) {
+		return ahead
+	}
+	return c.key.session > o.key.session || c.key.session == o.key.session && c.key.id > o.key.id
 }
 
 // routeThrough returns the route through a child SA, nil without one or where its connection is gone.
