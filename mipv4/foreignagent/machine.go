@@ -101,12 +101,14 @@ const (
 	Departed
 	// Expired: the lifetime ended.
 	Expired
+	// Dropped: the administrator struck the visitor off.
+	Dropped
 )
 
 // String returns the kind as one word for logs.
 func (k EventKind) String() string {
-	if k >= Arrived && k <= Expired {
-		return [...]string{"arrived", "renewed", "departed", "expired"}[k-Arrived]
+	if k >= Arrived && k <= Dropped {
+		return [...]string{"arrived", "renewed", "departed", "expired", "dropped"}[k-Arrived]
 	}
 	return "unknown"
 }

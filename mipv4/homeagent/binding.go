@@ -26,6 +26,8 @@ const (
 	Replaced
 	// Expired: its lifetime ended.
 	Expired
+	// Dropped: the administrator took it back.
+	Dropped
 )
 
 // String returns the kind as one word for logs.
@@ -41,6 +43,8 @@ func (k EventKind) String() string {
 		return "replaced"
 	case Expired:
 		return "expired"
+	case Dropped:
+		return "dropped"
 	}
 	return fmt.Sprintf("event %d", uint8(k))
 }

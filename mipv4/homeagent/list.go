@@ -1,0 +1,74 @@
+package homeagent
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+)
+
+// Entry is one entry of the mobility binding list (RFC 5944 §3.8.1) as people are shown it.
+type Entry struct {
+	// HomeAddress and CareOfAddress are the binding's, as registered.
+	HomeAddress, CareOfAddress netip.Addr
+	// Tunnel is the binding's.
+	Tunnel *Tunnel
+	// Granted is the lifetime that was granted in seconds, wire.LifetimeInfinite for one that does not end.
+	Granted uint16
+	// Left is what is left of it, 0 for one that does not end.
+	Left time.Duration
+}
+
+// Bindings returns the bindings of a home address, with the zero Addr those of all, by home address; those of one home address in
+// the order in which they were made. It looks at every mobile node then.
+func (m *Machine) Bindings(now link.Instant, home netip.Addr) []Entry {
+	var out []Entry
+	add := func(n *node) {
+		for _, b := range n.bindings {
+			e := Entry{HomeAddress: n.home, CareOfAddress: b.careOf, Tunnel: b.tunnel, Granted: b.granted}
+			if b.granted != wire.LifetimeInfinite {
+				e.Left = max(0, b.until-now.Boot)
+			}
+			out = append(out, e)
+		}
+	}
+	if home.IsValid() {
+		if n := m.nodes[home]; n != nil {
+			add(n)
+		}
+		return out
+	}
+	out = make([]Entry, 0, m.count)
+	for _, n := range m.nodes {
+		add(n)
+	}
+	slices.SortStableFunc(out, func(a, b Entry) int { return a.HomeAddress.Compare(b.HomeAddress) })
+	return out
+}
+
+// Len returns how many bindings there are.
+func (m *Machine) Len() int { return m.count }
+
+// Drop takes all bindings of a home address back by the administrator's will and returns how many there were. The mobile node may
+// register again.
+func (m *Machine) Drop(_ link.Instant, home netip.Addr) int {
+	n := m.nodes[home]
+	if n == nil {
+		return 0
+	}
+	return m.drop(n)
+}
+
+// drop takes all bindings of a mobile node back.
+func (m *Machine) drop(n *node) int {
+	dropped := len(n.bindings)
+	for len(n.bindings) > 0 {
+		m.remove(n.bindings[len(n.bindings)-1], Dropped)
+	}
+	if dropped > 0 {
+		m.table.set(n.home, nil)
+	}
+	return dropped
+}
