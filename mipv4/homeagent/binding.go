@@ -70,6 +70,7 @@ type node struct {
 	// one.
 	refused     time.Duration
 	everRefused bool
+	touched     bool // stands in the machine's list of changed records
 }
 
 func (n *node) association(spi uint32) *auth.SecurityAssociation {
@@ -157,6 +158,7 @@ func (m *Machine) remove(b *binding, why EventKind) {
 	n := b.node
 	n.bindings = slices.DeleteFunc(n.bindings, func(x *binding) bool { return x == b })
 	m.count--
+	m.touch(n)
 	m.event(b, why)
 }
 

@@ -61,6 +61,8 @@ type Config struct {
 	// foreign agent with the R bit relays so. Otherwise that is denied (code 129; RFC 3519 §4.6.1), since it is usually a
 	// NAT that the tunnel could not pass.
 	AllowRelayedCoLocated bool
+	// Durable has the machine yield records for a driver that stores them (Machine.PollRecord).
+	Durable bool
 	// ZeroOverhead grants zero-overhead tunnelling (draft appendix D, docs/zero-overhead.md); the zero value grants none.
 	ZeroOverhead ZeroOverhead
 }

@@ -3,8 +3,8 @@
 //
 // Purpose: Machine takes registration requests and yields replies, and keeps the mobility bindings and their lifetimes.
 // Table is what the machine makes of them for the data path: for each home address the tunnels that its packets go
-// into, which are also the only ones that its packets may come out of. A driver (stack/agent) owns flows, timers and the
-// TUN device.
+// into, which are also the only ones that its packets may come out of. Record is what must outlive a restart. A driver
+// (stack/agent) owns flows, timers, the TUN device and the store of records.
 //
 // Specification: RFC 5944 §3.8 (home agent), §4.2.3 (unicast routing), §5.7.1 (replay protection by timestamps); RFC 3024
 // §4.3 (reverse tunnels, codes 137 to 139, the check of outer and inner source); RFC 3519 §3, §4.6 and §4.11 (UDP

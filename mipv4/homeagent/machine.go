@@ -19,6 +19,7 @@ type Machine struct {
 	count  int // bindings
 
 	transmits []Transmit
+	touched   []*node // their records have changed
 	events    []Event
 }
 
@@ -71,6 +72,7 @@ func (m *Machine) HandleKeepalive(_ link.Instant, home netip.Addr, remote netip.
 		if b.tunnel.HalfBound() && b.tunnel.Remote.Addr() == remote.Addr() {
 			b.tunnel = &Tunnel{Encapsulation: tunnel.UDP, Remote: remote, ReverseTunnel: b.tunnel.ReverseTunnel}
 			m.table.set(home, n.tunnels())
+			m.touch(n)
 			return
 		}
 	}

@@ -114,6 +114,7 @@ func (m *Machine) checkReplay(now link.Instant, q *request) (answered bool, err 
 	fresh := off <= m.cfg.Tolerance && off >= -m.cfg.Tolerance
 	if fresh && q.Identification > q.node.last {
 		q.node.last = q.Identification
+		m.touch(q.node)
 		return false, nil
 	}
 	if fresh && !q.Deregistration() {
@@ -224,6 +225,7 @@ func (m *Machine) register(now link.Instant, q *request) error {
 	if changed {
 		m.table.set(n.home, n.tunnels())
 	}
+	m.touch(n)
 	m.event(b, kind)
 	m.reply(q, m.accepted(), b.granted, udp, b.tunnel.Switched)
 	return nil

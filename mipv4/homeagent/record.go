@@ -1,0 +1,208 @@
+package homeagent
+
+import (
+	"container/heap"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"mipvpn/mipv4/tunnel"
+	"mipvpn/mipv4/wire"
+	"mipvpn/tun/link"
+)
+
+// recordVersion is the version of the form in which records are encoded. A record of a greater version is refused.
+const recordVersion = 1
+
+// maxRecord is the greatest length of an encoded record in octets.
+const maxRecord = 1 << 16
+
+// ErrRecord means that an encoded record is damaged, or of a version that this program does not know.
+var ErrRecord = errors.New("homeagent: unreadable record of a mobile node")
+
+// Record is what the home agent must still know of one mobile node after a restart: its bindings, and the state of the replay
+// protection (RFC 5944 §5.7). It replaces an older record with the same Key. Times are of the wall clock: agents that share
+// records must have the right time, as timestamps need anyway.
+//
+// New state goes in as a field with omitempty, filled in by Machine.record and taken back by Machine.Restore.
+type Record struct {
+	// HomeAddress is the mobile node's.
+	HomeAddress netip.Addr `json:"home"`
+	// Last is the Identification of the last request accepted, 0 for none.
+	Last wire.Identification `json:"last,omitempty"`
+	// Bindings are the mobile node's, the newest last.
+	Bindings []BindingRecord `json:"bindings,omitempty"`
+}
+
+// BindingRecord is one binding of a Record.
+type BindingRecord struct {
+	// CareOfAddress is the one registered.
+	CareOfAddress netip.Addr `json:"care_of"`
+	// Identification is that of the request that made or renewed the binding.
+	Identification wire.Identification `json:"id"`
+	// Granted is the lifetime in seconds; wire.LifetimeInfinite has no end.
+	Granted uint16 `json:"granted"`
+	// Until is when the binding ends, the zero time for never.
+	Until time.Time `json:"until,omitzero"`
+	// Encapsulation is the tunnel's form by its name, as tunnel.Encapsulation's String gives it.
+	Encapsulation string `json:"encapsulation"`
+	// Remote is the tunnel's far end, as in Tunnel.
+	Remote netip.AddrPort `json:"remote"`
+	// ReverseTunnel and Switched are as in Tunnel.
+	ReverseTunnel bool       `json:"reverse,omitempty"`
+	Switched      netip.Addr `json:"switched,omitzero"`
+	// UDPReply is what was said of UDP tunnelling, nil for nothing; a repeated request gets it again.
+	UDPReply *wire.UDPTunnelReply `json:"udp,omitempty"`
+}
+
+// Key is what the record is stored under: unique among the mobile nodes of one home agent, and without an octet that needs
+// quoting.
+func (r *Record) Key() string { return "address/" + r.HomeAddress.String() }
+
+// Empty reports whether there is nothing to be kept, so that a stored record with the same key is to be deleted.
+func (r *Record) Empty() bool { return r.Last == 0 && len(r.Bindings) == 0 }
+
+// versioned is a record as it is encoded.
+type versioned struct {
+	Version int `json:"v"`
+	Record
+}
+
+// Encode returns the record as JSON with its version.
+func (r *Record) Encode() []byte {
+	data, err := json.Marshal(versioned{recordVersion, *r})
+	if err != nil {
+		panic(err) // no type in it can fail
+	}
+	return data
+}
+
+// ParseRecord reads what Encode wrote. Errors wrap ErrRecord.
+func ParseRecord(data []byte) (Record, error) {
+	if len(data) > maxRecord {
+		return Record{}, fmt.Errorf("%w: %d octets, at most %d are read", ErrRecord, len(data), maxRecord)
+	}
+	var v versioned
+	if err := json.Unmarshal(data, &v); err != nil {
+		return Record{}, fmt.Errorf("%w: %w", ErrRecord, err)
+	}
+	if v.Version < 1 || v.Version > recordVersion {
+		return Record{}, fmt.Errorf("%w: its version is %d, this program reads 1 to %d: a newer mipagent wrote it", ErrRecord, v.Version, recordVersion)
+	}
+	if !v.HomeAddress.Is4() {
+		return Record{}, fmt.Errorf("%w: home address %v: expected an IPv4 address", ErrRecord, v.HomeAddress)
+	}
+	return v.Record, nil
+}
+
+// touch notes that what is to be kept of a mobile node has changed.
+func (m *Machine) touch(n *node) {
+	if m.cfg.Durable && !n.touched {
+		n.touched = true
+		m.touched = append(m.touched, n)
+	}
+}
+
+// PollRecord returns the record of the next mobile node whose state has changed, with Config.Durable alone. A driver that
+// stores bindings polls records before replies, and sends a reply only when the records polled before it are durable: a mobile
+// node must never be told of a binding that a restart forgets, nor a request be accepted twice.
+func (m *Machine) PollRecord(now link.Instant) (Record, bool) {
+	if len(m.touched) == 0 {
+		return Record{}, false
+	}
+	n := m.touched[0]
+	m.touched = m.touched[1:]
+	n.touched = false
+	return m.record(now, n), true
+}
+
+// record returns what is to be kept of a mobile node.
+func (m *Machine) record(now link.Instant, n *node) Record {
+	r := Record{HomeAddress: n.home, Last: n.last}
+	for _, b := range n.bindings {
+		s := BindingRecord{
+			CareOfAddress: b.careOf, Identification: b.identification, Granted: b.granted,
+			Encapsulation: b.tunnel.Encapsulation.String(), Remote: b.tunnel.Remote,
+			ReverseTunnel: b.tunnel.ReverseTunnel, Switched: b.tunnel.Switched, UDPReply: b.udpReply,
+		}
+		if b.granted != wire.LifetimeInfinite {
+			s.Until = now.Wall.Add(b.until - now.Boot).UTC().Round(0)
+		}
+		r.Bindings = append(r.Bindings, s)
+	}
+	return r
+}
+
+// Restore takes a record back, before the first request. Bindings that have ended, or that the configuration permits no longer,
+// are left out; no event tells of them. Errors: ErrUnknownMobileNode for a mobile node that is not configured (any longer), and
+// ErrRecord; the machine is unchanged then.
+func (m *Machine) Restore(now link.Instant, r Record) error {
+	n := m.nodes[r.HomeAddress]
+	if n == nil {
+		return fmt.Errorf("%w: home address %v", ErrUnknownMobileNode, r.HomeAddress)
+	}
+	var restored []*binding
+	for _, s := range r.Bindings {
+		b, err := m.restored(now, n, s)
+		if err != nil {
+			return fmt.Errorf("%w: mobile node %v: %w", ErrRecord, r.HomeAddress, err)
+		}
+		if b == nil || slices.ContainsFunc(restored, func(o *binding) bool { return o.careOf == b.careOf }) || n.binding(b.careOf) != nil {
+			continue
+		}
+		restored = append(restored, b)
+	}
+	n.last = max(n.last, r.Last)
+	if extra := len(n.bindings) + len(restored) - max(1, m.cfg.SimultaneousBindings); extra > 0 {
+		restored = restored[min(extra, len(restored)):]
+	}
+	for _, b := range restored {
+		if b.granted != wire.LifetimeInfinite {
+			heap.Push(&m.queue, b)
+		}
+		n.bindings = append(n.bindings, b)
+		m.count++
+	}
+	if len(restored) > 0 {
+		m.table.set(n.home, n.tunnels())
+	}
+	return nil
+}
+
+// restored returns the binding that s tells of, outside the queue, or nil when it has ended or is not permitted. A clock that was
+// set back does not make it last longer than was granted.
+func (m *Machine) restored(now link.Instant, n *node, s BindingRecord) (*binding, error) {
+	t := &Tunnel{Remote: s.Remote, ReverseTunnel: s.ReverseTunnel, Switched: s.Switched}
+	var ok bool
+	if t.Encapsulation, ok = encapsulations[s.Encapsulation]; !ok {
+		return nil, fmt.Errorf("encapsulation %q", s.Encapsulation)
+	}
+	if !usable(s.CareOfAddress) || !usable(s.Remote.Addr()) || s.Switched.IsValid() && !s.Switched.Is4() {
+		return nil, fmt.Errorf("care-of address %v, far end %v, switched to %v", s.CareOfAddress, s.Remote, s.Switched)
+	}
+	if s.Granted == 0 || (s.Granted == wire.LifetimeInfinite) != s.Until.IsZero() {
+		return nil, fmt.Errorf("lifetime of %d s that ends at %v", s.Granted, s.Until)
+	}
+	left := s.Until.Sub(now.Wall)
+	switch {
+	case s.Granted != wire.LifetimeInfinite && left <= 0:
+		return nil, nil
+	case contains(m.cfg.HomeNetworks, s.CareOfAddress) || s.CareOfAddress == m.cfg.Address:
+		return nil, nil
+	case s.Switched.IsValid() && (!slices.Contains(m.cfg.ZeroOverhead.Destinations, s.Switched) || m.table.Switched(s.CareOfAddress) != nil):
+		return nil, nil
+	}
+	return &binding{
+		node: n, careOf: s.CareOfAddress, identification: s.Identification, tunnel: t, udpReply: s.UDPReply,
+		granted: s.Granted, until: now.Boot + min(left, time.Duration(s.Granted)*time.Second), index: -1,
+	}, nil
+}
+
+// encapsulations are the forms of tunnels by their names.
+var encapsulations = map[string]tunnel.Encapsulation{
+	tunnel.IPIP.String(): tunnel.IPIP,
+	tunnel.UDP.String():  tunnel.UDP,
+}
