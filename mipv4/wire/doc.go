@@ -9,9 +9,9 @@
 // Specification: RFC 5944 §1.8-1.11 (extension formats), §3.3 (request), §3.4 (reply and codes), §3.5 (authentication
 // extensions), §5.7 (Identification); RFC 5265 §3.4 (TNC); RFC 3519 §3.1-3.3 and 3.5 (UDP tunnelling); RFC 3024 §3.2-3.4
 // (T bit, delivery style, codes); RFC 2794 (NAI); RFC 3115 (vendor extensions, in docs/zero-overhead.md those of zero-overhead
-// tunnelling); RFC 4636 (FA error). Code names also from RFC 3957, 4721, 4857, 5177. Left out on purpose: revocation messages
-// (RFC 3543), challenges (RFC 4721) and dual-stack extensions (RFC 5454), which are carried as raw elements where they are
-// skippable; a critical one (0 to 127) makes the parser refuse the message, as RFC 5944 §1.8 asks. Authenticators are computed
+// tunnelling); RFC 3543 §3.2-3.4 (revocation); RFC 4721 §4-6 (challenge, Mobile-AAA authentication); RFC 4636 (FA error). Code
+// names also from RFC 3957, 4857, 5177. Left out on purpose: dual-stack extensions (RFC 5454), which are carried as raw
+// elements where they are skippable; a critical one (0 to 127) makes the parser refuse the message, as RFC 5944 §1.8 asks. Authenticators are computed
 // by mipv4/auth.
 //
 // Concurrency: values without locks.

@@ -15,12 +15,15 @@ const (
 	ExtMobileHomeAuthentication    ExtensionType = 32  // RFC 5944 §3.5.2
 	ExtMobileForeignAuthentication ExtensionType = 33  // RFC 5944 §3.5.3
 	ExtForeignHomeAuthentication   ExtensionType = 34  // RFC 5944 §3.5.4
+	ExtGeneralizedAuthentication   ExtensionType = 36  // RFC 4721 §5, of the long format
 	ExtVendorCritical              ExtensionType = 38  // RFC 3115 §2.1: CVSE, of the long format
 	ExtUDPTunnelReply              ExtensionType = 44  // RFC 3519 §3.2
 	ExtForeignAgentError           ExtensionType = 45  // RFC 4636 §3
 	ExtEncapsulatingDelivery       ExtensionType = 130 // RFC 3024 §3.3
 	ExtMobileNodeNAI               ExtensionType = 131 // RFC 2794 §2
+	ExtMobileForeignChallenge      ExtensionType = 132 // RFC 4721 §4
 	ExtVendorNormal                ExtensionType = 134 // RFC 3115 §2.2: NVSE
+	ExtRevocationSupport           ExtensionType = 137 // RFC 3543 §3.2
 	ExtUDPTunnelRequest            ExtensionType = 144 // RFC 3519 §3.1
 	ExtTrustedNetworksConfigured   ExtensionType = 149 // RFC 5265 §3.4
 )
@@ -32,8 +35,9 @@ func (t ExtensionType) Skippable() bool { return t >= 128 }
 func (t ExtensionType) Known() bool {
 	switch t {
 	case ExtPadding, ExtMobileHomeAuthentication, ExtMobileForeignAuthentication, ExtForeignHomeAuthentication,
-		ExtVendorCritical, ExtUDPTunnelReply, ExtForeignAgentError, ExtEncapsulatingDelivery, ExtMobileNodeNAI, ExtVendorNormal,
-		ExtUDPTunnelRequest, ExtTrustedNetworksConfigured:
+		ExtGeneralizedAuthentication, ExtVendorCritical, ExtUDPTunnelReply, ExtForeignAgentError, ExtEncapsulatingDelivery,
+		ExtMobileNodeNAI, ExtMobileForeignChallenge, ExtVendorNormal, ExtRevocationSupport, ExtUDPTunnelRequest,
+		ExtTrustedNetworksConfigured:
 		return true
 	}
 	return false
@@ -50,6 +54,8 @@ func (t ExtensionType) String() string {
 		return "Mobile-Foreign Authentication"
 	case ExtForeignHomeAuthentication:
 		return "Foreign-Home Authentication"
+	case ExtGeneralizedAuthentication:
+		return "Generalized Mobile IP Authentication"
 	case ExtVendorCritical:
 		return "Critical Vendor/Organization Specific"
 	case ExtVendorNormal:
@@ -62,6 +68,10 @@ func (t ExtensionType) String() string {
 		return "Encapsulating Delivery Style"
 	case ExtMobileNodeNAI:
 		return "Mobile Node NAI"
+	case ExtMobileForeignChallenge:
+		return "Mobile-Foreign Challenge"
+	case ExtRevocationSupport:
+		return "Revocation Support"
 	case ExtUDPTunnelRequest:
 		return "UDP Tunnel Request"
 	case ExtTrustedNetworksConfigured:
@@ -74,8 +84,8 @@ func (t ExtensionType) String() string {
 const maxExtensionData = 255
 
 // Extension is one extension as it stands on the wire (RFC 5944 §1.9, figure 2): type, length, data. Padding (type 0) is
-// a single octet without length and data. The Critical Vendor/Organization Specific extension has the long format (RFC 5944
-// §1.10): type, an octet that is reserved, a length of two octets, data.
+// a single octet without length and data. The Critical Vendor/Organization Specific and the Generalized Mobile IP Authentication
+// extension have the long format (RFC 5944 §1.10): type, an octet that is reserved or a sub-type, a length of two octets, data.
 type Extension struct {
 	// Type is the first octet.
 	Type ExtensionType
@@ -85,7 +95,9 @@ type Extension struct {
 }
 
 // long reports whether extensions of the type have the long format (RFC 5944 §1.10).
-func (t ExtensionType) long() bool { return t == ExtVendorCritical }
+func (t ExtensionType) long() bool {
+	return t == ExtVendorCritical || t == ExtGeneralizedAuthentication
+}
 
 // maxLongData is the most octets of Data in the long format.
 const maxLongData = 1 + 0xffff
@@ -151,6 +163,9 @@ func parseExtensions(t MessageType, p []byte, fixed int) (Extensions, error) {
 		}
 		if typ.long() {
 			e, n, err := parseLong(own[at:])
+			if err == nil {
+				err = e.check()
+			}
 			if err != nil {
 				return nil, fail(err)
 			}
@@ -198,6 +213,9 @@ func (e Extension) check() error {
 		return err
 	case ExtForeignAgentError:
 		_, err := ParseForeignAgentError(e)
+		return err
+	case ExtGeneralizedAuthentication:
+		_, err := ParseMobileAAA(e)
 		return err
 	}
 	return nil

@@ -73,6 +73,17 @@ func checkExtensions(t *testing.T, p []byte, fixed int, x Extensions, offset fun
 				t.Fatalf("%q came back as %x, %v", nai, again.Data, err)
 			}
 		}
+		if r, err := ParseRevocationSupport(e); err == nil {
+			if again, err := ParseRevocationSupport(r.Extension()); err != nil || again != r {
+				t.Fatalf("%+v came back as %+v, %v", r, again, err)
+			}
+		}
+		if c, err := ParseChallenge(e); err == nil {
+			if again, err := Challenge(c); err != nil || !bytes.Equal(again.Data, e.Data) {
+				t.Fatalf("%x came back as %x, %v", c, again.Data, err)
+			}
+		}
+		_, _ = ParseMobileAAA(e)
 		_, _ = ParseAuthentication(e)
 		_, _ = ParseForeignAgentError(e)
 		_ = IsTrustedNetworksConfigured(e)

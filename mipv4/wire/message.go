@@ -15,9 +15,11 @@ type MessageType uint8
 
 // Message types that this package knows.
 const (
-	TypeRegistrationRequest MessageType = 1 // RFC 5944 §3.3
-	TypeRegistrationReply   MessageType = 3 // RFC 5944 §3.4
-	TypeTunnelData          MessageType = 4 // RFC 3519 §3.3
+	TypeRegistrationRequest      MessageType = 1  // RFC 5944 §3.3
+	TypeRegistrationReply        MessageType = 3  // RFC 5944 §3.4
+	TypeTunnelData               MessageType = 4  // RFC 3519 §3.3
+	TypeRevocation               MessageType = 7  // RFC 3543 §3.3
+	TypeRevocationAcknowledgment MessageType = 15 // RFC 3543 §3.4
 )
 
 // String returns the standard's name of the type, or its number.
@@ -29,6 +31,10 @@ func (t MessageType) String() string {
 		return "Registration Reply"
 	case TypeTunnelData:
 		return "MIP Tunnel Data"
+	case TypeRevocation:
+		return "Registration Revocation"
+	case TypeRevocationAcknowledgment:
+		return "Registration Revocation Acknowledgment"
 	}
 	return fmt.Sprintf("message type %d", uint8(t))
 }
