@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,7 +63,8 @@ type endpoint struct {
 	inbound  esp.Table
 	children map[childKey]*childSA
 	using    childKey
-	address  netip.Addr // of the client, inner
+	moved    atomic.Bool // is set once the machine has sent from, or to, another endpoint
+	address  netip.Addr  // of the client, inner
 	lastID   uint16
 }
 
@@ -308,6 +310,7 @@ func (c *endpoint) handle(h happening) {
 			}
 		}
 	case ike.EndpointChanged:
+		c.moved.Store(true)
 		for k, sa := range c.children {
 			if k.session == h.session && e.Update.Concerns(k.child) {
 				sa.local, sa.remote = e.Update.Local(), e.Update.Remote()

@@ -15,15 +15,27 @@ func (c *client) send(p *packet.Buf) {
 	c.command(func(link.Instant) error { return c.seal(p) })
 }
 
-// receive returns the next inner packet for which match is true.
-func (c *client) receive(match func(packet.IPv4) bool) packet.IPv4 {
+// repeatEach is how often an inner packet is sent again that has no answer, once the client has moved.
+const repeatEach = 2 * time.Second
+
+// exchange sends an inner packet that request makes and returns the next one that comes out of the SA for which match is true. A client that stays where it is loses nothing. One that has moved sends again: charon takes its policies away
+// for as long as it moves an SA, or finds out that kernel-libipsec cannot and rekeys it instead, and drops what arrives meanwhile
+// ("discarding inbound IP packet due to policy").
+func (c *client) exchange(request func() *packet.Buf, match func(packet.IPv4) bool) packet.IPv4 {
 	c.t.Helper()
-	timeout := time.After(patience)
+	c.send(request())
+	timeout, again := time.After(patience), time.NewTicker(repeatEach)
+	defer again.Stop()
 	for {
 		select {
 		case p := <-c.packets:
 			if ip := packet.IPv4(p.Bytes()); match(ip) {
 				return ip
+			}
+		case <-again.C:
+			if c.moved.Load() {
+				c.t.Logf("ours: has moved, and sends an inner packet again that has no answer after %v", repeatEach)
+				c.send(request())
 			}
 		case <-timeout:
 			c.t.Fatalf("no packet came out of the SA; drops %v", c.drops.Snapshot())
@@ -36,9 +48,7 @@ func (c *client) ping(dst netip.Addr, n int) {
 	c.t.Helper()
 	c.lastID++
 	id := c.lastID
-	b := packet.Get(n + 28)
-	icmp := b.Extend(8 + n)
-	clear(icmp)
+	icmp := make([]byte, 8+n)
 	icmp[0] = 8
 	binary.BigEndian.PutUint16(icmp[4:], id)
 	for i := range n {
@@ -46,9 +56,12 @@ func (c *client) ping(dst netip.Addr, n int) {
 	}
 	binary.BigEndian.PutUint16(icmp[2:], packet.Checksum(icmp, 0))
 	want := string(icmp[8:])
-	packet.PushIPv4(b, packet.IPv4Fields{ID: id, TTL: 64, Protocol: packet.ProtocolICMP, Src: c.address, Dst: dst})
-	c.send(b)
-	reply := c.receive(func(ip packet.IPv4) bool {
+	request := func() *packet.Buf {
+		b := packet.From(icmp)
+		packet.PushIPv4(b, packet.IPv4Fields{ID: id, TTL: 64, Protocol: packet.ProtocolICMP, Src: c.address, Dst: dst})
+		return b
+	}
+	reply := c.exchange(request, func(ip packet.IPv4) bool {
 		p := ip.Payload()
 		return ip.Protocol() == packet.ProtocolICMP && ip.Src() == dst && ip.Dst() == c.address && len(p) >= 8 && p[0] == 0 && binary.BigEndian.Uint16(p[4:]) == id
 	})
@@ -61,11 +74,13 @@ func (c *client) ping(dst netip.Addr, n int) {
 func (c *client) udp(dst netip.AddrPort, text string) {
 	c.t.Helper()
 	src := netip.AddrPortFrom(c.address, 40000)
-	b := packet.From([]byte(text))
-	packet.PushUDP(b, src, dst)
-	packet.PushIPv4(b, packet.IPv4Fields{ID: 1, TTL: 64, Protocol: packet.ProtocolUDP, Src: src.Addr(), Dst: dst.Addr()})
-	c.send(b)
-	reply := c.receive(func(ip packet.IPv4) bool {
+	request := func() *packet.Buf {
+		b := packet.From([]byte(text))
+		packet.PushUDP(b, src, dst)
+		packet.PushIPv4(b, packet.IPv4Fields{ID: 1, TTL: 64, Protocol: packet.ProtocolUDP, Src: src.Addr(), Dst: dst.Addr()})
+		return b
+	}
+	reply := c.exchange(request, func(ip packet.IPv4) bool {
 		return ip.Protocol() == packet.ProtocolUDP && ip.Src() == dst.Addr() && packet.UDP(ip.Payload()).Valid()
 	})
 	u := packet.UDP(reply.Payload())
