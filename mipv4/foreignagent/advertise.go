@@ -77,7 +77,7 @@ func (m *Machine) advertise(now link.Instant) {
 
 // sendAdvertisement queues an agent advertisement with the next sequence number (RFC 5944 §2.1, §2.3.2).
 func (m *Machine) sendAdvertisement(to packet.HardwareAddr) {
-	m.transmits = append(m.transmits, Transmit{
+	m.transmits.Push(Transmit{
 		To: Advertise, Station: Station{Hardware: to},
 		Local: netip.AddrPortFrom(m.cfg.Address, 0), Remote: netip.AddrPortFrom(discovery.AllSystems, 0), Payload: m.Advertisement(),
 	})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/internal/fifo"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
 )
@@ -24,8 +25,8 @@ type Machine struct {
 	denials       map[denialKey]time.Duration // boot time of the last denial
 	advertiser    advertiser
 
-	transmits []Transmit
-	events    []Event
+	transmits fifo.Queue[Transmit]
+	events    fifo.Queue[Event]
 }
 
 // registrationKey tells registrations apart: a mobile node may have one with each of several home agents.
@@ -182,7 +183,7 @@ func (m *Machine) removePending(r *registration, n int) {
 }
 
 func (m *Machine) removeVisitor(r *registration, why EventKind) {
-	m.events = append(m.events, Event{Kind: why, Visitor: r.visitor})
+	m.events.Push(Event{Kind: why, Visitor: r.visitor})
 	r.visitor = nil
 	m.visiting--
 	m.table.set(r.key.home, r.key.homeAgent, nil)
@@ -196,24 +197,10 @@ func (m *Machine) tidy(r *registration) {
 }
 
 // PollTransmit returns the next message to send.
-func (m *Machine) PollTransmit() (Transmit, bool) {
-	if len(m.transmits) == 0 {
-		return Transmit{}, false
-	}
-	t := m.transmits[0]
-	m.transmits = m.transmits[1:]
-	return t, true
-}
+func (m *Machine) PollTransmit() (Transmit, bool) { return m.transmits.Pop() }
 
 // PollEvent returns the next event.
-func (m *Machine) PollEvent() (Event, bool) {
-	if len(m.events) == 0 {
-		return Event{}, false
-	}
-	e := m.events[0]
-	m.events = m.events[1:]
-	return e, true
-}
+func (m *Machine) PollEvent() (Event, bool) { return m.events.Pop() }
 
 // Deadline returns the boot time at which HandleTimeout wants to be called, and false when nothing can become due. It
 // looks at every registration.

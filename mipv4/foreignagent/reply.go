@@ -119,7 +119,7 @@ func (m *Machine) accept(now link.Instant, r *registration, p *pending, reply *w
 		r.visitor = v
 		m.table.set(r.key.home, r.key.homeAgent, v)
 	}
-	m.events = append(m.events, Event{Kind: kind, Visitor: v, Lifetime: r.lifetime})
+	m.events.Push(Event{Kind: kind, Visitor: v, Lifetime: r.lifetime})
 }
 
 // HandleUnreachable takes what an ICMP destination unreachable said about a datagram sent to the home agent's port 434,

@@ -91,7 +91,7 @@ func (m *Machine) relay(message []byte, r *wire.RegistrationRequest) {
 	if a := m.homeAgents[r.HomeAgent]; a != nil && !r.Deregistration() {
 		payload = a.AppendExtension(payload, wire.ExtForeignHomeAuthentication)
 	}
-	m.transmits = append(m.transmits, Transmit{
+	m.transmits.Push(Transmit{
 		To: ToHomeAgent, Remote: netip.AddrPortFrom(r.HomeAgent, wire.Port), Payload: payload,
 	})
 }
@@ -209,7 +209,7 @@ func (m *Machine) toMobileNode(home netip.Addr, s station, payload []byte) {
 	} else if s.source.Addr() != home && usable(s.source.Addr()) {
 		to = s.source.Addr() // a co-located care-of address, which the mobile node has on this link
 	}
-	m.transmits = append(m.transmits, Transmit{
+	m.transmits.Push(Transmit{
 		To: ToMobileNode, Station: s.at,
 		Local: netip.AddrPortFrom(s.agent, wire.Port), Remote: netip.AddrPortFrom(to, s.source.Port()), Payload: payload,
 	})

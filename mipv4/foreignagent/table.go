@@ -2,17 +2,15 @@ package foreignagent
 
 import (
 	"encoding/binary"
-	"maps"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"time"
 
+	"mipvpn/mipv4/internal/readmap"
 	"mipvpn/mipv4/tunnel"
 )
 
-// Visitor is one registration of a mobile node through this agent, as the data path sees it. It does not change but for
-// MTU.
+// Visitor is one registration of a mobile node through this agent, as the data path sees it. It does not change.
 type Visitor struct {
 	// Home is the home address, HomeAgent the home agent: the tunnel's far end.
 	Home, HomeAgent netip.Addr
@@ -26,24 +24,31 @@ type Visitor struct {
 	Encapsulating bool
 	// CoLocated says that the mobile node has a care-of address of its own: this agent carries nothing for it.
 	CoLocated bool
-	// MTU is the soft state of the tunnel to the home agent (RFC 2003 §5.1).
-	MTU tunnel.PathMTU
+	// MTU is the soft state of the tunnel to the home agent (RFC 2003 §5.1), which all visitors with that home agent share. The
+	// table sets it.
+	MTU *tunnel.PathMTU
 }
 
-// Table is the visitor list. Reading takes no lock and allocates nothing; writing copies it. Only its Machine writes.
+// Table is the visitor list. Reading takes no lock and allocates nothing, and a change costs the same however many visitors
+// there are. Only its Machine writes.
 type Table struct {
-	visitors atomic.Pointer[map[uint32][]*Visitor] // by home address; the newest registration first
+	visitors readmap.Map[[]*Visitor] // by home address; the newest registration first
+	paths    readmap.Map[*path]      // by home agent
+	length   atomic.Int64            // registrations
+}
+
+// path is the soft state of the tunnel to one home agent.
+type path struct {
+	mtu      tunnel.PathMTU
+	visitors int // the writer's: how many have that home agent
 }
 
 func (t *Table) of(home netip.Addr) []*Visitor {
 	if !home.Is4() {
 		return nil
 	}
-	m := t.visitors.Load()
-	if m == nil {
-		return nil
-	}
-	return (*m)[tableKey(home)]
+	list, _ := t.visitors.Get(tableKey(home))
+	return list
 }
 
 // Deliver returns the visitor that a packet for home is for which came out of the tunnel from homeAgent, nil when there
@@ -68,57 +73,67 @@ func (t *Table) Reverse(now time.Duration, home netip.Addr, s Station) *Visitor 
 	return nil
 }
 
-// ByHomeAgent calls f for each visitor whose tunnel goes to homeAgent.
-func (t *Table) ByHomeAgent(homeAgent netip.Addr, f func(*Visitor)) {
-	m := t.visitors.Load()
-	if m == nil {
-		return
+// PathMTU returns the soft state of the tunnel to homeAgent, and nil when no visitor has that home agent.
+func (t *Table) PathMTU(homeAgent netip.Addr) *tunnel.PathMTU {
+	if !homeAgent.Is4() {
+		return nil
 	}
-	for _, list := range *m {
-		for _, v := range list {
-			if v.HomeAgent == homeAgent {
-				f(v)
-			}
-		}
+	p, ok := t.paths.Get(tableKey(homeAgent))
+	if !ok {
+		return nil
 	}
+	return &p.mtu
 }
 
 // Len returns the number of registrations.
-func (t *Table) Len() int {
-	n := 0
-	if m := t.visitors.Load(); m != nil {
-		for _, list := range *m {
-			n += len(list)
-		}
-	}
-	return n
-}
+func (t *Table) Len() int { return int(t.length.Load()) }
 
 // set puts v first among the registrations of home, in the place of the one with homeAgent; a nil v only takes that out.
 func (t *Table) set(home, homeAgent netip.Addr, v *Visitor) {
-	next := make(map[uint32][]*Visitor)
-	if old := t.visitors.Load(); old != nil {
-		next = maps.Clone(*old)
-	}
-	key := tableKey(home)
-	var list []*Visitor
+	old := t.of(home)
+	list := make([]*Visitor, 0, len(old)+1)
 	if v != nil {
+		t.acquire(v)
 		list = append(list, v)
 	}
-	for _, o := range next[key] {
-		if o.HomeAgent != homeAgent {
+	for _, o := range old {
+		if o.HomeAgent == homeAgent {
+			t.release(o)
+		} else {
 			list = append(list, o)
 		}
 	}
+	t.length.Add(int64(len(list) - len(old)))
 	if len(list) == 0 {
-		delete(next, key)
+		t.visitors.Delete(tableKey(home))
 	} else {
-		next[key] = slices.Clip(list)
+		t.visitors.Put(tableKey(home), list)
 	}
-	t.visitors.Store(&next)
 }
 
-func tableKey(a netip.Addr) uint32 {
+// acquire gives a new visitor the soft state of its tunnel.
+func (t *Table) acquire(v *Visitor) {
+	p, ok := t.paths.Get(tableKey(v.HomeAgent))
+	if !ok {
+		p = new(path)
+		t.paths.Put(tableKey(v.HomeAgent), p)
+	}
+	p.visitors++
+	v.MTU = &p.mtu
+}
+
+// release counts a visitor that has gone; the last with a home agent takes the soft state with it.
+func (t *Table) release(v *Visitor) {
+	p, ok := t.paths.Get(tableKey(v.HomeAgent))
+	if !ok {
+		return
+	}
+	if p.visitors--; p.visitors == 0 {
+		t.paths.Delete(tableKey(v.HomeAgent))
+	}
+}
+
+func tableKey(a netip.Addr) uint64 {
 	b := a.As4()
-	return binary.BigEndian.Uint32(b[:])
+	return uint64(binary.BigEndian.Uint32(b[:]))
 }

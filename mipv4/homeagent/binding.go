@@ -167,5 +167,5 @@ func (m *Machine) event(b *binding, kind EventKind) {
 	if kind == Registered || kind == Renewed {
 		e.Lifetime = b.granted
 	}
-	m.events = append(m.events, e)
+	m.events.Push(e)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/internal/fifo"
 	"mipvpn/mipv4/tunnel"
 	"mipvpn/tun/link"
 )
@@ -18,9 +19,9 @@ type Machine struct {
 	queue  expiries
 	count  int // bindings
 
-	transmits []Transmit
+	transmits fifo.Queue[Transmit]
 	touched   []*node // their records have changed
-	events    []Event
+	events    fifo.Queue[Event]
 }
 
 // Request is a registration request as it arrived.
@@ -88,24 +89,10 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 }
 
 // PollTransmit returns the next reply to send.
-func (m *Machine) PollTransmit() (Transmit, bool) {
-	if len(m.transmits) == 0 {
-		return Transmit{}, false
-	}
-	t := m.transmits[0]
-	m.transmits = m.transmits[1:]
-	return t, true
-}
+func (m *Machine) PollTransmit() (Transmit, bool) { return m.transmits.Pop() }
 
 // PollEvent returns the next event.
-func (m *Machine) PollEvent() (Event, bool) {
-	if len(m.events) == 0 {
-		return Event{}, false
-	}
-	e := m.events[0]
-	m.events = m.events[1:]
-	return e, true
-}
+func (m *Machine) PollEvent() (Event, bool) { return m.events.Pop() }
 
 // Deadline returns the boot time at which HandleTimeout wants to be called, and false while no binding can expire.
 func (m *Machine) Deadline() (time.Duration, bool) {

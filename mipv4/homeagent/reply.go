@@ -51,5 +51,5 @@ func (m *Machine) reply(q *request, code wire.Code, lifetime uint16, udp *wire.U
 	if q.foreign != nil {
 		message = q.foreign.AppendExtension(message, wire.ExtForeignHomeAuthentication)
 	}
-	m.transmits = append(m.transmits, Transmit{To: q.source, Payload: message})
+	m.transmits.Push(Transmit{To: q.source, Payload: message})
 }

@@ -2,15 +2,14 @@ package homeagent
 
 import (
 	"encoding/binary"
-	"maps"
 	"net/netip"
 	"slices"
-	"sync/atomic"
 
+	"mipvpn/mipv4/internal/readmap"
 	"mipvpn/mipv4/tunnel"
 )
 
-// Tunnel is where packets for a home address go and where its own come from. It does not change but for MTU.
+// Tunnel is where packets for a home address go and where its own come from. It does not change.
 type Tunnel struct {
 	// Encapsulation is the form agreed in registration.
 	Encapsulation tunnel.Encapsulation
@@ -23,8 +22,9 @@ type Tunnel struct {
 	// Switched is the default destination of zero-overhead tunnelling (draft appendix D), the zero Addr without it: ESP and IKE
 	// to and from it travel with switched addresses, everything else in the tunnel.
 	Switched netip.Addr
-	// MTU is the tunnel's soft state (RFC 2003 §5.1).
-	MTU tunnel.PathMTU
+	// MTU is the soft state (RFC 2003 §5.1). All tunnels of one form to one far end share it: behind a foreign agent there may be
+	// thousands. The table sets it.
+	MTU *tunnel.PathMTU
 }
 
 // HalfBound reports whether the far end's port is still to be learnt.
@@ -57,13 +57,18 @@ func (r *Route) Admits(e tunnel.Encapsulation, remote netip.AddrPort) *Tunnel {
 	return nil
 }
 
-const numShards = 256
-
-// Table is the bindings as the data path sees them. Reading takes no lock and allocates nothing; writing copies one
-// shard of the table. Only its Machine writes.
+// Table is the bindings as the data path sees them. Reading takes no lock and allocates nothing, and a change costs the same
+// however many bindings there are. Only its Machine writes.
 type Table struct {
-	shards   [numShards]atomic.Pointer[map[uint32]*Route]
-	switched [numShards]atomic.Pointer[map[uint32]*Switched] // by care-of address
+	routes   readmap.Map[*Route]    // by home address
+	switched readmap.Map[*Switched] // by care-of address
+	paths    readmap.Map[*path]     // by encapsulation and far end
+}
+
+// path is the soft state of the tunnels of one form to one far end.
+type path struct {
+	mtu     tunnel.PathMTU
+	tunnels int // the writer's: how many there are
 }
 
 // Switched is a binding with zero-overhead tunnelling as its care-of address leads to it. It does not change.
@@ -74,110 +79,102 @@ type Switched struct {
 	Tunnel *Tunnel
 }
 
+// Route returns the tunnels of a home address, nil when it has no binding.
+func (t *Table) Route(home netip.Addr) *Route {
+	if !home.Is4() {
+		return nil
+	}
+	r, _ := t.routes.Get(addressKey(home))
+	return r
+}
+
 // Switched returns the binding that packets with switched addresses from the care-of address belong to, nil for none: then they
 // must be discarded.
 func (t *Table) Switched(careOf netip.Addr) *Switched {
 	if !careOf.Is4() {
 		return nil
 	}
-	b := careOf.As4()
-	key := binary.BigEndian.Uint32(b[:])
-	m := t.switched[shard(key)].Load()
-	if m == nil {
-		return nil
-	}
-	return (*m)[key]
+	s, _ := t.switched.Get(addressKey(careOf))
+	return s
 }
 
-// setSwitched replaces what the care-of address leads to; nil takes it out.
-func (t *Table) setSwitched(careOf netip.Addr, s *Switched) {
-	b := careOf.As4()
-	key := binary.BigEndian.Uint32(b[:])
-	p := &t.switched[shard(key)]
-	next := make(map[uint32]*Switched)
-	if old := p.Load(); old != nil {
-		maps.Copy(next, *old)
-	}
-	if s == nil {
-		delete(next, key)
-	} else {
-		next[key] = s
-	}
-	p.Store(&next)
-}
-
-// Route returns the tunnels of a home address, nil when it has no binding.
-func (t *Table) Route(home netip.Addr) *Route {
-	if !home.Is4() {
+// PathMTU returns the soft state of the tunnels of form e to remote, for errors that come back from within them, and nil when
+// there are none.
+func (t *Table) PathMTU(e tunnel.Encapsulation, remote netip.AddrPort) *tunnel.PathMTU {
+	if !remote.Addr().Is4() {
 		return nil
 	}
-	b := home.As4()
-	key := binary.BigEndian.Uint32(b[:])
-	m := t.shards[shard(key)].Load()
-	if m == nil {
+	p, ok := t.paths.Get(pathKey(e, remote))
+	if !ok {
 		return nil
 	}
-	return (*m)[key]
-}
-
-// ByRemote calls f for each tunnel whose far end is remote, for errors that come back from within tunnels. It looks at
-// every binding.
-func (t *Table) ByRemote(e tunnel.Encapsulation, remote netip.AddrPort, f func(*Tunnel)) {
-	for i := range t.shards {
-		m := t.shards[i].Load()
-		if m == nil {
-			continue
-		}
-		for _, r := range *m {
-			for _, u := range r.Tunnels {
-				if u.Encapsulation == e && u.Remote == remote {
-					f(u)
-				}
-			}
-		}
-	}
+	return &p.mtu
 }
 
 // Len returns the number of home addresses that have a binding.
-func (t *Table) Len() int {
-	n := 0
-	for i := range t.shards {
-		if m := t.shards[i].Load(); m != nil {
-			n += len(*m)
-		}
-	}
-	return n
-}
+func (t *Table) Len() int { return t.routes.Len() }
 
 // set replaces the tunnels of a home address; with none it is taken out.
 func (t *Table) set(home netip.Addr, tunnels []*Tunnel) {
-	if old := t.Route(home); old != nil {
-		for _, u := range old.Tunnels {
-			if u.Switched.IsValid() && !slices.ContainsFunc(tunnels, func(n *Tunnel) bool { return n.Switched.IsValid() && n.Remote == u.Remote }) {
-				t.setSwitched(u.Remote.Addr(), nil)
-			}
+	for _, u := range tunnels {
+		if u.MTU == nil {
+			t.acquire(u)
 		}
 	}
+	old := t.Route(home)
 	for _, u := range tunnels {
 		if u.Switched.IsValid() {
-			t.setSwitched(u.Remote.Addr(), &Switched{Home: home, Tunnel: u})
+			t.switched.Put(addressKey(u.Remote.Addr()), &Switched{Home: home, Tunnel: u})
 		}
 	}
-	b := home.As4()
-	key := binary.BigEndian.Uint32(b[:])
-	p := &t.shards[shard(key)]
-	var next map[uint32]*Route
-	if old := p.Load(); old != nil {
-		next = maps.Clone(*old)
-	} else {
-		next = make(map[uint32]*Route)
-	}
 	if len(tunnels) == 0 {
-		delete(next, key)
+		t.routes.Delete(addressKey(home))
 	} else {
-		next[key] = &Route{Home: home, Tunnels: tunnels}
+		t.routes.Put(addressKey(home), &Route{Home: home, Tunnels: tunnels})
 	}
-	p.Store(&next)
+	if old == nil {
+		return
+	}
+	for _, u := range old.Tunnels {
+		if u.Switched.IsValid() && !slices.ContainsFunc(tunnels, func(n *Tunnel) bool { return n.Switched.IsValid() && n.Remote == u.Remote }) {
+			t.switched.Delete(addressKey(u.Remote.Addr()))
+		}
+		if !slices.Contains(tunnels, u) {
+			t.release(u)
+		}
+	}
 }
 
-func shard(key uint32) uint32 { return (key ^ key>>8 ^ key>>16) % numShards }
+// acquire gives a new tunnel the soft state of its form and far end.
+func (t *Table) acquire(u *Tunnel) {
+	key := pathKey(u.Encapsulation, u.Remote)
+	p, ok := t.paths.Get(key)
+	if !ok {
+		p = new(path)
+		t.paths.Put(key, p)
+	}
+	p.tunnels++
+	u.MTU = &p.mtu
+}
+
+// release counts a tunnel that has gone; the last of a form to a far end takes the soft state with it.
+func (t *Table) release(u *Tunnel) {
+	key := pathKey(u.Encapsulation, u.Remote)
+	p, ok := t.paths.Get(key)
+	if !ok {
+		return
+	}
+	if p.tunnels--; p.tunnels == 0 {
+		t.paths.Delete(key)
+	}
+}
+
+func addressKey(a netip.Addr) uint64 {
+	b := a.As4()
+	return uint64(binary.BigEndian.Uint32(b[:]))
+}
+
+// pathKey packs a form (8 bits), a port (16) and an IPv4 address (32).
+func pathKey(e tunnel.Encapsulation, remote netip.AddrPort) uint64 {
+	return uint64(e)<<48 | uint64(remote.Port())<<32 | addressKey(remote.Addr())
+}

@@ -18,7 +18,7 @@ func TestTableConcurrent(t *testing.T) {
 	for i := range 1000 {
 		homes = append(homes, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
 	}
-	one := []*Tunnel{{Remote: netip.AddrPortFrom(careOf, 0)}}
+	remote := netip.AddrPortFrom(careOf, 0)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -36,20 +36,24 @@ func TestTableConcurrent(t *testing.T) {
 		}
 	})
 	for _, h := range homes {
-		table.set(h, one)
+		table.set(h, []*Tunnel{{Remote: remote}})
 	}
-	found := 0
-	table.ByRemote(tunnel.IPIP, one[0].Remote, func(*Tunnel) { found++ })
-	if table.Len() != len(homes) || found != len(homes) {
-		t.Errorf("%d homes, %d tunnels, want %d", table.Len(), found, len(homes))
+	mtu := table.PathMTU(tunnel.IPIP, remote)
+	if table.Len() != len(homes) || mtu == nil {
+		t.Fatalf("%d homes, soft state %v, want %d", table.Len(), mtu, len(homes))
+	}
+	for _, h := range homes {
+		if table.Route(h).Tunnels[0].MTU != mtu {
+			t.Fatalf("the tunnel of %v has soft state of its own", h)
+		}
 	}
 	for _, h := range homes {
 		table.set(h, nil)
 	}
 	close(stop)
 	wg.Wait()
-	if table.Len() != 0 {
-		t.Errorf("%d homes left", table.Len())
+	if table.Len() != 0 || table.PathMTU(tunnel.IPIP, remote) != nil {
+		t.Errorf("%d homes left, or the soft state of tunnels that have gone", table.Len())
 	}
 	if table.Route(netip.MustParseAddr("2001:db8::1")) != nil {
 		t.Error("an IPv6 address has a route")

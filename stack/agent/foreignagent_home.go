@@ -180,18 +180,19 @@ func (h *homeward) receiveICMP(b *packet.Batch) {
 
 // handleTunnelError learns the MTU of a tunnel and relays the error to the visitor whose packet it is about.
 func (h *homeward) handleTunnelError(now link.Instant, e tunnel.TunnelError) {
-	if !h.errors.allow(now.Boot) { // anybody can send them, and they cost a look at every visitor
+	if !h.errors.allow(now.Boot) { // anybody can send them
 		return
 	}
-	mtu, known := 0, false
-	h.table.ByHomeAgent(e.Remote.Addr(), func(v *foreignagent.Visitor) {
-		known = true
-		if e.Code == tunnel.CodeFragmentNeeded {
-			v.MTU.Learn(now.Boot, e.MTU)
-			mtu = v.MTU.Of(now.Boot, h.out.mtu)
-		}
-	})
-	if !known || len(e.Inner) == 0 {
+	path := h.table.PathMTU(e.Remote.Addr())
+	if path == nil {
+		return
+	}
+	mtu := 0
+	if e.Code == tunnel.CodeFragmentNeeded {
+		path.Learn(now.Boot, e.MTU)
+		mtu = path.Of(now.Boot, h.out.mtu)
+	}
+	if len(e.Inner) == 0 {
 		return
 	}
 	v := h.table.Deliver(e.Inner.Src(), e.Remote.Addr())

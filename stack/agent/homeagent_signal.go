@@ -87,18 +87,19 @@ func (a *HomeAgent) receiveICMP(b *packet.Batch) {
 
 // handleTunnelError learns the MTU of a tunnel and relays the error to the sender of the inner packet.
 func (a *HomeAgent) handleTunnelError(now link.Instant, e tunnel.TunnelError) {
-	if !a.errors.allow(now.Boot) { // anybody can send them, and they cost a look at every binding
+	if !a.errors.allow(now.Boot) { // anybody can send them
 		return
 	}
-	mtu, known := 0, false
-	a.table.ByRemote(e.Encapsulation, e.Remote, func(t *homeagent.Tunnel) {
-		known = true
-		if e.Code == tunnel.CodeFragmentNeeded {
-			t.MTU.Learn(now.Boot, e.MTU)
-			mtu = t.MTU.Of(now.Boot, a.out[t.Encapsulation].mtu)
-		}
-	})
-	if !known || len(e.Inner) == 0 {
+	path := a.table.PathMTU(e.Encapsulation, e.Remote)
+	if path == nil {
+		return
+	}
+	mtu := 0
+	if e.Code == tunnel.CodeFragmentNeeded {
+		path.Learn(now.Boot, e.MTU)
+		mtu = path.Of(now.Boot, a.out[e.Encapsulation].mtu)
+	}
+	if len(e.Inner) == 0 {
 		return
 	}
 	if answer := e.Answer(a.cfg.Address, mtu); answer != nil {

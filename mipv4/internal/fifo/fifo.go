@@ -1,0 +1,52 @@
+// Package fifo is the queue that a machine keeps what it has to say in until its driver polls.
+//
+// Purpose: transmits and events wait here, each for the one Poll method that takes it out. A queue that is emptied after each
+// call, as drivers do, allocates nothing from then on.
+//
+// Specification: none of its own.
+//
+// Concurrency: a Queue belongs to one goroutine.
+//
+// Ownership: the queue forgets what it has handed out.
+package fifo
+
+// keep is how many elements' room is kept while the queue is empty.
+const keep = 256
+
+// Queue hands elements out in the order in which they came. The zero value is empty.
+type Queue[T any] struct {
+	elements []T
+	first    int
+}
+
+// Push puts an element behind the others.
+func (q *Queue[T]) Push(e T) {
+	if len(q.elements) == cap(q.elements) && q.first > len(q.elements)/2 {
+		n := copy(q.elements, q.elements[q.first:]) // in the room of what is out
+		clear(q.elements[n:])
+		q.elements, q.first = q.elements[:n], 0
+	}
+	q.elements = append(q.elements, e)
+}
+
+// Len returns how many elements wait.
+func (q *Queue[T]) Len() int { return len(q.elements) - q.first }
+
+// Pop takes out the oldest element, and returns false when there is none.
+func (q *Queue[T]) Pop() (T, bool) {
+	var none T
+	if q.first == len(q.elements) {
+		return none, false
+	}
+	e := q.elements[q.first]
+	q.elements[q.first] = none
+	q.first++
+	switch {
+	case q.first < len(q.elements):
+	case cap(q.elements) > keep:
+		*q = Queue[T]{}
+	default:
+		q.elements, q.first = q.elements[:0], 0
+	}
+	return e, true
+}
