@@ -48,6 +48,8 @@ type Config struct {
 	Interfaces Interfaces
 	// Portal says how captive portals are found and opened.
 	Portal Portal
+	// Hooks are programs that are run when something happens.
+	Hooks Hooks
 	// Control is the control socket.
 	Control Control
 	// Log is about the log on standard error.

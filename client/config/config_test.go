@@ -117,6 +117,7 @@ func TestMinimal(t *testing.T) {
 			RetransmitInitial: time.Second, RetransmitFactor: 2, RetransmitMax: 2 * time.Second, RetransmitCount: 16},
 		DNS:     DNS{Mode: "auto", GatewayDomains: true, Search: true, Listen: netip.MustParseAddr("127.0.77.53")},
 		Portal:  portalDefaults(),
+		Hooks:   hooksDefaults(),
 		Control: Control{Socket: DefaultSocket},
 		Log:     Log{Level: "info"},
 	}
@@ -258,6 +259,10 @@ vendor = 32473
 use = ["eth0", "wlan0"]
 ignore = ["docker0"]
 prefer = ["wlan*"]
+[hooks]
+run = false
+directory = "/opt/hooks"
+timeout = "1m"
 [portal]
 detect = false
 probe_url = "http://probe.corp.example/"
@@ -341,9 +346,9 @@ func TestErrors(t *testing.T) {
 		{"unknown key without suggestion", with("log", `zzzzzzzz = 1`),
 			`mipvpn.toml:24: log.zzzzzzzz: unknown key; valid is one of level`},
 		{"unknown table", with("gatewai", `address = "192.0.2.1"`),
-			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, mechanisms, authentication, trust, detection, dns, interfaces, portal, control or log`},
+			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, mechanisms, authentication, trust, detection, dns, interfaces, portal, hooks, control or log`},
 		{"unknown inline table", with("", `detect = { period = "1s" }`),
-			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, mechanisms, authentication, trust, detection, dns, interfaces, portal, control or log`},
+			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, mechanisms, authentication, trust, detection, dns, interfaces, portal, hooks, control or log`},
 		{"table in a table", with("log", "[log.more]\nx = 1"),
 			`mipvpn.toml:24: log.more: unknown key; valid is one of level`},
 		{"table as value", with("", `log = 3`), `mipvpn.toml:2: log: found the number 3; valid is a table: [log] on a line of its own`},

@@ -158,6 +158,7 @@ var fields = slices.Concat(
 			set: names(func(c *Config) *[]string { return &c.Interfaces.Ignore })},
 	},
 	portalFields(),
+	hooksFields(),
 	[]field{
 		{key: "control.socket", valid: vPath, standard: `"` + DefaultSocket + `"`, about: "unix socket of the daemon",
 			set: text(100, nil, func(c *Config) *string { return &c.Control.Socket })},
@@ -210,6 +211,7 @@ func defaults() *Config {
 			RetransmitInitial: back.Initial, RetransmitFactor: back.Factor, RetransmitMax: back.Max, RetransmitCount: back.Count},
 		DNS:     dnsDefaults(),
 		Portal:  portalDefaults(),
+		Hooks:   hooksDefaults(),
 		Control: Control{Socket: DefaultSocket},
 		Log:     Log{Level: "info"},
 	}

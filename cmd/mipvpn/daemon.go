@@ -12,6 +12,7 @@ import (
 
 	"mipvpn/client/config"
 	"mipvpn/client/control"
+	"mipvpn/client/hook"
 )
 
 func (a *app) daemon() *cobra.Command {
@@ -52,6 +53,10 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, log *zap.Logger) (e
 	b, err := a.start(cfg, log)
 	if err != nil {
 		return fmt.Errorf("the client cannot start: %w", err)
+	}
+	if cfg.Hooks.Run {
+		hooks := hook.Start(b, hook.Config{Directory: cfg.Hooks.Directory, Timeout: cfg.Hooks.Timeout, Prefixes: cfg.Enterprise.Prefixes}, log)
+		defer hooks.Close() // behind the client's end, which is an event
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	log.Info("daemon started", zap.String("socket", cfg.Control.Socket), zap.String("version", thisBuild().Version))

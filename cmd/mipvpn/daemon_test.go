@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -84,6 +86,14 @@ func TestConfigCheck(t *testing.T) {
 // TestDaemon runs the daemon with a client that is none, and the command line against it.
 func TestDaemon(t *testing.T) {
 	path := configure(t, configuration)
+	hooks, told := hooksDirectory(t)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, fmt.Appendf(text, "[hooks]\ndirectory = %q\n", hooks), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	socket := filepath.Join(filepath.Dir(path), "run", "s")
 	ctx, stop := context.WithCancel(t.Context())
 	b := controltest.New(control.Status{Schema: 1, State: control.StateDetecting})
@@ -110,9 +120,15 @@ func TestDaemon(t *testing.T) {
 	if second != exitFailed {
 		t.Errorf("a second daemon: exit %d", second)
 	}
+	b.Change(func(s *control.Status) { s.State = control.StateConnected }, control.Event{Kind: "state", State: control.StateConnected})
 	stop()
 	if code := <-ended; code != exitDone {
 		t.Errorf("exit %d", code)
+	}
+	if runtime.GOOS != "windows" {
+		if got, err := os.ReadFile(told); err != nil || string(got) != "state connected\n" {
+			t.Errorf("the hook was told %q, %v", got, err)
+		}
 	}
 	if b.Subscribers() != 0 {
 		t.Error("the client was not ended")
@@ -131,6 +147,20 @@ func TestDaemon(t *testing.T) {
 	if log := logs.String(); !strings.Contains(log, "daemon started") || !strings.Contains(log, "daemon ends") || strings.Contains(log, "passphrase") {
 		t.Errorf("log %q", log)
 	}
+}
+
+// hooksDirectory returns a directory with a hook, and the file that it writes events to.
+func hooksDirectory(t *testing.T) (dir, told string) {
+	t.Helper()
+	dir, told = t.TempDir(), filepath.Join(t.TempDir(), "told")
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	program := fmt.Sprintf("#!/bin/sh\necho \"$1 $MIPVPN_STATE\" >>%s\n", told)
+	if err := os.WriteFile(filepath.Join(dir, "tell"), []byte(program), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir, told
 }
 
 func TestDaemonThatCannotStart(t *testing.T) {
