@@ -35,6 +35,8 @@ type Parameters struct {
 	Algorithm Algorithm
 	// Key is the shared secret, 1 to MaxKeyLen octets. It is copied.
 	Key Key
+	// ReplayProtection between mobile node and home agent, Timestamps when zero. Associations with foreign agents have no use for it.
+	ReplayProtection ReplayProtection
 }
 
 // SecurityAssociation is a mobility security association (RFC 5944 §1.6). Every machine that registers under it must
@@ -43,6 +45,7 @@ type SecurityAssociation struct {
 	spi            uint32
 	algorithm      Algorithm
 	key            Key
+	replay         ReplayProtection
 	identification source
 }
 
@@ -53,10 +56,12 @@ func New(p Parameters) (*SecurityAssociation, error) {
 		return nil, fmt.Errorf("%w: SPI %d is reserved, expected %d or more", ErrParameters, p.SPI, FirstSPI)
 	case p.Algorithm >= numAlgorithms:
 		return nil, fmt.Errorf("%w: %v is not known", ErrParameters, p.Algorithm)
+	case p.ReplayProtection >= numReplayProtections:
+		return nil, fmt.Errorf("%w: %v is not known", ErrParameters, p.ReplayProtection)
 	case len(p.Key) == 0 || len(p.Key) > MaxKeyLen:
 		return nil, fmt.Errorf("%w: a key of %d octets, expected 1 to %d", ErrParameters, len(p.Key), MaxKeyLen)
 	}
-	return &SecurityAssociation{spi: p.SPI, algorithm: p.Algorithm, key: append(Key(nil), p.Key...)}, nil
+	return &SecurityAssociation{spi: p.SPI, algorithm: p.Algorithm, key: append(Key(nil), p.Key...), replay: p.ReplayProtection}, nil
 }
 
 // SPI returns the association's SPI in host order.

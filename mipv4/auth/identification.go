@@ -28,6 +28,12 @@ type source struct {
 	generation uint64
 	// accepted is the greatest value that the home agent has accepted: it takes none that is not greater.
 	accepted wire.Identification
+
+	// With nonces: the home agent's nonce in the high half, whether there is one, the generation of the newest request whose reply
+	// has been heard; last and generation are of the newest request.
+	nonce wire.Identification
+	told  bool
+	heard uint64
 }
 
 // randomBits is the number of low bits of an Identification that are random. It leaves 2^-8 s of resolution: a timestamp
@@ -41,8 +47,11 @@ const keepAhead = 3 << 32
 
 // NextIdentification issues the Identification for a new request: the time of day of now, by the home agent's clock as
 // far as it is known, with random low bits (RFC 5944 §5.7.1). It is greater than every one issued before, except across
-// a resynchronisation. It fails only when random does.
+// a resynchronisation. With Nonces it is a nonce and a random number instead (RFC 5944 §5.7.2). It fails only when random does.
 func (s *SecurityAssociation) NextIdentification(now link.Instant, random io.Reader) (Stamp, error) {
+	if s.replay == Nonces {
+		return s.identification.nextNonce(random)
+	}
 	var r [4]byte
 	if _, err := io.ReadFull(random, r[:]); err != nil {
 		return Stamp{}, fmt.Errorf("mipv4/auth: random bits for an Identification: %w", err)
@@ -64,8 +73,11 @@ func (s *SecurityAssociation) NextIdentification(now link.Instant, random io.Rea
 // Resynchronize sets the source by the reply to the request that sent was issued for: a reply that has been
 // authenticated and has code 133, whose upper half is the home agent's time of day (RFC 5944 §3.6.2.3, §5.7.1). It
 // reports false and changes nothing when the source has been resynchronised since sent was issued; a new request is
-// worth a try then too. The caller has checked that the lower halves agree.
+// worth a try then too, and with Nonces, which need none. The caller has checked that the lower halves agree.
 func (s *SecurityAssociation) Resynchronize(now link.Instant, sent Stamp, reply wire.Identification) bool {
+	if s.replay != Timestamps {
+		return false // Learn has taken the nonce
+	}
 	src := &s.identification
 	src.mu.Lock()
 	defer src.mu.Unlock()
@@ -93,7 +105,9 @@ func (s *SecurityAssociation) Accepted(sent Stamp) {
 	src := &s.identification
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	src.accepted = max(src.accepted, sent.Identification)
+	if s.replay == Timestamps {
+		src.accepted = max(src.accepted, sent.Identification)
+	}
 }
 
 // ClockOffset returns what Resynchronize has found the home agent's clock to be ahead of the wall clock, 0 before.

@@ -64,8 +64,9 @@ type Event struct {
 type node struct {
 	home         netip.Addr
 	associations []*auth.SecurityAssociation
-	bindings     []*binding // the newest last
-	last         wire.Identification
+	bindings     []*binding          // the newest last
+	last         wire.Identification // with timestamps: the greatest one accepted
+	nonce        uint32              // with nonces: the counter of the one expected (auth.NextNonceCounter), 0 before the first request
 	// refused is the boot time of the last reply to a request that failed authentication; everRefused says that there was
 	// one.
 	refused     time.Duration

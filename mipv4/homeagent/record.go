@@ -33,6 +33,8 @@ type Record struct {
 	HomeAddress netip.Addr `json:"home"`
 	// Last is the Identification of the last request accepted, 0 for none.
 	Last wire.Identification `json:"last,omitempty"`
+	// Nonce is the counter of the nonce that the next request must have (auth.NextNonceCounter), 0 for none given out yet.
+	Nonce uint32 `json:"nonce,omitempty"`
 	// Bindings are the mobile node's, the newest last.
 	Bindings []BindingRecord `json:"bindings,omitempty"`
 }
@@ -63,7 +65,7 @@ type BindingRecord struct {
 func (r *Record) Key() string { return "address/" + r.HomeAddress.String() }
 
 // Empty reports whether there is nothing to be kept, so that a stored record with the same key is to be deleted.
-func (r *Record) Empty() bool { return r.Last == 0 && len(r.Bindings) == 0 }
+func (r *Record) Empty() bool { return r.Last == 0 && r.Nonce == 0 && len(r.Bindings) == 0 }
 
 // versioned is a record as it is encoded.
 type versioned struct {
@@ -121,7 +123,7 @@ func (m *Machine) PollRecord(now link.Instant) (Record, bool) {
 
 // record returns what is to be kept of a mobile node.
 func (m *Machine) record(now link.Instant, n *node) Record {
-	r := Record{HomeAddress: n.home, Last: n.last}
+	r := Record{HomeAddress: n.home, Last: n.last, Nonce: n.nonce}
 	for _, b := range n.bindings {
 		s := BindingRecord{
 			CareOfAddress: b.careOf, Identification: b.identification, Granted: b.granted,
@@ -155,7 +157,7 @@ func (m *Machine) Restore(now link.Instant, r Record) error {
 		}
 		restored = append(restored, b)
 	}
-	n.last = max(n.last, r.Last)
+	n.last, n.nonce = max(n.last, r.Last), max(n.nonce, r.Nonce)
 	if extra := len(n.bindings) + len(restored) - max(1, m.cfg.SimultaneousBindings); extra > 0 {
 		restored = restored[min(extra, len(restored)):]
 	}

@@ -28,7 +28,7 @@ func (m *Machine) answerDuplicate(now link.Instant, q *request, b *binding) erro
 // zero-overhead tunnelling that is confirmed, the zero Addr for none.
 func (m *Machine) reply(q *request, code wire.Code, lifetime uint16, udp *wire.UDPTunnelReply, switched netip.Addr) {
 	r := q.Reply(code, lifetime)
-	r.HomeAgent = m.cfg.Address
+	r.HomeAgent, r.Identification = m.cfg.Address, m.replyIdentification(q)
 	if m.cfg.Internal {
 		r.Extensions = append(r.Extensions, wire.TrustedNetworksConfigured()) // in every reply to a trusted network (RFC 5265 §4.3)
 	}

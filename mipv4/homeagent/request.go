@@ -107,31 +107,6 @@ func (m *Machine) authenticate(now link.Instant, q *request) error {
 	return m.deny(q, wire.CodeMobileNodeAuthentication, err)
 }
 
-// checkReplay checks the timestamp (RFC 5944 §3.8.2.1 b, §5.7.1). answered is set when the request must not be looked at
-// further: it was denied, or it duplicates an accepted one and got that one's answer again.
-func (m *Machine) checkReplay(now link.Instant, q *request) (answered bool, err error) {
-	off := q.Identification.Time().Sub(now.Wall)
-	fresh := off <= m.cfg.Tolerance && off >= -m.cfg.Tolerance
-	if fresh && q.Identification > q.node.last {
-		q.node.last = q.Identification
-		m.touch(q.node)
-		return false, nil
-	}
-	if fresh && !q.Deregistration() {
-		// A duplicate must not extend the lifetime (RFC 5944 §3.8.2.2); whoever sent it changes nothing by it.
-		if b := q.node.binding(q.CareOfAddress); b != nil && b.identification == q.Identification {
-			return true, m.answerDuplicate(now, q, b)
-		}
-	}
-	q.RegistrationRequest.Identification = q.Identification.WithHigh(wire.IdentificationAt(now.Wall))
-	if fresh {
-		err = fmt.Errorf("timestamp is not later than the last one accepted")
-	} else {
-		err = fmt.Errorf("timestamp is %v off this agent's clock, %v is tolerated", off.Round(time.Millisecond), m.cfg.Tolerance)
-	}
-	return true, m.deny(q, wire.CodeIdentificationMismatch, err)
-}
-
 // checkForeignHome checks the foreign agent's extension where there is a security association (RFC 5944 §3.8.2.1 c).
 func (m *Machine) checkForeignHome(q *request) error {
 	if q.foreign == nil || q.Deregistration() {

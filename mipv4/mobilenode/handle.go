@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"mipvpn/mipv4/auth"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
 )
@@ -49,14 +50,15 @@ func (m *Machine) HandleReply(now link.Instant, payload []byte) error {
 		return err
 	}
 	covered := reply.Extensions[:at]
+	m.cfg.Association.Learn(m.outstanding[i].stamp, reply.Identification)
 	if !reply.Code.Accepted() {
 		return m.homeDenial(now, i, reply)
 	}
 	if reply.HomeAgent != m.outstanding[i].homeAgent {
 		return fmt.Errorf("%w: expected home agent %v, found %v", ErrMismatch, m.outstanding[i].homeAgent, reply.HomeAgent)
 	}
-	// With timestamps the whole field comes back, unless it was refused (RFC 5944 §5.7.1).
-	if sent := m.outstanding[i].stamp.Identification; reply.Identification != sent {
+	// With timestamps the whole field comes back, unless it was refused (RFC 5944 §5.7.1); with nonces the high half is the next one.
+	if sent := m.outstanding[i].stamp.Identification; reply.Identification != sent && m.cfg.Association.ReplayProtection() == auth.Timestamps {
 		return fmt.Errorf("%w: expected Identification %v, found %v", ErrMismatch, sent, reply.Identification)
 	}
 	if j := reply.Extensions.Index(wire.ExtForeignAgentError); j >= 0 && m.throughForeignAgent() {

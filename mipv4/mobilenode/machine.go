@@ -66,8 +66,9 @@ type request struct {
 	lifetime  uint16
 	careOf    netip.Addr
 	homeAgent netip.Addr
-	suspected bool // Unverified has been reported for it
-	denied    bool // a foreign agent has denied it
+	suspected bool   // Unverified has been reported for it
+	denied    bool   // a foreign agent has denied it
+	payload   []byte // as sent, for a repetition; nil where each transmission is another request
 }
 
 // maxOutstanding bounds the requests that are remembered; the oldest goes first.
@@ -189,12 +190,17 @@ func (m *Machine) State() State {
 func (m *Machine) Binding() (VerifiedReply, bool) { return m.binding, m.bound }
 
 // Register starts a series of transmissions that registers, or repeats a registration. Each request has a fresh
-// Identification. The first leaves at once, or when a second has passed since the last one (RFC 5944 §3.6).
+// Identification, or with nonces is the one before once more. The first leaves at once, or when a second has passed since the last one (RFC 5944 §3.6).
 func (m *Machine) Register(now link.Instant) { m.start(now, register) }
 
 // SetSimultaneous says whether requests from now on ask the home agent to keep other bindings (the S bit, RFC 5944 §3.6.1.2).
 // A registration accepted without it replaces all others.
-func (m *Machine) SetSimultaneous(on bool) { m.cfg.Simultaneous = on }
+func (m *Machine) SetSimultaneous(on bool) {
+	if m.cfg.Simultaneous != on {
+		m.cfg.Simultaneous = on
+		m.forbidRepetition()
+	}
+}
 
 // Deregister starts a series that takes back the binding of this care-of address. Replies to earlier registration
 // requests are not accepted any more.

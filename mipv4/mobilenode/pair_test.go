@@ -41,9 +41,9 @@ type flying struct {
 
 const delay = 20 * time.Millisecond
 
-func associate(t *testing.T, key string) *auth.SecurityAssociation {
+func associate(t *testing.T, key string, replay auth.ReplayProtection) *auth.SecurityAssociation {
 	t.Helper()
-	s, err := auth.New(auth.Parameters{SPI: 1000, Algorithm: auth.HMACSHA256, Key: auth.Key(key)})
+	s, err := auth.New(auth.Parameters{SPI: 1000, Algorithm: auth.HMACSHA256, Key: auth.Key(key), ReplayProtection: replay})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,9 +52,14 @@ func associate(t *testing.T, key string) *auth.SecurityAssociation {
 
 func newPair(t *testing.T, e mobilenode.Encapsulation, key string, change func(*homeagent.Config)) *pair {
 	t.Helper()
+	return newPairOf(t, e, key, auth.Timestamps, change)
+}
+
+func newPairOf(t *testing.T, e mobilenode.Encapsulation, key string, replay auth.ReplayProtection, change func(*homeagent.Config)) *pair {
+	t.Helper()
 	cfg := homeagent.Config{
 		Address: agent, HomeNetworks: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
-		MobileNodes: []homeagent.MobileNode{{HomeAddress: home, Associations: []*auth.SecurityAssociation{associate(t, "a key of the home agent")}}},
+		MobileNodes: []homeagent.MobileNode{{HomeAddress: home, Associations: []*auth.SecurityAssociation{associate(t, "a key of the home agent", replay)}}},
 	}
 	if change != nil {
 		change(&cfg)
@@ -64,7 +69,7 @@ func newPair(t *testing.T, e mobilenode.Encapsulation, key string, change func(*
 		t.Fatal(err)
 	}
 	mn, err := mobilenode.NewMachine(mobilenode.Config{
-		HomeAgent: agent, HomeAddress: home, CareOfAddress: local, Association: associate(t, key),
+		HomeAgent: agent, HomeAddress: home, CareOfAddress: local, Association: associate(t, key, replay),
 		Lifetime: 10 * time.Minute, ReverseTunnel: true, Encapsulation: e,
 	}, mathrand.NewChaCha8([32]byte{9}))
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"mipvpn/mipv4/auth"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
 )
@@ -65,6 +66,12 @@ func (m *Machine) homeDenial(now link.Instant, i int, reply *wire.RegistrationRe
 	mended, wait := false, false
 	switch code := reply.Code; code {
 	case wire.CodeIdentificationMismatch:
+		if m.cfg.Association.ReplayProtection() == auth.Nonces {
+			if !current {
+				return nil // an earlier request with the same nonce has had its answer
+			}
+			why = "the home agent's nonce was taken over"
+		}
 		m.cfg.Association.Resynchronize(now, r.stamp, reply.Identification)
 		m.series.resyncs++
 		mended, wait = m.series.resyncs <= maxResyncs, true

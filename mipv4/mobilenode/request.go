@@ -1,6 +1,9 @@
 package mobilenode
 
 import (
+	"slices"
+	"time"
+
 	"mipvpn/mipv4/auth"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
@@ -9,8 +12,11 @@ import (
 
 type stamp = auth.Stamp
 
-// transmit queues a fresh request of the running series and arms the retransmission.
+// transmit queues a request of the running series and arms the retransmission.
 func (m *Machine) transmit(now link.Instant) {
+	if m.repeat(now) {
+		return
+	}
 	s, err := m.cfg.Association.NextIdentification(now, m.random)
 	if err != nil {
 		m.die(err)
@@ -35,6 +41,42 @@ func (m *Machine) transmit(now link.Instant) {
 		m.die(err)
 		return
 	}
+	if m.cfg.Association.ReplayProtection() == auth.Nonces {
+		r.payload = payload
+	}
+	m.send(now, payload, r.purpose)
+	if len(m.outstanding) == maxOutstanding {
+		m.outstanding = append(m.outstanding[:0], m.outstanding[1:]...)
+	}
+	m.outstanding = append(m.outstanding, r)
+}
+
+// repeatTime is how long after its first transmission a request is sent again unchanged, as nonces want it (RFC 5944 §3.6.3). Its reply
+// counts from that first one, and is no proof of inside when it comes late (REQUIREMENTS DET-4): so it must not be too long.
+const repeatTime = 3 * time.Second
+
+// repeat sends the newest request again as it is, where replay protection is by nonces, and reports whether it has.
+func (m *Machine) repeat(now link.Instant) bool {
+	if len(m.outstanding) == 0 {
+		return false
+	}
+	r := m.outstanding[len(m.outstanding)-1]
+	if r.payload == nil || r.series != m.series.number || r.denied || now.Since(r.sentAt) > repeatTime || !m.cfg.Association.Repeatable(r.stamp) {
+		return false
+	}
+	m.send(now, slices.Clone(r.payload), r.purpose)
+	return true
+}
+
+// forbidRepetition has the next transmission be a new request, because what is to be asked for has changed.
+func (m *Machine) forbidRepetition() {
+	for i := range m.outstanding {
+		m.outstanding[i].payload = nil
+	}
+}
+
+// send queues a transmission and arms the next one.
+func (m *Machine) send(now link.Instant, payload []byte, p purpose) {
 	ttl := uint8(64)
 	switch {
 	case m.reverseTunnel:
@@ -43,12 +85,8 @@ func (m *Machine) transmit(now link.Instant) {
 		ttl = 1 // RFC 5944 App. C.1
 	}
 	m.transmits = append(m.transmits, Transmit{To: m.destination(), TTL: ttl, Payload: payload})
-	if len(m.outstanding) == maxOutstanding {
-		m.outstanding = append(m.outstanding[:0], m.outstanding[1:]...)
-	}
-	m.outstanding = append(m.outstanding, r)
 	m.series.transmissions++
-	m.lastSent.at, m.lastSent.purpose, m.lastSent.valid = now.Boot, r.purpose, true
+	m.lastSent.at, m.lastSent.purpose, m.lastSent.valid = now.Boot, p, true
 	m.arm(timerRetransmit, now.Boot+m.cfg.Retransmission.interval(m.series.transmissions))
 }
 
