@@ -20,9 +20,11 @@ type Machine struct {
 	table       Table
 
 	registrations map[registrationKey]*registration
+	waits, ends   agenda // of registrations with pending requests, and with visitors that expire
 	pendings      int
 	visiting      int
 	denials       map[denialKey]time.Duration // boot time of the last denial
+	denialsSwept  time.Duration               // boot time at which the old ones were last taken out
 	advertiser    advertiser
 
 	transmits fifo.Queue[Transmit]
@@ -40,6 +42,8 @@ type registration struct {
 	lifetime uint16        // granted, in seconds
 	until    time.Duration // boot time at which the visitor goes, unless lifetime is infinite
 	pending  []*pending    // the oldest first
+	// waiting is due with the oldest pending request, ending with the visitor; tidy sets them.
+	waiting, ending timer
 }
 
 // pending is a request that has been relayed and not answered.
@@ -154,11 +158,12 @@ func (m *Machine) Table() *Table { return &m.table }
 // whose lifetimes have ended.
 func (m *Machine) HandleTimeout(now link.Instant) {
 	m.advertise(now)
-	for _, r := range m.registrations {
+	for r := m.waits.due(now.Boot); r != nil; r = m.waits.due(now.Boot) {
 		m.expirePending(now, r)
-		if r.visitor != nil && r.lifetime != wire.LifetimeInfinite && r.until <= now.Boot {
-			m.removeVisitor(r, Expired)
-		}
+		m.tidy(r)
+	}
+	for r := m.ends.due(now.Boot); r != nil; r = m.ends.due(now.Boot) {
+		m.removeVisitor(r, Expired)
 		m.tidy(r)
 	}
 }
@@ -189,38 +194,11 @@ func (m *Machine) removeVisitor(r *registration, why EventKind) {
 	m.table.set(r.key.home, r.key.homeAgent, nil)
 }
 
-// tidy forgets a registration that has neither a visitor nor pending requests.
-func (m *Machine) tidy(r *registration) {
-	if r.visitor == nil && len(r.pending) == 0 {
-		delete(m.registrations, r.key)
-	}
-}
-
 // PollTransmit returns the next message to send.
 func (m *Machine) PollTransmit() (Transmit, bool) { return m.transmits.Pop() }
 
 // PollEvent returns the next event.
 func (m *Machine) PollEvent() (Event, bool) { return m.events.Pop() }
-
-// Deadline returns the boot time at which HandleTimeout wants to be called, and false when nothing can become due. It
-// looks at every registration.
-func (m *Machine) Deadline() (time.Duration, bool) {
-	at, ok := m.advertiser.deadline()
-	earlier := func(d time.Duration) {
-		if !ok || d < at {
-			at, ok = d, true
-		}
-	}
-	for _, r := range m.registrations {
-		if len(r.pending) > 0 {
-			earlier(r.pending[0].until)
-		}
-		if r.visitor != nil && r.lifetime != wire.LifetimeInfinite {
-			earlier(r.until)
-		}
-	}
-	return at, ok
-}
 
 // Err returns nil: no input kills a foreign agent.
 func (m *Machine) Err() error { return nil }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"mipvpn/mipv4/tunnel"
@@ -134,8 +135,9 @@ func (m *Machine) HandleUnreachable(now link.Instant, homeAgent netip.Addr, icmp
 	case tunnel.CodePort:
 		code = wire.CodeFAHomeAgentPortUnreachable
 	}
-	for key, r := range m.registrations {
-		if key.homeAgent != homeAgent || len(r.pending) == 0 {
+	for _, t := range slices.Clone(m.waits) { // tidy takes those that are told out of it
+		r := t.registration
+		if r.key.homeAgent != homeAgent {
 			continue
 		}
 		p := r.pending[len(r.pending)-1]

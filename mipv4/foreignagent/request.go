@@ -3,6 +3,7 @@ package foreignagent
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -68,7 +69,7 @@ func (m *Machine) HandleRequest(now link.Instant, q Request) error {
 	case entry == nil && m.pendings >= m.cfg.MaxPending:
 		return m.deny(now, r, s, wire.CodeFAInsufficientResources, fmt.Errorf("%d pending requests", m.pendings))
 	case entry == nil:
-		entry = &registration{key: key}
+		entry = newRegistration(key)
 		m.registrations[key] = entry
 	case len(entry.pending) == PendingPerRegistration:
 		m.removePending(entry, 1)
@@ -81,6 +82,7 @@ func (m *Machine) HandleRequest(now link.Instant, q Request) error {
 	}
 	entry.pending = append(entry.pending, &pending{request: r, station: s, delivery: delivery, until: now.Boot + wait})
 	m.pendings++
+	m.tidy(entry)
 	m.relay(q.Payload[:r.Offset(len(covered))], r)
 	return nil
 }
@@ -184,11 +186,11 @@ func (m *Machine) mayDeny(now time.Duration, key denialKey) bool {
 		return false
 	}
 	if len(m.denials) >= maxDenials {
-		for k, last := range m.denials {
-			if now-last >= denialInterval {
-				delete(m.denials, k)
-			}
+		if now-m.denialsSwept < denialInterval {
+			return false // nothing to speak of has become old meanwhile, and a flood shall not have them looked through each time
 		}
+		m.denialsSwept = now
+		maps.DeleteFunc(m.denials, func(_ denialKey, last time.Duration) bool { return now-last >= denialInterval })
 		if len(m.denials) >= maxDenials {
 			return false
 		}
