@@ -4,7 +4,8 @@
 // allowed; formatting, vet for linux, darwin and windows, staticcheck, all tests under the race detector, a short fuzz
 // of every decoder, the tests in network namespaces, a short soak with its counts, a few mutants, and the tests against
 // third-party programs follow. The last lines say what passed, what failed and what was skipped, and why. It exits with 1
-// when something failed; a skip is no failure.
+// when something failed; a skip is no failure. A test that failed and passed when it was run once more, alone, is no failure
+// either, and is named as such (second.go says which tests may).
 //
 // Specification: none; the budget of each stage is in stages.go.
 //

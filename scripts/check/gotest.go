@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -18,19 +19,16 @@ type testEvent struct {
 	Output     string
 }
 
-// testPackages runs the tests of the packages that match under the race detector, or without it where there is no C
-// compiler.
-func testPackages(timeout string, match func(pkg string) bool, flags ...string) result {
-	if _, err := exec.LookPath("gcc"); err != nil {
-		r := runTests("CGO_ENABLED=0", timeout, match, flags...)
-		r.skips = append([]string{"race detector: there is no C compiler; the tests ran without it"}, r.skips...)
-		return r
-	}
-	return runTests("CGO_ENABLED=1", timeout, match, append([]string{"-race"}, flags...)...)
+// testRun says how tests are run.
+type testRun struct {
+	race    bool     // under the race detector, where there is a C compiler
+	timeout string   // of a package
+	flags   []string // more of them for the go command
+	second  bool     // tests that fail are run once more, alone
 }
 
-// runTests runs the tests of the packages that match, with cgo or not, and reads the verdicts of single tests.
-func runTests(cgo, timeout string, match func(pkg string) bool, flags ...string) result {
+// tests runs the tests of the packages that match, and reads the verdicts of single tests.
+func (t testRun) tests(match func(pkg string) bool) result {
 	out, err := command(nil, "go", "list", "./...")
 	if err != nil {
 		return result{failures: []string{"go list: " + out}}
@@ -44,18 +42,47 @@ func runTests(cgo, timeout string, match func(pkg string) bool, flags ...string)
 	if len(pkgs) == 0 {
 		return result{note: "no packages"}
 	}
-	args := append(append([]string{"test", "-json", "-timeout", timeout}, flags...), pkgs...)
-	cmd := exec.Command("go", args...)
+	var without []string
+	if t.race {
+		if _, err := exec.LookPath("gcc"); err != nil {
+			t.race = false
+			without = []string{"race detector: there is no C compiler; the tests ran without it"}
+		}
+	}
+	v := t.run(pkgs...)
+	if t.second {
+		v.again(t.alone)
+	}
+	r := v.result()
+	r.skips = append(without, r.skips...)
+	return r
+}
+
+// alone runs one test of a package and returns its verdict.
+func (t testRun) alone(pkg, test string) *verdicts {
+	t.flags = append(slices.Clone(t.flags), "-count=1", "-run", "^"+test+"$")
+	return t.run(pkg)
+}
+
+// run runs the tests of the packages.
+func (t testRun) run(pkgs ...string) *verdicts {
+	args := append([]string{"test", "-json", "-timeout", t.timeout}, t.flags...)
+	cgo := "CGO_ENABLED=0"
+	if t.race {
+		cgo, args = "CGO_ENABLED=1", append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, pkgs...)...)
 	cmd.Env = append(os.Environ(), cgo)
 	cmd.Stderr = os.Stderr
-	pipe, err := cmd.StdoutPipe()
-	if err != nil {
-		return result{failures: []string{err.Error()}}
-	}
-	if err := cmd.Start(); err != nil {
-		return result{failures: []string{err.Error()}}
-	}
 	v := newVerdicts()
+	pipe, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		v.fail(failure{text: "go test: " + err.Error()})
+		return v
+	}
 	lines := bufio.NewScanner(pipe)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -66,30 +93,31 @@ func runTests(cgo, timeout string, match func(pkg string) bool, flags ...string)
 		}
 		v.take(e)
 	}
-	scanErr := lines.Err()
-	err = cmd.Wait()
-	r := v.result()
-	if scanErr != nil {
-		r.failures = append(r.failures, "reading the tests' output: "+scanErr.Error())
+	if err := lines.Err(); err != nil {
+		v.fail(failure{text: "reading the tests' output: " + err.Error()})
 	}
-	if err != nil && len(r.failures) == 0 {
-		r.failures = []string{"go test: " + err.Error()}
+	if err := cmd.Wait(); err != nil && len(v.failures) == 0 {
+		v.fail(failure{text: "go test: " + err.Error()})
 	}
-	return r
+	return v
 }
 
 // verdicts gathers the events of a test run.
 type verdicts struct {
 	passed   []string
 	output   map[string]*strings.Builder // by package, or package and test
-	failures []string
+	failures []failure
+	second   []string // what passed when it was run once more
 	skips    []string
 	failedIn map[string]bool // packages in which a single test has failed
+	begun    map[string]int  // by package, tests that have begun and not ended
 }
 
 func newVerdicts() *verdicts {
-	return &verdicts{output: map[string]*strings.Builder{}, failedIn: map[string]bool{}}
+	return &verdicts{output: map[string]*strings.Builder{}, failedIn: map[string]bool{}, begun: map[string]int{}}
 }
+
+func (v *verdicts) fail(f failure) { v.failures = append(v.failures, f) }
 
 // take takes one event.
 func (v *verdicts) take(e testEvent) {
@@ -100,6 +128,14 @@ func (v *verdicts) take(e testEvent) {
 	key := strings.TrimPrefix(pkg, "mipvpn/")
 	if e.Test != "" {
 		key += " " + e.Test
+	}
+	if e.Test != "" {
+		switch e.Action {
+		case "run":
+			v.begun[pkg]++
+		case "pass", "skip", "fail":
+			v.begun[pkg]--
+		}
 	}
 	switch e.Action {
 	case "output", "build-output":
@@ -122,7 +158,7 @@ func (v *verdicts) take(e testEvent) {
 		}
 		delete(v.output, key)
 	case "fail", "build-fail":
-		if e.Test == "" && v.failedIn[pkg] {
+		if e.Test == "" && v.failedIn[pkg] && v.begun[pkg] <= 0 {
 			return // said already, test by test
 		}
 		v.failedIn[pkg] = true
@@ -130,7 +166,7 @@ func (v *verdicts) take(e testEvent) {
 		if b := v.output[key]; b != nil {
 			text = b.String()
 		}
-		v.failures = append(v.failures, key+"\n"+text)
+		v.fail(failure{pkg, e.Test, key + "\n" + text})
 	}
 }
 
@@ -151,5 +187,9 @@ func (v *verdicts) reason(key string) string {
 }
 
 func (v *verdicts) result() result {
-	return result{failures: v.failures, skips: v.skips, passed: v.passed, note: fmt.Sprintf("%d tests", len(v.passed))}
+	r := result{second: v.second, skips: v.skips, passed: v.passed, note: fmt.Sprintf("%d tests", len(v.passed))}
+	for _, f := range v.failures {
+		r.failures = append(r.failures, f.text)
+	}
+	return r
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -67,6 +68,102 @@ func TestSummaryFails(t *testing.T) {
 	} {
 		if got := run(c.only, c.stages, io.Discard); got != c.want {
 			t.Errorf("run(%q) = %d, want %d", c.only, got, c.want)
+		}
+	}
+}
+
+// summary runs a stage with the verdicts' result and returns the exit code and what was printed.
+func summary(v *verdicts) (int, string) {
+	var out strings.Builder
+	code := run("", []stage{{"stage", v.result}}, &out)
+	return code, out.String()
+}
+
+// failing makes the verdicts of a run in which the tests failed, each in package a.
+func failing(texts map[string]string) *verdicts {
+	v := newVerdicts()
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		v.take(testEvent{Action: "run", Package: "mipvpn/a", Test: name})
+		v.take(testEvent{Action: "output", Package: "mipvpn/a", Test: name, Output: texts[name]})
+		v.take(testEvent{Action: "fail", Package: "mipvpn/a", Test: name})
+	}
+	v.take(testEvent{Action: "fail", Package: "mipvpn/a"})
+	return v
+}
+
+// TestSecondAttempt shows that a test that fails and passes when it is run once more, alone, is named as such in the summary
+// and fails nothing; one that fails twice fails the stage.
+func TestSecondAttempt(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		first  *verdicts
+		second map[string]string // what each test does when it is run alone: "pass" or "fail"
+		code   int
+		want   []string // in what is printed
+		never  string   // not in it
+	}{
+		{"passes", failing(map[string]string{"TestA": "a_test.go:1: late\n"}), map[string]string{"TestA": "pass"}, 0,
+			[]string{"passed at the second attempt: a TestA\n", "a_test.go:1: late", "passed: all 1 stages"}, "FAILED"},
+		{"fails twice", failing(map[string]string{"TestA": "late"}), map[string]string{"TestA": "fail"}, 1,
+			[]string{"FAILED  a TestA", "(the second attempt)"}, "passed at the second attempt"},
+		{"one of two", failing(map[string]string{"TestA": "late", "TestB": "late"}), map[string]string{"TestA": "pass", "TestB": "fail"}, 1,
+			[]string{"passed at the second attempt: a TestA\n", "FAILED  a TestB"}, "FAILED  a TestA"},
+		{"with its parts", failing(map[string]string{"TestA/x": "late", "TestA": ""}), map[string]string{"TestA": "pass"}, 0,
+			[]string{"passed at the second attempt: a TestA/x\n", "passed at the second attempt: a TestA\n"}, "FAILED"},
+		{"too many", failing(map[string]string{"TestA": "", "TestB": "", "TestC": "", "TestD": "", "TestE": "", "TestF": ""}), nil, 1,
+			[]string{"FAILED  a TestA", "FAILED  a TestF"}, "second attempt"},
+		{"a race", failing(map[string]string{"TestA": "WARNING: DATA RACE"}), nil, 1, []string{"FAILED  a TestA"}, "second attempt"},
+		{"a panic", failing(map[string]string{"TestA": "late", "TestB": "panic: no"}), nil, 1, []string{"FAILED  a TestA", "FAILED  a TestB"}, "second attempt"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var asked []string
+			c.first.again(func(pkg, test string) *verdicts {
+				asked = append(asked, test)
+				v := newVerdicts()
+				v.take(testEvent{Action: "run", Package: pkg, Test: test})
+				v.take(testEvent{Action: c.second[test], Package: pkg, Test: test})
+				v.take(testEvent{Action: c.second[test], Package: pkg})
+				return v
+			})
+			if want := slices.Sorted(maps.Keys(c.second)); !slices.Equal(asked, want) {
+				t.Errorf("once more: %q, want %q", asked, want)
+			}
+			code, out := summary(c.first)
+			if code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("%q is not in\n%s", want, out)
+				}
+			}
+			if strings.Contains(out, c.never) {
+				t.Errorf("%q is in\n%s", c.never, out)
+			}
+		})
+	}
+}
+
+// TestNoSecondAttempt shows that a package whose program ended in the middle is not forgiven, since tests have not run, nor one
+// that could not be built.
+func TestNoSecondAttempt(t *testing.T) {
+	ended, unbuilt := newVerdicts(), newVerdicts()
+	for _, e := range []testEvent{
+		{Action: "run", Package: "mipvpn/a", Test: "TestA"},
+		{Action: "fail", Package: "mipvpn/a", Test: "TestA"},
+		{Action: "run", Package: "mipvpn/a", Test: "TestB"},
+		{Action: "fail", Package: "mipvpn/a"},
+	} {
+		ended.take(e)
+	}
+	unbuilt.take(testEvent{Action: "build-fail", ImportPath: "mipvpn/b [mipvpn/b.test]"})
+	for name, v := range map[string]*verdicts{"ended": ended, "unbuilt": unbuilt} {
+		v.again(func(pkg, test string) *verdicts {
+			t.Errorf("%s: %s %s is run once more", name, pkg, test)
+			return newVerdicts()
+		})
+		if code, out := summary(v); code != 1 {
+			t.Errorf("%s: exit code %d:\n%s", name, code, out)
 		}
 	}
 }

@@ -12,7 +12,8 @@ import (
 
 // result is what a stage came to.
 type result struct {
-	failures []string // one line each; empty when the stage passed
+	failures []string // a name, then what was printed; empty when the stage passed
+	second   []string // the same, of tests that passed when they were run once more
 	skips    []string // "what: why"
 	passed   []string // names of tests, as before the colon of a skip
 	note     string   // a figure for the summary
@@ -58,6 +59,9 @@ func run(only string, all []stage, out io.Writer) int {
 		for _, f := range r.failures {
 			fmt.Fprintln(out, f)
 		}
+		for _, f := range r.second {
+			fmt.Fprintf(out, "passed at the second attempt; the first one:\n%s\n", f)
+		}
 		lines = append(lines, line{s, r, time.Since(t)})
 	}
 	for name := range wanted {
@@ -76,6 +80,9 @@ func run(only string, all []stage, out io.Writer) int {
 		fmt.Fprintf(out, "%-7s %-14s %6s  %s\n", word, l.name, l.took.Round(time.Second), l.note)
 		for _, f := range l.failures {
 			fmt.Fprintf(out, "        FAILED  %s\n", firstLine(f))
+		}
+		for _, f := range l.second {
+			fmt.Fprintf(out, "        passed at the second attempt: %s\n", firstLine(f))
 		}
 	}
 	// What one stage has skipped may have passed in another: allocations are not counted under the race detector.

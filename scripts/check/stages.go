@@ -32,32 +32,32 @@ func stages(fuzzTotal, fuzzEach time.Duration) []stage {
 			return passes([]string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-o", "bin/", "./cmd/...")
 		}},
 		{"race", func() result {
-			return testPackages("12m", func(p string) bool { return !within(p, namespacePackages) && !within(p, thirdPartyPackages) })
+			return testRun{race: true, timeout: "12m", second: true}.tests(func(p string) bool { return !within(p, namespacePackages) && !within(p, thirdPartyPackages) })
 		}},
 		// The race detector makes pools forget, so that allocations can be counted only without it.
 		{"allocations", func() result {
-			return runTests("CGO_ENABLED=0", "4m", func(p string) bool { return !within(p, thirdPartyPackages) }, "-run", "Alloc")
+			return testRun{timeout: "4m", flags: []string{"-run", "Alloc"}}.tests(func(p string) bool { return !within(p, thirdPartyPackages) })
 		}},
 		// Released buffers are poisoned and a second release panics.
 		{"packetdebug", func() result {
 			poisoned := []string{"mipvpn/tun/packet", "mipvpn/tun/device/virtio", "mipvpn/stack", "mipvpn/client", "mipvpn/mipv4/tunnel", "mipvpn/ipsec/esp"}
-			r := runTests("CGO_ENABLED=0", "6m", func(p string) bool {
+			r := testRun{timeout: "6m", second: true, flags: []string{"-tags", "packetdebug"}}.tests(func(p string) bool {
 				return within(p, poisoned) && (p == "mipvpn/tun/device/virtio" || !within(p, namespacePackages))
-			}, "-tags", "packetdebug")
+			})
 			// What shares memory with the kernel, one package at a time. The programs under load are among the tests of cmd/miplab.
 			kernel := []string{"mipvpn/tun/device", "mipvpn/stack/underlay", "mipvpn/stack/agent"}
-			k := runTests("CGO_ENABLED=0", "3m", func(p string) bool { return slices.Contains(kernel, p) }, "-tags", "packetdebug", "-p", "1")
-			return result{failures: append(r.failures, k.failures...), skips: append(r.skips, k.skips...), passed: append(r.passed, k.passed...),
+			k := testRun{timeout: "3m", second: true, flags: []string{"-tags", "packetdebug", "-p", "1"}}.tests(func(p string) bool { return slices.Contains(kernel, p) })
+			return result{failures: append(r.failures, k.failures...), second: append(r.second, k.second...), skips: append(r.skips, k.skips...), passed: append(r.passed, k.passed...),
 				note: r.note + "; with the kernel " + k.note}
 		}},
 		{"fuzz", func() result { return fuzzAll(fuzzTotal, fuzzEach) }},
 		{"namespaces", func() result {
-			return testPackages("8m", func(p string) bool { return within(p, namespacePackages) }, "-p", "1")
+			return testRun{race: true, timeout: "8m", second: true, flags: []string{"-p", "1"}}.tests(func(p string) bool { return within(p, namespacePackages) })
 		}},
 		{"soak", soak},
 		{"mutants", playMutants},
 		{"third-parties", func() result {
-			return testPackages("6m", func(p string) bool { return within(p, thirdPartyPackages) }, "-p", "1")
+			return testRun{race: true, timeout: "6m", second: true, flags: []string{"-p", "1"}}.tests(func(p string) bool { return within(p, thirdPartyPackages) })
 		}},
 	}
 }
