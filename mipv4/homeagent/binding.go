@@ -28,6 +28,8 @@ const (
 	Expired
 	// Dropped: the administrator took it back.
 	Dropped
+	// Revoked: the foreign agent took it back (RFC 3543).
+	Revoked
 )
 
 // String returns the kind as one word for logs.
@@ -45,6 +47,8 @@ func (k EventKind) String() string {
 		return "expired"
 	case Dropped:
 		return "dropped"
+	case Revoked:
+		return "revoked"
 	}
 	return fmt.Sprintf("event %d", uint8(k))
 }
@@ -107,6 +111,8 @@ type binding struct {
 	identification wire.Identification
 	tunnel         *Tunnel
 	udpReply       *wire.UDPTunnelReply // as granted, for duplicates
+	revocable      *Revocability        // as agreed, nil for nothing
+	answered       time.Duration        // boot time of the last reply that accepted it
 	granted        uint16               // seconds
 	until          time.Duration        // boot time; meaningless when granted is infinite
 	index          int                  // in the machine's expiry queue, -1 outside

@@ -63,6 +63,9 @@ type Config struct {
 	AllowRelayedCoLocated bool
 	// Durable has the machine yield records for a driver that stores them (Machine.PollRecord).
 	Durable bool
+	// NoRevocation turns registration revocation (RFC 3543) off. Otherwise it is agreed with foreign agents and mobile nodes that
+	// ask for it.
+	NoRevocation bool
 	// ZeroOverhead grants zero-overhead tunnelling (draft appendix D, docs/zero-overhead.md); the zero value grants none.
 	ZeroOverhead ZeroOverhead
 }

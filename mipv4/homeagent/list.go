@@ -51,21 +51,23 @@ func (m *Machine) Bindings(now link.Instant, home netip.Addr) []Entry {
 // Len returns how many bindings there are.
 func (m *Machine) Len() int { return m.count }
 
-// Drop takes all bindings of a home address back by the administrator's will and returns how many there were. The mobile node may
-// register again.
-func (m *Machine) Drop(_ link.Instant, home netip.Addr) int {
+// Drop takes all bindings of a home address back by the administrator's will and returns how many there were. Whoever has agreed
+// to that in registration is told, and the mobile node with it (RFC 3543). The mobile node may register again.
+func (m *Machine) Drop(now link.Instant, home netip.Addr) int {
 	n := m.nodes[home]
 	if n == nil {
 		return 0
 	}
-	return m.drop(n)
+	return m.drop(now, n)
 }
 
 // drop takes all bindings of a mobile node back.
-func (m *Machine) drop(n *node) int {
+func (m *Machine) drop(now link.Instant, n *node) int {
 	dropped := len(n.bindings)
 	for len(n.bindings) > 0 {
-		m.remove(n.bindings[len(n.bindings)-1], Dropped)
+		b := n.bindings[len(n.bindings)-1]
+		m.remove(b, Dropped)
+		m.revoke(now, b, true)
 	}
 	if dropped > 0 {
 		m.table.set(n.home, nil)

@@ -12,12 +12,13 @@ import (
 
 // Machine is the home agent's protocol machine.
 type Machine struct {
-	cfg    Config
-	nodes  map[netip.Addr]*node
-	agents map[netip.Addr]*auth.SecurityAssociation
-	table  Table
-	queue  expiries
-	count  int // bindings
+	cfg         Config
+	nodes       map[netip.Addr]*node
+	agents      map[netip.Addr]*auth.SecurityAssociation
+	table       Table
+	queue       expiries
+	revocations revocations
+	count       int // bindings
 
 	transmits fifo.Queue[Transmit]
 	touched   []*node // their records have changed
@@ -35,9 +36,9 @@ type Request struct {
 	Payload []byte
 }
 
-// Transmit is a reply to be sent from the home agent's address and port 434.
+// Transmit is a message to be sent from the home agent's address and port 434.
 type Transmit struct {
-	// To is the request's source.
+	// To is the request's source for a reply.
 	To netip.AddrPort
 	// Payload of the UDP datagram.
 	Payload []byte
@@ -86,6 +87,7 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 		m.remove(b, Expired)
 		m.table.set(b.node.home, b.node.tunnels())
 	}
+	m.sendRevocations(now)
 }
 
 // PollTransmit returns the next reply to send.
@@ -94,9 +96,13 @@ func (m *Machine) PollTransmit() (Transmit, bool) { return m.transmits.Pop() }
 // PollEvent returns the next event.
 func (m *Machine) PollEvent() (Event, bool) { return m.events.Pop() }
 
-// Deadline returns the boot time at which HandleTimeout wants to be called, and false while no binding can expire.
+// Deadline returns the boot time at which HandleTimeout wants to be called, and false while no binding can expire and no
+// revocation waits.
 func (m *Machine) Deadline() (time.Duration, bool) {
-	if len(m.queue) == 0 {
+	switch r := m.revocations.queue; {
+	case len(r) > 0 && (len(m.queue) == 0 || r[0].next < m.queue[0].until):
+		return r[0].next, true
+	case len(m.queue) == 0:
 		return 0, false
 	}
 	return m.queue[0].until, true

@@ -58,6 +58,8 @@ type BindingRecord struct {
 	Switched      netip.Addr `json:"switched,omitzero"`
 	// UDPReply is what was said of UDP tunnelling, nil for nothing; a repeated request gets it again.
 	UDPReply *wire.UDPTunnelReply `json:"udp,omitempty"`
+	// Revocable is what was agreed about revocation, nil for nothing.
+	Revocable *Revocability `json:"revocable,omitempty"`
 }
 
 // Key is what the record is stored under: unique among the mobile nodes of one home agent, and without an octet that needs
@@ -128,7 +130,7 @@ func (m *Machine) record(now link.Instant, n *node) Record {
 		s := BindingRecord{
 			CareOfAddress: b.careOf, Identification: b.identification, Granted: b.granted,
 			Encapsulation: b.tunnel.Encapsulation.String(), Remote: b.tunnel.Remote,
-			ReverseTunnel: b.tunnel.ReverseTunnel, Switched: b.tunnel.Switched, UDPReply: b.udpReply,
+			ReverseTunnel: b.tunnel.ReverseTunnel, Switched: b.tunnel.Switched, UDPReply: b.udpReply, Revocable: b.revocable,
 		}
 		if b.granted != wire.LifetimeInfinite {
 			s.Until = now.Wall.Add(b.until - now.Boot).UTC().Round(0)
@@ -188,6 +190,9 @@ func (m *Machine) restored(now link.Instant, n *node, s BindingRecord) (*binding
 	if s.Granted == 0 || (s.Granted == wire.LifetimeInfinite) != s.Until.IsZero() {
 		return nil, fmt.Errorf("lifetime of %d s that ends at %v", s.Granted, s.Until)
 	}
+	if r := s.Revocable; r != nil && (!usable(r.Peer.Addr()) || r.Peer.Port() == 0) {
+		return nil, fmt.Errorf("revocations go to %v", r.Peer)
+	}
 	left := s.Until.Sub(now.Wall)
 	switch {
 	case s.Granted != wire.LifetimeInfinite && left <= 0:
@@ -198,7 +203,7 @@ func (m *Machine) restored(now link.Instant, n *node, s BindingRecord) (*binding
 		return nil, nil
 	}
 	return &binding{
-		node: n, careOf: s.CareOfAddress, identification: s.Identification, tunnel: t, udpReply: s.UDPReply,
+		node: n, careOf: s.CareOfAddress, identification: s.Identification, tunnel: t, udpReply: s.UDPReply, revocable: s.Revocable,
 		granted: s.Granted, until: now.Boot + min(left, time.Duration(s.Granted)*time.Second), index: -1,
 	}, nil
 }

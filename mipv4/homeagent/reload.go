@@ -16,7 +16,7 @@ var ErrRestart = errors.New("homeagent: this change takes a restart")
 // served. All other bindings stay as they were granted, also where the mobile node has other keys now: those count from its next
 // request on (Drop takes a binding away at once). Errors, which change nothing: ErrConfig, and ErrRestart for another address or
 // another kind of home agent.
-func (m *Machine) Reload(_ link.Instant, cfg Config) (dropped int, err error) {
+func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) {
 	cfg, err = cfg.check()
 	if err != nil {
 		return 0, err
@@ -36,7 +36,7 @@ func (m *Machine) Reload(_ link.Instant, cfg Config) (dropped int, err error) {
 	}
 	for home, n := range m.nodes {
 		if !served[home] {
-			dropped += m.drop(n)
+			dropped += m.drop(now, n)
 			delete(m.nodes, home)
 		}
 	}

@@ -20,6 +20,7 @@ func (m *Machine) answerDuplicate(now link.Instant, q *request, b *binding) erro
 	if lifetime != wire.LifetimeInfinite {
 		lifetime = uint16(max(0, b.until-now.Boot) / time.Second)
 	}
+	q.revocable = b.revocable
 	m.reply(q, m.accepted(), lifetime, b.udpReply, b.tunnel.Switched)
 	return nil
 }
@@ -39,6 +40,9 @@ func (m *Machine) reply(q *request, code wire.Code, lifetime uint16, udp *wire.U
 	if switched.IsValid() {
 		r.Extensions = append(r.Extensions, wire.ZeroOverheadReply(m.cfg.ZeroOverhead.Vendor, switched))
 	}
+	if q.revocable != nil && q.CoLocated() {
+		r.Extensions = append(r.Extensions, q.revocable.support())
+	}
 	message, err := r.Append(make([]byte, 0, 128))
 	if err != nil {
 		return // the addresses are IPv4 and the extensions of fixed lengths, so that nothing can fail
@@ -46,6 +50,10 @@ func (m *Machine) reply(q *request, code wire.Code, lifetime uint16, udp *wire.U
 	message = q.association.AppendExtension(message, wire.ExtMobileHomeAuthentication)
 	if udp != nil && !q.CoLocated() {
 		e := udp.Extension()
+		message = append(append(message, uint8(e.Type), uint8(len(e.Data))), e.Data...)
+	}
+	if q.revocable != nil && !q.CoLocated() {
+		e := q.revocable.support()
 		message = append(append(message, uint8(e.Type), uint8(len(e.Data))), e.Data...)
 	}
 	if q.foreign != nil {

@@ -24,6 +24,7 @@ type request struct {
 	covered, rest wire.Extensions
 	association   *auth.SecurityAssociation // with the mobile node, for the reply
 	foreign       *auth.SecurityAssociation // with the foreign agent; nil without one
+	revocable     *Revocability             // what the reply says of revocation, nil for nothing
 }
 
 // HandleRequest takes a registration request (RFC 5944 §3.8.2). It returns nil when the registration was accepted, a
@@ -31,13 +32,8 @@ type request struct {
 // of this package's sentinels, or one of package wire's for what is no well-formed request.
 func (m *Machine) HandleRequest(now link.Instant, r Request) error {
 	from := r.Source.Addr()
-	switch {
-	case m.cfg.Internal && !contains(m.cfg.TrustedNetworks, from):
-		return fmt.Errorf("%w: %v is in none of %v", ErrUntrustedSource, from, m.cfg.TrustedNetworks)
-	case contains(m.cfg.RefusedNetworks, from):
-		return fmt.Errorf("%w: %v", ErrRefusedSource, from)
-	case !usable(from) || r.Source.Port() == 0 || from == m.cfg.Address:
-		return fmt.Errorf("%w: %v", ErrSource, r.Source)
+	if err := m.checkSource(r.Source); err != nil {
+		return err
 	}
 	parsed, err := wire.ParseRegistrationRequest(r.Payload)
 	if err != nil {
@@ -66,10 +62,24 @@ func (m *Machine) HandleRequest(now link.Instant, r Request) error {
 		return err
 	}
 	if q.Deregistration() {
-		m.deregister(q)
+		m.deregister(now, q)
 		return nil
 	}
 	return m.register(now, q)
+}
+
+// checkSource returns why messages from the source are discarded, nil when they are not.
+func (m *Machine) checkSource(source netip.AddrPort) error {
+	from := source.Addr()
+	switch {
+	case m.cfg.Internal && !contains(m.cfg.TrustedNetworks, from):
+		return fmt.Errorf("%w: %v is in none of %v", ErrUntrustedSource, from, m.cfg.TrustedNetworks)
+	case contains(m.cfg.RefusedNetworks, from):
+		return fmt.Errorf("%w: %v", ErrRefusedSource, from)
+	case !usable(from) || source.Port() == 0 || from == m.cfg.Address:
+		return fmt.Errorf("%w: %v", ErrSource, source)
+	}
+	return nil
 }
 
 // authenticate checks the authorization-enabling extension (RFC 5944 §3.8.2.1 a and d).
@@ -131,11 +141,14 @@ func (m *Machine) verifyForeignHome(q *request) error {
 }
 
 // deregister takes bindings back (RFC 5944 §3.8.2.2).
-func (m *Machine) deregister(q *request) {
+func (m *Machine) deregister(now link.Instant, q *request) {
 	n := q.node
 	for i := len(n.bindings) - 1; i >= 0; i-- {
 		if b := n.bindings[i]; q.DeregistersAll() || b.careOf == q.CareOfAddress {
 			m.remove(b, Deregistered)
+			if b.revocable != nil && b.revocable.SPI == 0 && b.revocable.Peer.Addr() != q.source.Addr() {
+				m.revoke(now, b, false) // the foreign agent does not see this deregistration
+			}
 		}
 	}
 	m.table.set(n.home, n.tunnels())
@@ -180,6 +193,9 @@ func (m *Machine) register(now link.Instant, q *request) error {
 		for i := len(n.bindings) - 1; i >= 0; i-- {
 			if b := n.bindings[i]; b != old {
 				m.remove(b, Replaced)
+				if b.revocable != nil && b.revocable.SPI == 0 {
+					m.revoke(now, b, false) // the mobile node has left that foreign agent
+				}
 				changed = true
 			}
 		}
@@ -196,6 +212,9 @@ func (m *Machine) register(now link.Instant, q *request) error {
 		b.tunnel, changed = t, true
 	}
 	b.identification, b.udpReply = q.Identification, udp
+	q.revocable = m.revocable(now, q)
+	b.revocable, b.answered = q.revocable, now.Boot
+	m.revocations.cancel(n.home, b.careOf)
 	m.schedule(b, now.Boot, m.grant(q.Lifetime))
 	if changed {
 		m.table.set(n.home, n.tunnels())
