@@ -25,6 +25,10 @@ func (a *HomeAgent) post(f func(link.Instant)) {
 func (a *HomeAgent) handleRequest(p *packet.Buf) {
 	r := homeagent.Request{Source: p.Peer, Payload: append([]byte(nil), p.Bytes()...)}
 	a.post(func(now link.Instant) {
+		if isRevocation(r.Payload) {
+			a.handleRevocation(now, r.Source, r.Payload)
+			return
+		}
 		if err := a.machine.HandleRequest(now, r); err != nil {
 			a.report(now, r.Source, err)
 		}
