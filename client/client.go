@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -167,7 +168,11 @@ func association(ha config.HomeAgent) (*auth.SecurityAssociation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return auth.New(auth.Parameters{SPI: ha.SPI, Algorithm: algorithm, Key: auth.Key(ha.Key)})
+	replay, err := auth.ParseReplayProtection(cmp.Or(ha.ReplayProtection, auth.Timestamps.String()))
+	if err != nil {
+		return nil, err
+	}
+	return auth.New(auth.Parameters{SPI: ha.SPI, Algorithm: algorithm, Key: auth.Key(ha.Key), ReplayProtection: replay})
 }
 
 // Close ends the client. Unlike Down it gives nothing back: the enterprise's traffic stays blocked, as it does when the

@@ -118,6 +118,8 @@ type HomeAgent struct {
 	SPI uint32
 	// Algorithm authenticates the registration messages.
 	Algorithm Algorithm
+	// ReplayProtection is the style of replay protection, "timestamps" or "nonces" (RFC 5944 §5.7).
+	ReplayProtection string
 	// KeyFile names the file of the key: hexadecimal digits, white space ignored.
 	KeyFile string
 	// Key is the key read from KeyFile. That of the i-HA has 16 octets or more (DET-17).

@@ -103,9 +103,9 @@ func TestMinimal(t *testing.T) {
 		Device: Device{Name: "mip0", MTU: 1386}, MTU: defaultMTU(),
 		Enterprise: Enterprise{Prefixes: enterprise, Tunnel: TunnelSplit},
 		Internal: HomeAgent{Address: netip.MustParseAddr("10.0.1.10"), HomeAddress: netip.MustParseAddr("10.0.8.100"), SPI: 256,
-			Algorithm: AlgorithmHMACMD5, KeyFile: "i-ha.key", Key: key(0), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto},
+			Algorithm: AlgorithmHMACMD5, ReplayProtection: "timestamps", KeyFile: "i-ha.key", Key: key(0), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto},
 		External: HomeAgent{Address: netip.MustParseAddr("192.0.2.20"), HomeAddress: netip.MustParseAddr("198.51.100.100"), SPI: 257,
-			Algorithm: AlgorithmHMACMD5, KeyFile: "x-ha.key", Key: key(16), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto},
+			Algorithm: AlgorithmHMACMD5, ReplayProtection: "timestamps", KeyFile: "x-ha.key", Key: key(16), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto},
 		Gateway: Gateway{Address: netip.MustParseAddr("192.0.2.10"), LocalIdentity: "laptop@example.com", RemoteIdentity: "gateway.example.com",
 			PSKFile: "gateway.psk", PSK: Secret("correct horse battery staple"), RequestDNS: true, RemoteSubnets: enterprise,
 			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second, KeepAliveLimit: 110 * time.Second, Datagram: 1280, TCP: TCPAuto, TCPPort: 4500, ReturnAfter: 30 * time.Minute,
@@ -152,6 +152,7 @@ address = "10.0.1.10"
 home_address = "10.0.8.100"
 spi = 4294967295
 algorithm = "hmac-sha256"
+replay_protection = "nonces"
 key_file = "i-ha.key"
 lifetime = "45s"
 encapsulation = "ipip"
@@ -160,6 +161,7 @@ address = "192.0.2.20"
 home_address = "198.51.100.100"
 spi = 257
 algorithm = "keyed-md5"
+replay_protection = "nonces"
 key_file = "x-ha.key"
 lifetime = "18h"
 encapsulation = "udp"

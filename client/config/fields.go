@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mipvpn/detect/location"
+	"mipvpn/mipv4/auth"
 )
 
 // field is one key of the configuration.
@@ -182,6 +183,8 @@ func homeAgentFields(table, agent, home string, of func(*Config) *HomeAgent) []f
 			set: integer(256, 1<<32-1, func(c *Config, n int64) { of(c).SPI = uint32(n) })},
 		{key: table + ".algorithm", valid: vOneOf(algorithms), standard: `"hmac-md5"`, about: "algorithm of the Mobile-Home authentication",
 			set: oneOf(algorithms, func(c *Config) *Algorithm { return &of(c).Algorithm })},
+		{key: table + ".replay_protection", valid: vOneOf(auth.ReplayProtectionNames()), standard: `"timestamps"`, about: "style of replay protection that the security association has (RFC 5944 section 5.7): with nonces no clock need be right",
+			set: oneOf(auth.ReplayProtectionNames(), func(c *Config) *string { return &of(c).ReplayProtection })},
 		{key: table + ".key_file", valid: vPath, required: true, about: "file (0600) with the key in hexadecimal digits, 16 octets or more",
 			set: text(4096, nil, func(c *Config) *string { return &of(c).KeyFile })},
 		{key: table + ".lifetime", valid: `a duration from "30s" to "18h"`, standard: `"30m"`, about: "registration lifetime to ask for",
@@ -193,7 +196,7 @@ func homeAgentFields(table, agent, home string, of func(*Config) *HomeAgent) []f
 
 // defaults returns the configuration of an empty file.
 func defaults() *Config {
-	agent := HomeAgent{Algorithm: AlgorithmHMACMD5, Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto}
+	agent := HomeAgent{Algorithm: AlgorithmHMACMD5, ReplayProtection: auth.Timestamps.String(), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto}
 	back := location.DefaultRetransmission
 	return &Config{
 		Mode:       "auto",

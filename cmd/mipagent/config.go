@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"mipvpn/mipv4/auth"
 )
 
 // schema is the version of the file's format that this program reads.
@@ -61,6 +63,8 @@ type association struct {
 	SPI       uint32 `toml:"spi"`
 	Algorithm string `toml:"algorithm"`
 	KeyFile   string `toml:"key_file"`
+
+	replay auth.ReplayProtection // of a mobile node with its home agent
 }
 
 type homeAgentTable struct {
@@ -86,7 +90,8 @@ type homeAgentTable struct {
 }
 
 type mobileNodeTable struct {
-	HomeAddress netip.Addr `toml:"home_address"`
+	HomeAddress      netip.Addr `toml:"home_address"`
+	ReplayProtection string     `toml:"replay_protection"`
 	association
 }
 

@@ -45,5 +45,5 @@ func (c *configuration) security(a association) (*auth.SecurityAssociation, erro
 	if _, err := hex.Decode(key, digits); err != nil {
 		return nil, fmt.Errorf("key_file %s: expected an even number of hexadecimal digits and nothing else", a.KeyFile)
 	}
-	return auth.New(auth.Parameters{SPI: a.SPI, Algorithm: algorithm, Key: key})
+	return auth.New(auth.Parameters{SPI: a.SPI, Algorithm: algorithm, Key: key, ReplayProtection: a.replay})
 }

@@ -113,7 +113,7 @@ func (c *configuration) homeAgent(t *homeAgentTable, internal bool) (starter, er
 		return nil, errors.New("no mobile_node is configured")
 	}
 	for _, n := range t.MobileNodes {
-		a, err := c.security(n.association)
+		a, err := c.mobileSecurity(n)
 		if err != nil {
 			return nil, fmt.Errorf("mobile_node %v: %w", n.HomeAddress, err)
 		}
@@ -138,6 +138,16 @@ func (c *configuration) homeAgent(t *homeAgentTable, internal bool) (starter, er
 		return nil, err
 	}
 	return func(h link.Host, log *zap.Logger) (running, error) { return agent.StartHomeAgent(h, cfg, log) }, nil
+}
+
+// mobileSecurity makes the security association of a mobile node with its home agent.
+func (c *configuration) mobileSecurity(n mobileNodeTable) (*auth.SecurityAssociation, error) {
+	replay, err := auth.ParseReplayProtection(orDefault(n.ReplayProtection, auth.Timestamps.String()))
+	if err != nil {
+		return nil, err
+	}
+	n.association.replay = replay
+	return c.security(n.association)
 }
 
 func (c *configuration) foreignAgent() (starter, error) {
