@@ -78,6 +78,7 @@ type problemDocument struct {
 
 // controlServer answers the commands of this program while the roles run.
 type controlServer struct {
+	roles   map[string]running
 	gateway sessions // nil without that role
 	reload  func() error
 	metrics http.Handler
@@ -85,7 +86,7 @@ type controlServer struct {
 
 // newControlServer makes the server for the roles that run.
 func newControlServer(roles map[string]running, reload func() error) *controlServer {
-	s := &controlServer{reload: reload}
+	s := &controlServer{roles: roles, reload: reload}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{roles})
 	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
@@ -101,6 +102,9 @@ func (s *controlServer) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/sessions", s.listSessions)
 	mux.HandleFunc("POST /v1/disconnect", s.disconnect)
+	mux.HandleFunc("GET /v1/bindings", s.listBindings)
+	mux.HandleFunc("GET /v1/visitors", s.listVisitors)
+	mux.HandleFunc("POST /v1/drop", s.drop)
 	mux.HandleFunc("POST /v1/reload", s.doReload)
 	mux.Handle("GET /metrics", s.metrics)
 	return mux

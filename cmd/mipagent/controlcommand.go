@@ -23,9 +23,7 @@ func controlCommands() []*cobra.Command {
 				return failure{err}
 			}
 			if asJSON {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetIndent("", "  ")
-				return e.Encode(d)
+				return printJSON(cmd.OutOrStdout(), d)
 			}
 			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(t, "identity\taddress\thome address\tfrom\tfor\toctets from\toctets to\tsuite")
@@ -73,7 +71,7 @@ func controlCommands() []*cobra.Command {
 			return nil
 		},
 	}
-	all := []*cobra.Command{list, disconnect, again}
+	all := append(mobilityCommands(&socket), list, disconnect, again)
 	for _, c := range all {
 		c.Flags().StringVar(&socket, "socket", defaultSocket, "control socket of the running agents")
 	}

@@ -14,6 +14,7 @@ import (
 type Machine struct {
 	cfg         Config
 	nodes       map[netip.Addr]*node
+	retired     map[netip.Addr]*node // taken out of nodes by a Reload, for their state of replay protection
 	agents      map[netip.Addr]*auth.SecurityAssociation
 	table       Table
 	queue       expiries

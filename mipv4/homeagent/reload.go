@@ -29,7 +29,10 @@ func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) 
 		served[c.HomeAddress] = true
 		n := m.nodes[c.HomeAddress]
 		if n == nil {
-			n = &node{home: c.HomeAddress}
+			if n = m.retired[c.HomeAddress]; n == nil {
+				n = &node{home: c.HomeAddress}
+			}
+			delete(m.retired, c.HomeAddress)
 			m.nodes[c.HomeAddress] = n
 		}
 		n.associations = c.Associations // the state of replay protection stays: it is the mobile node's, whatever its keys
@@ -38,12 +41,17 @@ func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) 
 		if !served[home] {
 			dropped += m.drop(now, n)
 			delete(m.nodes, home)
+			if m.retired == nil {
+				m.retired = make(map[netip.Addr]*node)
+			}
+			m.retired[home] = n // what it has sent must not be taken again when it comes back
 		}
 	}
 	m.agents = make(map[netip.Addr]*auth.SecurityAssociation, len(cfg.ForeignAgents))
 	for _, f := range cfg.ForeignAgents {
 		m.agents[f.Address] = f.Association
 	}
+	cfg.Durable = m.cfg.Durable // the driver's, for good
 	m.cfg = cfg
 	return dropped, nil
 }

@@ -147,3 +147,20 @@ func TestReloadKeepsReplayProtection(t *testing.T) {
 	}
 	f.must(taken, from, wire.CodeIdentificationMismatch, f.mn)
 }
+
+// Shows: AGT-6, MIP-3 (nor is it when the mobile node was struck off in between).
+func TestReloadKeepsReplayProtectionOfThoseThatGo(t *testing.T) {
+	f := newFixture(t, nil)
+	from := netip.AddrPortFrom(careOf, 5000)
+	taken := f.sign(f.request(), f.mn, nil)
+	f.must(taken, from, wire.CodeAcceptedSimultaneousUnsupported, f.mn)
+	with := f.again(func(*Config) {})
+	if n, err := f.m.Reload(f.now, f.again(func(c *Config) { c.MobileNodes = c.MobileNodes[1:] })); err != nil || n != 1 {
+		t.Fatalf("%d dropped, %v", n, err)
+	}
+	f.silent(f.sign(f.request(), f.mn, nil), from, ErrUnknownMobileNode)
+	if _, err := f.m.Reload(f.now, with); err != nil {
+		t.Fatal(err)
+	}
+	f.must(taken, from, wire.CodeIdentificationMismatch, f.mn)
+}

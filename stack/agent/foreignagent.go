@@ -145,6 +145,7 @@ func (a *ForeignAgent) drain() {
 		case foreignagent.ToHomeAgent:
 			err = a.udp.Send(t.Remote, t.Payload)
 		case foreignagent.ToMobileNode:
+			a.registrations.sent(t.Payload)
 			p := packet.From(t.Payload)
 			packet.PushUDP(p, t.Local, t.Remote)
 			err = a.sendFrame(p, t, packet.ProtocolUDP, replyTTL)

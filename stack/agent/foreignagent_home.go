@@ -33,6 +33,9 @@ type homeward struct {
 
 	udp, ipip, icmp link.Flow
 	out             tunnelPath
+
+	registrations registrations
+	traffic       tunnelTraffic
 }
 
 // openHome opens the flows of the care-of address. tunnelled takes what comes out of the tunnels' flow.
@@ -99,6 +102,7 @@ func (h *homeward) send(out *packet.Batch) {
 		out.Release()
 		return
 	}
+	h.traffic.sent(out)
 	if err := h.out.path.Send(out); err != nil {
 		h.drops.Count(packet.DropSendFailed, n)
 	}
@@ -116,6 +120,7 @@ func (h *homeward) answer(now time.Duration, v *foreignagent.Visitor, typ, code 
 
 // leave takes one packet out of its tunnel and returns the visitor that it is for (RFC 5944 §4.2.2).
 func (h *homeward) leave(p *packet.Buf) (*foreignagent.Visitor, packet.DropReason) {
+	packets, octets := sizeOf(p)
 	if r := tunnel.Open(p, tunnel.IPIP); r != packet.NotDropped {
 		return nil, r
 	}
@@ -127,6 +132,7 @@ func (h *homeward) leave(p *packet.Buf) (*foreignagent.Visitor, packet.DropReaso
 	if !ip.DecrementTTL() {
 		return nil, packet.DropTTL
 	}
+	h.traffic.received(packets, octets)
 	return v, packet.NotDropped
 }
 
@@ -217,18 +223,20 @@ func (h *homeward) logEvents() {
 }
 
 // report logs a message that was denied or dropped, at most one of a kind now and then.
-func (h *homeward) report(kind string, now link.Instant, message string, peer netip.AddrPort, err error) {
+func (h *homeward) report(kind string, now link.Instant, message string, peer netip.AddrPort, err error, about ...zap.Field) {
 	if suppressed, due := h.notices.due(kind, now.Boot); due {
-		h.log.Warn(message, zap.Stringer("peer", peer), zap.Error(err), zap.Int("suppressed", suppressed))
+		h.log.Warn(message, append(about, zap.Stringer("peer", peer), zap.Error(err), zap.Int("suppressed", suppressed))...)
 	}
 }
 
 // reportMessage logs what became of a registration message that was not relayed.
 func (h *homeward) reportMessage(now link.Instant, what string, peer netip.AddrPort, err error) {
+	why := h.registrations.discard(err)
 	var denied *foreignagent.Denied
 	if errors.As(err, &denied) {
-		h.report(fmt.Sprintf("denied %d", denied.Code), now, "registration denied", peer, err)
+		h.report(fmt.Sprintf("denied %d", denied.Code), now, "registration denied", peer, err,
+			zap.Stringer("home_address", denied.HomeAddress), zap.Stringer("home_agent", denied.HomeAgent), zap.Uint8("code", uint8(denied.Code)))
 		return
 	}
-	h.report(what, now, what+" dropped", peer, err)
+	h.report(what+" "+why, now, what+" dropped", peer, err)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -33,7 +34,7 @@ type HomeAgent struct {
 	drops   packet.Drops
 	machine *homeagent.Machine
 	table   *homeagent.Table
-	policy  policy
+	policy  atomic.Pointer[policy]
 	errors  *limiter
 	notices notices
 
@@ -42,7 +43,12 @@ type HomeAgent struct {
 	udp, ipip, icmp link.Flow
 	out             [numExits]tunnelPath
 	switching       switching
-	ready           chan struct{} // closed when all of the above is there: receivers drop before
+	mtu             int // of the device, in octets
+	registrations   registrations
+	traffic         tunnelTraffic
+	reloading       sync.Mutex     // held by Reload
+	networks        []netip.Prefix // that are routed into the device
+	ready           chan struct{}  // closed when all of the above is there: receivers drop before
 	reader          sync.WaitGroup
 	life
 }
@@ -66,10 +72,12 @@ func StartHomeAgent(host link.Host, cfg HomeAgentConfig, log *zap.Logger) (*Home
 		return nil, err
 	}
 	a := &HomeAgent{
-		host: host, cfg: cfg, log: log, machine: m, table: m.Table(), policy: newPolicy(cfg.PermittedGateways),
+		host: host, cfg: cfg, log: log, machine: m, table: m.Table(),
 		errors: newLimiter(errorsPerSecond, errorBurst, host.Now().Boot), notices: make(notices),
 		ready: make(chan struct{}), life: newLife(),
 	}
+	policy := newPolicy(cfg.PermittedGateways)
+	a.policy.Store(&policy)
 	if err := a.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("agent: start home agent %v: %w", cfg.Address, err), a.Close())
 	}
@@ -108,8 +116,8 @@ func (a *HomeAgent) open() error {
 	if err := a.openSwitching(under); err != nil {
 		return err
 	}
-	err = a.host.Apply(link.Settings{Device: a.device.Name(), MTU: under.MTU(), Routes: a.cfg.HomeNetworks, Forward: true})
-	if err != nil {
+	a.mtu = under.MTU()
+	if err := a.routeHome(a.cfg.HomeNetworks); err != nil {
 		return err
 	}
 	close(a.ready)

@@ -82,7 +82,7 @@ func (a *HomeAgent) route(now time.Duration, p *packet.Buf, at *binding, out *ex
 	if route == nil {
 		return packet.DropNoBinding
 	}
-	if !a.policy.allows(ip, ip.Src(), 0) {
+	if !a.policy.Load().allows(ip, ip.Src(), 0) {
 		return packet.DropPolicy
 	}
 	last := len(route.Tunnels) - 1
@@ -175,6 +175,7 @@ func (a *HomeAgent) send(e exit, b *packet.Batch) {
 		b.Release()
 		return
 	}
+	a.traffic.sent(b)
 	if err := a.out[e].path.Send(b); err != nil {
 		a.drops.Count(packet.DropSendFailed, n)
 	}
@@ -198,7 +199,16 @@ func (a *HomeAgent) receiveIPIP(b *packet.Batch) { a.receiveData(b, tunnel.IPIP)
 func (a *HomeAgent) receiveData(b *packet.Batch, e tunnel.Encapsulation) {
 	echoes := packet.GetBatch()
 	at := binding{table: a.table}
-	b.Keep(&a.drops, func(p *packet.Buf) packet.DropReason { return a.leave(p, e, &at, echoes) })
+	var packets, octets uint64
+	b.Keep(&a.drops, func(p *packet.Buf) packet.DropReason {
+		n, o := sizeOf(p)
+		r := a.leave(p, e, &at, echoes)
+		if r == packet.NotDropped || r == packet.Delivered {
+			packets, octets = packets+n, octets+o
+		}
+		return r
+	})
+	a.traffic.received(packets, octets)
 	a.send(exit(e), echoes)
 	if b.Len() == 0 {
 		b.Release()
@@ -228,7 +238,7 @@ func (a *HomeAgent) leave(p *packet.Buf, e tunnel.Encapsulation, at *binding, ec
 	if ip.Dst() == a.cfg.Address {
 		return a.leaveForAgent(p, t, echoes)
 	}
-	if !a.policy.allows(ip, ip.Dst(), 2) {
+	if !a.policy.Load().allows(ip, ip.Dst(), 2) {
 		return packet.DropPolicy
 	}
 	return packet.NotDropped
@@ -240,7 +250,7 @@ func (a *HomeAgent) leave(p *packet.Buf, e tunnel.Encapsulation, at *binding, ec
 func (a *HomeAgent) leaveForAgent(p *packet.Buf, t *homeagent.Tunnel, echoes *packet.Batch) packet.DropReason {
 	home, remote := packet.IPv4(p.Bytes()).Src(), p.Peer
 	if !tunnel.AnswerEcho(p, a.cfg.Address) {
-		if a.policy != nil || nested(packet.IPv4(p.Bytes())) {
+		if *a.policy.Load() != nil || nested(packet.IPv4(p.Bytes())) {
 			return packet.DropPolicy
 		}
 		return packet.NotDropped

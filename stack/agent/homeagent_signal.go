@@ -38,6 +38,7 @@ func (a *HomeAgent) handleRequest(p *packet.Buf) {
 // drain sends the machine's replies and logs its events.
 func (a *HomeAgent) drain() {
 	for t, ok := a.machine.PollTransmit(); ok; t, ok = a.machine.PollTransmit() {
+		a.registrations.sent(t.Payload)
 		if err := a.udp.Send(t.To, t.Payload); err != nil {
 			a.log.Warn("registration reply could not be sent", zap.Stringer("to", t.To), zap.Error(err))
 		}
@@ -54,25 +55,21 @@ func (a *HomeAgent) drain() {
 
 // report logs a request that was denied or dropped, at most one of a kind now and then.
 func (a *HomeAgent) report(now link.Instant, source netip.AddrPort, err error) {
-	kind, message := "malformed", "registration request dropped"
+	kind, message := a.registrations.discard(err), "registration request dropped"
+	about := []zap.Field{zap.Stringer("source", source)}
 	var denied *homeagent.Denied
 	switch {
 	case errors.As(err, &denied):
 		kind, message = fmt.Sprintf("denied %d", denied.Code), "registration denied"
+		about = append(about, zap.Stringer("home_address", denied.HomeAddress), zap.Uint8("code", uint8(denied.Code)))
 	case errors.Is(err, homeagent.ErrUntrustedSource):
-		kind, message = "untrusted", "registration request from an untrusted network dropped: a firewall lets it in (RFC 5265 §4.3)"
-	case errors.Is(err, homeagent.ErrRefusedSource):
-		kind = "refused"
-	case errors.Is(err, homeagent.ErrUnknownMobileNode):
-		kind = "unknown"
-	case errors.Is(err, homeagent.ErrRateLimited), errors.Is(err, homeagent.ErrNotAuthorized), errors.Is(err, homeagent.ErrForeignHome):
-		kind = "unauthorized"
+		message = "registration request from an untrusted network dropped: a firewall lets it in (RFC 5265 §4.3)"
 	}
 	suppressed, due := a.notices.due(kind, now.Boot)
 	if !due {
 		return
 	}
-	a.log.Warn(message, zap.Stringer("source", source), zap.Error(err), zap.Int("suppressed", suppressed))
+	a.log.Warn(message, append(about, zap.Error(err), zap.Int("suppressed", suppressed))...)
 }
 
 // receiveICMP takes ICMP messages to the agent's address: errors from within its tunnels (RFC 2003 §4).

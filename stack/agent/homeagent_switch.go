@@ -170,7 +170,7 @@ func (a *HomeAgent) receiveSwitched(b *packet.Batch, s tunnel.Switched) {
 			return packet.DropTooBig
 		}
 		tunnel.SwitchIn(p, s, binding.Home, binding.Tunnel.Switched, uint16(a.switching.id.Add(1)))
-		if !a.policy.allows(packet.IPv4(p.Bytes()), binding.Tunnel.Switched, 2) {
+		if !a.policy.Load().allows(packet.IPv4(p.Bytes()), binding.Tunnel.Switched, 2) {
 			return packet.DropPolicy
 		}
 		return packet.NotDropped

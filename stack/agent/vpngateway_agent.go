@@ -250,6 +250,7 @@ func (a *gatewayAgent) drain() {
 				a.report("send", a.clock.Now(), "message could not be sent", t.Remote, err)
 			}
 		case foreignagent.ToMobileNode:
+			a.registrations.sent(t.Payload)
 			p := packet.From(t.Payload)
 			packet.PushUDP(p, t.Local, t.Remote)
 			packet.PushIPv4(p, packet.IPv4Fields{DontFragment: true, TTL: replyTTL, Protocol: packet.ProtocolUDP, Src: t.Local.Addr(), Dst: t.Remote.Addr()})
