@@ -246,9 +246,4 @@ func (c *Client) mipLayer(kind string, home netip.Addr, r *registration, foreign
 	return l
 }
 
-func tunnelName(t mobilenode.Tunnel) string {
-	if t.UDP {
-		return "udp"
-	}
-	return "ipip"
-}
+func tunnelName(t mobilenode.Tunnel) string { return t.Encapsulation.String() }

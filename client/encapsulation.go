@@ -74,7 +74,7 @@ func (c *Client) tellTunnel(r *registration) {
 		of := tunnelled{agent: r.name, direct: r.machine.Config().Origin.Direct}
 		how := "as IP in IP (RFC 2003)"
 		switch {
-		case r.granted.UDP:
+		case r.granted.UDP():
 			how = "in UDP (RFC 3519)"
 		case r.ways.switching != nil:
 			how = fmt.Sprintf("with switched addresses between here and the VPN gateway %v, and others as IP in IP", r.ways.switching.Destination())

@@ -203,7 +203,7 @@ func (r *registration) quiet() {
 func (c *Client) keepAlive(r *registration, reply mobilenode.VerifiedReply) {
 	r.stopKeepalive()
 	a, coLocated := r.attachment.(*stack.CoLocated)
-	if !coLocated || !r.granted.UDP {
+	if !coLocated || !r.granted.UDP() {
 		return
 	}
 	var id [2]byte

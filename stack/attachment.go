@@ -35,13 +35,16 @@ type CoLocated struct {
 	udp     link.Flow
 	replies func([]byte)
 	inner   link.Receiver
-	// One for each encapsulation: what takes packets out of it.
-	fromUDP, fromIPIP tunnel.Decapsulator
+	home    netip.Addr
+	// fromUDP takes packets out of UDP tunnelling.
+	fromUDP tunnel.Decapsulator
 
 	answers atomic.Pointer[answers]
 
-	mu   sync.Mutex
-	ipip link.Flow // opened when a reply grants IP-in-IP
+	mu    sync.Mutex
+	other [tunnel.NumEncapsulations]link.Flow // but UDP; opened when a reply grants them
+	// gre are the optional fields that other[tunnel.GRE] was opened with.
+	gre tunnel.GREOptions
 	// switching is what zero-overhead tunnelling goes by, and switched what it went by before.
 	switching *Switching
 	switched  []*Switching
@@ -57,9 +60,8 @@ type answers struct {
 // that is no tunnelled data, and owns it; inner receives the decapsulated packets. Both must not block.
 func AttachCoLocated(below link.Link, home, agent netip.Addr, drops *packet.Drops, replies func([]byte), inner link.Receiver) (*CoLocated, error) {
 	a := &CoLocated{
-		below: below, agent: netip.AddrPortFrom(agent, RegistrationPort), drops: drops, replies: replies, inner: inner,
-		fromUDP:  tunnel.Decapsulator{Encapsulation: tunnel.UDP, Peer: netip.AddrPortFrom(agent, RegistrationPort), Inner: home, Drops: drops},
-		fromIPIP: tunnel.Decapsulator{Encapsulation: tunnel.IPIP, Peer: netip.AddrPortFrom(agent, 0), Inner: home, Drops: drops},
+		below: below, agent: netip.AddrPortFrom(agent, RegistrationPort), home: home, drops: drops, replies: replies, inner: inner,
+		fromUDP: tunnel.Decapsulator{Encapsulation: tunnel.UDP, Peer: netip.AddrPortFrom(agent, RegistrationPort), Inner: home, Drops: drops},
 	}
 	var err error
 	if a.udp, err = below.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Remote: a.agent, Signalling: link.SignallingMobileIP}, a.receiveUDP); err != nil {
@@ -74,22 +76,46 @@ func (a *CoLocated) Send(message []byte) error { return a.udp.Send(a.agent, mess
 // Carrier implements Attachment. UDP tunnelling goes over the flow of the registrations, so that a NAT maps both alike
 // (RFC 3519 §4.2).
 func (a *CoLocated) Carrier(granted mobilenode.Tunnel) (Carrier, error) {
-	form, flow := tunnel.UDP, a.udp
-	if !granted.UDP {
-		form = tunnel.IPIP
+	flow := a.udp
+	if !granted.UDP() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if a.ipip == nil {
-			f, err := a.below.Open(link.FlowSpec{Protocol: packet.ProtocolIPIP, Remote: netip.AddrPortFrom(a.agent.Addr(), 0)}, a.receiveIPIP)
-			if err != nil {
-				return nil, fmt.Errorf("stack: IP-in-IP to home agent %v: %w", a.agent.Addr(), err)
-			}
-			a.ipip = f
+		var err error
+		if flow, err = a.flow(granted.Encapsulation, granted.GRE); err != nil {
+			return nil, err
 		}
-		flow = a.ipip
 	}
-	step := tunnel.Encapsulator{Encapsulation: form, Drops: a.drops}
-	return func(c link.Class) link.Path { return flow.Path(c).Over(step, form.Overhead(), false) }, nil
+	step := tunnel.Encapsulator{Encapsulation: granted.Encapsulation, GRE: granted.GRE, Drops: a.drops}
+	if granted.Encapsulation != tunnel.Minimal {
+		return func(c link.Class) link.Path { return flow.Path(c).Over(step, step.Overhead(), false) }, nil
+	}
+	rest, err := a.flow(tunnel.IPIP, granted.GRE)
+	if err != nil {
+		return nil, err
+	}
+	return func(c link.Class) link.Path { return minimalPath(flow.Path(c), rest.Path(c), step) }, nil
+}
+
+// flow returns the flow of an encapsulation that is not UDP, opened if it was not. a.mu is held.
+func (a *CoLocated) flow(e tunnel.Encapsulation, o tunnel.GREOptions) (link.Flow, error) {
+	if f := a.other[e]; f != nil && (e != tunnel.GRE || o == a.gre) {
+		return f, nil
+	} else if f != nil {
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+		a.other[e] = nil
+	}
+	peer := netip.AddrPortFrom(a.agent.Addr(), 0)
+	d := &tunnel.Decapsulator{Encapsulation: e, GRE: o, Peer: peer, Inner: a.home, Drops: a.drops}
+	f, err := a.below.Open(link.FlowSpec{Protocol: e.Protocol(), Remote: peer}, func(b *packet.Batch) { a.receive(d, b) })
+	if err != nil {
+		return nil, fmt.Errorf("stack: encapsulation %v to home agent %v: %w", e, a.agent.Addr(), err)
+	}
+	if a.other[e] = f; e == tunnel.GRE {
+		a.gre = o
+	}
+	return f, nil
 }
 
 // Close implements Attachment.
@@ -97,8 +123,11 @@ func (a *CoLocated) Close() error {
 	err := a.udp.Close()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ipip != nil {
-		if e := a.ipip.Close(); err == nil {
+	for _, f := range a.other {
+		if f == nil {
+			continue
+		}
+		if e := f.Close(); err == nil {
 			err = e
 		}
 	}
@@ -113,8 +142,7 @@ func (a *CoLocated) Close() error {
 	return err
 }
 
-func (a *CoLocated) receiveUDP(b *packet.Batch)  { a.receive(&a.fromUDP, b) }
-func (a *CoLocated) receiveIPIP(b *packet.Batch) { a.receive(&a.fromIPIP, b) }
+func (a *CoLocated) receiveUDP(b *packet.Batch) { a.receive(&a.fromUDP, b) }
 
 // receive takes packets out of a tunnel. On the port of UDP tunnelling it tells them from registration messages (RFC 3519
 // §3.3).

@@ -274,7 +274,11 @@ func compose(tb testing.TB, c composition, e suite.Encryption) *laptop {
 		return a
 	}
 	carrier := func(a Attachment) Carrier {
-		granted, err := a.Carrier(mobilenode.Tunnel{UDP: c.nat})
+		form := tunnel.IPIP
+		if c.nat {
+			form = tunnel.UDP
+		}
+		granted, err := a.Carrier(mobilenode.Tunnel{Encapsulation: form})
 		check(tb, err)
 		return granted
 	}

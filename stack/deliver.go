@@ -137,6 +137,9 @@ func (l *PacketLink) classify(at *lookup, p *packet.Buf) (*packetFlow, packet.Dr
 		return nil, packet.NotDropped
 	}
 	p.TOS, p.Peer = ip.TOS(), f.remote
+	if ip.Protocol() == packet.ProtocolMinimal {
+		packet.MinimalHeader(p, ip)
+	}
 	p.Pull(headers)
 	if datagram != nil {
 		p.SetSum(sumOfPayload(ip, datagram))

@@ -37,15 +37,15 @@ func (e *Engine) Measure(m *Measurement) { e.measurement.Store(m) }
 
 // TellMTU tells the home agent that the tunnel that it granted carries packets of mtu octets at most (tunnel.AppendTooBig).
 func (a *CoLocated) TellMTU(granted mobilenode.Tunnel, mtu int) error {
-	form, entry, exit := tunnel.UDP, a.agent, a.udp.Local()
-	if !granted.UDP {
-		form, entry, exit = tunnel.IPIP, netip.AddrPortFrom(a.agent.Addr(), 0), netip.AddrPortFrom(a.below.Addr(), 0)
+	form, entry, exit := granted.Encapsulation, a.agent, a.udp.Local()
+	if !granted.UDP() {
+		entry, exit = netip.AddrPortFrom(a.agent.Addr(), 0), netip.AddrPortFrom(a.below.Addr(), 0)
 	}
 	f, err := a.below.Open(link.FlowSpec{Protocol: packet.ProtocolICMP, Remote: netip.AddrPortFrom(a.agent.Addr(), 0)}, (*packet.Batch).Release)
 	if err != nil {
 		return fmt.Errorf("stack: tell home agent %v of an MTU of %d: %w", a.agent.Addr(), mtu, err)
 	}
-	err = f.Send(netip.AddrPort{}, tunnel.AppendTooBig(nil, form, entry, exit, mtu))
+	err = f.Send(netip.AddrPort{}, tunnel.AppendTooBig(nil, form, granted.GRE, entry, exit, mtu))
 	return errors.Join(err, f.Close())
 }
 

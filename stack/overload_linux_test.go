@@ -223,7 +223,7 @@ func (o *overloaded) external(a, b link.Link) {
 	}
 	reply := o.register(link.Instant{Boot: time.Hour, Wall: begin})
 	carrier, err := o.attachment.Carrier(reply.Tunnel())
-	if err != nil || !reply.Tunnel().UDP {
+	if err != nil || !reply.Tunnel().UDP() {
 		t.Fatalf("tunnel %+v, %v", reply.Tunnel(), err)
 	}
 	above.SetCarrier(carrier)

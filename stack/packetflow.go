@@ -119,14 +119,17 @@ func (f *packetFlow) headers(b *packet.Batch, push func(b *packet.Buf, src, dst 
 		b.Cut()
 	}
 	udp, local := f.key.protocol == packet.ProtocolUDP, f.Local()
-	fields := packet.IPv4Fields{TTL: f.ttl, Protocol: f.key.protocol, Src: f.link.addr, Dst: f.remote.Addr()}
+	fields := packet.IPv4Fields{Protocol: f.key.protocol, Src: f.link.addr, Dst: f.remote.Addr()}
 	n := uint32(b.Segments())
 	fields.ID = uint16(f.link.ipID.Add(n) - n + 1)
 	for _, p := range b.Bufs {
 		if udp {
 			push(p, local, f.remote)
 		}
-		fields.TOS, fields.DontFragment = p.TOS, p.Whole()
+		fields.TOS, fields.TTL, fields.DontFragment = p.TOS, f.ttl, p.Whole()
+		if p.TTL != 0 {
+			fields.TTL = p.TTL
+		}
 		packet.PushIPv4(p, fields)
 		fields.ID += uint16(p.Segments())
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
 )
@@ -23,7 +24,7 @@ func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply,
 		code: reply.Code, sentAt: r.sentAt, receivedAt: now.Boot,
 		trustedNetwork: trusted(covered), strongKey: m.cfg.Association.Strong(),
 		lifetime: time.Duration(granted) * time.Second,
-		tunnel:   grantedTunnel(r, covered),
+		tunnel:   m.grantedTunnel(r, covered),
 		nat:      throughNAT(r, covered),
 	}
 	ends := granted != wire.LifetimeInfinite
@@ -40,13 +41,13 @@ func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply,
 		m.events = append(m.events, Deregistered{Reply: v})
 		return nil
 	}
-	if !v.tunnel.UDP && m.cfg.Encapsulation == EncapsulationUDP {
+	if !v.tunnel.UDP() && m.cfg.Encapsulation == EncapsulationUDP {
 		m.unbind()
 		m.refuse(reply.Code, m.homeAgent, false, false, "it grants no UDP tunnelling (RFC 3519), which the configuration demands")
 		m.start(now, deregister)
 		return nil
 	}
-	if v.tunnel.UDP && switched.IsValid() {
+	if v.tunnel.UDP() && switched.IsValid() {
 		return m.contradicts(now, r, reply)
 	}
 	v.tunnel.Switched = switched
@@ -82,21 +83,27 @@ func trusted(covered wire.Extensions) bool {
 
 // grantedTunnel returns the tunnel for the data of a registration that has been accepted. UDP tunnelling takes both our
 // request and the home agent's assent, which it must vouch for (RFC 3519 §4.4).
-func grantedTunnel(r request, covered wire.Extensions) Tunnel {
+func (m *Machine) grantedTunnel(r request, covered wire.Extensions) Tunnel {
+	switch r.offer {
+	case offerMinimal:
+		return Tunnel{Encapsulation: tunnel.Minimal}
+	case offerGRE:
+		return Tunnel{Encapsulation: tunnel.GRE, GRE: m.cfg.GRE}
+	}
 	reply, ok := tunnelReply(covered)
-	if r.offer == offerIPIP || !ok || !reply.Assents() {
+	if !r.offer.udp() || !ok || !reply.Assents() {
 		return Tunnel{}
 	}
 	if reply.KeepAlive == 0 {
 		reply.KeepAlive = DefaultKeepAlive
 	}
-	return Tunnel{UDP: true, KeepAlive: reply.KeepAlive}
+	return Tunnel{Encapsulation: tunnel.UDP, KeepAlive: reply.KeepAlive}
 }
 
 // throughNAT reports whether the home agent vouches for a NAT on the way.
 func throughNAT(r request, covered wire.Extensions) bool {
 	reply, ok := tunnelReply(covered)
-	return r.offer != offerIPIP && ok && reply.Assents() && !reply.Forced
+	return r.offer.udp() && ok && reply.Assents() && !reply.Forced
 }
 
 func tunnelReply(covered wire.Extensions) (wire.UDPTunnelReply, bool) {

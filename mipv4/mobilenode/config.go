@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
 )
 
 // ErrConfig means that a machine cannot be made of the configuration given.
 var ErrConfig = errors.New("mipv4/mobilenode: unusable configuration")
 
-// Encapsulation says which tunnel is asked for when the care-of address is co-located. Through a foreign agent it is
-// always IP-in-IP (RFC 3519 §4.4).
+// Encapsulation says which tunnel is asked for. Through a foreign agent UDP tunnelling is not (RFC 3519 §4.4), unless the
+// care-of address is co-located, and minimal and GRE encapsulation only where the agent offers them (RFC 5944 §3.6.1.2).
 type Encapsulation uint8
 
 const (
@@ -28,9 +29,13 @@ const (
 	// EncapsulationNAT asks for UDP tunnelling without the F bit, which the home agent grants where it sees a NAT
 	// (RFC 3519 §4.6), and is IP-in-IP elsewhere: for a path that has cheaper means against NATs already, such as a VPN.
 	EncapsulationNAT
+	// EncapsulationMinimal asks for minimal encapsulation (RFC 2004, the M bit), and for IP-in-IP where an agent refuses it.
+	EncapsulationMinimal
+	// EncapsulationGRE asks for GRE (RFC 2784, the G bit), and for IP-in-IP where an agent refuses it.
+	EncapsulationGRE
 )
 
-// String returns "auto", "ipip", "udp" or "nat".
+// String returns "auto", "ipip", "udp", "nat", "minimal" or "gre".
 func (e Encapsulation) String() string {
 	switch e {
 	case EncapsulationIPIP:
@@ -39,6 +44,10 @@ func (e Encapsulation) String() string {
 		return "udp"
 	case EncapsulationNAT:
 		return "nat"
+	case EncapsulationMinimal:
+		return "minimal"
+	case EncapsulationGRE:
+		return "gre"
 	}
 	return "auto"
 }
@@ -147,6 +156,11 @@ type Config struct {
 	Simultaneous bool
 	// Encapsulation to ask for.
 	Encapsulation Encapsulation
+	// AgentMinimal and AgentGRE say that the foreign agent's advertisement has the M or G bit: only then is it asked for that.
+	AgentMinimal, AgentGRE bool
+	// GRE are the optional fields of the GRE headers of a GRE tunnel whose end the mobile node itself is. Nothing negotiates them:
+	// the home agent is configured alike.
+	GRE tunnel.GREOptions
 	// Refusals is what the home agent is known to refuse of UDP tunnelling, shared by all machines that register with it; nil
 	// has the machine learn for itself.
 	Refusals *Refusals

@@ -52,8 +52,31 @@ type offer uint8
 const (
 	offerForcedUDP offer = iota // UDP Tunnel Request with F
 	offerUDP                    // UDP Tunnel Request, if the home agent sees a NAT
-	offerIPIP                   // none
+	offerMinimal                // M bit
+	offerGRE                    // G bit
+	offerIPIP                   // none: what every agent must have (RFC 5944 §4.1)
 )
+
+// udp reports whether the offer is a UDP Tunnel Request.
+func (o offer) udp() bool { return o == offerForcedUDP || o == offerUDP }
+
+// mostOf returns the first offer that the configuration has made.
+func mostOf(c Config) offer {
+	direct := !c.ForeignAgent.IsValid()
+	switch {
+	case c.Encapsulation == EncapsulationMinimal && (direct || c.CoLocated || c.AgentMinimal):
+		return offerMinimal
+	case c.Encapsulation == EncapsulationGRE && (direct || c.CoLocated || c.AgentGRE):
+		return offerGRE
+	case !direct:
+		return offerIPIP
+	case c.Encapsulation == EncapsulationAuto, c.Encapsulation == EncapsulationUDP:
+		return offerForcedUDP
+	case c.Encapsulation == EncapsulationNAT:
+		return offerUDP
+	}
+	return offerIPIP
+}
 
 // request is a request that may still be answered.
 type request struct {
@@ -159,12 +182,7 @@ func NewMachine(cfg Config, random io.Reader) (*Machine, error) {
 		homeAgent:     cfg.HomeAgent,
 		reverseTunnel: cfg.ReverseTunnel,
 	}
-	switch {
-	case cfg.Encapsulation == EncapsulationIPIP || cfg.ForeignAgent.IsValid():
-		m.most = offerIPIP
-	case cfg.Encapsulation == EncapsulationNAT:
-		m.most = offerUDP
-	}
+	m.most = mostOf(cfg)
 	m.offer = m.most
 	m.openSwitching(link.Instant{})
 	return m, nil

@@ -9,6 +9,7 @@ import (
 	"mipvpn/mipv4/auth"
 	"mipvpn/mipv4/homeagent"
 	"mipvpn/mipv4/mobilenode"
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/tun/link"
 )
 
@@ -175,17 +176,17 @@ func TestPairAgreesOnTunnel(t *testing.T) {
 		want   mobilenode.Tunnel
 		refuse bool
 	}{
-		{"auto", mobilenode.EncapsulationAuto, keep, false, mobilenode.Tunnel{UDP: true, KeepAlive: 25 * time.Second}, false},
-		{"auto, NAT", mobilenode.EncapsulationAuto, nil, true, mobilenode.Tunnel{UDP: true, KeepAlive: 110 * time.Second}, false},
+		{"auto", mobilenode.EncapsulationAuto, keep, false, mobilenode.Tunnel{Encapsulation: tunnel.UDP, KeepAlive: 25 * time.Second}, false},
+		{"auto, NAT", mobilenode.EncapsulationAuto, nil, true, mobilenode.Tunnel{Encapsulation: tunnel.UDP, KeepAlive: 110 * time.Second}, false},
 		{"auto, not forced", mobilenode.EncapsulationAuto, unforced, false, mobilenode.Tunnel{}, false},
-		{"auto, not forced, NAT", mobilenode.EncapsulationAuto, unforced, true, mobilenode.Tunnel{UDP: true, KeepAlive: 110 * time.Second}, false},
+		{"auto, not forced, NAT", mobilenode.EncapsulationAuto, unforced, true, mobilenode.Tunnel{Encapsulation: tunnel.UDP, KeepAlive: 110 * time.Second}, false},
 		{"auto, none", mobilenode.EncapsulationAuto, forbid, false, mobilenode.Tunnel{}, false},
 		{"auto, none, NAT", mobilenode.EncapsulationAuto, forbid, true, mobilenode.Tunnel{}, true},
 		{"IP-in-IP", mobilenode.EncapsulationIPIP, nil, false, mobilenode.Tunnel{}, false},
 		{"IP-in-IP, NAT", mobilenode.EncapsulationIPIP, nil, true, mobilenode.Tunnel{}, true},
-		{"UDP", mobilenode.EncapsulationUDP, nil, false, mobilenode.Tunnel{UDP: true, KeepAlive: 110 * time.Second}, false},
+		{"UDP", mobilenode.EncapsulationUDP, nil, false, mobilenode.Tunnel{Encapsulation: tunnel.UDP, KeepAlive: 110 * time.Second}, false},
 		{"where there is a NAT", mobilenode.EncapsulationNAT, nil, false, mobilenode.Tunnel{}, false},
-		{"where there is a NAT, NAT", mobilenode.EncapsulationNAT, nil, true, mobilenode.Tunnel{UDP: true, KeepAlive: 110 * time.Second}, false},
+		{"where there is a NAT, NAT", mobilenode.EncapsulationNAT, nil, true, mobilenode.Tunnel{Encapsulation: tunnel.UDP, KeepAlive: 110 * time.Second}, false},
 		{"where there is a NAT, none", mobilenode.EncapsulationNAT, forbid, false, mobilenode.Tunnel{}, false},
 		{"UDP, none", mobilenode.EncapsulationUDP, forbid, false, mobilenode.Tunnel{}, true},
 	} {

@@ -45,15 +45,20 @@ func (m *Machine) openTunnel(now link.Instant) {
 
 // offerOther changes the tunnel that is asked for after the denial of request r, and reports whether there was another one
 // left and what is asked for now. A home agent that does not allow forced UDP tunnelling, or none at all, says 129 (RFC
-// 3519 §3.1.1, §4.6.1); one that reads the extension differently 134, one without the encapsulation 142.
+// 3519 §3.1.1, §4.6.1); one that reads the extension differently 134, one without the encapsulation 142; a home agent without
+// minimal or GRE encapsulation says 139, a foreign agent 72 (RFC 3024 §3.4). IP-in-IP all must have (RFC 5944 §4.1).
 func (m *Machine) offerOther(r request, code wire.Code) (string, bool) {
 	if m.cfg.Encapsulation == EncapsulationUDP || m.offer != r.offer {
 		return "", false
 	}
 	refused := &m.series.refused
 	switch {
+	case r.offer == offerMinimal || r.offer == offerGRE:
+		m.offer = offerIPIP
+		refused.offer, refused.code = r.offer, code
+		return "IP-in-IP is asked for now", true
 	case r.offer == offerIPIP:
-		if refused.code != 0 || m.cfg.Refusals.offer != offerIPIP || m.most == offerIPIP {
+		if refused.code != 0 || m.cfg.Refusals.offer != offerIPIP || m.most >= offerMinimal {
 			return "", false
 		}
 		// It was asked for no UDP tunnel because it had refused one. Behind a NAT that cannot work.
@@ -88,11 +93,13 @@ func (m *Machine) remember(now link.Instant, r request) {
 func (m *Machine) whyTunnel(r request, covered wire.Extensions) string {
 	reply, answered := tunnelReply(covered)
 	switch {
+	case m.most >= offerMinimal && r.offer == offerIPIP && m.most != offerIPIP:
+		return m.whyRefused(fmt.Sprintf("or the foreign agent refuses %v encapsulation", m.cfg.Encapsulation))
 	case m.throughForeignAgent():
 		return "registered through a foreign agent"
-	case m.most == offerIPIP:
+	case m.most >= offerMinimal:
 		return "asked for by the configuration"
-	case r.offer == offerIPIP:
+	case !r.offer.udp():
 		return m.whyRefused("refuses to be asked for UDP tunnelling")
 	case !answered:
 		return "the home agent knows no UDP tunnelling (RFC 3519)"

@@ -143,14 +143,14 @@ func TestRefusalsBehindNAT(t *testing.T) {
 	var k Refusals
 	sharing(t, EncapsulationAuto, &k).converse(0, noForce)
 	asked, v := sharing(t, EncapsulationAuto, &k).converse(time.Minute, noForceNAT)
-	if strings.Join(asked, " ") != "asked" || !v.Tunnel().UDP || !v.NAT() || v.TunnelReason() != "the home agent sees a NAT" {
+	if strings.Join(asked, " ") != "asked" || !v.Tunnel().UDP() || !v.NAT() || v.TunnelReason() != "the home agent sees a NAT" {
 		t.Errorf("asked %v, tunnel %+v: %s", asked, v.Tunnel(), v.TunnelReason())
 	}
 
 	k = Refusals{}
 	sharing(t, EncapsulationAuto, &k).converse(0, neverAsk)
 	asked, v = sharing(t, EncapsulationAuto, &k).converse(time.Minute, noForceNAT)
-	if strings.Join(asked, " ") != "none forced" || !v.Tunnel().UDP {
+	if strings.Join(asked, " ") != "none forced" || !v.Tunnel().UDP() {
 		t.Errorf("asked %v, tunnel %+v: %s", asked, v.Tunnel(), v.TunnelReason())
 	}
 	if asked, _ := sharing(t, EncapsulationAuto, &k).converse(2*time.Minute, noForceNAT); strings.Join(asked, " ") != "forced" {

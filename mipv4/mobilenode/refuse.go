@@ -39,7 +39,8 @@ var advice = map[wire.Code]string{
 	wire.CodeIdentificationMismatch:      "the home agent's clock was taken over",
 	wire.CodeUnknownHomeAgent:            "check the configured home agent address",
 	wire.CodeReverseTunnelUnavailable:    "the home agent offers no reverse tunnelling",
-	wire.CodeEncapsulationUnavailable:    "the home agent does not offer IP-in-IP",
+	wire.CodeEncapsulationUnavailable:    "the home agent does not offer this encapsulation",
+	wire.CodeFAEncapsulationUnavailable:  "the foreign agent does not offer this encapsulation",
 	wire.CodeUDPEncapsulationUnavailable: "the home agent does not offer IP-in-UDP",
 	wire.CodeInvalidHomeAgentAddress:     "the configured home agent address is the foreign agent's own",
 }
@@ -85,7 +86,8 @@ func (m *Machine) homeDenial(now link.Instant, i int, reply *wire.RegistrationRe
 			m.reverseTunnel = true
 			why = "reverse tunnelling is asked for now"
 		}
-	case wire.CodeReasonUnspecified, wire.CodeProhibited, wire.CodePoorlyFormedRequest, wire.CodeUDPEncapsulationUnavailable:
+	case wire.CodeReasonUnspecified, wire.CodeProhibited, wire.CodePoorlyFormedRequest,
+		wire.CodeUDPEncapsulationUnavailable, wire.CodeEncapsulationUnavailable:
 		if other, ok := m.offerOther(r, code); ok {
 			mended, why = true, other
 		}
@@ -129,6 +131,8 @@ func (m *Machine) foreignDenial(now link.Instant, i int, reply *wire.Registratio
 			m.reverseTunnel = true
 			why = "reverse tunnelling is asked for now"
 		}
+	case code == wire.CodeFAEncapsulationUnavailable:
+		why, mended = m.offerOther(r, code)
 	case code == wire.CodeFAInsufficientResources, code == wire.CodeFARegistrationTimeout, code == wire.CodeFAPoorlyFormedReply,
 		code >= 80 && code <= 95, code >= wire.CodeFAGFAUnreachable && code <= wire.CodeFAGFAPortUnreachable:
 		wait = true

@@ -4,14 +4,16 @@ import (
 	"net/netip"
 	"time"
 
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
 )
 
 // Tunnel is what the home agent has granted for a binding's data.
 type Tunnel struct {
-	// UDP is set for UDP tunnelling (RFC 3519), whose packets use the ports of the registration. Otherwise data is
-	// encapsulated IP-in-IP (RFC 2003).
-	UDP bool
+	// Encapsulation is the form. The packets of UDP tunnelling (RFC 3519) use the ports of the registration.
+	Encapsulation tunnel.Encapsulation
+	// GRE are the optional fields of GRE headers, as configured.
+	GRE tunnel.GREOptions
 	// KeepAlive is the longest time without any packet to the home agent before a keepalive is due (RFC 3519 §4.9); zero
 	// without UDP.
 	KeepAlive time.Duration
@@ -19,6 +21,9 @@ type Tunnel struct {
 	// otherwise: ESP and IKE to and from it travel with switched addresses, and everything else in the tunnel.
 	Switched netip.Addr
 }
+
+// UDP reports whether the tunnel is one of UDP (RFC 3519).
+func (t Tunnel) UDP() bool { return t.Encapsulation == tunnel.UDP }
 
 // VerifiedReply is a Registration Reply of the home agent that carries a valid Mobile-Home authenticator and answers a
 // request that was outstanding. Only a Machine makes one; the zero value proves nothing.

@@ -104,12 +104,18 @@ func (m *Machine) encode(r request) ([]byte, error) {
 	if m.reverseTunnel {
 		flags |= wire.FlagReverseTunnel
 	}
+	switch r.offer {
+	case offerMinimal:
+		flags |= wire.FlagMinimal
+	case offerGRE:
+		flags |= wire.FlagGRE
+	}
 	msg := wire.RegistrationRequest{
 		Flags: flags, Lifetime: r.lifetime,
 		HomeAddress: m.cfg.HomeAddress, HomeAgent: r.homeAgent, CareOfAddress: r.careOf,
 		Identification: r.stamp.Identification,
 	}
-	if r.offer != offerIPIP {
+	if r.offer.udp() {
 		msg.Extensions = wire.Extensions{wire.UDPTunnelRequest{
 			Force: r.offer == offerForcedUDP, Encapsulation: packet.ProtocolIPIP,
 		}.Extension()}

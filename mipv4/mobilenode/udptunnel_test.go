@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
 )
 
@@ -45,9 +46,9 @@ func TestUDPTunnel(t *testing.T) {
 		want Tunnel
 		next string // what the renewal asks for
 	}{
-		{"assent", EncapsulationAuto, &wire.UDPTunnelReply{Forced: true, KeepAlive: 25 * time.Second}, Tunnel{UDP: true, KeepAlive: 25 * time.Second}, "forced"},
-		{"assent with a code of its own", EncapsulationAuto, &wire.UDPTunnelReply{Code: 63}, Tunnel{UDP: true, KeepAlive: 110 * time.Second}, "forced"},
-		{"keepalive left to us", EncapsulationUDP, &wire.UDPTunnelReply{}, Tunnel{UDP: true, KeepAlive: 110 * time.Second}, "forced"},
+		{"assent", EncapsulationAuto, &wire.UDPTunnelReply{Forced: true, KeepAlive: 25 * time.Second}, Tunnel{Encapsulation: tunnel.UDP, KeepAlive: 25 * time.Second}, "forced"},
+		{"assent with a code of its own", EncapsulationAuto, &wire.UDPTunnelReply{Code: 63}, Tunnel{Encapsulation: tunnel.UDP, KeepAlive: 110 * time.Second}, "forced"},
+		{"keepalive left to us", EncapsulationUDP, &wire.UDPTunnelReply{}, Tunnel{Encapsulation: tunnel.UDP, KeepAlive: 110 * time.Second}, "forced"},
 		{"declined", EncapsulationAuto, &wire.UDPTunnelReply{Code: wire.UDPTunnelDeclined, KeepAlive: time.Second}, Tunnel{}, "forced"},
 		{"not understood", EncapsulationAuto, nil, Tunnel{}, "forced"},
 		{"never asked, still assented", EncapsulationIPIP, &wire.UDPTunnelReply{KeepAlive: time.Second}, Tunnel{}, "none"},
@@ -88,7 +89,7 @@ func TestUDPTunnelReplyNotCovered(t *testing.T) {
 	n := withEncapsulation(t, EncapsulationAuto)
 	n.Register(at(0))
 	n.handle(0, n.answer(n.request(), 0, nil, wire.UDPTunnelReply{}.Extension()))
-	if v := event[Accepted](n).Reply; v.Tunnel().UDP {
+	if v := event[Accepted](n).Reply; v.Tunnel().UDP() {
 		t.Errorf("tunnel %+v", v.Tunnel())
 	}
 }
@@ -143,7 +144,7 @@ func TestUDPTunnelOnlyUnforced(t *testing.T) {
 	n.handle(0, n.answer(n.request(), wire.CodeProhibited, nil))
 	n.all()
 	n.handle(0, n.answer(n.request(), 0, withUDP(wire.UDPTunnelReply{KeepAlive: time.Minute})))
-	if v := event[Accepted](n).Reply; v.Tunnel() != (Tunnel{UDP: true, KeepAlive: time.Minute}) {
+	if v := event[Accepted](n).Reply; v.Tunnel() != (Tunnel{Encapsulation: tunnel.UDP, KeepAlive: time.Minute}) {
 		t.Errorf("tunnel %+v", v.Tunnel())
 	}
 }

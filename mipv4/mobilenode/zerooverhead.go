@@ -46,8 +46,8 @@ func (z ZeroOverhead) check(c Config) error {
 		return fmt.Errorf("%w: zero-overhead tunnelling is not possible through foreign agent %v", ErrConfig, c.ForeignAgent)
 	case !c.ReverseTunnel:
 		return fmt.Errorf("%w: zero-overhead tunnelling needs reverse tunnelling", ErrConfig)
-	case c.Encapsulation == EncapsulationUDP:
-		return fmt.Errorf("%w: zero-overhead tunnelling and UDP tunnelling by force exclude each other", ErrConfig)
+	case c.Encapsulation == EncapsulationUDP, c.Encapsulation == EncapsulationMinimal, c.Encapsulation == EncapsulationGRE:
+		return fmt.Errorf("%w: zero-overhead tunnelling and encapsulation %v exclude each other", ErrConfig, c.Encapsulation)
 	}
 	return nil
 }
@@ -158,7 +158,7 @@ func (m *Machine) withoutSwitching(now link.Instant, r request, granted Tunnel) 
 	case granted.Switched.IsValid():
 		k.unswitched = false
 		return false
-	case granted.UDP || m.most != offerForcedUDP || k.offer != offerForcedUDP:
+	case granted.UDP() || m.most != offerForcedUDP || k.offer != offerForcedUDP:
 		return false
 	}
 	k.unswitched, k.unswitchedAt = true, now.Boot
@@ -176,7 +176,7 @@ func (m *Machine) whySwitched(r request, granted Tunnel) string {
 		return ""
 	case granted.Switched.IsValid():
 		return fmt.Sprintf("the home agent switches addresses to and from %v", granted.Switched)
-	case r.zero.asked() && granted.UDP:
+	case r.zero.asked() && granted.UDP():
 		return "there is a NAT on the way (RFC 3519)"
 	case r.zero.asked():
 		return "the home agent does not switch addresses for this registration"

@@ -8,6 +8,7 @@ import (
 
 	"mipvpn/mipv4/homeagent"
 	"mipvpn/mipv4/mobilenode"
+	"mipvpn/mipv4/tunnel"
 )
 
 // vendor is the private enterprise number for documentation (RFC 5612).
@@ -31,7 +32,7 @@ func newSwitchingPair(t *testing.T, e mobilenode.Encapsulation, ha func(*homeage
 //
 // Shows: MEC-D (granted with a co-located care-of address and no NAT; otherwise what would have been granted anyway)
 func TestPairAgreesOnZeroOverhead(t *testing.T) {
-	forced := mobilenode.Tunnel{UDP: true, KeepAlive: 110 * time.Second}
+	forced := mobilenode.Tunnel{Encapsulation: tunnel.UDP, KeepAlive: 110 * time.Second}
 	for _, c := range []struct {
 		name string
 		e    mobilenode.Encapsulation
@@ -105,7 +106,7 @@ func TestZeroOverheadIsAskedEachTime(t *testing.T) {
 
 	p.ha = newPair(t, mobilenode.EncapsulationAuto, "a key of the home agent", nil).ha
 	p.run(20 * time.Minute)
-	expect("restarted without it", mobilenode.Tunnel{UDP: true, KeepAlive: 110 * time.Second})
+	expect("restarted without it", mobilenode.Tunnel{Encapsulation: tunnel.UDP, KeepAlive: 110 * time.Second})
 	p.ha = with
 	p.run(40 * time.Minute)
 	expect("with it again", mobilenode.Tunnel{Switched: gateway})
@@ -116,7 +117,7 @@ func TestZeroOverheadIsAskedEachTime(t *testing.T) {
 	p.mn.Register(p.now(40*time.Minute, 0))
 	p.drain(40 * time.Minute)
 	p.run(41 * time.Minute)
-	expect("taken back", mobilenode.Tunnel{UDP: true, KeepAlive: 110 * time.Second})
+	expect("taken back", mobilenode.Tunnel{Encapsulation: tunnel.UDP, KeepAlive: 110 * time.Second})
 	if p.ha.Table().Switched(local) != nil {
 		t.Error("the home agent goes on switching")
 	}

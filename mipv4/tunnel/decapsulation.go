@@ -13,9 +13,24 @@ func IsData(payload []byte) bool { return len(payload) > 0 && payload[0] == Type
 // service. Afterwards p is the inner packet, cut to its total length, with the ECN field that RFC 6040 §4.2 gives it.
 // It returns a reason when the packet must be dropped: a header that is wrong, another encapsulation inside the UDP
 // tunnel than IP (RFC 3519 §3.3), a time to live of 0 (RFC 2003 §3.1), congestion that the inner transport cannot be told
-// of. Whose tunnel it is, is for the caller to check.
-func Open(p *packet.Buf, e Encapsulation) packet.DropReason {
-	if e == UDP {
+// of. Whose tunnel it is, is for the caller to check. Of minimal encapsulation Buf holds the outer header (Peer, TOS, TTL, ID and
+// DontFragment), and what the inner packet has taken of it is cleared. GRE headers must have no key.
+func Open(p *packet.Buf, e Encapsulation) packet.DropReason { return open(p, e, GREOptions{}) }
+
+// Open does what the function Open does, for GRE headers with the optional fields of GRE.
+func (o GREOptions) Open(p *packet.Buf, e Encapsulation) packet.DropReason { return open(p, e, o) }
+
+func open(p *packet.Buf, e Encapsulation, o GREOptions) packet.DropReason {
+	switch e {
+	case Minimal:
+		if r := openMinimal(p); r != packet.NotDropped {
+			return r
+		}
+	case GRE:
+		if r := openGRE(p, o); r != packet.NotDropped {
+			return r
+		}
+	case UDP:
 		h, ok := p.Pull(DataHeaderLen)
 		if !ok || h[0] != TypeData {
 			return packet.DropMalformed
@@ -30,6 +45,9 @@ func Open(p *packet.Buf, e Encapsulation) packet.DropReason {
 	}
 	if ip.TTL() == 0 {
 		return packet.DropTTL
+	}
+	if e == GRE && ip.Dst() == p.Peer.Addr() {
+		return packet.DropPolicy // it would go round for ever (RFC 2784 §3.1)
 	}
 	p.Trim(ip.TotalLen())
 	inner := ip.TOS()
@@ -47,7 +65,9 @@ func Open(p *packet.Buf, e Encapsulation) packet.DropReason {
 type Decapsulator struct {
 	// Encapsulation is the tunnel's form.
 	Encapsulation Encapsulation
-	// Peer is the tunnel's other end. RFC 3519 §4.3 wants address and port to match exactly; for IP-in-IP the port is 0.
+	// GRE are the optional fields that GRE headers must have.
+	GRE GREOptions
+	// Peer is the tunnel's other end. RFC 3519 §4.3 wants address and port to match exactly; but for UDP the port is 0.
 	Peer netip.AddrPort
 	// Inner is the address that decapsulated packets must be for (the home address).
 	Inner netip.Addr
@@ -64,7 +84,7 @@ func (d *Decapsulator) Decapsulate(p *packet.Buf) packet.DropReason {
 	if p.Peer != d.Peer {
 		return packet.DropWrongTunnelPeer
 	}
-	if r := Open(p, d.Encapsulation); r != packet.NotDropped {
+	if r := d.GRE.Open(p, d.Encapsulation); r != packet.NotDropped {
 		return r
 	}
 	if packet.IPv4(p.Bytes()).Dst() != d.Inner {

@@ -10,7 +10,7 @@ import (
 // TunnelError is what an ICMP error from within a tunnel says (RFC 2003 §4), read by ParseICMPError.
 type TunnelError struct {
 	// Remote is the far end of the tunnel that the packet in error was sent into: the quoted outer destination. The port
-	// is 0 for IP-in-IP.
+	// is 0 but for UDP.
 	Remote netip.AddrPort
 	// Encapsulation is the tunnel's form.
 	Encapsulation Encapsulation
@@ -22,7 +22,7 @@ type TunnelError struct {
 	// say (RFC 1191 §4).
 	MTU int
 	// Inner is what the error quotes of the inner packet, at least its header and 8 octets, or nil when it quotes less
-	// (RFC 2003 §5). It is a part of the message given.
+	// (RFC 2003 §5). It is a part of the message given, or, of minimal encapsulation, made from it.
 	Inner packet.IPv4
 }
 
@@ -54,14 +54,25 @@ func ParseICMPError(message []byte, local netip.Addr, port uint16) (TunnelError,
 	if !ok || outer.Src() != local || outer.FragmentOffset() != 0 {
 		return TunnelError{}, false
 	}
-	remote := uint16(0)
+	remote, overhead := uint16(0), packet.IPv4Len
 	switch outer.Protocol() {
 	case packet.ProtocolIPIP:
+	case packet.ProtocolMinimal:
+		e.Encapsulation = Minimal
+		quoted = quotedMinimal(outer, quoted)
+	case packet.ProtocolGRE:
+		n, ok := greHeaderLen(binary.BigEndian.Uint16(quoted))
+		if !ok || binary.BigEndian.Uint16(quoted[2:]) != greIPv4 {
+			return TunnelError{}, false
+		}
+		e.Encapsulation, overhead = GRE, packet.IPv4Len+n
+		quoted = quoted[min(n, len(quoted)):]
 	case packet.ProtocolUDP:
 		if len(quoted) < packet.UDPLen || binary.BigEndian.Uint16(quoted) != port {
 			return TunnelError{}, false
 		}
 		e.Encapsulation, remote = UDP, binary.BigEndian.Uint16(quoted[2:])
+		overhead = UDP.TotalOverhead()
 		quoted = quoted[packet.UDPLen:]
 		if len(quoted) >= DataHeaderLen {
 			if quoted[0] != TypeData {
@@ -76,14 +87,28 @@ func ParseICMPError(message []byte, local netip.Addr, port uint16) (TunnelError,
 	}
 	e.Remote = netip.AddrPortFrom(outer.Dst(), remote)
 	if message[0] == ICMPUnreachable && message[1] == CodeFragmentNeeded {
-		if next := int(binary.BigEndian.Uint16(message[6:])); next > e.Encapsulation.TotalOverhead() {
-			e.MTU = next - e.Encapsulation.TotalOverhead()
+		if next := int(binary.BigEndian.Uint16(message[6:])); next > overhead {
+			e.MTU = next - overhead
 		}
 	}
 	if inner, rest, ok := quotedHeader(quoted); ok && len(rest) >= 8 {
 		e.Inner = inner[:inner.HeaderLen()+len(rest)]
 	}
 	return e, true
+}
+
+// quotedMinimal returns the original packet, as far as it is quoted, of which an error quotes the outer header and what stands
+// behind that; nil when that is too little or not well formed.
+func quotedMinimal(outer packet.IPv4, quoted []byte) packet.IPv4 {
+	n, f, ok := forwarding(quoted, outer.Src())
+	length := outer.TotalLen() - outer.HeaderLen() - n + packet.IPv4Len
+	if !ok || length < packet.IPv4Len {
+		return nil
+	}
+	f.TOS, f.TTL, f.ID, f.DontFragment = outer.TOS(), outer.TTL(), outer.ID(), outer.DontFragment()
+	ip := make(packet.IPv4, packet.IPv4Len, packet.IPv4Len+len(quoted)-n)
+	ip.Encode(f, length)
+	return append(ip, quoted[n:]...)
 }
 
 // quotedHeader returns the IPv4 header that p begins with, and what p has behind it, which may be less than the total

@@ -99,6 +99,7 @@ func (d *exchangeDevice) deliver(f *exchangeFlow, b *packet.Batch) error {
 func strip(p *packet.Buf) {
 	ip := packet.IPv4(p.Bytes())
 	src, port, tos, udp := ip.Src(), uint16(0), ip.TOS(), ip.Protocol() == packet.ProtocolUDP
+	minimal := ip.Protocol() == packet.ProtocolMinimal
 	p.Pull(packet.IPv4Len)
 	if udp {
 		port = packet.UDP(p.Bytes()).SrcPort()
@@ -106,11 +107,14 @@ func strip(p *packet.Buf) {
 	}
 	asNew(p)
 	p.Peer, p.TOS = netip.AddrPortFrom(src, port), tos
+	if minimal {
+		packet.MinimalHeader(p, ip)
+	}
 }
 
 // asNew clears what the last role has noted about a packet.
 func asNew(p *packet.Buf) {
-	p.Peer, p.Hardware, p.Interface, p.TOS, p.SA = netip.AddrPort{}, packet.HardwareAddr{}, 0, 0, 0
+	p.Peer, p.Hardware, p.Interface, p.TOS, p.TTL, p.ID, p.SA = netip.AddrPort{}, packet.HardwareAddr{}, 0, 0, 0, 0, 0
 	p.DontFragment, p.Probe = false, false
 }
 
@@ -139,7 +143,7 @@ func (l *localDelivery) flow(p *packet.Buf) *exchangeFlow {
 			return nil
 		}
 		k.port = u.DstPort()
-	case packet.ProtocolIPIP, packet.ProtocolESP:
+	case packet.ProtocolIPIP, packet.ProtocolESP, packet.ProtocolGRE, packet.ProtocolMinimal:
 	default:
 		return nil
 	}

@@ -93,8 +93,11 @@ func (f *exchangeFlow) head(p *packet.Buf) {
 			packet.PushUDP(p, local, to)
 		}
 	}
-	n := uint32(p.Segments())
-	packet.PushIPv4(p, packet.IPv4Fields{TOS: p.TOS, ID: uint16(f.id.Add(n) - n), DontFragment: p.Whole(), TTL: f.spec.TTL,
+	n, ttl := uint32(p.Segments()), f.spec.TTL
+	if p.TTL != 0 {
+		ttl = p.TTL
+	}
+	packet.PushIPv4(p, packet.IPv4Fields{TOS: p.TOS, ID: uint16(f.id.Add(n) - n), DontFragment: p.Whole(), TTL: ttl,
 		Protocol: f.spec.Protocol, Src: local.Addr(), Dst: to.Addr()})
 	asNew(p)
 }
@@ -156,9 +159,13 @@ func (s *exchangeSender) hand(flow *exchangeFlow, device *exchangeDevice, b *pac
 	defer flow.door.leave()
 	b.Cut()
 	for _, p := range b.Bufs {
-		tos := p.TOS
+		tos, ttl, whole := p.TOS, p.TTL, p.Whole()
 		asNew(p)
 		p.Peer, p.TOS = s.flow.Local(), tos
+		if s.flow.spec.Protocol == packet.ProtocolMinimal {
+			p.TTL, p.DontFragment = ttl, whole
+			p.ID = uint16(s.flow.id.Add(1))
+		}
 	}
 	flow.recv(b)
 	return nil

@@ -48,7 +48,7 @@ func TestHomeAgentCarriesTraffic(t *testing.T) {
 				plug(l, l.Office)
 				n := coLocated(t, l.Laptop, l.Eth0.Index(), l.Eth0.Address().Addr(), laptop(t, e))
 				reply := n.up(enterprise)
-				if !reply.TrustedNetwork() || reply.Tunnel().UDP != (e == mobilenode.EncapsulationUDP) {
+				if !reply.TrustedNetwork() || reply.Tunnel().UDP() != (e == mobilenode.EncapsulationUDP) {
 					t.Errorf("TNC %t, tunnel %+v", reply.TrustedNetwork(), reply.Tunnel())
 				}
 				seen := echo(t, l.Correspondent, service)
@@ -165,7 +165,7 @@ func TestExternalHomeAgentPolicy(t *testing.T) {
 			HomeAgent: simnet.LabExternalHA, HomeAddress: simnet.LabExternalHomeAddress, Association: association(t, 2001),
 		})
 		reply := n.up(netip.MustParsePrefix("192.0.2.0/24"))
-		if !reply.Tunnel().UDP || reply.TrustedNetwork() {
+		if !reply.Tunnel().UDP() || reply.TrustedNetwork() {
 			t.Errorf("behind a NAT: tunnel %+v, TNC %t", reply.Tunnel(), reply.TrustedNetwork())
 		}
 		if got := a.Table().Route(simnet.LabExternalHomeAddress).Tunnels[0].Remote.Addr(); got != simnet.LabCafeNAT {

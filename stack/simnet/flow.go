@@ -21,8 +21,8 @@ type endpoint struct {
 	local    netip.AddrPort // zero Addr: any
 	nic      *NIC           // bound to it, nil: any
 	remote   netip.AddrPort // zero: unconnected
-	// take receives a payload. Mutex held; the payload is borrowed.
-	take func(c *NIC, from netip.AddrPort, tos uint8, payload []byte)
+	// take receives a payload of the packet that begins with head. Mutex held; both are borrowed.
+	take func(c *NIC, from netip.AddrPort, head packet.IPv4, payload []byte)
 	// end is called when the network closes. Mutex held.
 	end func()
 }
@@ -162,9 +162,12 @@ func (u *underlay) Open(spec link.FlowSpec, recv link.Receiver) (link.Flow, erro
 		host: u.host, protocol: spec.Protocol, local: netip.AddrPortFrom(u.addr, spec.Port), nic: u.nic, remote: spec.Remote,
 		end: func() {},
 	}}
-	f.take = func(c *NIC, from netip.AddrPort, tos uint8, payload []byte) {
+	f.take = func(c *NIC, from netip.AddrPort, head packet.IPv4, payload []byte) {
 		p := packet.From(payload)
-		p.Peer, p.TOS = from, tos
+		p.Peer, p.TOS = from, head.TOS()
+		if spec.Protocol == packet.ProtocolMinimal {
+			packet.MinimalHeader(p, head)
+		}
 		if c != nil {
 			p.Interface = c.index
 		}
@@ -197,7 +200,7 @@ func (f *flow) Send(to netip.AddrPort, payload []byte) error {
 	return f.send(to, packet.IPv4Fields{}, payload, false)
 }
 
-// send writes the flow's headers, with the TOS and DF of head, and sends. Mutex held.
+// send writes the flow's headers, with the TOS, TTL and DF of head, and sends. Mutex held.
 func (f *flow) send(to netip.AddrPort, head packet.IPv4Fields, payload []byte, plaintext bool) error {
 	fail := func(err error) error {
 		f.host.drops.Count(packet.DropSendFailed, 1)
@@ -235,7 +238,10 @@ func (f *flow) send(to netip.AddrPort, head packet.IPv4Fields, payload []byte, p
 	if f.protocol == packet.ProtocolUDP {
 		payload = udpSegment(netip.AddrPortFrom(src, f.local.Port()), to, payload)
 	}
-	head.TTL, head.Protocol, head.Src, head.Dst = f.ttl, f.protocol, src, to.Addr()
+	if head.TTL == 0 {
+		head.TTL = f.ttl
+	}
+	head.Protocol, head.Src, head.Dst = f.protocol, src, to.Addr()
 	pkt := f.host.build(head, payload)
 	if err := f.host.output(pkt, f.nic, true, plaintext); err != nil {
 		return fail(err)
@@ -286,7 +292,7 @@ func (s flowSender) Send(b *packet.Batch) error {
 		if s.f.remote.IsValid() {
 			to = s.f.remote // Peer only counts on an unconnected flow
 		}
-		if err := s.f.send(to, packet.IPv4Fields{TOS: p.TOS, DontFragment: p.Whole()}, p.Bytes(), s.c == link.Plaintext); err != nil && first == nil {
+		if err := s.f.send(to, packet.IPv4Fields{TOS: p.TOS, TTL: p.TTL, DontFragment: p.Whole()}, p.Bytes(), s.c == link.Plaintext); err != nil && first == nil {
 			first = err
 		}
 	}

@@ -235,7 +235,7 @@ func (h *Host) localUDP(c *NIC, ip packet.IPv4) {
 		switch {
 		case score == 0:
 		case group:
-			e.take(c, from, ip.TOS(), udp.Payload())
+			e.take(c, from, ip, udp.Payload())
 			best = e
 		case score > top:
 			best, top = e, score
@@ -244,7 +244,7 @@ func (h *Host) localUDP(c *NIC, ip packet.IPv4) {
 	switch {
 	case group:
 	case best != nil:
-		best.take(c, from, ip.TOS(), udp.Payload())
+		best.take(c, from, ip, udp.Payload())
 	default:
 		h.drops.Count(packet.DropNoFlow, 1)
 		h.icmpError(ip, icmpUnreachable, codePort, 0)
@@ -258,7 +258,7 @@ func (h *Host) localRaw(c *NIC, ip packet.IPv4) bool {
 	for _, e := range slices.Clone(h.endpoints) {
 		if e.match(ip.Protocol(), c, from, to, !h.owns(ip.Dst())) > 0 {
 			found = true
-			e.take(c, from, ip.TOS(), ip.Payload())
+			e.take(c, from, ip, ip.Payload())
 		}
 	}
 	return found

@@ -72,7 +72,7 @@ func (h *Host) ListenUDP(local netip.AddrPort) (*UDPConn, error) {
 		local = netip.AddrPortFrom(netip.Addr{}, local.Port())
 	}
 	u := &UDPConn{endpoint: endpoint{host: h, protocol: packet.ProtocolUDP, local: local}}
-	u.take = func(_ *NIC, from netip.AddrPort, _ uint8, payload []byte) {
+	u.take = func(_ *NIC, from netip.AddrPort, _ packet.IPv4, payload []byte) {
 		if len(u.queue) >= udpQueue {
 			h.drops.Count(packet.DropQueueFull, 1)
 			return

@@ -70,8 +70,8 @@ func tosItem(six bool) (level, typ int) {
 	return unix.IPPROTO_IP, unix.IP_TOS
 }
 
-// control is room for the ancillary data of one message, aligned as cmsghdr wants it: up to three items on sending
-// (mark, TOS, segment size), four on receipt.
+// control is room for the ancillary data of one message, aligned as cmsghdr wants it: up to four items on sending
+// (mark, TOS, time to live, segment size), four on receipt.
 type control [18]uint64
 
 func (c *control) bytes() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(c)), len(c)*8) }

@@ -274,6 +274,14 @@ func (r *flowReceiver) raw(b *packet.Buf, tos uint8) {
 		return
 	}
 	tos = ip.TOS()
+	if r.flow.protocol == packet.ProtocolMinimal {
+		if ip.HeaderLen() != packet.IPv4Len { // options would be the inner packet's, and lost
+			r.flow.host.opts.Drops.Count(packet.DropUnsupported, 1)
+			b.Release()
+			return
+		}
+		packet.MinimalHeader(b, ip)
+	}
 	b.Trim(ip.TotalLen())
 	b.Pull(ip.HeaderLen())
 	before := r.batch.Len()

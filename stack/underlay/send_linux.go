@@ -43,7 +43,7 @@ func (f *flow) Send(to netip.AddrPort, payload []byte) error {
 			return fmt.Errorf("underlay: send protocol %d from %v: %w", f.protocol, f.local, err)
 		}
 	}
-	f.begin(to, 0, link.Protected, 0)
+	f.begin(to, 0, 0, link.Protected, 0)
 	t.add(payload)
 	_, errno, err := t.flush()
 	if err == nil && errno != 0 {
@@ -147,7 +147,7 @@ func (s *flowSender) sendSuper(p *packet.Buf) error {
 			if n == 1 {
 				segment = 0
 			}
-			f.begin(f.peer(p), p.TOS, s.class, segment)
+			f.begin(f.peer(p), p.TOS, p.TTL, s.class, segment)
 			for i := 0; i < n && !t.fullOfHeads(); i++ {
 				payload, _ := c.Next()
 				t.addSegment(payload)
@@ -206,7 +206,7 @@ func (s *flowSender) send(bufs []*packet.Buf) error {
 			if n > 1 {
 				segment = p.Len()
 			}
-			f.begin(f.peer(p), p.TOS, s.class, segment)
+			f.begin(f.peer(p), p.TOS, p.TTL, s.class, segment)
 			for _, p := range bufs[j : j+n] {
 				t.add(p.Bytes())
 			}
@@ -270,7 +270,7 @@ func (f *flow) run(bufs []*packet.Buf) int {
 	for n < len(bufs) && n < maxSegments {
 		p := bufs[n]
 		l := p.Len()
-		if l == 0 || l > size || total+l > maxDatagram || p.TOS != bufs[0].TOS || p.Whole() != bufs[0].Whole() || f.peer(p) != f.peer(bufs[0]) {
+		if l == 0 || l > size || total+l > maxDatagram || p.TOS != bufs[0].TOS || p.TTL != bufs[0].TTL || p.Whole() != bufs[0].Whole() || f.peer(p) != f.peer(bufs[0]) {
 			break
 		}
 		total += l
@@ -282,8 +282,8 @@ func (f *flow) run(bufs []*packet.Buf) int {
 	return n
 }
 
-// begin starts a message to an endpoint. segment is the length of each datagram of a run, 0 for a single one.
-func (f *flow) begin(to netip.AddrPort, tos uint8, class link.Class, segment int) {
+// begin starts a message to an endpoint. A ttl of 0 is the flow's, as is any on IPv6. segment is the length of each datagram of a run, 0 for a single one.
+func (f *flow) begin(to netip.AddrPort, tos, ttl uint8, class link.Class, segment int) {
 	m, name, c := f.tx.begin()
 	if !f.reaches(to.Addr()) {
 		to = netip.AddrPort{} // the kernel refuses it, and it is counted
@@ -305,6 +305,10 @@ func (f *flow) begin(to netip.AddrPort, tos uint8, class link.Class, segment int
 		level, typ := tosItem(f.six)
 		data, off = c.putCmsg(off, level, typ, 4)
 		binary.NativeEndian.PutUint32(data, uint32(tos))
+	}
+	if ttl != 0 && !f.six {
+		data, off = c.putCmsg(off, unix.IPPROTO_IP, unix.IP_TTL, 4)
+		binary.NativeEndian.PutUint32(data, uint32(ttl))
 	}
 	if segment != 0 {
 		data, off = c.putCmsg(off, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 2)

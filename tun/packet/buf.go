@@ -53,11 +53,17 @@ type Buf struct {
 	Interface int
 	// TOS is the type-of-service octet (DSCP and ECN) of the outermost header that has been stripped or is to be written.
 	TOS uint8
+	// TTL is the time to live of the outermost header that is to be written, 0 for the usual one. From a flow of minimal
+	// encapsulation, whose packets have no other, it is that of the header that has been stripped (RFC 2004 §3).
+	TTL uint8
+	// ID is the identification of the header that has been stripped, from a flow of minimal encapsulation alone.
+	ID uint16
 	// SA is the SPI, in host order, of the inbound ESP security association that has authenticated the packet; 0 while
 	// the packet has come out of none.
 	SA uint32
 	// DontFragment has the outermost header that is to be written bear DF: a tunnel copies it from the packet that it
-	// carries (RFC 2003 §3.1), ESP clears it (RFC 4301 §8.1).
+	// carries (RFC 2003 §3.1), ESP clears it (RFC 4301 §8.1). From a flow of minimal encapsulation it says that the header that
+	// has been stripped bore DF.
 	DontFragment bool
 	// Probe marks a path MTU probe: every header that is written bears DF, whatever DontFragment says.
 	Probe bool

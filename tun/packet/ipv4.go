@@ -131,6 +131,12 @@ func (p IPv4) Encode(f IPv4Fields, totalLen int) {
 	binary.BigEndian.PutUint32(p[16:], dst)
 }
 
+// MinimalHeader notes in b what minimal encapsulation restores of the outer header ip (RFC 2004 §3): time to live, identification
+// and DF. Flows of that protocol call it on receipt.
+func MinimalHeader(b *Buf, ip IPv4) {
+	b.TTL, b.ID, b.DontFragment = ip.TTL(), ip.ID(), ip.DontFragment()
+}
+
 // PushIPv4 puts an IPv4 header with the fields f in front of b. In front of a superpacket it is the first segment's; those
 // after it count the identification up.
 func PushIPv4(b *Buf, f IPv4Fields) {

@@ -5,6 +5,7 @@ import (
 
 	"mipvpn/ipsec/esp"
 	"mipvpn/mipv4/mobilenode"
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/stack"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
@@ -47,7 +48,7 @@ func (n *near) compose(v *VC, in *esp.Inbound, out *esp.Outbound, drops *packet.
 	if err != nil {
 		return err
 	}
-	carrier, err := n.internal.Carrier(mobilenode.Tunnel{UDP: true})
+	carrier, err := n.internal.Carrier(mobilenode.Tunnel{Encapsulation: tunnel.UDP})
 	if err != nil {
 		return err
 	}
