@@ -77,28 +77,43 @@ func (m *Machine) advertise(now link.Instant) {
 
 // sendAdvertisement queues an agent advertisement with the next sequence number (RFC 5944 §2.1, §2.3.2).
 func (m *Machine) sendAdvertisement(to packet.HardwareAddr) {
+	m.sendAdvertisementNumbered(to, m.advertiser.sequence)
+	m.advertiser.sequence = discovery.NextSequence(m.advertiser.sequence)
+}
+
+// sendAdvertisementNumbered queues an agent advertisement with a sequence number out of turn.
+func (m *Machine) sendAdvertisementNumbered(to packet.HardwareAddr, sequence uint16) {
 	m.transmits.Push(Transmit{
 		To: Advertise, Station: Station{Hardware: to},
-		Local: netip.AddrPortFrom(m.cfg.Address, 0), Remote: netip.AddrPortFrom(discovery.AllSystems, 0), Payload: m.Advertisement(),
+		Local: netip.AddrPortFrom(m.cfg.Address, 0), Remote: netip.AddrPortFrom(discovery.AllSystems, 0), Payload: m.numbered(sequence),
 	})
 }
 
 // Advertisement returns an agent advertisement with the next sequence number, an ICMP message, for who hands it over otherwise
 // than on the visited link.
 func (m *Machine) Advertisement() []byte {
-	ad := m.cfg.advertisement(m.advertiser.sequence, m.visiting >= m.cfg.MaxVisitors)
+	message := m.numbered(m.advertiser.sequence)
+	m.advertiser.sequence = discovery.NextSequence(m.advertiser.sequence)
+	return message
+}
+
+// numbered returns an agent advertisement with the sequence number.
+func (m *Machine) numbered(sequence uint16) []byte {
+	ad := m.cfg.advertisement(sequence, m.visiting >= m.cfg.MaxVisitors)
 	message, err := ad.Append(nil)
 	if err != nil {
 		return nil // the configuration was checked, so that nothing can fail
 	}
-	m.advertiser.sequence = discovery.NextSequence(m.advertiser.sequence)
 	return message
 }
 
 func (c *Config) advertisement(sequence uint16, busy bool) discovery.Advertisement {
 	flags := discovery.FlagForeignAgent | discovery.FlagReverseTunnel
-	if c.RegistrationRequired {
+	if c.RegistrationRequired || c.Revocation {
 		flags |= discovery.FlagRegistrationRequired
+	}
+	if c.Revocation {
+		flags |= discovery.FlagRevocation
 	}
 	if busy {
 		flags |= discovery.FlagBusy

@@ -53,6 +53,10 @@ type Config struct {
 	NoEncapsulatingDelivery bool
 	// RegistrationRequired sets the R bit: mobile nodes with co-located care-of addresses must register here too.
 	RegistrationRequired bool
+	// Revocation agrees with home agents, where there are security associations, that each tells the other when it ends a
+	// registration early (RFC 3543), and sets the X bit. It sets the R bit too, and requests for co-located care-of addresses are
+	// denied with code 65, since these cannot be revoked (§4.3.1).
+	Revocation bool
 	// NAI is the network access identifier that the agent advertises (RFC 4857 §8.2), such as "agent7@corp.example"; empty for
 	// none. To mobile nodes it is a hint where they are.
 	NAI string

@@ -40,8 +40,9 @@ func (m *Machine) Visitors(now link.Instant, home netip.Addr) []Entry {
 }
 
 // Drop strikes all registrations of a home address off by the administrator's will and returns how many there were. What is
-// pending of it is forgotten. The mobile node may register again.
-func (m *Machine) Drop(_ link.Instant, home netip.Addr) int {
+// pending of it is forgotten. The home agents are told where that was agreed in registration, and the mobile node (RFC 3543 §4.2.3).
+// It may register again.
+func (m *Machine) Drop(now link.Instant, home netip.Addr) int {
 	dropped := 0
 	for key, r := range m.registrations {
 		if key.home != home {
@@ -49,7 +50,7 @@ func (m *Machine) Drop(_ link.Instant, home netip.Addr) int {
 		}
 		m.removePending(r, len(r.pending))
 		if r.visitor != nil {
-			m.removeVisitor(r, Dropped)
+			m.strike(now, r)
 			dropped++
 		}
 		m.tidy(r)

@@ -21,6 +21,7 @@ type Machine struct {
 
 	registrations map[registrationKey]*registration
 	waits, ends   agenda // of registrations with pending requests, and with visitors that expire
+	revokes       agenda // of registrations whose revocation waits for its acknowledgement
 	pendings      int
 	visiting      int
 	denials       map[denialKey]time.Duration // boot time of the last denial
@@ -42,8 +43,12 @@ type registration struct {
 	lifetime uint16        // granted, in seconds
 	until    time.Duration // boot time at which the visitor goes, unless lifetime is infinite
 	pending  []*pending    // the oldest first
-	// waiting is due with the oldest pending request, ending with the visitor; tidy sets them.
-	waiting, ending timer
+	// revocable is what was agreed about revocation, nil for nothing; revocation one that waits for its acknowledgement.
+	revocable  *revocability
+	revocation *revocation
+	answered   time.Duration // boot time at which it was accepted last
+	// waiting is due with the oldest pending request, ending with the visitor, revoking with the next revocation; tidy sets them.
+	waiting, ending, revoking timer
 }
 
 // pending is a request that has been relayed and not answered.
@@ -52,6 +57,9 @@ type pending struct {
 	station  station
 	delivery bool          // encapsulating delivery style
 	until    time.Duration // boot time
+	// stamp is the timestamp of the Revocation Support extension that was added, if supported.
+	stamp     uint32
+	supported bool
 }
 
 // station is where a mobile node stands, and where replies go.
@@ -108,12 +116,14 @@ const (
 	Expired
 	// Dropped: the administrator struck the visitor off.
 	Dropped
+	// Revoked: the home agent revoked the registration (RFC 3543).
+	Revoked
 )
 
 // String returns the kind as one word for logs.
 func (k EventKind) String() string {
-	if k >= Arrived && k <= Dropped {
-		return [...]string{"arrived", "renewed", "departed", "expired", "dropped"}[k-Arrived]
+	if k >= Arrived && k <= Revoked {
+		return [...]string{"arrived", "renewed", "departed", "expired", "dropped", "revoked"}[k-Arrived]
 	}
 	return "unknown"
 }
@@ -164,6 +174,10 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 	}
 	for r := m.ends.due(now.Boot); r != nil; r = m.ends.due(now.Boot) {
 		m.removeVisitor(r, Expired)
+		m.tidy(r)
+	}
+	for r := m.revokes.due(now.Boot); r != nil; r = m.revokes.due(now.Boot) {
+		m.sendRevocation(now, r)
 		m.tidy(r)
 	}
 }

@@ -34,7 +34,7 @@ func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) 
 		}
 		m.removePending(r, len(r.pending))
 		if r.visitor != nil {
-			m.removeVisitor(r, Dropped)
+			m.strike(now, r)
 			dropped++
 		}
 		m.tidy(r)

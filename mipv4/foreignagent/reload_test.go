@@ -29,6 +29,9 @@ func TestVisitorsAndDrop(t *testing.T) {
 	if n := f.m.Drop(f.now, homeOut); n != 2 || f.m.Table().Len() != 0 || len(f.m.Visitors(f.now, netip.Addr{})) != 0 {
 		t.Errorf("%d were dropped", n)
 	}
+	if told := f.transmits(); len(told) != 2 || told[0].To != Advertise || told[0].Station != laptop {
+		t.Errorf("the mobile node is told by %+v", told)
+	}
 	if e := f.events(); len(e) != 2 || e[0].Kind != Dropped || e[0].Kind.String() != "dropped" {
 		t.Errorf("events %+v", e)
 	}
@@ -83,6 +86,7 @@ func TestReload(t *testing.T) {
 	if n, err := f.m.Reload(f.now, cfg); err != nil || n != 1 || f.m.Table().Len() != 1 || len(f.m.Visitors(f.now, homeOut)) != 1 {
 		t.Fatalf("%d dropped, %d left, %v", n, f.m.Table().Len(), err)
 	}
+	f.transmits()
 	if at, ok := f.m.Deadline(); !ok || at != f.now.Boot {
 		t.Errorf("an advertisement is due at %v, %t, want now", at, ok)
 	}

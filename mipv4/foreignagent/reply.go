@@ -43,6 +43,7 @@ func (m *Machine) HandleReply(now link.Instant, source netip.AddrPort, payload [
 	m.removePending(entry, at+1) // what is older will not be waited for any more
 	if reply.Code.Accepted() {
 		m.accept(now, entry, p, reply)
+		m.agree(now, entry, p, rest)
 	}
 	m.tidy(entry)
 	relayed := append(make([]byte, 0, len(payload)+64), payload[:reply.Offset(len(covered))]...)

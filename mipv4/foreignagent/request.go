@@ -52,6 +52,9 @@ func (m *Machine) HandleRequest(now link.Instant, q Request) error {
 	if !usable(s.agent) {
 		s.agent = m.cfg.Address
 	}
+	if !r.CoLocated() && r.Extensions.Index(wire.ExtRevocationSupport) >= 0 {
+		return fmt.Errorf("%w: home address %v at %v", ErrSupport, r.HomeAddress, q.Station)
+	}
 	covered, rest, ok := r.Extensions.Authorized()
 	if !ok {
 		return m.deny(now, r, s, wire.CodeFAPoorlyFormedRequest, errors.New("no Mobile-Home Authentication extension"))
@@ -80,17 +83,20 @@ func (m *Machine) HandleRequest(now link.Instant, q Request) error {
 	if l := time.Duration(r.Lifetime) * time.Second; l > 0 && l < wait {
 		wait = l // RFC 5944 §3.7.2.2
 	}
-	entry.pending = append(entry.pending, &pending{request: r, station: s, delivery: delivery, until: now.Boot + wait})
+	p := &pending{request: r, station: s, delivery: delivery, until: now.Boot + wait}
+	entry.pending = append(entry.pending, p)
 	m.pendings++
 	m.tidy(entry)
-	m.relay(q.Payload[:r.Offset(len(covered))], r)
+	m.relay(now, q.Payload[:r.Offset(len(covered))], p)
 	return nil
 }
 
 // relay sends the part of a request that the mobile node vouches for to the home agent (RFC 5944 §3.7.2.2).
-func (m *Machine) relay(message []byte, r *wire.RegistrationRequest) {
+func (m *Machine) relay(now link.Instant, message []byte, p *pending) {
+	r := p.request
 	payload := append(make([]byte, 0, len(message)+64), message...)
 	if a := m.homeAgents[r.HomeAgent]; a != nil && !r.Deregistration() {
+		payload = m.appendSupport(now, payload, p)
 		payload = a.AppendExtension(payload, wire.ExtForeignHomeAuthentication)
 	}
 	m.transmits.Push(Transmit{
@@ -121,6 +127,8 @@ func (m *Machine) judge(q Request, r *wire.RegistrationRequest, rest wire.Extens
 		return wire.CodeFAPoorlyFormedRequest, errors.New("a reserved bit is set")
 	case delivery && !reverse:
 		return wire.CodeFAPoorlyFormedRequest, errors.New("a delivery style without the T bit (RFC 3024 §3.3)")
+	case m.cfg.Revocation && r.CoLocated():
+		return wire.CodeFAProhibited, errors.New("a co-located care-of address cannot be revoked (RFC 3543 §4.3.1)")
 	case r.HomeAddress.IsUnspecified():
 		return wire.CodeFANonzeroHomeAddressRequired, nil
 	case !usable(r.HomeAddress):

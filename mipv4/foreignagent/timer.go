@@ -76,7 +76,7 @@ func (a *agenda) Pop() any {
 // newRegistration returns a registration without anything.
 func newRegistration(key registrationKey) *registration {
 	r := &registration{key: key}
-	r.waiting.registration, r.ending.registration = r, r
+	r.waiting.registration, r.ending.registration, r.revoking.registration = r, r, r
 	return r
 }
 
@@ -93,7 +93,12 @@ func (m *Machine) tidy(r *registration) {
 	} else {
 		m.ends.stop(&r.ending)
 	}
-	if r.visitor == nil && len(r.pending) == 0 && m.registrations[r.key] == r {
+	if r.revocation != nil {
+		m.revokes.set(&r.revoking, r.revocation.next)
+	} else {
+		m.revokes.stop(&r.revoking)
+	}
+	if r.visitor == nil && len(r.pending) == 0 && r.revocation == nil && m.registrations[r.key] == r {
 		delete(m.registrations, r.key)
 	}
 }
@@ -101,7 +106,7 @@ func (m *Machine) tidy(r *registration) {
 // Deadline returns the boot time at which HandleTimeout wants to be called, and false when nothing can become due.
 func (m *Machine) Deadline() (time.Duration, bool) {
 	at, ok := m.advertiser.deadline()
-	for _, a := range []agenda{m.waits, m.ends} {
+	for _, a := range []agenda{m.waits, m.ends, m.revokes} {
 		if len(a) > 0 && (!ok || a[0].at < at) {
 			at, ok = a[0].at, true
 		}

@@ -160,6 +160,12 @@ func (h *homeward) receiveUDP(b *packet.Batch) {
 		}
 		source, payload := p.Peer, append([]byte(nil), p.Bytes()...)
 		h.post(func(now link.Instant) {
+			if isRevocation(payload) {
+				if err := h.machine.HandleRevocation(now, source, payload); err != nil {
+					h.reportMessage(now, "revocation message", source, err)
+				}
+				return
+			}
 			if err := h.machine.HandleReply(now, source, payload); err != nil {
 				h.reportMessage(now, "registration reply", source, err)
 			}
