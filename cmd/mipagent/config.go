@@ -85,6 +85,7 @@ type homeAgentTable struct {
 	ForcedUDPTunnel       *bool             `toml:"forced_udp_tunnel"`
 	KeepAlive             duration          `toml:"keepalive"`
 	AllowRelayedCoLocated bool              `toml:"allow_relayed_co_located"`
+	Revocation            *bool             `toml:"revocation"`
 	MobileNodes           []mobileNodeTable `toml:"mobile_node"`
 	ForeignAgents         []peerTable       `toml:"foreign_agent"`
 }
@@ -107,6 +108,7 @@ type foreignAgentTable struct {
 	MaxLifetime           duration       `toml:"max_lifetime"`
 	MaxVisitors           int            `toml:"max_visitors"`
 	RegistrationRequired  bool           `toml:"registration_required"`
+	Revocation            bool           `toml:"revocation"`
 	EncapsulatingDelivery *bool          `toml:"encapsulating_delivery"`
 	Advertise             *bool          `toml:"advertise"`
 	NAI                   string         `toml:"nai"`

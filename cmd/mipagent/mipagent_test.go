@@ -93,7 +93,7 @@ func TestExamples(t *testing.T) {
 // Bad input ends in a message that names file, line and what would be right.
 func TestBadConfiguration(t *testing.T) {
 	for _, c := range []struct{ name, file, old, new, want string }{
-		{"unknown key", "internal-home-agent", "spi = 1001", "spy = 1001", "internal-home-agent.toml:29: unknown key home_agent.internal.mobile_node.spy"},
+		{"unknown key", "internal-home-agent", "spi = 1001", "spy = 1001", "internal-home-agent.toml:30: unknown key home_agent.internal.mobile_node.spy"},
 		{"unknown role", "foreign-agent", "[foreign_agent]", "[foreign_agents]", "unknown key foreign_agents"},
 		{"bad address", "internal-home-agent", `"10.0.1.10"`, `"10.0.1.300"`, "internal-home-agent.toml:7: home_agent.internal.address"},
 		{"bad duration", "internal-home-agent", "# max_lifetime = \"30m\" ", "max_lifetime = \"30\" ", `valid is a duration such as "30s"`},

@@ -96,6 +96,7 @@ func (c *configuration) homeAgent(t *homeAgentTable, internal bool) (starter, er
 			RequireReverseTunnel: t.RequireReverseTunnel,
 			NoUDPTunnel:          isFalse(t.UDPTunnel), NoForcedUDPTunnel: isFalse(t.ForcedUDPTunnel),
 			KeepAlive: time.Duration(t.KeepAlive), AllowRelayedCoLocated: t.AllowRelayedCoLocated,
+			NoRevocation: isFalse(t.Revocation),
 			ZeroOverhead: homeagent.ZeroOverhead{Vendor: t.ZeroOverheadVendor, Destinations: t.ZeroOverheadGateways},
 		},
 		Device: orDefault(t.Device, device), PermittedGateways: t.PermittedGateways,
@@ -158,7 +159,8 @@ func (c *configuration) foreignAgent() (starter, error) {
 			Address: t.Address, CareOfAddress: t.CareOfAddress, PermittedHomeAgents: t.PermittedHomeAgents,
 			MaxLifetime: time.Duration(t.MaxLifetime), MaxVisitors: t.MaxVisitors,
 			NoEncapsulatingDelivery: isFalse(t.EncapsulatingDelivery), RegistrationRequired: t.RegistrationRequired,
-			Interval: time.Duration(t.Interval), AdvertisementLifetime: time.Duration(t.AdvertisementLifetime), NAI: t.NAI,
+			Revocation: t.Revocation,
+			Interval:   time.Duration(t.Interval), AdvertisementLifetime: time.Duration(t.AdvertisementLifetime), NAI: t.NAI,
 		},
 	}
 	if t.Interface == "" {
