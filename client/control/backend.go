@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"net/netip"
 )
 
 // ErrRefused is wrapped by a Backend's error for a command that cannot be obeyed as things are, such as a mode that is
@@ -30,6 +31,8 @@ type Backend interface {
 	// what came back within a few seconds (DET-14). An answer proves nothing and opens nothing; a binding that it has made is
 	// replaced. While the client is down the error wraps ErrRefused.
 	Probe(ctx context.Context) (Probe, error)
+	// Explain returns which way packets to the address go at this moment. It asks nothing of the network.
+	Explain(ctx context.Context, address netip.Addr) (Explanation, error)
 	// Subscribe returns a channel of all events from now on, in order, until cancel is called, after which the channel is
 	// closed. A reader that is too slow loses events, which shows in the sequence numbers; the sender never waits. The
 	// channel is also closed when the client ends.

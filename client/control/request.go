@@ -45,11 +45,13 @@ const (
 	OpAnswer Op = "answer"
 	// OpProbe asks the i-HA straight through every interface, which takes a few seconds, and answers with the Probe.
 	OpProbe Op = "probe"
+	// OpExplain asks which way packets to Request.Address go, and answers with the Explanation.
+	OpExplain Op = "explain"
 )
 
 // Ops returns all operations.
 func Ops() []Op {
-	return []Op{OpUp, OpDown, OpStatus, OpMode, OpDetect, OpEvents, OpWait, OpProbe, OpPortal, OpPortalJoin, OpQuestions, OpAnswer}
+	return []Op{OpUp, OpDown, OpStatus, OpMode, OpDetect, OpEvents, OpWait, OpProbe, OpExplain, OpPortal, OpPortalJoin, OpQuestions, OpAnswer}
 }
 
 // Condition is what a wait request waits for.
@@ -97,10 +99,16 @@ type Request struct {
 	// Question and Secret are for OpAnswer; the secret stands in base64.
 	Question uint64 `json:"question,omitempty"`
 	Secret   []byte `json:"secret,omitempty"`
+	// Address is for OpExplain, an IP address as text.
+	Address string `json:"address,omitempty"`
 }
 
 // ErrRequest is wrapped by the errors of ParseRequest.
 var ErrRequest = errors.New("request not understood")
+
+func errRequest(format string, a ...any) error {
+	return fmt.Errorf("%w: %s", ErrRequest, fmt.Sprintf(format, a...))
+}
 
 // ParseRequest decodes one request, strictly: unknown fields, operations and conditions, fields that the operation does
 // not take, and anything behind the document are errors that wrap ErrRequest.
@@ -141,6 +149,9 @@ func (r Request) check() error {
 	}
 	if r.Op != OpAnswer && (r.Question != 0 || len(r.Secret) > 0) || r.Op == OpAnswer && r.Question == 0 {
 		return fmt.Errorf("%w: operation %q and a question's answer do not fit", ErrRequest, r.Op)
+	}
+	if err := r.checkExplain(); err != nil {
+		return err
 	}
 	return r.checkPortal()
 }
@@ -194,6 +205,8 @@ type Response struct {
 	Detection *Detection `json:"detection,omitempty"`
 	// Probe answers OpProbe.
 	Probe *Probe `json:"probe,omitempty"`
+	// Explanation answers OpExplain.
+	Explanation *Explanation `json:"explanation,omitempty"`
 	// Event is one event of OpEvents.
 	Event *Event `json:"event,omitempty"`
 	// Portal answers OpPortal.

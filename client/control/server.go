@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -215,6 +216,9 @@ func (s *Server) ask(ctx context.Context, r Request) Response {
 		answer.Detection, err = pointer(s.backend.Detect(ctx, r.Again))
 	case OpProbe:
 		answer.Probe, err = pointer(s.backend.Probe(ctx))
+	case OpExplain:
+		address, _ := netip.ParseAddr(r.Address) // checked with the request
+		answer.Explanation, err = pointer(s.backend.Explain(ctx, address))
 	}
 	if err != nil {
 		return failure(KindFailed, err.Error())

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -71,6 +72,10 @@ func TestRequestsOverAPipe(t *testing.T) {
 		if d, err := c.Detect(ctx, true); err != nil || len(d.Interfaces) != 1 || d.Interfaces[0].Name != "eth0" {
 			t.Errorf("%+v, %v", d, err)
 		}
+		b.SetExplanation(control.Explanation{Way: control.WayHeld})
+		if e, err := c.Explain(ctx, netip.MustParseAddr("10.0.2.10")); err != nil || e.Way != control.WayHeld {
+			t.Errorf("%+v, %v", e, err)
+		}
 		b.Fail(fmt.Errorf("%w: mode f needs a foreign agent", control.ErrRefused))
 		var answer *control.Error
 		if err := c.SetMode(ctx, "f"); !errors.As(err, &answer) || answer.Kind != control.KindFailed || !strings.Contains(answer.Message, "needs a foreign agent") {
@@ -84,7 +89,7 @@ func TestRequestsOverAPipe(t *testing.T) {
 			t.Error(err)
 		}
 		<-ended
-		if want := []string{"up", "status", "mode cvc", "detect again=true", "mode f", "down"}; !slices.Equal(b.Calls(), want) {
+		if want := []string{"up", "status", "mode cvc", "detect again=true", "explain 10.0.2.10", "mode f", "down"}; !slices.Equal(b.Calls(), want) {
 			t.Errorf("asked %q, want %q", b.Calls(), want)
 		}
 	})
@@ -549,6 +554,8 @@ func requests() []control.Request {
 			r.Question, r.Secret = 7, []byte("geheim")
 		case control.OpWait:
 			r.For, r.Timeout = control.WaitConnected, 1
+		case control.OpExplain:
+			r.Address = "10.0.2.10"
 		}
 		all = append(all, r)
 	}

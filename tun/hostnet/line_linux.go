@@ -253,24 +253,11 @@ func (l *line) rest() (rules []lineRule) {
 	return append(rules, rule("anything else", drop, nil))
 }
 
-// local4 and local6 are the destinations of the exception for the local network: addresses that nobody has on the Internet
-// (RFC 1918, RFC 3927, RFC 4193, RFC 4291 §2.5.6) and groups that routers do not forward (RFC 5771 §4, RFC 4291 §2.7), among
-// them those of mDNS and, of its own, SSDP. A network that gives out other addresses as local gets no exception, so that it
-// cannot claim the Internet's (TunnelCrack, LocalNet).
-var (
-	local4 = parsePrefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "224.0.0.0/24", "239.255.255.250/32", "255.255.255.255/32")
-	local6 = parsePrefixes("fe80::/10", "fc00::/7", "ff02::/16")
-)
+// local4 and local6 are the destinations of the exception for the local network.
+var local4, local6 = link.Local4(), link.Local6()
 
 // groups6 are all IPv6 groups.
 var groups6 = netip.MustParsePrefix("ff00::/8")
-
-func parsePrefixes(list ...string) (p []netip.Prefix) {
-	for _, s := range list {
-		p = append(p, netip.MustParsePrefix(s))
-	}
-	return p
-}
 
 // everyFrame is the rule of egress chains.
 var everyFrame = rule("every frame", to(frameChain), nil)

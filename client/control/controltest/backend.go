@@ -3,6 +3,7 @@ package controltest
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -15,6 +16,7 @@ type Backend struct {
 	status      control.Status
 	detection   control.Detection
 	probe       control.Probe
+	explanation control.Explanation
 	err         error
 	calls       []string
 	subscribers []chan control.Event
@@ -46,6 +48,13 @@ func (b *Backend) SetProbe(p control.Probe) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.probe = p
+}
+
+// SetExplanation sets what Explain returns.
+func (b *Backend) SetExplanation(e control.Explanation) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.explanation = e
 }
 
 // Change changes the status and sends the event, with the next sequence number, to all subscribers.
@@ -134,6 +143,13 @@ func (b *Backend) Probe(context.Context) (control.Probe, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.probe, b.call("probe")
+}
+
+// Explain implements control.Backend.
+func (b *Backend) Explain(_ context.Context, address netip.Addr) (control.Explanation, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.explanation, b.call("explain %v", address)
 }
 
 // Subscribe implements control.Backend.
