@@ -65,6 +65,8 @@ type association struct {
 	KeyFile   string `toml:"key_file"`
 
 	replay auth.ReplayProtection // of a mobile node with its home agent
+	key    keyDigits             // in the place of KeyFile
+	dir    string                // that a relative KeyFile is relative to; the configuration's where it is empty
 }
 
 type homeAgentTable struct {
@@ -87,13 +89,17 @@ type homeAgentTable struct {
 	AllowRelayedCoLocated bool              `toml:"allow_relayed_co_located"`
 	Revocation            *bool             `toml:"revocation"`
 	MobileNodes           []mobileNodeTable `toml:"mobile_node"`
+	MobileNodeFiles       string            `toml:"mobile_nodes"`
 	ForeignAgents         []peerTable       `toml:"foreign_agent"`
 }
 
 type mobileNodeTable struct {
 	HomeAddress      netip.Addr `toml:"home_address"`
 	ReplayProtection string     `toml:"replay_protection"`
+	Key              keyDigits  `toml:"key"` // in the files that mobile_nodes names
 	association
+
+	place string // "file:line: " of the table, empty in the configuration itself
 }
 
 type peerTable struct {

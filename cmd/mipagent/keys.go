@@ -12,15 +12,24 @@ import (
 )
 
 // readSecret reads a secret file, which only its owner may read. The caller clears it.
-func (c *configuration) readSecret(path string) ([]byte, error) {
+func (c *configuration) readSecret(path string) ([]byte, error) { return readSecretIn(c.dir, path) }
+
+// readSecretIn is readSecret for a path that is relative to dir.
+func readSecretIn(dir, path string) ([]byte, error) {
 	if path == "" {
 		return nil, errors.New("no key file is named")
 	}
 	if !filepath.IsAbs(path) {
-		path = filepath.Join(c.dir, path)
+		path = filepath.Join(dir, path)
 	}
 	return config.ReadSecretFile(path)
 }
+
+// keyDigits are the hexadecimal digits of a key. They do not show in text.
+type keyDigits string
+
+// Format implements fmt.Formatter, so that no verb prints the digits.
+func (k keyDigits) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "key of %d digits", len(k)) }
 
 // security makes the security association of a table. The key file holds hexadecimal digits, white space ignored.
 func (c *configuration) security(a association) (*auth.SecurityAssociation, error) {
@@ -28,9 +37,12 @@ func (c *configuration) security(a association) (*auth.SecurityAssociation, erro
 	if err != nil {
 		return nil, err
 	}
-	text, err := c.readSecret(a.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("key_file of SPI %d: %w", a.SPI, err)
+	text, from := []byte(a.key), "key"
+	if len(text) == 0 {
+		if text, err = readSecretIn(orDefault(a.dir, c.dir), a.KeyFile); err != nil {
+			return nil, fmt.Errorf("key_file of SPI %d: %w", a.SPI, err)
+		}
+		from = "key_file " + a.KeyFile
 	}
 	defer clear(text)
 	digits := make([]byte, 0, len(text))
@@ -43,7 +55,7 @@ func (c *configuration) security(a association) (*auth.SecurityAssociation, erro
 	key := make(auth.Key, hex.DecodedLen(len(digits)))
 	defer clear(key)
 	if _, err := hex.Decode(key, digits); err != nil {
-		return nil, fmt.Errorf("key_file %s: expected an even number of hexadecimal digits and nothing else", a.KeyFile)
+		return nil, fmt.Errorf("%s: expected an even number of hexadecimal digits and nothing else", from)
 	}
 	return auth.New(auth.Parameters{SPI: a.SPI, Algorithm: algorithm, Key: key, ReplayProtection: a.replay})
 }

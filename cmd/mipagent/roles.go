@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -82,7 +81,43 @@ func (c *configuration) prepare() error {
 // switch between interfaces, and room for what could not be taken back. 1 turns them off.
 const defaultBindings = 4
 
+// runningHomeAgent is a home agent, which takes another configuration while it runs.
+type runningHomeAgent struct {
+	*agent.HomeAgent
+	internal bool
+}
+
+func (r runningHomeAgent) reload(c *configuration) error {
+	t := c.HomeAgent.External
+	if r.internal {
+		t = c.HomeAgent.Internal
+	}
+	cfg, err := c.homeAgentConfig(t, r.internal)
+	if err != nil {
+		return err
+	}
+	_, err = r.Reload(cfg)
+	return err
+}
+
+// homeAgent prepares the role of a home agent's table.
 func (c *configuration) homeAgent(t *homeAgentTable, internal bool) (starter, error) {
+	cfg, err := c.homeAgentConfig(t, internal)
+	if err != nil {
+		return nil, err
+	}
+	return func(h link.Host, log *zap.Logger) (running, error) {
+		a, err := agent.StartHomeAgent(h, cfg, log)
+		if err != nil {
+			return nil, err
+		}
+		return runningHomeAgent{a, internal}, nil
+	}, nil
+}
+
+// homeAgentConfig makes the home agent's configuration of its table.
+func (c *configuration) homeAgentConfig(t *homeAgentTable, internal bool) (agent.HomeAgentConfig, error) {
+	var none agent.HomeAgentConfig
 	device := "mipxha0"
 	if internal {
 		device = "mipha0"
@@ -105,40 +140,29 @@ func (c *configuration) homeAgent(t *homeAgentTable, internal bool) (starter, er
 		cfg.ZeroOverhead.Destinations = t.PermittedGateways
 	}
 	if internal && cfg.ZeroOverhead.Granted() {
-		return nil, errors.New("zero_overhead_vendor belongs to an external home agent: inside there is no VPN gateway to switch to")
+		return none, errors.New("zero_overhead_vendor belongs to an external home agent: inside there is no VPN gateway to switch to")
 	}
 	if internal && len(t.TrustedNetworks) == 0 {
-		return nil, errors.New("trusted_networks is missing: without it every registration request would be dropped (RFC 5265 §4.3)")
+		return none, errors.New("trusted_networks is missing: without it every registration request would be dropped (RFC 5265 §4.3)")
 	}
-	if len(t.MobileNodes) == 0 {
-		return nil, errors.New("no mobile_node is configured")
+	nodes, err := c.mobileNodes(t)
+	if err != nil {
+		return none, err
 	}
-	for _, n := range t.MobileNodes {
-		a, err := c.mobileSecurity(n)
-		if err != nil {
-			return nil, fmt.Errorf("mobile_node %v: %w", n.HomeAddress, err)
-		}
-		i := slices.IndexFunc(cfg.MobileNodes, func(m homeagent.MobileNode) bool { return m.HomeAddress == n.HomeAddress })
-		if i < 0 {
-			cfg.MobileNodes = append(cfg.MobileNodes, homeagent.MobileNode{HomeAddress: n.HomeAddress, Associations: []*auth.SecurityAssociation{a}})
-		} else {
-			cfg.MobileNodes[i].Associations = append(cfg.MobileNodes[i].Associations, a)
-		}
-		if internal && !a.Strong() {
-			return nil, fmt.Errorf("mobile_node %v: %v is too weak for an internal home agent: expected 128 bits or more and no keyed MD5 (RFC 5265 §6.1)", n.HomeAddress, a)
-		}
+	if cfg.MobileNodes, err = c.served(nodes, cfg.HomeNetworks, internal); err != nil {
+		return none, err
 	}
 	for _, f := range t.ForeignAgents {
 		a, err := c.security(f.association)
 		if err != nil {
-			return nil, fmt.Errorf("foreign_agent %v: %w", f.Address, err)
+			return none, fmt.Errorf("foreign_agent %v: %w", f.Address, err)
 		}
 		cfg.ForeignAgents = append(cfg.ForeignAgents, homeagent.ForeignAgent{Address: f.Address, Association: a})
 	}
 	if err := cfg.Check(); err != nil {
-		return nil, err
+		return none, err
 	}
-	return func(h link.Host, log *zap.Logger) (running, error) { return agent.StartHomeAgent(h, cfg, log) }, nil
+	return cfg, nil
 }
 
 // mobileSecurity makes the security association of a mobile node with its home agent.
@@ -151,7 +175,36 @@ func (c *configuration) mobileSecurity(n mobileNodeTable) (*auth.SecurityAssocia
 	return c.security(n.association)
 }
 
+// runningForeignAgent is a foreign agent, which takes another configuration while it runs.
+type runningForeignAgent struct{ *agent.ForeignAgent }
+
+func (r runningForeignAgent) reload(c *configuration) error {
+	cfg, err := c.foreignAgentConfig()
+	if err != nil {
+		return err
+	}
+	_, err = r.Reload(cfg)
+	return err
+}
+
+// foreignAgent prepares the role of the table [foreign_agent].
 func (c *configuration) foreignAgent() (starter, error) {
+	cfg, err := c.foreignAgentConfig()
+	if err != nil {
+		return nil, err
+	}
+	return func(h link.Host, log *zap.Logger) (running, error) {
+		a, err := agent.StartForeignAgent(h, cfg, log)
+		if err != nil {
+			return nil, err
+		}
+		return runningForeignAgent{a}, nil
+	}, nil
+}
+
+// foreignAgentConfig makes the foreign agent's configuration of its table.
+func (c *configuration) foreignAgentConfig() (agent.ForeignAgentConfig, error) {
+	var none agent.ForeignAgentConfig
 	t := c.ForeignAgent
 	cfg := agent.ForeignAgentConfig{
 		Interface: t.Interface,
@@ -164,26 +217,26 @@ func (c *configuration) foreignAgent() (starter, error) {
 		},
 	}
 	if t.Interface == "" {
-		return nil, errors.New("interface is missing: the name of the interface that mobile nodes visit")
+		return none, errors.New("interface is missing: the name of the interface that mobile nodes visit")
 	}
 	if isFalse(t.Advertise) {
 		cfg.Interval = -1
 	}
 	var err error
 	if cfg.HomeAgents, err = c.peers("home_agent", t.HomeAgents); err != nil {
-		return nil, err
+		return none, err
 	}
 	if cfg.MobileNodes, err = c.peers("mobile_node", t.MobileNodes); err != nil {
-		return nil, err
+		return none, err
 	}
 	check := cfg.Config
 	if !check.Address.IsValid() {
 		check.Address = netip.AddrFrom4([4]byte{192, 0, 2, 1}) // the interface's will do
 	}
 	if _, err := foreignagent.New(check, link.Instant{}, nil); err != nil {
-		return nil, err
+		return none, err
 	}
-	return func(h link.Host, log *zap.Logger) (running, error) { return agent.StartForeignAgent(h, cfg, log) }, nil
+	return cfg, nil
 }
 
 func (c *configuration) peers(name string, tables []peerTable) ([]foreignagent.Peer, error) {

@@ -9,7 +9,6 @@ import (
 
 	"mipvpn/client/config"
 	"mipvpn/client/control"
-	"mipvpn/stack/agent"
 	"mipvpn/stack/underlay"
 	"mipvpn/tun/hostnet/netnstest"
 	"mipvpn/tun/packet"
@@ -91,7 +90,7 @@ func TestZeroOverheadOnKernels(t *testing.T) {
 				if esp, udp := count(packet.ProtocolESP), count(packet.ProtocolUDP); !natt && esp < 1000 || natt && (esp != 0 || udp < 1000) {
 					t.Errorf("%d packets of ESP and %d of UDP have come", esp, udp)
 				}
-				to, from := b.agents["home_agent.external"].(*agent.HomeAgent).SwitchedPackets()
+				to, from := b.agents["home_agent.external"].(runningHomeAgent).SwitchedPackets()
 				if to < 1000 || from < 1000 {
 					t.Errorf("the x-HA has switched %d packets to the laptop and %d from it", to, from)
 				}
