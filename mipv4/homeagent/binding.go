@@ -30,6 +30,8 @@ const (
 	Dropped
 	// Revoked: the foreign agent took it back (RFC 3543).
 	Revoked
+	// Restored: it was stored before this home agent began (Machine.Restore).
+	Restored
 )
 
 // String returns the kind as one word for logs.
@@ -49,6 +51,8 @@ func (k EventKind) String() string {
 		return "dropped"
 	case Revoked:
 		return "revoked"
+	case Restored:
+		return "restored"
 	}
 	return fmt.Sprintf("event %d", uint8(k))
 }
@@ -60,7 +64,7 @@ type Event struct {
 	HomeAddress, CareOfAddress netip.Addr
 	// Tunnel is the binding's.
 	Tunnel *Tunnel
-	// Lifetime granted, in seconds, for Registered and Renewed.
+	// Lifetime granted, in seconds, for Registered, Renewed and Restored.
 	Lifetime uint16
 }
 
@@ -171,7 +175,7 @@ func (m *Machine) remove(b *binding, why EventKind) {
 
 func (m *Machine) event(b *binding, kind EventKind) {
 	e := Event{Kind: kind, HomeAddress: b.node.home, CareOfAddress: b.careOf, Tunnel: b.tunnel}
-	if kind == Registered || kind == Renewed {
+	if kind == Registered || kind == Renewed || kind == Restored {
 		e.Lifetime = b.granted
 	}
 	m.events.Push(e)

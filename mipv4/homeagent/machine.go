@@ -22,7 +22,8 @@ type Machine struct {
 	count       int // bindings
 
 	transmits fifo.Queue[Transmit]
-	touched   []*node // their records have changed
+	touched   fifo.Queue[*node]     // their records have changed
+	unclaimed map[netip.Addr]Record // restored, of mobile nodes that are not configured
 	events    fifo.Queue[Event]
 }
 
@@ -51,7 +52,7 @@ func New(cfg Config) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{cfg: cfg, nodes: make(map[netip.Addr]*node), agents: make(map[netip.Addr]*auth.SecurityAssociation)}
+	m := &Machine{cfg: cfg, nodes: make(map[netip.Addr]*node), agents: make(map[netip.Addr]*auth.SecurityAssociation), unclaimed: make(map[netip.Addr]Record)}
 	for _, n := range cfg.MobileNodes {
 		m.nodes[n.HomeAddress] = &node{home: n.HomeAddress, associations: n.Associations}
 	}

@@ -106,7 +106,7 @@ func ParseRecord(data []byte) (Record, error) {
 func (m *Machine) touch(n *node) {
 	if m.cfg.Durable && !n.touched {
 		n.touched = true
-		m.touched = append(m.touched, n)
+		m.touched.Push(n)
 	}
 }
 
@@ -114,11 +114,10 @@ func (m *Machine) touch(n *node) {
 // stores bindings polls records before replies, and sends a reply only when the records polled before it are durable: a mobile
 // node must never be told of a binding that a restart forgets, nor a request be accepted twice.
 func (m *Machine) PollRecord(now link.Instant) (Record, bool) {
-	if len(m.touched) == 0 {
+	n, ok := m.touched.Pop()
+	if !ok {
 		return Record{}, false
 	}
-	n := m.touched[0]
-	m.touched = m.touched[1:]
 	n.touched = false
 	return m.record(now, n), true
 }
@@ -141,11 +140,12 @@ func (m *Machine) record(now link.Instant, n *node) Record {
 }
 
 // Restore takes a record back, before the first request. Bindings that have ended, or that the configuration permits no longer,
-// are left out; no event tells of them. Errors: ErrUnknownMobileNode for a mobile node that is not configured (any longer), and
-// ErrRecord; the machine is unchanged then.
+// are left out. Errors: ErrUnknownMobileNode for a mobile node that is not configured (any longer), whose
+// record is kept for the case that Reload brings it (back); and ErrRecord, which leaves the machine unchanged.
 func (m *Machine) Restore(now link.Instant, r Record) error {
 	n := m.nodes[r.HomeAddress]
 	if n == nil {
+		m.unclaimed[r.HomeAddress] = r
 		return fmt.Errorf("%w: home address %v", ErrUnknownMobileNode, r.HomeAddress)
 	}
 	var restored []*binding
@@ -169,11 +169,20 @@ func (m *Machine) Restore(now link.Instant, r Record) error {
 		}
 		n.bindings = append(n.bindings, b)
 		m.count++
+		m.event(b, Restored)
 	}
 	if len(restored) > 0 {
 		m.table.set(n.home, n.tunnels())
 	}
 	return nil
+}
+
+// claim gives a mobile node that was added by Reload the state that is known of it from before.
+func (m *Machine) claim(now link.Instant, n *node) {
+	if r, ok := m.unclaimed[n.home]; ok {
+		delete(m.unclaimed, n.home)
+		_ = m.Restore(now, r) // a record that makes no sense is that of nobody
+	}
 }
 
 // restored returns the binding that s tells of, outside the queue, or nil when it has ended or is not permitted. A clock that was

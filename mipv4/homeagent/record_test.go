@@ -245,3 +245,34 @@ func FuzzRecord(f *testing.F) {
 		}
 	})
 }
+
+// Shows: AGT-5, AGT-6 (a mobile node that leaves the configuration and comes back finds its replay state, and after a restart its binding).
+func TestReloadClaimsRecords(t *testing.T) {
+	f := newFixture(t, durable)
+	request := f.request()
+	payload := f.sign(request, f.mn, nil)
+	f.must(payload, netip.AddrPortFrom(careOf, 434), wire.CodeAccepted, f.mn)
+	stored := f.records()
+	with := f.m.cfg
+	without := with
+	without.MobileNodes = with.MobileNodes[1:]
+	for _, cfg := range []Config{without, with} {
+		if _, err := f.m.Reload(f.now, cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.must(payload, netip.AddrPortFrom(careOf, 434), wire.CodeIdentificationMismatch, f.mn)
+	if f.m.Table().Len() != 0 {
+		t.Error("a replayed request made a binding")
+	}
+	g := newFixture(t, func(c *Config) { durable(c); c.MobileNodes = c.MobileNodes[1:] })
+	if err := g.m.Restore(f.now, stored["address/"+home.String()]); !errors.Is(err, ErrUnknownMobileNode) {
+		t.Fatal(err)
+	}
+	if _, err := g.m.Reload(f.now, with); err != nil {
+		t.Fatal(err)
+	}
+	if g.m.Table().Route(home) == nil {
+		t.Error("the stored binding did not come with the mobile node")
+	}
+}

@@ -25,6 +25,7 @@ func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) 
 		return 0, fmt.Errorf("%w: the home agent's address is %v, internal %t; found %v, internal %t", ErrRestart, m.cfg.Address, m.cfg.Internal, cfg.Address, cfg.Internal)
 	}
 	served := make(map[netip.Addr]bool, len(cfg.MobileNodes))
+	var added []*node
 	for _, c := range cfg.MobileNodes {
 		served[c.HomeAddress] = true
 		n := m.nodes[c.HomeAddress]
@@ -34,6 +35,7 @@ func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) 
 			}
 			delete(m.retired, c.HomeAddress)
 			m.nodes[c.HomeAddress] = n
+			added = append(added, n)
 		}
 		n.associations = c.Associations // the state of replay protection stays: it is the mobile node's, whatever its keys
 	}
@@ -53,5 +55,8 @@ func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) 
 	}
 	cfg.Durable = m.cfg.Durable // the driver's, for good
 	m.cfg = cfg
+	for _, n := range added {
+		m.claim(now, n)
+	}
 	return dropped, nil
 }

@@ -7,7 +7,7 @@
 //
 // Specification: RFC 5944 §4.2 (routing at home agent and foreign agent), RFC 2003 §3 to §5 (tunnels, ICMP, fragments),
 // RFC 3024 §4.3.2 and §5 (the check of reverse-tunnelled packets, delivery styles), RFC 3519 §4 (UDP tunnelling), docs/zero-overhead.md (switched addresses, draft appendix D). The
-// gateway's is in its own file, with draft-ietf-mobileip-vpn-problem-solution-01 appendix B.4 and B.5 for the foreign agent in it. Left out on purpose: persistence, replication and metrics (REQUIREMENTS AGT-5, AGT-6);
+// gateway's is in its own file, with draft-ietf-mobileip-vpn-problem-solution-01 appendix B.4 and B.5 for the foreign agent in it. Left out on purpose:
 // ICMP errors toward correspondents about packets that a foreign agent cannot deliver, for which RFC 2003 has no way
 // back.
 //

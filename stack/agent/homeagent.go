@@ -24,6 +24,9 @@ type HomeAgentConfig struct {
 	// PermittedGateways are the VPN gateways that mobile nodes may exchange ESP and IKE with through this home agent, and
 	// nothing else with anybody else (RFC 4093 §2.2, REQUIREMENTS AGT-3). Empty lets everything pass.
 	PermittedGateways []netip.Addr
+	// Store keeps the bindings over the end of the process; nil keeps them in memory alone. It is the caller's to close, after
+	// the home agent.
+	Store BindingStore
 }
 
 // HomeAgent is a running home agent.
@@ -39,6 +42,7 @@ type HomeAgent struct {
 	notices notices
 
 	loop            *loop
+	saver           *saver // nil without a store
 	device          link.Device
 	udp, ipip, icmp link.Flow
 	out             [numExits]tunnelPath
@@ -62,11 +66,12 @@ type tunnelPath struct {
 
 // StartHomeAgent starts a home agent on the host. Its address must be one of the host's, which must not run another
 // program on UDP port 434 or tunnels of its own. Errors: an unusable configuration (homeagent.ErrConfig), or what the host
-// says about flows, device and settings.
+// says about the stored bindings, flows, device and settings.
 func StartHomeAgent(host link.Host, cfg HomeAgentConfig, log *zap.Logger) (*HomeAgent, error) {
 	if err := cfg.checkSwitching(); err != nil {
 		return nil, err
 	}
+	cfg.Durable = cfg.Store != nil
 	m, err := homeagent.New(cfg.Config)
 	if err != nil {
 		return nil, err
@@ -91,6 +96,9 @@ func StartHomeAgent(host link.Host, cfg HomeAgentConfig, log *zap.Logger) (*Home
 
 // open opens what the agent needs on the host. What has been opened when it fails is for Close.
 func (a *HomeAgent) open() error {
+	if err := a.restore(); err != nil {
+		return err
+	}
 	under, err := a.host.Underlay(0, a.cfg.Address)
 	if err != nil {
 		return err
@@ -123,6 +131,7 @@ func (a *HomeAgent) open() error {
 	close(a.ready)
 	takeFrom(a.device, taker{forward: a.forward, head: tunnel.DataHeaderLen})
 	a.reader.Go(a.read)
+	a.post(func(link.Instant) {}) // has the loop drain what restore left
 	return nil
 }
 
@@ -153,6 +162,9 @@ func (a *HomeAgent) Close() error {
 		a.reader.Wait()
 		if a.loop != nil {
 			a.loop.close()
+		}
+		if a.saver != nil {
+			a.saver.close()
 		}
 		return errors.Join(errs...)
 	})

@@ -35,17 +35,12 @@ func (a *HomeAgent) handleRequest(p *packet.Buf) {
 	})
 }
 
-// drain sends the machine's replies and logs its events.
+// drain stores the machine's records, sends its replies and logs its events.
 func (a *HomeAgent) drain() {
-	for t, ok := a.machine.PollTransmit(); ok; t, ok = a.machine.PollTransmit() {
-		a.registrations.sent(t.Payload)
-		if err := a.udp.Send(t.To, t.Payload); err != nil {
-			a.log.Warn("registration reply could not be sent", zap.Stringer("to", t.To), zap.Error(err))
-		}
-	}
+	a.settle()
 	for e, ok := a.machine.PollEvent(); ok; e, ok = a.machine.PollEvent() {
 		level := a.log.Info
-		if e.Kind == homeagent.Renewed {
+		if e.Kind == homeagent.Renewed || e.Kind == homeagent.Restored {
 			level = a.log.Debug
 		}
 		level("binding "+e.Kind.String(), zap.Stringer("home_address", e.HomeAddress), zap.Stringer("care_of_address", e.CareOfAddress),

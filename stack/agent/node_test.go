@@ -190,6 +190,12 @@ func (n *node) up(routes ...netip.Prefix) mobilenode.VerifiedReply {
 	if !ok {
 		n.t.Fatalf("not accepted: %+v", e)
 	}
+	return n.carry(e, routes...)
+}
+
+// carry carries what the host routes into the given prefixes by the tunnel that was granted.
+func (n *node) carry(e mobilenode.Accepted, routes ...netip.Prefix) mobilenode.VerifiedReply {
+	n.t.Helper()
 	carrier, err := n.attached.Carrier(e.Reply.Tunnel())
 	if err != nil {
 		n.t.Fatal(err)
