@@ -12,7 +12,7 @@ import (
 var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz[A-Z]\w*)\(`)
 
 // fuzzAll fuzzes every target with new inputs, for each or for its share of total. The seed corpora have run among the
-// tests already. A package's test binary is instrumented and built once for all its targets.
+// tests already. A package's test binary is instrumented and built once for all its targets. All of it has the lowest priority.
 func fuzzAll(total, each time.Duration) result {
 	targets := map[string][]string{} // by directory
 	var dirs []string
@@ -51,7 +51,7 @@ func fuzzAll(total, each time.Duration) result {
 	bins := map[string]string{} // by directory; those that could be built
 	for i, dir := range dirs {
 		bin := filepath.Join(temp, fmt.Sprintf("fuzz%d", i))
-		out, err := command([]string{"CGO_ENABLED=0"}, "go", "test", "-c", "-fuzz=Fuzz", "-o", bin, "./"+dir)
+		out, err := command([]string{"CGO_ENABLED=0"}, "nice", "-n", "19", "go", "test", "-c", "-fuzz=Fuzz", "-o", bin, "./"+dir)
 		if err != nil {
 			r.failures = append(r.failures, fmt.Sprintf("%s: building: %v\n%s", dir, err, out))
 			n -= len(targets[dir])
@@ -72,7 +72,7 @@ func fuzzAll(total, each time.Duration) result {
 			if f := fuzzOne(bins[dir], dir, name, temp, share); f != "" {
 				r.failures = append(r.failures, f)
 			} else {
-				fmt.Printf("ok   %s %s %s\n", dir, name, share.Round(100*time.Millisecond))
+				fmt.Printf("fuzz ok   %s %s %s\n", dir, name, share.Round(100*time.Millisecond))
 			}
 		}
 	}
@@ -86,7 +86,7 @@ func fuzzAll(total, each time.Duration) result {
 
 // fuzzOne runs one target in the package's directory, where the go command's fuzzing writes an input that fails.
 func fuzzOne(bin, dir, name, cache string, d time.Duration) string {
-	out, err := command(nil, "env", "-C", dir, bin, "-test.run=^$", "-test.fuzz=^"+name+"$", "-test.fuzztime="+d.String(),
+	out, err := command(nil, "nice", "-n", "19", "env", "-C", dir, bin, "-test.run=^$", "-test.fuzz=^"+name+"$", "-test.fuzztime="+d.String(),
 		"-test.fuzzcachedir="+filepath.Join(cache, "cache", dir), "-test.fuzzminimizetime=5s")
 	if err != nil && !onlyTimeRanOut(out) {
 		return fmt.Sprintf("%s %s: %v\n%s", dir, name, err, out)

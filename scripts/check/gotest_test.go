@@ -40,8 +40,8 @@ func TestVerdicts(t *testing.T) {
 
 // TestSkipElsewhere shows that a test that passed in another stage does not count as skipped.
 func TestSkipElsewhere(t *testing.T) {
-	there := stage{"there", func() result { return result{skips: []string{"a TestX: not here", "a TestY: not here"}} }}
-	here := stage{"here", func() result { return result{passed: []string{"a TestX"}} }}
+	there := stage{name: "there", run: func() result { return result{skips: []string{"a TestX: not here", "a TestY: not here"}} }}
+	here := stage{name: "here", run: func() result { return result{passed: []string{"a TestX"}} }}
 	var out strings.Builder
 	if code := run("", []stage{there, here}, &out); code != 0 {
 		t.Errorf("exit code %d", code)
@@ -54,8 +54,8 @@ func TestSkipElsewhere(t *testing.T) {
 // TestSummaryFails shows that one failing stage makes the exit code 1, a skip alone does not, and an unknown stage is a
 // usage error.
 func TestSummaryFails(t *testing.T) {
-	good := stage{"good", func() result { return result{skips: []string{"x: no y"}} }}
-	bad := stage{"bad", func() result { return result{failures: []string{"broken"}} }}
+	good := stage{name: "good", run: func() result { return result{skips: []string{"x: no y"}} }}
+	bad := stage{name: "bad", run: func() result { return result{failures: []string{"broken"}} }}
 	for _, c := range []struct {
 		only   string
 		stages []stage
@@ -72,10 +72,30 @@ func TestSummaryFails(t *testing.T) {
 	}
 }
 
+// TestBeside shows that a stage beside the others lets those that follow begin, and that its failure counts and is told.
+func TestBeside(t *testing.T) {
+	over := make(chan struct{})
+	long := stage{name: "long", beside: true, run: func() result {
+		<-over
+		return result{failures: []string{"broken\nby this"}}
+	}}
+	next := stage{name: "next", run: func() result {
+		close(over)
+		return result{}
+	}}
+	var out strings.Builder
+	if code := run("", []stage{long, next}, &out); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if s := out.String(); !strings.Contains(s, "by this") || !strings.Contains(s, "FAILED  long") || !strings.Contains(s, "passed  next") {
+		t.Errorf("said:\n%s", s)
+	}
+}
+
 // summary runs a stage with the verdicts' result and returns the exit code and what was printed.
 func summary(v *verdicts) (int, string) {
 	var out strings.Builder
-	code := run("", []stage{{"stage", v.result}}, &out)
+	code := run("", []stage{{name: "stage", run: v.result}}, &out)
 	return code, out.String()
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -23,6 +24,8 @@ type result struct {
 type stage struct {
 	name string
 	run  func() result
+	// beside has the stages that follow not wait for it. It leaves the processors to them as far as they need them.
+	beside bool
 }
 
 func main() {
@@ -46,23 +49,44 @@ func run(only string, all []stage, out io.Writer) int {
 		result
 		took time.Duration
 	}
-	var lines []line
+	var lines []*line
 	start := time.Now()
+	take := func(l *line) {
+		t := time.Now()
+		l.result = l.run()
+		l.took = time.Since(t)
+	}
+	say := func(l *line) {
+		for _, f := range l.failures {
+			fmt.Fprintln(out, f)
+		}
+		for _, f := range l.second {
+			fmt.Fprintf(out, "passed at the second attempt; the first one:\n%s\n", f)
+		}
+	}
+	var beside sync.WaitGroup
 	for _, s := range all {
 		if only != "" && !wanted[s.name] {
 			continue
 		}
 		delete(wanted, s.name)
+		l := &line{stage: s}
+		lines = append(lines, l)
+		if s.beside {
+			fmt.Fprintf(out, "=== %s begins, beside the others\n", s.name)
+			beside.Go(func() { take(l) })
+			continue
+		}
 		fmt.Fprintf(out, "=== %s\n", s.name)
-		t := time.Now()
-		r := s.run()
-		for _, f := range r.failures {
-			fmt.Fprintln(out, f)
+		take(l)
+		say(l)
+	}
+	beside.Wait()
+	for _, l := range lines {
+		if l.beside {
+			fmt.Fprintf(out, "=== %s, to its end\n", l.name)
+			say(l)
 		}
-		for _, f := range r.second {
-			fmt.Fprintf(out, "passed at the second attempt; the first one:\n%s\n", f)
-		}
-		lines = append(lines, line{s, r, time.Since(t)})
 	}
 	for name := range wanted {
 		fmt.Fprintf(os.Stderr, "check: there is no stage %q\n", name)

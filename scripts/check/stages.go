@@ -22,44 +22,38 @@ var thirdPartyPackages = []string{"mipvpn/ipsec/interop"}
 // namespaces 4, third parties 4.
 func stages(fuzzTotal, fuzzEach time.Duration) []stage {
 	return []stage{
-		{"packages", installPackages},
-		{"format", checkFormat},
-		{"vet", func() result { return passes(nil, "go", "vet", "./...") }},
-		{"vet-darwin", func() result { return passes([]string{"GOOS=darwin", "CGO_ENABLED=0"}, "go", "vet", "./...") }},
-		{"vet-windows", func() result { return passes([]string{"GOOS=windows", "CGO_ENABLED=0"}, "go", "vet", "./...") }},
-		{"staticcheck", func() result { return passes(nil, "go", "tool", "-modfile=scripts/tools.mod", "staticcheck", "./...") }},
-		{"build", func() result {
+		{name: "packages", run: installPackages},
+		{name: "format", run: checkFormat},
+		{name: "vet", run: func() result { return passes(nil, "go", "vet", "./...") }},
+		{name: "vet-darwin", run: func() result { return passes([]string{"GOOS=darwin", "CGO_ENABLED=0"}, "go", "vet", "./...") }},
+		{name: "vet-windows", run: func() result { return passes([]string{"GOOS=windows", "CGO_ENABLED=0"}, "go", "vet", "./...") }},
+		{name: "staticcheck", run: func() result { return passes(nil, "go", "tool", "-modfile=scripts/tools.mod", "staticcheck", "./...") }},
+		{name: "build", run: func() result {
 			return passes([]string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-o", "bin/", "./cmd/...")
 		}},
-		{"race", func() result {
-			return testRun{race: true, timeout: "12m", second: true}.tests(func(p string) bool { return !within(p, namespacePackages) && !within(p, thirdPartyPackages) })
+		{name: "race", run: func() result {
+			return raced("12m").tests(func(p string) bool { return !within(p, namespacePackages) && !within(p, thirdPartyPackages) })
 		}},
 		// The race detector makes pools forget, so that allocations can be counted only without it.
-		{"allocations", func() result {
+		{name: "allocations", run: func() result {
 			return testRun{timeout: "4m", flags: []string{"-run", "Alloc"}}.tests(func(p string) bool { return !within(p, thirdPartyPackages) })
 		}},
-		// Released buffers are poisoned and a second release panics.
-		{"packetdebug", func() result {
-			poisoned := []string{"mipvpn/tun/packet", "mipvpn/tun/device/virtio", "mipvpn/stack", "mipvpn/client", "mipvpn/mipv4/tunnel", "mipvpn/ipsec/esp"}
-			r := testRun{timeout: "6m", second: true, flags: []string{"-tags", "packetdebug"}}.tests(func(p string) bool {
-				return within(p, poisoned) && (p == "mipvpn/tun/device/virtio" || !within(p, namespacePackages))
-			})
-			// What shares memory with the kernel, one package at a time. The programs under load are among the tests of cmd/miplab.
-			kernel := []string{"mipvpn/tun/device", "mipvpn/stack/underlay", "mipvpn/stack/agent"}
-			k := testRun{timeout: "3m", second: true, flags: []string{"-tags", "packetdebug", "-p", "1"}}.tests(func(p string) bool { return slices.Contains(kernel, p) })
-			return result{failures: append(r.failures, k.failures...), second: append(r.second, k.second...), skips: append(r.skips, k.skips...), passed: append(r.passed, k.passed...),
-				note: r.note + "; with the kernel " + k.note}
+		{name: "fuzz", beside: true, run: func() result { return fuzzAll(fuzzTotal, fuzzEach) }},
+		{name: "namespaces", run: func() result {
+			return raced("8m", "-p", "1").tests(func(p string) bool { return within(p, namespacePackages) })
 		}},
-		{"fuzz", func() result { return fuzzAll(fuzzTotal, fuzzEach) }},
-		{"namespaces", func() result {
-			return testRun{race: true, timeout: "8m", second: true, flags: []string{"-p", "1"}}.tests(func(p string) bool { return within(p, namespacePackages) })
-		}},
-		{"soak", soak},
-		{"mutants", playMutants},
-		{"third-parties", func() result {
-			return testRun{race: true, timeout: "6m", second: true, flags: []string{"-p", "1"}}.tests(func(p string) bool { return within(p, thirdPartyPackages) })
+		{name: "soak", run: soak},
+		{name: "mutants", run: playMutants},
+		{name: "third-parties", run: func() result {
+			return raced("6m", "-p", "1").tests(func(p string) bool { return within(p, thirdPartyPackages) })
 		}},
 	}
+}
+
+// raced runs tests under the race detector, in a build in which released buffers are poisoned and a second release panics. What fails
+// is run once more. Fuzzing goes on beside those with processes of their own, which wait most of the time.
+func raced(timeout string, flags ...string) testRun {
+	return testRun{race: true, timeout: timeout, second: true, flags: append([]string{"-tags", "packetdebug"}, flags...)}
 }
 
 // playMutants plays a few builds without a rule: in namespaces, or on the simulated network where those cannot be made (an

@@ -2,10 +2,17 @@
 
 package packet
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+	"slices"
+)
 
 // poison fills a slot between Release and the next Get.
 const poison = 0xdb
+
+// poisoned is what slots are filled from and compared with, a piece at a time.
+var poisoned = bytes.Repeat([]byte{poison}, 4096)
 
 // debugState catches a Buf that is released twice or written to after its release, and poisons what is released so that
 // a late reader sees garbage.
@@ -16,10 +23,13 @@ func (d *debugState) debugGet(slot []byte) {
 		return // new
 	}
 	d.released = false
-	for i, octet := range slot {
-		if octet != poison {
-			panic(fmt.Sprintf("packet: octet %d of a buffer was written to after its release", i))
+	at := 0
+	for piece := range slices.Chunk(slot, len(poisoned)) {
+		if !bytes.Equal(piece, poisoned[:len(piece)]) {
+			at += slices.IndexFunc(piece, func(octet byte) bool { return octet != poison })
+			panic(fmt.Sprintf("packet: octet %d of a buffer was written to after its release", at))
 		}
+		at += len(piece)
 	}
 }
 
@@ -28,7 +38,7 @@ func (d *debugState) debugRelease(slot []byte) {
 		panic("packet: a buffer was released twice")
 	}
 	d.released = true
-	for i := range slot {
-		slot[i] = poison
+	for piece := range slices.Chunk(slot, len(poisoned)) {
+		copy(piece, poisoned)
 	}
 }
