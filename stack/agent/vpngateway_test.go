@@ -79,11 +79,13 @@ type vpnClient struct {
 	tcp      atomic.Pointer[tcpflow.Flow]
 	gateway  netip.Addr
 	tap      func(packet.IPv4) // of what arrives, when set
+	holding  atomic.Bool       // what comes of IKE on port 4500 goes to held, unread
+	held     chan ike.Datagram
 }
 
 func newVPNClient(t *testing.T, host link.Host, index int, own netip.Addr, number int, change func(*ike.InitiatorConfig)) *vpnClient {
 	t.Helper()
-	c := &vpnClient{t: t, host: host, events: make(chan ike.Event, 1000), children: make(map[ike.ChildID]ike.ChildInstalled), outs: make(map[ike.ChildID]*esp.Outbound), flows: make(map[netip.Addr][3]link.Flow)}
+	c := &vpnClient{t: t, host: host, events: make(chan ike.Event, 1000), held: make(chan ike.Datagram, 100), children: make(map[ike.ChildID]ike.ChildInstalled), outs: make(map[ike.ChildID]*esp.Outbound), flows: make(map[netip.Addr][3]link.Flow)}
 	cfg := ike.InitiatorConfig{
 		Config: ike.Config{LocalID: identity(t, fmt.Sprintf("laptop%d@corp.example", number))},
 		Local:  netip.AddrPortFrom(own, esp.PortIKE), Remote: netip.AddrPortFrom(simnet.LabGateway, esp.PortIKE),
@@ -162,6 +164,10 @@ func (c *vpnClient) message(local netip.AddrPort, b *packet.Batch) {
 			payload = payload[min(esp.MarkerLen, len(payload)):]
 		}
 		d := ike.Datagram{Local: local, Remote: p.Peer, Payload: bytes.Clone(payload)}
+		if c.holding.Load() && local.Port() == esp.PortNATT {
+			c.held <- d
+			return packet.Delivered
+		}
 		c.loop.post(func(now link.Instant) { _ = c.machine.HandleDatagram(now, d) })
 		return packet.Delivered
 	})
