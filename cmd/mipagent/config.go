@@ -77,6 +77,7 @@ type homeAgentTable struct {
 	PermittedGateways     []netip.Addr      `toml:"permitted_gateways"`
 	ZeroOverheadVendor    uint32            `toml:"zero_overhead_vendor"`
 	ZeroOverheadGateways  []netip.Addr      `toml:"zero_overhead_gateways"`
+	HomeLink              string            `toml:"home_link"`
 	Device                string            `toml:"device"`
 	MaxLifetime           duration          `toml:"max_lifetime"`
 	TimestampTolerance    duration          `toml:"timestamp_tolerance"`

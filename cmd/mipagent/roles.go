@@ -134,7 +134,7 @@ func (c *configuration) homeAgentConfig(t *homeAgentTable, internal bool) (agent
 			NoRevocation: isFalse(t.Revocation),
 			ZeroOverhead: homeagent.ZeroOverhead{Vendor: t.ZeroOverheadVendor, Destinations: t.ZeroOverheadGateways},
 		},
-		Device: orDefault(t.Device, device), PermittedGateways: t.PermittedGateways,
+		Device: orDefault(t.Device, device), PermittedGateways: t.PermittedGateways, HomeLink: t.HomeLink,
 	}
 	if cfg.ZeroOverhead.Granted() && len(cfg.ZeroOverhead.Destinations) == 0 {
 		cfg.ZeroOverhead.Destinations = t.PermittedGateways

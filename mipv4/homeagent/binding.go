@@ -32,6 +32,9 @@ const (
 	Revoked
 	// Restored: it was stored before this home agent began (Machine.Restore).
 	Restored
+	// AtHome: the mobile node has deregistered from its home address, as it does on its home link; whether or not it had
+	// bindings, of which their own events tell before. CareOfAddress is the request's, Tunnel is empty.
+	AtHome
 )
 
 // String returns the kind as one word for logs.
@@ -43,6 +46,8 @@ func (k EventKind) String() string {
 		return "renewed"
 	case Deregistered:
 		return "deregistered"
+	case AtHome:
+		return "at home"
 	case Replaced:
 		return "replaced"
 	case Expired:

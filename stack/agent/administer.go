@@ -63,8 +63,8 @@ func (a *HomeAgent) Reload(cfg HomeAgentConfig) (dropped int, err error) {
 	if err := cfg.checkSwitching(); err != nil {
 		return 0, err
 	}
-	if cfg.Device != a.cfg.Device || cfg.ZeroOverhead.Granted() != a.cfg.ZeroOverhead.Granted() {
-		return 0, fmt.Errorf("%w: the device, and whether zero-overhead tunnelling is granted", ErrRestart)
+	if cfg.Device != a.cfg.Device || cfg.HomeLink != a.cfg.HomeLink || cfg.ZeroOverhead.Granted() != a.cfg.ZeroOverhead.Granted() {
+		return 0, fmt.Errorf("%w: the device, the home link, and whether zero-overhead tunnelling is granted", ErrRestart)
 	}
 	if err := cfg.Check(); err != nil {
 		return 0, err
@@ -108,7 +108,7 @@ func (a *HomeAgent) Reload(cfg HomeAgentConfig) (dropped int, err error) {
 
 // routeHome leads the networks into the device.
 func (a *HomeAgent) routeHome(networks []netip.Prefix) error {
-	if err := a.host.Apply(link.Settings{Device: a.device.Name(), MTU: a.mtu, Routes: networks, Forward: true}); err != nil {
+	if err := a.host.Apply(link.Settings{Device: a.device.Name(), MTU: a.mtu, Routes: a.homeLink.virtual(networks), Forward: true}); err != nil {
 		return err
 	}
 	a.networks = slices.Clone(networks)

@@ -187,3 +187,12 @@ func (h *exchangeHost) Apply(s link.Settings) error {
 	}
 	return nil
 }
+
+// OpenHomeLink implements link.HomeLinkHost where the host does. What is intercepted there stays out of the exchange.
+func (h *exchangeHost) OpenHomeLink(index int, device string) (link.HomeLink, error) {
+	host, able := h.Host.(link.HomeLinkHost)
+	if !able {
+		return nil, errNoHomeLink
+	}
+	return host.OpenHomeLink(index, device)
+}

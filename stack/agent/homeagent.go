@@ -27,6 +27,10 @@ type HomeAgentConfig struct {
 	// Store keeps the bindings over the end of the process; nil keeps them in memory alone. It is the caller's to close, after
 	// the home agent.
 	Store BindingStore
+	// HomeLink is the name of the interface on the link of the home networks that its address is in (RFC 5944 §4.6): there this
+	// agent answers ARP requests for mobile nodes that are away. The other home networks are virtual: routers lead them here. Empty
+	// makes all of them virtual.
+	HomeLink string
 }
 
 // HomeAgent is a running home agent.
@@ -47,6 +51,7 @@ type HomeAgent struct {
 	udp, ipip, icmp link.Flow
 	out             [numExits]tunnelPath
 	switching       switching
+	homeLink        homeLink
 	mtu             int // of the device, in octets
 	registrations   registrations
 	traffic         tunnelTraffic
@@ -106,7 +111,10 @@ func (a *HomeAgent) open() error {
 	if a.device, err = a.host.OpenDevice(a.cfg.Device, under.MTU()); err != nil {
 		return err
 	}
-	a.loop = newLoop(a.host, a.machine, a.drain)
+	if err := a.openHomeLink(); err != nil {
+		return err
+	}
+	a.loop = newLoop(a.host, linked{a.machine, &a.homeLink.machine}, a.drain)
 	for _, f := range []struct {
 		flow *link.Flow
 		spec link.FlowSpec
@@ -155,7 +163,7 @@ func (a *HomeAgent) Close() error {
 				errs = append(errs, f.Close())
 			}
 		}
-		errs = append(errs, a.closeSwitching())
+		errs = append(errs, a.closeSwitching(), a.closeHomeLink())
 		if a.device != nil {
 			errs = append(errs, a.host.Apply(link.Settings{}), a.device.Close())
 		}

@@ -39,13 +39,15 @@ func (a *HomeAgent) handleRequest(p *packet.Buf) {
 func (a *HomeAgent) drain() {
 	a.settle()
 	for e, ok := a.machine.PollEvent(); ok; e, ok = a.machine.PollEvent() {
+		a.followHomeLink(a.host.Now(), e)
 		level := a.log.Info
-		if e.Kind == homeagent.Renewed || e.Kind == homeagent.Restored {
+		if e.Kind == homeagent.Renewed || e.Kind == homeagent.Restored || e.Kind == homeagent.AtHome {
 			level = a.log.Debug
 		}
 		level("binding "+e.Kind.String(), zap.Stringer("home_address", e.HomeAddress), zap.Stringer("care_of_address", e.CareOfAddress),
 			zap.Stringer("encapsulation", e.Tunnel.Encapsulation), zap.Stringer("remote", e.Tunnel.Remote), zap.Uint16("lifetime_s", e.Lifetime), zap.Stringer("switched_to", e.Tunnel.Switched))
 	}
+	a.actOnHomeLink()
 }
 
 // report logs a request that was denied or dropped, at most one of a kind now and then.

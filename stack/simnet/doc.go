@@ -14,7 +14,7 @@
 // exceeded), RFC 1122 §3.3.4 (the weak host model, as Linux has it), RFC 4787 (UDP NAT), RFC 5382 and RFC 5508 as far as
 // address and port translation of TCP and ICMP go, RFC 9293 and RFC 5681 (a small TCP: handshake, retransmission,
 // windows, congestion control; no options but MSS). Left out on purpose: ARP as frames (addresses are resolved by asking
-// the wire, with ARP's rules on who would answer), DHCP as frames (a wire hands out addresses as a server would), IPv6,
+// the wire, with ARP's rules on who would answer; proxy and gratuitous ARP of home links included), DHCP as frames (a wire hands out addresses as a server would), IPv6,
 // IPv4 options, ICMP redirects, TCP window scaling and SACK.
 //
 // Concurrency: a Network has one event loop, a goroutine, with a heap of events ordered by (time, lane, sequence), a lane

@@ -42,6 +42,7 @@ type NIC struct {
 	carried   bool // to its wire by Carry
 	lease     *event
 	frames    []*frames
+	homeLinks []*homeLink
 }
 
 // AddNIC adds an interface that is not attached to a wire.

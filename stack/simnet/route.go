@@ -90,6 +90,9 @@ var (
 
 // deviceRoute returns the device with the longest prefix for dst, nil for none.
 func (h *Host) deviceRoute(dst netip.Addr) *device {
+	if d := h.homeDevice(dst); d != nil {
+		return d
+	}
 	var best *device
 	bits := -1
 	for _, d := range h.devices {

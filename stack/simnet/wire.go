@@ -70,6 +70,8 @@ type Wire struct {
 	// Those in the middle of the wire, and who answers ARP in the place of an address's holder.
 	middles []*middle
 	spoofed map[netip.Addr]*NIC
+	// announced are those who were last said to have an address, by gratuitous ARP.
+	announced map[netip.Addr]*NIC
 }
 
 // port is one sender's side of a wire.
@@ -148,15 +150,22 @@ func (w *Wire) lease(c *NIC) netip.Prefix {
 }
 
 // holder returns the interface on the wire whose host would answer ARP for addr: any that has the address on any of its
-// interfaces, and does not shield it (RFC 1122 §3.3.4.2, the weak model).
+// interfaces, and does not shield it (RFC 1122 §3.3.4.2, the weak model), or that answers in the place of another (HomeLink). Of
+// several it is the one that was last announced.
 func (w *Wire) holder(addr netip.Addr) *NIC {
 	if c := w.spoofed[addr]; c != nil && c.wire == w {
+		return c
+	}
+	if c := w.announced[addr]; c != nil && c.wire == w && !c.host.asleep && (c.addr.Addr() == addr || c.answers(addr)) {
 		return c
 	}
 	var weak *NIC
 	for _, c := range w.nics {
 		switch {
-		case c.host.asleep || c.host.shielded[addr]:
+		case c.host.asleep:
+		case weak == nil && c.answers(addr):
+			weak = c
+		case c.host.shielded[addr]:
 		case c.addr.IsValid() && c.addr.Addr() == addr:
 			return c
 		case weak == nil && c.host.owns(addr):

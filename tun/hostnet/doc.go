@@ -12,6 +12,9 @@
 // crashed process, its routes go too and the second ones keep traffic for the prefixes blocked until the next run, or
 // until the zero Settings take everything back. IPv6 has the second ones only.
 //
+// A home agent on its home link has home addresses led into its device one by one (RouteHome, home_linux.go), as mobile nodes come
+// and go, without an Apply for each.
+//
 // The kill switch (link.Settings.KillSwitch, HST-2) is two more nftables tables, written together in one transaction
 // (line_linux.go has the rules). An inet table drops, in the output and forward hooks and on whatever interface but the
 // device, packets to the routed and blocked prefixes and from the home addresses. A netdev table has an egress chain on each

@@ -3,6 +3,7 @@ package hostnet
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -24,6 +25,9 @@ type Network struct {
 
 	byName bool              // a chain for each interface also where the kernel can do with one; for tests
 	fault  func(step string) // called before each change of the kernel's state; nil for nothing. For tests
+
+	homeDevice string              // what homes are led into; empty for none
+	homes      map[netip.Addr]bool // by RouteHome
 
 	way *PortalWay // the open way to a captive portal, nil without one
 }
@@ -131,7 +135,7 @@ func (n *Network) setHost(s link.Settings, found shield) error {
 
 // takeBack undoes everything, the rest also when one thing fails.
 func (n *Network) takeBack(found shield) error {
-	n.local = nil
+	n.local, n.homes, n.homeDevice = nil, nil, "" // setRoutes takes theirs too
 	var errs []error
 	errs = append(errs, n.setRules(link.Settings{}), n.setRoutes(link.Settings{}, false))
 	if n.device != "" {

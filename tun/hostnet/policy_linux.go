@@ -47,7 +47,7 @@ func (n *Network) setRules(s link.Settings) error {
 		if r == dhcp && s.Forward {
 			continue
 		}
-		if r.Family == netlink.FAMILY_V4 && (len(s.Routes) > 0 || s.Full) || r.Family == netlink.FAMILY_V6 && (len(s.Blocked) > 0 || s.Full) {
+		if r.Family == netlink.FAMILY_V4 && (len(s.Routes) > 0 || s.Full || n.homeDevice != "") || r.Family == netlink.FAMILY_V6 && (len(s.Blocked) > 0 || s.Full) {
 			want[ruleKey(*r)] = r
 		}
 	}

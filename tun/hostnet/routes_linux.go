@@ -92,6 +92,13 @@ func (n *Network) wantedRoutes(s link.Settings, load bool) (want []netlink.Route
 	for _, p := range left {
 		want = append(want, special(p, unix.RTN_THROW, firstMetric))
 	}
+	for home := range n.homes {
+		r, err := n.homeRoute(home)
+		if err != nil {
+			return nil, err
+		}
+		want = append(want, r)
+	}
 	if len(prefixes) == 0 || s.Device == "" {
 		return want, nil
 	}
