@@ -153,7 +153,7 @@ func (m *Machine) deregister(now link.Instant, q *request) {
 	}
 	m.table.set(n.home, n.tunnels())
 	if q.source.Addr() == n.home && len(n.bindings) == 0 {
-		m.events = append(m.events, Event{Kind: AtHome, HomeAddress: n.home, CareOfAddress: q.CareOfAddress, Tunnel: &Tunnel{}})
+		m.events.Push(Event{Kind: AtHome, HomeAddress: n.home, CareOfAddress: q.CareOfAddress, Tunnel: &Tunnel{}})
 	}
 	m.reply(q, m.accepted(), 0, nil, netip.Addr{})
 }
