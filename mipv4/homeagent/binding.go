@@ -2,6 +2,7 @@ package homeagent
 
 import (
 	"container/heap"
+	"container/list"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -67,6 +68,8 @@ type Event struct {
 	Kind EventKind
 	// HomeAddress and CareOfAddress are the binding's, as registered.
 	HomeAddress, CareOfAddress netip.Addr
+	// NAI is the mobile node's network access identifier, "" for one without.
+	NAI string
 	// Tunnel is the binding's.
 	Tunnel *Tunnel
 	// Lifetime granted, in seconds, for Registered, Renewed and Restored.
@@ -75,7 +78,9 @@ type Event struct {
 
 // node is what the machine knows of one mobile node.
 type node struct {
-	home         netip.Addr
+	home         netip.Addr // the zero Addr while none is assigned
+	nai          string     // "" for none
+	dynamic      bool       // home is assigned on demand
 	associations []*auth.SecurityAssociation
 	bindings     []*binding          // the newest last
 	last         wire.Identification // with timestamps: the greatest one accepted
@@ -84,7 +89,10 @@ type node struct {
 	// one.
 	refused     time.Duration
 	everRefused bool
-	touched     bool // stands in the machine's list of changed records
+	// resting is its place among those that have an assigned address and no binding since restingSince, a boot time; else nil.
+	resting      *list.Element
+	restingSince time.Duration
+	touched      bool // stands in the machine's list of changed records
 }
 
 func (n *node) association(spi uint32) *auth.SecurityAssociation {
@@ -174,12 +182,19 @@ func (m *Machine) remove(b *binding, why EventKind) {
 	n := b.node
 	n.bindings = slices.DeleteFunc(n.bindings, func(x *binding) bool { return x == b })
 	m.count--
+	if n.dynamic && len(n.bindings) == 0 {
+		since := b.answered
+		if why == Expired {
+			since = b.until
+		}
+		m.homes.rest(n, since)
+	}
 	m.touch(n)
 	m.event(b, why)
 }
 
 func (m *Machine) event(b *binding, kind EventKind) {
-	e := Event{Kind: kind, HomeAddress: b.node.home, CareOfAddress: b.careOf, Tunnel: b.tunnel}
+	e := Event{Kind: kind, HomeAddress: b.node.home, NAI: b.node.nai, CareOfAddress: b.careOf, Tunnel: b.tunnel}
 	if kind == Registered || kind == Renewed || kind == Restored {
 		e.Lifetime = b.granted
 	}

@@ -4,7 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"mipvpn/mipv4/auth"
 	"mipvpn/mipv4/wire"
@@ -30,6 +35,12 @@ type Config struct {
 	Address netip.Addr
 	// HomeNetworks are the networks that home addresses are of. No care-of address may be in one.
 	HomeNetworks []netip.Prefix
+	// DynamicAddresses are the home addresses that are assigned to mobile nodes without a configured one, within HomeNetworks.
+	// Configured home addresses may be among them.
+	DynamicAddresses []netip.Prefix
+	// AddressHold is how long an assigned home address is kept, at least, for a mobile node that has no binding, DefaultAddressHold
+	// when zero. It stays longer while the pool has others.
+	AddressHold time.Duration
 	// MobileNodes are those that are served.
 	MobileNodes []MobileNode
 	// ForeignAgents are those with which security associations exist. Others are served without.
@@ -72,8 +83,11 @@ type Config struct {
 
 // MobileNode is one mobile node that the home agent serves.
 type MobileNode struct {
-	// HomeAddress is its home address.
+	// HomeAddress is its home address; the zero Addr where one of DynamicAddresses is to be assigned, which needs a NAI.
 	HomeAddress netip.Addr
+	// NAI is its network access identifier (RFC 2794), 1 to 255 octets of UTF-8, "" for none: by it requests are known that leave the
+	// home address open.
+	NAI string
 	// Associations are its security associations, told apart by SPI. Replies to requests with an unknown SPI are
 	// authenticated with the first.
 	Associations []*auth.SecurityAssociation
@@ -95,7 +109,7 @@ func (c Config) check() (Config, error) {
 	if !usable(c.Address) {
 		return fail("address %v: expected a unicast IPv4 address", c.Address)
 	}
-	for _, list := range [][]netip.Prefix{c.HomeNetworks, c.TrustedNetworks, c.RefusedNetworks} {
+	for _, list := range [][]netip.Prefix{c.HomeNetworks, c.DynamicAddresses, c.TrustedNetworks, c.RefusedNetworks} {
 		for _, p := range list {
 			if !p.IsValid() || !p.Addr().Is4() || p != p.Masked() {
 				return fail("network %v: expected an IPv4 prefix without host bits", p)
@@ -105,26 +119,8 @@ func (c Config) check() (Config, error) {
 	if len(c.TrustedNetworks) > 0 && !c.Internal {
 		return fail("trusted networks belong to an internal home agent")
 	}
-	seen := make(map[netip.Addr]bool)
-	for _, n := range c.MobileNodes {
-		switch {
-		case !contains(c.HomeNetworks, n.HomeAddress):
-			return fail("home address %v is in none of the home networks %v", n.HomeAddress, c.HomeNetworks)
-		case n.HomeAddress == c.Address:
-			return fail("home address %v is the home agent's own", n.HomeAddress)
-		case seen[n.HomeAddress]:
-			return fail("home address %v is configured twice", n.HomeAddress)
-		case len(n.Associations) == 0:
-			return fail("mobile node %v has no security association", n.HomeAddress)
-		}
-		seen[n.HomeAddress] = true
-		spis := make(map[uint32]bool)
-		for _, a := range n.Associations {
-			if a == nil || spis[a.SPI()] {
-				return fail("mobile node %v has a security association twice, or an empty one", n.HomeAddress)
-			}
-			spis[a.SPI()] = true
-		}
+	if err := c.checkMobileNodes(); err != nil {
+		return Config{}, err
 	}
 	agents := make(map[netip.Addr]bool)
 	for _, f := range c.ForeignAgents {
@@ -138,6 +134,12 @@ func (c Config) check() (Config, error) {
 	}
 	if c.MaxLifetime < time.Second || c.MaxLifetime > InfiniteLifetime {
 		return fail("longest lifetime %v: expected 1s to %v", c.MaxLifetime, InfiniteLifetime)
+	}
+	if c.AddressHold == 0 {
+		c.AddressHold = DefaultAddressHold
+	}
+	if c.AddressHold < 0 {
+		return fail("hold of assigned home addresses is %v: expected 0 or more", c.AddressHold)
 	}
 	if c.Tolerance == 0 {
 		c.Tolerance = DefaultTolerance
@@ -155,6 +157,58 @@ func (c Config) check() (Config, error) {
 		return fail("reverse tunnels cannot be both refused and required")
 	}
 	return c, nil
+}
+
+// checkMobileNodes checks mobile nodes and the pool of home addresses.
+func (c *Config) checkMobileNodes() error {
+	fail := func(format string, a ...any) error {
+		return fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, a...))
+	}
+	for _, p := range c.DynamicAddresses {
+		if !slices.ContainsFunc(c.HomeNetworks, func(n netip.Prefix) bool { return n.Bits() <= p.Bits() && n.Contains(p.Addr()) }) {
+			return fail("dynamic addresses %v are in none of the home networks %v", p, c.HomeNetworks)
+		}
+	}
+	seen, nais := make(map[netip.Addr]bool), make(map[string]bool)
+	for _, n := range c.MobileNodes {
+		name := n.name()
+		switch {
+		case len(n.NAI) > maxNAI || !utf8.ValidString(n.NAI) || strings.ContainsFunc(n.NAI, unicode.IsControl):
+			return fail("NAI %q: expected at most %d octets of UTF-8 without control characters", n.NAI, maxNAI)
+		case n.NAI != "" && nais[n.NAI]:
+			return fail("NAI %q is configured twice", n.NAI)
+		case !n.HomeAddress.IsValid() && (n.NAI == "" || len(c.DynamicAddresses) == 0):
+			return fail("mobile node %s has no home address: expected one, or a NAI and dynamic addresses", name)
+		case n.HomeAddress.IsValid() && !contains(c.HomeNetworks, n.HomeAddress):
+			return fail("home address %v is in none of the home networks %v", n.HomeAddress, c.HomeNetworks)
+		case n.HomeAddress == c.Address:
+			return fail("home address %v is the home agent's own", n.HomeAddress)
+		case n.HomeAddress.IsValid() && seen[n.HomeAddress]:
+			return fail("home address %v is configured twice", n.HomeAddress)
+		case len(n.Associations) == 0:
+			return fail("mobile node %s has no security association", name)
+		}
+		seen[n.HomeAddress], nais[n.NAI] = true, true
+		spis := make(map[uint32]bool)
+		for _, a := range n.Associations {
+			if a == nil || spis[a.SPI()] {
+				return fail("mobile node %s has a security association twice, or an empty one", name)
+			}
+			spis[a.SPI()] = true
+		}
+	}
+	return nil
+}
+
+// maxNAI is the greatest length of a NAI in octets: what the extension holds.
+const maxNAI = 255
+
+// name names the mobile node for people.
+func (c MobileNode) name() string {
+	if c.NAI != "" {
+		return strconv.Quote(c.NAI)
+	}
+	return c.HomeAddress.String()
 }
 
 // usable reports whether a can be a host's address that this agent sends to.

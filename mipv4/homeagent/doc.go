@@ -6,7 +6,7 @@
 // into, which are also the only ones that its packets may come out of. Record is what must outlive a restart. A driver
 // (stack/agent) owns flows, timers, the TUN device and the store of records.
 //
-// Specification: RFC 5944 §3.8 (home agent), §4.2.3 (unicast routing), §5.7 (replay protection by timestamps and by nonces);
+// Specification: RFC 2794 (NAI, dynamic home addresses); RFC 5944 §3.8 (home agent), §4.2.3 (unicast routing), §5.7 (replay protection by timestamps and by nonces);
 // RFC 3024 §4.3 (reverse tunnels, codes 137 to 139, the check of outer and inner source); RFC 3519 §3, §4.6 and §4.11 (UDP
 // tunnelling, NAT detection, F and R flags); RFC 3115 §2.3 and docs/zero-overhead.md (zero-overhead tunnelling, draft appendix
 // D); RFC 3543 (registration revocation, both ways, and towards a foreign agent that the mobile node has left); RFC 5265 §4.3

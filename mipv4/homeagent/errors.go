@@ -35,13 +35,19 @@ type Denied struct {
 	// HomeAddress is the request's, Source where it came from.
 	HomeAddress netip.Addr
 	Source      netip.AddrPort
+	// NAI is the one that the request gave, "" for none.
+	NAI string
 	// Err says more, and may be nil.
 	Err error
 }
 
 // Error names the code, the mobile node and where the request came from.
 func (d *Denied) Error() string {
-	s := fmt.Sprintf("homeagent: registration of %v from %v denied with code %v", d.HomeAddress, d.Source, d.Code)
+	who := d.HomeAddress.String()
+	if d.NAI != "" {
+		who = fmt.Sprintf("%v (NAI %q)", d.HomeAddress, d.NAI)
+	}
+	s := fmt.Sprintf("homeagent: registration of %s from %v denied with code %v", who, d.Source, d.Code)
 	if d.Err != nil {
 		s += ": " + d.Err.Error()
 	}

@@ -13,6 +13,8 @@ import (
 type Entry struct {
 	// HomeAddress and CareOfAddress are the binding's, as registered.
 	HomeAddress, CareOfAddress netip.Addr
+	// NAI is the mobile node's network access identifier, "" for one without.
+	NAI string
 	// Tunnel is the binding's.
 	Tunnel *Tunnel
 	// Granted is the lifetime that was granted in seconds, wire.LifetimeInfinite for one that does not end.
@@ -27,7 +29,7 @@ func (m *Machine) Bindings(now link.Instant, home netip.Addr) []Entry {
 	var out []Entry
 	add := func(n *node) {
 		for _, b := range n.bindings {
-			e := Entry{HomeAddress: n.home, CareOfAddress: b.careOf, Tunnel: b.tunnel, Granted: b.granted}
+			e := Entry{HomeAddress: n.home, NAI: n.nai, CareOfAddress: b.careOf, Tunnel: b.tunnel, Granted: b.granted}
 			if b.granted != wire.LifetimeInfinite {
 				e.Left = max(0, b.until-now.Boot)
 			}

@@ -13,8 +13,10 @@ import (
 // Machine is the home agent's protocol machine.
 type Machine struct {
 	cfg         Config
-	nodes       map[netip.Addr]*node
-	retired     map[netip.Addr]*node // taken out of nodes by a Reload, for their state of replay protection
+	nodes       map[netip.Addr]*node // by home address
+	nais        map[string]*node
+	homes       homes
+	retired     map[identity]*node // taken out of nodes by a Reload, for their state of replay protection
 	agents      map[netip.Addr]*auth.SecurityAssociation
 	table       Table
 	queue       expiries
@@ -23,7 +25,7 @@ type Machine struct {
 
 	transmits fifo.Queue[Transmit]
 	touched   fifo.Queue[*node]     // their records have changed
-	unclaimed map[netip.Addr]Record // restored, of mobile nodes that are not configured
+	unclaimed map[string]Record // restored, by key, of mobile nodes that are not configured
 	events    fifo.Queue[Event]
 }
 
@@ -52,9 +54,12 @@ func New(cfg Config) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{cfg: cfg, nodes: make(map[netip.Addr]*node), agents: make(map[netip.Addr]*auth.SecurityAssociation), unclaimed: make(map[netip.Addr]Record)}
+	m := &Machine{
+		cfg: cfg, nodes: make(map[netip.Addr]*node), nais: make(map[string]*node), homes: newHomes(cfg.DynamicAddresses),
+		agents: make(map[netip.Addr]*auth.SecurityAssociation), unclaimed: make(map[string]Record),
+	}
 	for _, n := range cfg.MobileNodes {
-		m.nodes[n.HomeAddress] = &node{home: n.HomeAddress, associations: n.Associations}
+		m.serve(link.Instant{}, n)
 	}
 	for _, f := range cfg.ForeignAgents {
 		m.agents[f.Address] = f.Association

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"time"
 
@@ -29,8 +30,10 @@ var ErrRecord = errors.New("homeagent: unreadable record of a mobile node")
 //
 // New state goes in as a field with omitempty, filled in by Machine.record and taken back by Machine.Restore.
 type Record struct {
-	// HomeAddress is the mobile node's.
-	HomeAddress netip.Addr `json:"home"`
+	// HomeAddress is the mobile node's, the zero Addr while none is assigned.
+	HomeAddress netip.Addr `json:"home,omitzero"`
+	// NAI is that of a mobile node whose home address is assigned, else "".
+	NAI string `json:"nai,omitempty"`
 	// Last is the Identification of the last request accepted, 0 for none.
 	Last wire.Identification `json:"last,omitempty"`
 	// Nonce is the counter of the nonce that the next request must have (auth.NextNonceCounter), 0 for none given out yet.
@@ -64,10 +67,17 @@ type BindingRecord struct {
 
 // Key is what the record is stored under: unique among the mobile nodes of one home agent, and without an octet that needs
 // quoting.
-func (r *Record) Key() string { return "address/" + r.HomeAddress.String() }
+func (r *Record) Key() string {
+	if r.NAI != "" {
+		return "nai/" + url.PathEscape(r.NAI)
+	}
+	return "address/" + r.HomeAddress.String()
+}
 
 // Empty reports whether there is nothing to be kept, so that a stored record with the same key is to be deleted.
-func (r *Record) Empty() bool { return r.Last == 0 && r.Nonce == 0 && len(r.Bindings) == 0 }
+func (r *Record) Empty() bool {
+	return r.Last == 0 && r.Nonce == 0 && len(r.Bindings) == 0 && (r.NAI == "" || !r.HomeAddress.IsValid())
+}
 
 // versioned is a record as it is encoded.
 type versioned struct {
@@ -96,7 +106,7 @@ func ParseRecord(data []byte) (Record, error) {
 	if v.Version < 1 || v.Version > recordVersion {
 		return Record{}, fmt.Errorf("%w: its version is %d, this program reads 1 to %d: a newer mipagent wrote it", ErrRecord, v.Version, recordVersion)
 	}
-	if !v.HomeAddress.Is4() {
+	if !v.HomeAddress.Is4() && (v.NAI == "" || v.HomeAddress.IsValid() || len(v.Bindings) > 0) {
 		return Record{}, fmt.Errorf("%w: home address %v: expected an IPv4 address", ErrRecord, v.HomeAddress)
 	}
 	return v.Record, nil
@@ -124,7 +134,7 @@ func (m *Machine) PollRecord(now link.Instant) (Record, bool) {
 
 // record returns what is to be kept of a mobile node.
 func (m *Machine) record(now link.Instant, n *node) Record {
-	r := Record{HomeAddress: n.home, Last: n.last, Nonce: n.nonce}
+	r := Record{HomeAddress: n.home, NAI: n.assignedTo(), Last: n.last, Nonce: n.nonce}
 	for _, b := range n.bindings {
 		s := BindingRecord{
 			CareOfAddress: b.careOf, Identification: b.identification, Granted: b.granted,
@@ -143,10 +153,10 @@ func (m *Machine) record(now link.Instant, n *node) Record {
 // are left out. Errors: ErrUnknownMobileNode for a mobile node that is not configured (any longer), whose
 // record is kept for the case that Reload brings it (back); and ErrRecord, which leaves the machine unchanged.
 func (m *Machine) Restore(now link.Instant, r Record) error {
-	n := m.nodes[r.HomeAddress]
-	if n == nil {
-		m.unclaimed[r.HomeAddress] = r
-		return fmt.Errorf("%w: home address %v", ErrUnknownMobileNode, r.HomeAddress)
+	n, err := m.restoredNode(r)
+	if err != nil {
+		m.unclaimed[r.Key()] = r
+		return err
 	}
 	var restored []*binding
 	for _, s := range r.Bindings {
@@ -163,6 +173,7 @@ func (m *Machine) Restore(now link.Instant, r Record) error {
 	if extra := len(n.bindings) + len(restored) - max(1, m.cfg.SimultaneousBindings); extra > 0 {
 		restored = restored[min(extra, len(restored)):]
 	}
+	m.restoreHome(now, n, r.HomeAddress, len(restored) > 0)
 	for _, b := range restored {
 		if b.granted != wire.LifetimeInfinite {
 			heap.Push(&m.queue, b)
@@ -179,8 +190,9 @@ func (m *Machine) Restore(now link.Instant, r Record) error {
 
 // claim gives a mobile node that was added by Reload the state that is known of it from before.
 func (m *Machine) claim(now link.Instant, n *node) {
-	if r, ok := m.unclaimed[n.home]; ok {
-		delete(m.unclaimed, n.home)
+	key := (&Record{HomeAddress: n.home, NAI: n.assignedTo()}).Key()
+	if r, ok := m.unclaimed[key]; ok {
+		delete(m.unclaimed, key)
 		_ = m.Restore(now, r) // a record that makes no sense is that of nobody
 	}
 }

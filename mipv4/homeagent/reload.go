@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"mipvpn/mipv4/auth"
 	"mipvpn/tun/link"
@@ -13,7 +14,7 @@ import (
 var ErrRestart = errors.New("homeagent: this change takes a restart")
 
 // Reload takes another configuration and returns how many bindings were dropped by it: those of mobile nodes that are no longer
-// served. All other bindings stay as they were granted, also where the mobile node has other keys now: those count from its next
+// served, or whose home address is another one now or is not in the pool any more. All other bindings stay as they were granted, also where the mobile node has other keys now: those count from its next
 // request on (Drop takes a binding away at once). Errors, which change nothing: ErrConfig, and ErrRestart for another address or
 // another kind of home agent.
 func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) {
@@ -24,39 +25,51 @@ func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) 
 	if cfg.Address != m.cfg.Address || cfg.Internal != m.cfg.Internal {
 		return 0, fmt.Errorf("%w: the home agent's address is %v, internal %t; found %v, internal %t", ErrRestart, m.cfg.Address, m.cfg.Internal, cfg.Address, cfg.Internal)
 	}
-	served := make(map[netip.Addr]bool, len(cfg.MobileNodes))
-	var added []*node
-	for _, c := range cfg.MobileNodes {
-		served[c.HomeAddress] = true
-		n := m.nodes[c.HomeAddress]
-		if n == nil {
-			if n = m.retired[c.HomeAddress]; n == nil {
-				n = &node{home: c.HomeAddress}
-			}
-			delete(m.retired, c.HomeAddress)
-			m.nodes[c.HomeAddress] = n
-			added = append(added, n)
+	cfg.Durable = m.cfg.Durable // the driver's, for good
+	before := m.cfg
+	m.cfg = cfg
+	if !slices.Equal(before.DynamicAddresses, cfg.DynamicAddresses) {
+		m.homes.ranges, m.homes.freed = cfg.DynamicAddresses, nil
+		if len(cfg.DynamicAddresses) > 0 {
+			m.homes.next = cfg.DynamicAddresses[0].Addr()
 		}
-		n.associations = c.Associations // the state of replay protection stays: it is the mobile node's, whatever its keys
 	}
-	for home, n := range m.nodes {
-		if !served[home] {
-			dropped += m.drop(now, n)
-			delete(m.nodes, home)
-			if m.retired == nil {
-				m.retired = make(map[netip.Addr]*node)
-			}
-			m.retired[home] = n // what it has sent must not be taken again when it comes back
+	served := make(map[identity]bool, len(cfg.MobileNodes))
+	for _, c := range cfg.MobileNodes {
+		served[c.identity()] = true
+	}
+	retire := func(n *node) {
+		if served[n.identity()] {
+			return
+		}
+		dropped += m.drop(now, n)
+		if m.retired == nil {
+			m.retired = make(map[identity]*node)
+		}
+		m.retired[n.identity()] = n // what it has sent must not be taken again when it comes back
+		if n.nai != "" {
+			delete(m.nais, n.nai)
+			m.releaseHome(n)
+		} else {
+			delete(m.nodes, n.home)
+		}
+	}
+	for _, n := range m.nodes {
+		retire(n)
+	}
+	for _, n := range m.nais { // those without a home address
+		retire(n)
+	}
+	for _, c := range cfg.MobileNodes {
+		n, d := m.serve(now, c)
+		dropped += d
+		if len(m.unclaimed) > 0 {
+			m.claim(now, n)
 		}
 	}
 	m.agents = make(map[netip.Addr]*auth.SecurityAssociation, len(cfg.ForeignAgents))
 	for _, f := range cfg.ForeignAgents {
 		m.agents[f.Address] = f.Association
-	}
-	cfg.Durable = m.cfg.Durable // the driver's, for good
-	m.cfg = cfg
-	for _, n := range added {
-		m.claim(now, n)
 	}
 	return dropped, nil
 }

@@ -11,7 +11,7 @@ import (
 // deny answers the request with a denial and returns it as an error.
 func (m *Machine) deny(q *request, code wire.Code, why error) error {
 	m.reply(q, code, q.Lifetime, nil, netip.Addr{})
-	return &Denied{Code: code, HomeAddress: q.HomeAddress, Source: q.source, Err: why}
+	return &Denied{Code: code, HomeAddress: q.HomeAddress, NAI: q.nai, Source: q.source, Err: why}
 }
 
 // answerDuplicate repeats the answer to the request that the binding came from, with what is left of its lifetime.
@@ -32,6 +32,9 @@ func (m *Machine) reply(q *request, code wire.Code, lifetime uint16, udp *wire.U
 	r.HomeAgent, r.Identification = m.cfg.Address, m.replyIdentification(q)
 	if m.cfg.Internal {
 		r.Extensions = append(r.Extensions, wire.TrustedNetworksConfigured()) // in every reply to a trusted network (RFC 5265 §4.3)
+	}
+	if q.nai != "" { // RFC 2794 §3
+		r.Extensions = append(r.Extensions, wire.Extension{Type: wire.ExtMobileNodeNAI, Data: []byte(q.nai)})
 	}
 	// The answer to a mobile node's UDP Tunnel Request is covered by its authentication; a foreign agent's stands behind.
 	if udp != nil && q.CoLocated() {

@@ -21,6 +21,7 @@ type request struct {
 	source        netip.AddrPort
 	raw           []byte
 	node          *node
+	nai           string // the NAI extension's, "" without one
 	covered, rest wire.Extensions
 	association   *auth.SecurityAssociation // with the mobile node, for the reply
 	foreign       *auth.SecurityAssociation // with the foreign agent; nil without one
@@ -40,8 +41,8 @@ func (m *Machine) HandleRequest(now link.Instant, r Request) error {
 		return err
 	}
 	q := &request{RegistrationRequest: parsed, source: r.Source, raw: r.Payload, foreign: m.agents[from]}
-	if q.node = m.nodes[q.HomeAddress]; q.node == nil {
-		return fmt.Errorf("%w: home address %v from %v", ErrUnknownMobileNode, q.HomeAddress, r.Source)
+	if err := m.identify(q); err != nil {
+		return err
 	}
 	if err := m.authenticate(now, q); err != nil {
 		return err
@@ -62,6 +63,9 @@ func (m *Machine) HandleRequest(now link.Instant, r Request) error {
 		return err
 	}
 	if q.Deregistration() {
+		if q.HomeAddress != q.node.home {
+			return m.deny(q, wire.CodeProhibited, fmt.Errorf("home address %v is not that of NAI %q", q.HomeAddress, q.nai))
+		}
 		m.deregister(now, q)
 		return nil
 	}
@@ -191,6 +195,10 @@ func (m *Machine) register(now link.Instant, q *request) error {
 	if m.cfg.MaxBindings > 0 && after > m.cfg.MaxBindings {
 		return m.deny(q, wire.CodeInsufficientResources, fmt.Errorf("%d bindings are held", m.count))
 	}
+	if code, err := m.assign(now, q); code != wire.CodeAccepted {
+		return m.deny(q, code, err)
+	}
+	m.homes.wake(n)
 	changed := false
 	if !keep {
 		for i := len(n.bindings) - 1; i >= 0; i-- {

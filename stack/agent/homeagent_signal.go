@@ -44,7 +44,7 @@ func (a *HomeAgent) drain() {
 		if e.Kind == homeagent.Renewed || e.Kind == homeagent.Restored || e.Kind == homeagent.AtHome {
 			level = a.log.Debug
 		}
-		level("binding "+e.Kind.String(), zap.Stringer("home_address", e.HomeAddress), zap.Stringer("care_of_address", e.CareOfAddress),
+		level("binding "+e.Kind.String(), zap.Stringer("home_address", e.HomeAddress), nai(e.NAI), zap.Stringer("care_of_address", e.CareOfAddress),
 			zap.Stringer("encapsulation", e.Tunnel.Encapsulation), zap.Stringer("remote", e.Tunnel.Remote), zap.Uint16("lifetime_s", e.Lifetime), zap.Stringer("switched_to", e.Tunnel.Switched))
 	}
 	a.actOnHomeLink()
@@ -113,4 +113,12 @@ func (a *HomeAgent) sendICMP(p *packet.Buf) {
 		a.drops.Count(packet.DropSendFailed, 1)
 	}
 	p.Release()
+}
+
+// nai is the field of a mobile node's network access identifier, none for one without.
+func nai(s string) zap.Field {
+	if s == "" {
+		return zap.Skip()
+	}
+	return zap.String("nai", s)
 }
