@@ -66,7 +66,7 @@ func (c *Client) register(name string, ha config.HomeAgent, mn mobilenode.Config
 	if mn.Lifetime == 0 || mn.Lifetime > ha.Lifetime { // a foreign agent may allow less
 		mn.Lifetime = ha.Lifetime
 	}
-	mn.Association, mn.ReverseTunnel = c.association(name), true
+	mn.Association, mn.ReverseTunnel, mn.Revocation = c.association(name), true, true
 	c.askFor(&mn, name, ha)
 	tries := c.cfg.Detection.RetransmitCount
 	if n := mn.Retransmission.Count; n > 0 {
@@ -169,6 +169,10 @@ func (c *Client) noteRegistration(r *registration, e mobilenode.Event) {
 	case mobilenode.Unverified:
 		c.problem(control.Problem{Peer: peer, Code: e.Code.String(), Message: "it refuses the registration and its reply is not authentic: " + e.Err.Error(),
 			Advice: "compare key, SPI and algorithm of this home agent with those that the agent has for this home address"})
+	case mobilenode.Revoked:
+		r.bound = false
+		r.stopKeepalive()
+		c.event(control.Event{Kind: "registration", Message: peer + " has revoked the registration: registering again (RFC 3543)"})
 	case mobilenode.Deregistered, mobilenode.Expired:
 		r.bound = false
 		r.stopKeepalive()

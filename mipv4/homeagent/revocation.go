@@ -35,7 +35,8 @@ var (
 
 // Revocability is what was agreed about the revocation of a binding in its registration (RFC 3543 §4.2.1).
 type Revocability struct {
-	// Peer is the foreign agent or the mobile node with a co-located care-of address: revocations go there.
+	// Peer is the foreign agent, or where the request of a mobile node with a co-located care-of address came from: revocations go
+	// there.
 	Peer netip.AddrPort `json:"peer"`
 	// SPI is that of the mobile node's security association where the peer is the mobile node, 0 for a foreign agent.
 	SPI uint32 `json:"spi,omitempty"`
@@ -142,10 +143,7 @@ func (m *Machine) revocable(now link.Instant, q *request) *Revocability {
 		v.Peer = netip.AddrPortFrom(q.source.Addr(), wire.Port)
 	case q.foreign == nil && q.CoLocated():
 		protected = q.covered
-		v.Peer, v.SPI = netip.AddrPortFrom(q.source.Addr(), wire.Port), q.association.SPI()
-		if q.source.Addr() != q.CareOfAddress {
-			v.Peer = q.source // behind a NAT, which has a mapping for that port alone
-		}
+		v.Peer, v.SPI = q.source, q.association.SPI()
 	}
 	i := protected.Index(wire.ExtRevocationSupport)
 	if i < 0 {
@@ -203,12 +201,21 @@ func (m *Machine) sendRevocations(now link.Instant) {
 		}).Append(make([]byte, 0, 64))
 		if err == nil { // the addresses are IPv4, so that nothing can fail
 			message = r.association.AppendExtension(message, r.to.authentication())
-			m.transmits.Push(Transmit{To: r.to.Peer, Payload: message})
+			m.transmits.Push(Transmit{To: r.destination(), Payload: message})
 		}
 		r.sent++
 		r.next, r.interval = now.Boot+r.interval, min(2*r.interval, maxRevocationInterval)
 		heap.Fix(&m.revocations.queue, r.index)
 	}
+}
+
+// destination returns where the next transmission goes. RFC 3543 §3.3 has revocations go to port 434; a mobile node that registers
+// from another one listens there, and behind a NAT only there. Without a NAT both are tried in turn.
+func (r *revocation) destination() netip.AddrPort {
+	if p := r.to.Peer; r.to.SPI == 0 || p.Addr() != r.careOf || r.sent%2 == 0 {
+		return p
+	}
+	return netip.AddrPortFrom(r.careOf, wire.Port)
 }
 
 // laterStamp returns the timestamp of now, or the one behind last when that is not earlier.

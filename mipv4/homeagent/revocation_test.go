@@ -354,12 +354,17 @@ func TestRevokeDirect(t *testing.T) {
 		f.advance(time.Second)
 		f.m.Drop(f.now, home)
 		to := from
-		if from != nat {
-			to = netip.AddrPortFrom(careOf, 434)
-		}
 		v := f.out(to, f.mn, wire.ExtMobileHomeAuthentication)
 		if v == nil || !v.ByHomeAgent || !v.Inform || v.ForeignDomain != careOf {
 			t.Fatalf("revocation %+v", v)
+		}
+		if from != nat {
+			to = netip.AddrPortFrom(careOf, 434) // where else a mobile node may listen (§3.3)
+		}
+		f.advance(time.Second)
+		f.m.HandleTimeout(f.now)
+		if v = f.out(to, f.mn, wire.ExtMobileHomeAuthentication); v == nil {
+			t.Fatal("no retransmission")
 		}
 		if err := f.m.HandleRevocation(f.now, to, acknowledgment(t, v, f.mn, wire.ExtMobileHomeAuthentication)); err != nil {
 			t.Error(err)

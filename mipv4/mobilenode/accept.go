@@ -55,6 +55,7 @@ func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply,
 		return nil
 	}
 	m.remember(now, r)
+	m.agree(covered)
 	v.switchReason = m.whySwitched(r, v.tunnel)
 	if v.tunnelReason = m.whyTunnel(r, covered); switched.IsValid() {
 		v.tunnelReason = v.switchReason

@@ -167,6 +167,8 @@ type Config struct {
 	// ZeroOverhead asks for zero-overhead tunnelling (draft appendix D). It needs a co-located care-of address, no foreign
 	// agent and reverse tunnelling, and does not go with EncapsulationUDP.
 	ZeroOverhead ZeroOverhead
+	// Revocation asks a home agent that is registered with directly to say so when it ends the binding early (RFC 3543).
+	Revocation bool
 	// Retransmission of unanswered requests.
 	Retransmission Retransmission
 	// Origin is passed on to replies.

@@ -8,7 +8,7 @@ import (
 	"mipvpn/mipv4/wire"
 )
 
-// Event is what a Machine tells its owner: Accepted, Refused, Unverified, Deregistered, Expired or Unanswered.
+// Event is what a Machine tells its owner: Accepted, Refused, Unverified, Deregistered, Expired, Revoked or Unanswered.
 type Event interface{ event() }
 
 // Accepted says that the home agent has accepted or renewed the registration.

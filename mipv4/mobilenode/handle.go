@@ -23,11 +23,14 @@ var (
 	ErrDead = errors.New("mipv4/mobilenode: machine is dead")
 )
 
-// HandleReply takes the payload of a datagram that came from port 434 of the agent. An error means that the reply was
+// HandleReply takes the payload of a datagram that came from port 434 of the agent: a reply, or a revocation. An error means that the reply was
 // rejected and the machine is as it was; it wraps one of this package's or of package wire's sentinels.
 func (m *Machine) HandleReply(now link.Instant, payload []byte) error {
 	if m.err != nil {
 		return fmt.Errorf("%w: %w", ErrDead, m.err)
+	}
+	if t, _ := wire.TypeOf(payload); t == wire.TypeRevocation {
+		return m.handleRevocation(now, payload)
 	}
 	reply, err := wire.ParseRegistrationReply(payload)
 	if err != nil {

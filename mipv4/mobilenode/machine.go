@@ -85,7 +85,8 @@ type request struct {
 	series    uint64
 	purpose   purpose
 	offer     offer
-	zero      ZeroOverhead // as asked for
+	zero      ZeroOverhead            // as asked for
+	support   *wire.RevocationSupport // as sent, nil for none
 	lifetime  uint16
 	careOf    netip.Addr
 	homeAgent netip.Addr
@@ -142,8 +143,9 @@ type Machine struct {
 		purpose purpose
 		valid   bool
 	}
-	binding VerifiedReply
-	bound   bool
+	binding   VerifiedReply
+	bound     bool
+	revocable revocable
 
 	timers [numTimers]struct {
 		at    time.Duration

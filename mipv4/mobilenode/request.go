@@ -30,6 +30,9 @@ func (m *Machine) transmit(now link.Instant) {
 	if m.switching && r.purpose == register {
 		r.zero = m.cfg.ZeroOverhead
 	}
+	if s, ok := m.supports(now, r.purpose); ok {
+		r.support = &s
+	}
 	switch r.purpose {
 	case deregister:
 		r.lifetime = 0
@@ -122,6 +125,9 @@ func (m *Machine) encode(r request) ([]byte, error) {
 	}
 	if r.zero.asked() {
 		msg.Extensions = append(msg.Extensions, wire.ZeroOverheadRequest(r.zero.Vendor, r.zero.Destination))
+	}
+	if r.support != nil {
+		msg.Extensions = append(msg.Extensions, r.support.Extension())
 	}
 	b, err := msg.Append(make([]byte, 0, 128))
 	if err != nil {
