@@ -72,6 +72,8 @@ type association struct {
 type homeAgentTable struct {
 	Address               netip.Addr        `toml:"address"`
 	HomeNetworks          []netip.Prefix    `toml:"home_networks"`
+	DynamicAddresses      []netip.Prefix    `toml:"dynamic_addresses"`
+	AddressHold           duration          `toml:"address_hold"`
 	TrustedNetworks       []netip.Prefix    `toml:"trusted_networks"`
 	RefusedNetworks       []netip.Prefix    `toml:"refused_networks"`
 	PermittedGateways     []netip.Addr      `toml:"permitted_gateways"`
@@ -96,6 +98,7 @@ type homeAgentTable struct {
 
 type mobileNodeTable struct {
 	HomeAddress      netip.Addr `toml:"home_address"`
+	NAI              string     `toml:"nai"`
 	ReplayProtection string     `toml:"replay_protection"`
 	Key              keyDigits  `toml:"key"` // in the files that mobile_nodes names
 	association

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -153,8 +154,10 @@ func TestBadConfiguration(t *testing.T) {
 				t.Fatal(err)
 			}
 			code, _, stderr := mipagent(t, "check", path)
-			if code != exitFailed || !strings.Contains(stderr, c.want) {
-				t.Errorf("exit code %d, message\n%swant %q in it", code, stderr, c.want)
+			before, _, _ := strings.Cut(string(data), c.old)
+			want := strings.Replace(c.want, "LINE", strconv.Itoa(1+strings.Count(before, "\n")), 1)
+			if code != exitFailed || !strings.Contains(stderr, want) {
+				t.Errorf("exit code %d, message\n%swant %q in it", code, stderr, want)
 			}
 			if _, _, other := mipagent(t, "run", "--config", path); other != stderr {
 				t.Errorf("run says\n%scheck says\n%s", other, stderr)

@@ -35,7 +35,7 @@ func (c *configuration) mobileNodes(t *homeAgentTable) ([]mobileNodeTable, error
 	nodes := slices.Clone(t.MobileNodes)
 	for _, n := range nodes {
 		if n.Key != "" {
-			return nil, fmt.Errorf("mobile_node %v: key belongs into the files that mobile_nodes names; expected key_file here", n.HomeAddress)
+			return nil, fmt.Errorf("mobile_node %s: key belongs into the files that mobile_nodes names; expected key_file here", n.name())
 		}
 	}
 	if t.MobileNodeFiles == "" {
@@ -144,37 +144,40 @@ func parseMobileNodes(file string, data []byte) ([]mobileNodeTable, error) {
 			}
 		}
 		if n.Key != "" && n.KeyFile != "" {
-			return nil, fmt.Errorf("%smobile_node %v: expected key or key_file, both were found", n.place, n.HomeAddress)
+			return nil, fmt.Errorf("%smobile_node %s: expected key or key_file, both were found", n.place, n.name())
 		}
 	}
 	return f.MobileNodes, nil
 }
 
-// served makes the mobile nodes of a home agent of their tables: those with the same home address are one, with several security
+// served makes the mobile nodes of a home agent of their tables: those with the same NAI, or without one with the same home address, are one, with several security
 // associations.
 func (c *configuration) served(nodes []mobileNodeTable, homeNetworks []netip.Prefix, internal bool) ([]homeagent.MobileNode, error) {
 	var out []homeagent.MobileNode
 	var mistakes []error
-	at := make(map[netip.Addr]int, len(nodes))
+	at := make(map[homeagent.Identity]int, len(nodes))
 	for _, n := range nodes {
 		a, err := c.mobileSecurity(n)
-		i, known := at[n.HomeAddress]
+		node := homeagent.MobileNode{HomeAddress: n.HomeAddress, NAI: n.NAI, Associations: []*auth.SecurityAssociation{a}}
+		i, known := at[node.Identity()]
 		switch {
 		case err != nil:
 		case internal && !a.Strong():
 			err = fmt.Errorf("%v is too weak for an internal home agent: expected 128 bits or more and no keyed MD5 (RFC 5265 §6.1)", a)
-		case !slices.ContainsFunc(homeNetworks, func(p netip.Prefix) bool { return p.Contains(n.HomeAddress) }):
+		case n.HomeAddress.IsValid() && !slices.ContainsFunc(homeNetworks, func(p netip.Prefix) bool { return p.Contains(n.HomeAddress) }):
 			err = fmt.Errorf("the home address is in none of the home networks %v", homeNetworks)
+		case known && out[i].HomeAddress != n.HomeAddress:
+			err = fmt.Errorf("it has the home address %v in another table", out[i].HomeAddress)
 		case known && slices.ContainsFunc(out[i].Associations, func(o *auth.SecurityAssociation) bool { return o.SPI() == a.SPI() }):
 			err = fmt.Errorf("SPI %d is there twice", a.SPI())
 		case known:
 			out[i].Associations = append(out[i].Associations, a)
 		default:
-			at[n.HomeAddress] = len(out)
-			out = append(out, homeagent.MobileNode{HomeAddress: n.HomeAddress, Associations: []*auth.SecurityAssociation{a}})
+			at[node.Identity()] = len(out)
+			out = append(out, node)
 		}
 		if err != nil {
-			if mistakes = append(mistakes, fmt.Errorf("%smobile_node %v: %w", n.place, n.HomeAddress, err)); len(mistakes) == maxMistakes {
+			if mistakes = append(mistakes, fmt.Errorf("%smobile_node %s: %w", n.place, n.name(), err)); len(mistakes) == maxMistakes {
 				break
 			}
 		}

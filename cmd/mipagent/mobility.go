@@ -54,6 +54,7 @@ func foreignAgentOf(r running) foreignAgent {
 type bindingDocument struct {
 	Role          string         `json:"role"`
 	Home          netip.Addr     `json:"home_address"`
+	NAI           string         `json:"nai,omitempty"`
 	CareOf        netip.Addr     `json:"care_of_address"`
 	Encapsulation string         `json:"encapsulation"`
 	Remote        netip.AddrPort `json:"remote"` // the tunnel's other end; port 0 where it has none
@@ -134,7 +135,7 @@ func (s *controlServer) listBindings(w http.ResponseWriter, r *http.Request) {
 		}
 		there = true
 		for _, e := range a.Bindings(home) {
-			d := bindingDocument{Role: role, Home: e.HomeAddress, CareOf: e.CareOfAddress, Encapsulation: e.Tunnel.Encapsulation.String(),
+			d := bindingDocument{Role: role, Home: e.HomeAddress, NAI: e.NAI, CareOf: e.CareOfAddress, Encapsulation: e.Tunnel.Encapsulation.String(),
 				Remote: e.Tunnel.Remote, ReverseTunnel: e.Tunnel.ReverseTunnel}
 			if e.Tunnel.Switched.IsValid() {
 				d.Switched = &e.Tunnel.Switched

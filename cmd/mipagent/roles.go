@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -125,6 +126,7 @@ func (c *configuration) homeAgentConfig(t *homeAgentTable, internal bool) (agent
 	cfg := agent.HomeAgentConfig{
 		Config: homeagent.Config{
 			Address: t.Address, HomeNetworks: t.HomeNetworks, Internal: internal,
+			DynamicAddresses: t.DynamicAddresses, AddressHold: time.Duration(t.AddressHold),
 			TrustedNetworks: t.TrustedNetworks, RefusedNetworks: t.RefusedNetworks,
 			MaxLifetime: time.Duration(t.MaxLifetime), Tolerance: time.Duration(t.TimestampTolerance),
 			SimultaneousBindings: orDefault(t.SimultaneousBindings, defaultBindings), MaxBindings: t.MaxBindings,
@@ -163,6 +165,14 @@ func (c *configuration) homeAgentConfig(t *homeAgentTable, internal bool) (agent
 		return none, err
 	}
 	return cfg, nil
+}
+
+// name names the mobile node for people.
+func (n mobileNodeTable) name() string {
+	if n.NAI != "" {
+		return strconv.Quote(n.NAI)
+	}
+	return n.HomeAddress.String()
 }
 
 // mobileSecurity makes the security association of a mobile node with its home agent.

@@ -14,7 +14,7 @@
 // (§3.3) and that requests with it must be denied (§3.8.2.1): they are denied with code 134; the bit r, Van Jacobson
 // compression in RFC 2002, is ignored. RFC 3519 says of a UDP Tunnel Request whose field Reserved 3 is not zero both that it
 // is skipped (§3.1.3, MUST) and that the request is denied (§4.6.1, SHOULD): it is skipped. Left out on purpose: dynamic home
-// addresses and home agents, minimal and GRE encapsulation, broadcast (the B bit is ignored, as §3.8.2 allows); they
+// agents, minimal and GRE encapsulation, broadcast (the B bit is ignored, as §3.8.2 allows); they
 // have their own issues. What a home agent does on a home network that is a real link (RFC 5944 §4.6) is HomeLink's, a machine
 // that the driver tells of bindings.
 //

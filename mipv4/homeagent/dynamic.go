@@ -179,7 +179,7 @@ func (m *Machine) releaseHome(n *node) {
 // serve makes or updates the node of a configured mobile node, and returns it and how many bindings were dropped because its home
 // address is another one now, or is another node's.
 func (m *Machine) serve(now link.Instant, c MobileNode) (n *node, dropped int) {
-	who := c.identity()
+	who := c.Identity()
 	if n = m.nais[c.NAI]; c.NAI == "" {
 		if n = m.nodes[c.HomeAddress]; n != nil && n.nai != "" {
 			n = nil
@@ -223,20 +223,21 @@ func (m *Machine) serve(now link.Instant, c MobileNode) (n *node, dropped int) {
 	return n, dropped
 }
 
-// identity is what a mobile node is known by as long as it is configured: its NAI, without one its home address.
-type identity struct {
+// Identity is what a mobile node is known by as long as it is configured: its NAI, without one its home address. It is for comparing.
+type Identity struct {
 	nai  string
 	home netip.Addr
 }
 
-func (c MobileNode) identity() identity {
+// Identity returns what the mobile node is known by.
+func (c MobileNode) Identity() Identity {
 	if c.NAI != "" {
-		return identity{nai: c.NAI}
+		return Identity{nai: c.NAI}
 	}
-	return identity{home: c.HomeAddress}
+	return Identity{home: c.HomeAddress}
 }
 
-func (n *node) identity() identity { return MobileNode{NAI: n.nai, HomeAddress: n.home}.identity() }
+func (n *node) identity() Identity { return MobileNode{NAI: n.nai, HomeAddress: n.home}.Identity() }
 
 // assignedTo returns the NAI that the record of the node is kept under, "" where its home address is configured.
 func (n *node) assignedTo() string {

@@ -16,7 +16,7 @@ type Machine struct {
 	nodes       map[netip.Addr]*node // by home address
 	nais        map[string]*node
 	homes       homes
-	retired     map[identity]*node // taken out of nodes by a Reload, for their state of replay protection
+	retired     map[Identity]*node // taken out of nodes by a Reload, for their state of replay protection
 	agents      map[netip.Addr]*auth.SecurityAssociation
 	table       Table
 	queue       expiries

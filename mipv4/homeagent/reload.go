@@ -34,9 +34,9 @@ func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) 
 			m.homes.next = cfg.DynamicAddresses[0].Addr()
 		}
 	}
-	served := make(map[identity]bool, len(cfg.MobileNodes))
+	served := make(map[Identity]bool, len(cfg.MobileNodes))
 	for _, c := range cfg.MobileNodes {
-		served[c.identity()] = true
+		served[c.Identity()] = true
 	}
 	retire := func(n *node) {
 		if served[n.identity()] {
@@ -44,7 +44,7 @@ func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) 
 		}
 		dropped += m.drop(now, n)
 		if m.retired == nil {
-			m.retired = make(map[identity]*node)
+			m.retired = make(map[Identity]*node)
 		}
 		m.retired[n.identity()] = n // what it has sent must not be taken again when it comes back
 		if n.nai != "" {
