@@ -24,7 +24,7 @@ type Machine struct {
 	count       int // bindings
 
 	transmits fifo.Queue[Transmit]
-	touched   fifo.Queue[*node]     // their records have changed
+	touched   fifo.Queue[*node] // their records have changed
 	unclaimed map[string]Record // restored, by key, of mobile nodes that are not configured
 	events    fifo.Queue[Event]
 }
