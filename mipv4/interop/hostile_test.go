@@ -134,7 +134,7 @@ func (h *home) intact() {
 //
 // Shows: AGT-1, GDL-8 (a home agent under a flood)
 func TestHostileFloodAtHomeAgent(t *testing.T) {
-	const nodes, flood = 200, 40_000
+	const nodes, flood = 200, 12_000
 	h := newHome(t, nodes, nil)
 	random := mathrand.New(mathrand.NewPCG(1, 2))
 	noise := mathrand.NewChaCha8([32]byte{3})

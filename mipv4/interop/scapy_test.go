@@ -4,64 +4,90 @@ import (
 	"bufio"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"mipvpn/mipv4/auth"
 )
 
-// scapy is a process of testdata/peer.py.
+// scapy is the process of testdata/peer.py that all tests of this package share, as one test sees it.
 type scapy struct {
-	t     testing.TB
-	in    io.Writer
-	out   *bufio.Reader
-	fault *strings.Builder
+	*process
+	t testing.TB
 }
 
-// startScapy starts scapy, and skips the test when it is not installed.
+type process struct {
+	command *exec.Cmd
+	in      io.WriteCloser
+	out     *bufio.Reader
+	fault   strings.Builder
+}
+
+// errNoScapy means that scapy is not installed.
+var errNoScapy = errors.New("scapy is not installed (Debian package python3-scapy)")
+
+// shared starts scapy when the first test asks for it: that takes a second.
+var shared = sync.OnceValues(func() (*process, error) {
+	const python = "/usr/bin/python3" // Debian's, which python3-scapy is for
+	if out, err := exec.Command(python, "-c", "import scapy.layers.mobileip").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %w %s", errNoScapy, err, out)
+	}
+	p := &process{command: exec.Command(python, filepath.Join("testdata", "peer.py"))}
+	p.command.Stderr = &p.fault
+	var err error
+	if p.in, err = p.command.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := p.command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	p.out = bufio.NewReader(out)
+	if err := p.command.Start(); err != nil {
+		return nil, err
+	}
+	running = p
+	return p, nil
+})
+
+// running is what shared has started.
+var running *process
+
+// TestMain ends scapy behind the tests.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if p := running; p != nil {
+		_ = p.in.Close() // which ends it
+		if err := p.command.Wait(); err != nil {
+			fmt.Fprintf(os.Stderr, "scapy: %v\n%s", err, p.fault.String())
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
+// startScapy returns scapy, and skips the test when it is not installed.
 func startScapy(t testing.TB) *scapy {
 	t.Helper()
-	python := "/usr/bin/python3" // Debian's, which python3-scapy is for
-	if _, err := os.Stat(python); err != nil {
-		t.Skipf("Debian's Python is not there: %v", err)
-	}
-	if out, err := exec.Command(python, "-c", "import importlib.util, sys; sys.exit(importlib.util.find_spec('scapy') is None)").CombinedOutput(); err != nil {
-		t.Skipf("scapy is not installed (Debian package python3-scapy): %v %s", err, out)
-	}
-	s := &scapy{t: t, fault: new(strings.Builder)}
-	c := exec.Command(python, filepath.Join("testdata", "peer.py"))
-	c.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
-	c.Stderr = s.fault
-	in, err := c.StdinPipe()
-	if err != nil {
+	p, err := shared()
+	if errors.Is(err, errNoScapy) {
+		t.Skip(err)
+	} else if err != nil {
 		t.Fatal(err)
 	}
-	out, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	s.in, s.out = in, bufio.NewReader(out)
-	t.Cleanup(func() {
-		_ = in.Close() // which ends it
-		if err := c.Wait(); err != nil {
-			t.Errorf("scapy: %v\n%s", err, s.fault.String())
-		}
-	})
-	return s
+	return &scapy{process: p, t: t}
 }
 
 // under returns the same process for a subtest.
 func (s *scapy) under(t testing.TB) *scapy {
-	c := *s
-	c.t = t
-	return &c
+	return &scapy{process: s.process, t: t}
 }
 
 // ask has scapy do something and fills in the answer.
