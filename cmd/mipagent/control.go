@@ -22,7 +22,7 @@ import (
 )
 
 // defaultSocket is where `mipagent sessions` and the other commands find the running agents.
-const defaultSocket = "/run/mipvpn/mipagent.sock"
+const defaultSocket = "/run/mipagent/mipagent.sock"
 
 // controlSchema is the version of the JSON documents.
 const controlSchema = 1
@@ -105,6 +105,7 @@ func (s *controlServer) handler() http.Handler {
 	mux.HandleFunc("GET /v1/bindings", s.listBindings)
 	mux.HandleFunc("GET /v1/visitors", s.listVisitors)
 	mux.HandleFunc("POST /v1/drop", s.drop)
+	mux.HandleFunc("GET /v1/firewall", s.firewall)
 	mux.HandleFunc("POST /v1/reload", s.doReload)
 	mux.Handle("GET /metrics", s.metrics)
 	return mux

@@ -71,7 +71,7 @@ func controlCommands() []*cobra.Command {
 			return nil
 		},
 	}
-	all := append(mobilityCommands(&socket), list, disconnect, again)
+	all := append(mobilityCommands(&socket), list, disconnect, again, firewallCommand(&socket))
 	for _, c := range all {
 		c.Flags().StringVar(&socket, "socket", defaultSocket, "control socket of the running agents")
 	}

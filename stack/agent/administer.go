@@ -99,6 +99,7 @@ func (a *HomeAgent) Reload(cfg HomeAgentConfig) (dropped int, err error) {
 	case r.err != nil:
 		return 0, errors.Join(r.err, a.routeHome(old))
 	}
+	a.trusted = cfg.TrustedNetworks
 	if err := a.routeHome(cfg.HomeNetworks); err != nil {
 		return r.dropped, err
 	}

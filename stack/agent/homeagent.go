@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -57,7 +58,10 @@ type HomeAgent struct {
 	traffic         tunnelTraffic
 	reloading       sync.Mutex     // held by Reload
 	networks        []netip.Prefix // that are routed into the device
-	ready           chan struct{}  // closed when all of the above is there: receivers drop before
+	trusted         []netip.Prefix // the trusted networks of the present configuration
+	since           time.Time
+	strangers       strangers
+	ready           chan struct{} // closed when all of the above is there: receivers drop before
 	reader          sync.WaitGroup
 	life
 }
@@ -86,6 +90,7 @@ func StartHomeAgent(host link.Host, cfg HomeAgentConfig, log *zap.Logger) (*Home
 		errors: newLimiter(errorsPerSecond, errorBurst, host.Now().Boot), notices: make(notices),
 		ready: make(chan struct{}), life: newLife(),
 	}
+	a.trusted, a.since = cfg.TrustedNetworks, host.Now().Wall
 	policy := newPolicy(cfg.PermittedGateways)
 	a.policy.Store(&policy)
 	if err := a.open(); err != nil {

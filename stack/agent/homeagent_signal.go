@@ -60,6 +60,7 @@ func (a *HomeAgent) report(now link.Instant, source netip.AddrPort, err error) {
 		kind, message = fmt.Sprintf("denied %d", denied.Code), "registration denied"
 		about = append(about, zap.Stringer("home_address", denied.HomeAddress), zap.Uint8("code", uint8(denied.Code)))
 	case errors.Is(err, homeagent.ErrUntrustedSource):
+		a.strangers.note(Arrival{now.Wall, source})
 		message = "registration request from an untrusted network dropped: a firewall lets it in (RFC 5265 §4.3)"
 	}
 	suppressed, due := a.notices.due(kind, now.Boot)
