@@ -132,6 +132,8 @@ type Advertisement struct {
 	// (RFC 4857 §8.2: type 136, length, sub-type 3, identifier); empty without one. Nobody vouches for it. On receipt a
 	// Mobile Node NAI extension (RFC 2794 §2), which some agents send in its place, will do.
 	NAI string
+	// Challenge is what a mobile node is to show that it has heard (RFC 4721 §2), at most 255 octets; empty without one.
+	Challenge []byte
 	// Extensions are written behind all others as they are, each with type, length and data; they are not filled on receipt.
 	Extensions []byte
 }
@@ -142,6 +144,7 @@ const (
 	extPadding      = 0
 	extAgent        = 16
 	extPrefixes     = 19
+	extChallenge    = 24  // RFC 4721 §2
 	extNodeNAI      = 131 // RFC 2794 §2
 	extNAI          = 136 // NAI Carrying Extension (RFC 3846)
 	subtypeAgentNAI = 3   // RFC 4857 §8.2
@@ -196,7 +199,7 @@ func (a *Advertisement) parseExtensions(p []byte) error {
 			p = p[1:]
 			continue
 		}
-		if typ < 128 && typ != extAgent && typ != extPrefixes {
+		if typ < 128 && typ != extAgent && typ != extPrefixes && typ != extChallenge {
 			return fmt.Errorf("%w: type %d", ErrUnknownExtension, typ)
 		}
 		if len(p) < 2 || len(p)-2 < int(p[1]) {
@@ -226,6 +229,10 @@ func (a *Advertisement) parseExtensions(p []byte) error {
 		case extNodeNAI:
 			if a.NAI == "" && len(data) <= maxNAI {
 				a.NAI = string(data)
+			}
+		case extChallenge:
+			if len(a.Challenge) == 0 {
+				a.Challenge = append([]byte(nil), data...)
 			}
 		case extPrefixes:
 			// RFC 5944 §2.1.2: one length for each router address, in their order.
@@ -262,6 +269,8 @@ func (a *Advertisement) Append(b []byte) ([]byte, error) {
 		return b, fmt.Errorf("%w: %d prefix lengths for %d router addresses", ErrMalformed, len(a.PrefixLengths), len(a.Routers))
 	case len(a.NAI) > maxNAI:
 		return b, fmt.Errorf("%w: a NAI of %d octets, at most %d are possible", ErrMalformed, len(a.NAI), maxNAI)
+	case len(a.Challenge) > 255:
+		return b, fmt.Errorf("%w: a challenge of %d octets, at most 255 are possible", ErrMalformed, len(a.Challenge))
 	case !wellFormed(a.Extensions):
 		return b, fmt.Errorf("%w: extensions of %d octets, expected type, length and data of each, and of none that is written otherwise", ErrMalformed, len(a.Extensions))
 	}
@@ -289,6 +298,9 @@ func (a *Advertisement) Append(b []byte) ([]byte, error) {
 	if a.PrefixLengths != nil {
 		out = append(append(out, extPrefixes, uint8(len(a.PrefixLengths))), a.PrefixLengths...)
 	}
+	if len(a.Challenge) > 0 {
+		out = append(append(out, extChallenge, uint8(len(a.Challenge))), a.Challenge...)
+	}
 	if a.NAI != "" {
 		out = append(append(out, extNAI, uint8(1+len(a.NAI)), subtypeAgentNAI), a.NAI...)
 	}
@@ -307,7 +319,7 @@ func wellFormed(p []byte) bool {
 		case p[0] == extPadding:
 			p = p[1:]
 			continue
-		case p[0] == extAgent || p[0] == extPrefixes || len(p) < 2 || len(p)-2 < int(p[1]):
+		case p[0] == extAgent || p[0] == extPrefixes || p[0] == extChallenge || len(p) < 2 || len(p)-2 < int(p[1]):
 			return false
 		}
 		p = p[2+int(p[1]):]

@@ -22,6 +22,8 @@ type Agent struct {
 	RegistrationLifetime uint16
 	// NAI is the network access identifier that it calls itself by, empty without one. Nobody vouches for it.
 	NAI string
+	// Challenge is the last that it has advertised (RFC 4721 §2), nil without one.
+	Challenge []byte
 	// Networks of the agent's router addresses, nil when it tells no prefix lengths.
 	Networks []netip.Prefix
 	// Sequence of the last advertisement.
@@ -68,6 +70,7 @@ func SameNetwork(a, b Agent) (same, known bool) {
 func (a Agent) clone() Agent {
 	a.CareOfAddresses = slices.Clone(a.CareOfAddresses)
 	a.Networks = slices.Clone(a.Networks)
+	a.Challenge = slices.Clone(a.Challenge)
 	return a
 }
 

@@ -24,7 +24,7 @@ func HandedOver(now link.Instant, message []byte) (Agent, error) {
 	}
 	a := Agent{
 		CareOfAddresses: adv.CareOfAddresses, Flags: adv.Flags, RegistrationLifetime: adv.RegistrationLifetime,
-		Networks: adv.Networks(), NAI: adv.NAI, Sequence: adv.Sequence, HeardAt: now.Boot, Expires: now.Boot + adv.Lifetime,
+		Networks: adv.Networks(), NAI: adv.NAI, Challenge: adv.Challenge, Sequence: adv.Sequence, HeardAt: now.Boot, Expires: now.Boot + adv.Lifetime,
 	}
 	switch {
 	case !a.ForeignAgent():

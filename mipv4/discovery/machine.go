@@ -122,7 +122,7 @@ func (m *Machine) HandleAdvertisement(now link.Instant, message []byte, src neti
 	a := Agent{
 		Address: src, Hardware: hw,
 		CareOfAddresses: adv.CareOfAddresses, Flags: adv.Flags,
-		RegistrationLifetime: adv.RegistrationLifetime, Networks: adv.Networks(), NAI: adv.NAI, Sequence: adv.Sequence,
+		RegistrationLifetime: adv.RegistrationLifetime, Networks: adv.Networks(), NAI: adv.NAI, Challenge: adv.Challenge, Sequence: adv.Sequence,
 		HeardAt: now.Boot, Expires: now.Boot + adv.Lifetime,
 	}
 	i := slices.IndexFunc(m.agents, func(k Agent) bool { return k.Address == src })

@@ -60,8 +60,7 @@ type Config struct {
 	// NAI is the network access identifier that the agent advertises (RFC 4857 §8.2), such as "agent7@corp.example"; empty for
 	// none. To mobile nodes it is a hint where they are.
 	NAI string
-	// Extensions are further extensions of the advertisement as they stand on the wire: type, length, data (RFC 5944 §1.9), such
-	// as a challenge (RFC 4721 §2). A mobile node that does not know one of the types 0 to 127 ignores the whole advertisement.
+	// Extensions are further extensions of the advertisement as they stand on the wire: type, length, data (RFC 5944 §1.9). A mobile node that does not know one of the types 0 to 127 ignores the whole advertisement.
 	Extensions []byte
 	// NoCoLocated denies requests for co-located care-of addresses (the D bit) with code 77, for an agent that is in a VPN gateway
 	// (draft-ietf-mobileip-vpn-problem-solution appendix B.4).
