@@ -50,15 +50,34 @@ func (m *Machine) chooseTunnel(q *request) (*Tunnel, *wire.UDPTunnelReply, wire.
 		}
 		reply = &wire.UDPTunnelReply{Code: wire.UDPTunnelDeclined}
 	}
-	if q.Flags&(wire.FlagMinimal|wire.FlagGRE) != 0 {
-		return deny(wire.CodeEncapsulationUnavailable, "flags %v", q.Flags)
+	form, ok := m.formOf(q.Flags)
+	if !ok {
+		return deny(wire.CodeEncapsulationUnavailable, "flags %v ask for an encapsulation that is not offered", q.Flags)
 	}
 	if nat && !asked && q.CoLocated() && q.source.Addr() != q.HomeAddress && !m.cfg.AllowRelayedCoLocated {
 		return deny(wire.CodeProhibited, "co-located care-of address %v, but the request came from %v and asks for no UDP tunnel", q.CareOfAddress, q.source.Addr())
 	}
-	granted := &Tunnel{Encapsulation: tunnel.IPIP, Remote: netip.AddrPortFrom(q.CareOfAddress, 0), ReverseTunnel: t}
+	granted := &Tunnel{Encapsulation: form, Remote: netip.AddrPortFrom(q.CareOfAddress, 0), ReverseTunnel: t}
 	granted.Switched = m.switchedTo(q, granted)
 	return granted, reply, wire.CodeAccepted, nil
+}
+
+// formOf returns the form of tunnel that the M and G bits ask for, and false when it is not offered. Who sets both takes either
+// (RFC 5944 §3.3): the one that is offered, minimal encapsulation before GRE, whose header is longer.
+func (m *Machine) formOf(f wire.Flags) (tunnel.Encapsulation, bool) {
+	asked := false
+	for _, c := range []struct {
+		flag wire.Flags
+		form tunnel.Encapsulation
+	}{{wire.FlagMinimal, tunnel.Minimal}, {wire.FlagGRE, tunnel.GRE}} {
+		if f.Has(c.flag) {
+			if m.cfg.Encapsulations.Has(c.form) {
+				return c.form, true
+			}
+			asked = true
+		}
+	}
+	return tunnel.IPIP, !asked
 }
 
 // errPlace means that a UDP Tunnel Request stands where its sender may not put it (RFC 3519 §4.6.1).

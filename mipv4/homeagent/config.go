@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
 )
 
@@ -77,6 +78,9 @@ type Config struct {
 	// NoRevocation turns registration revocation (RFC 3543) off. Otherwise it is agreed with foreign agents and mobile nodes that
 	// ask for it.
 	NoRevocation bool
+	// Encapsulations are the forms of tunnels that are granted besides IP-in-IP and UDP to those who ask (M and G bits); others
+	// are denied with code 139.
+	Encapsulations tunnel.Offered
 	// ZeroOverhead grants zero-overhead tunnelling (draft appendix D, docs/zero-overhead.md); the zero value grants none.
 	ZeroOverhead ZeroOverhead
 }

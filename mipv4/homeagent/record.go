@@ -220,6 +220,8 @@ func (m *Machine) restored(now link.Instant, n *node, s BindingRecord) (*binding
 		return nil, nil
 	case contains(m.cfg.HomeNetworks, s.CareOfAddress) || s.CareOfAddress == m.cfg.Address:
 		return nil, nil
+	case t.Encapsulation != tunnel.UDP && !m.cfg.Encapsulations.Has(t.Encapsulation):
+		return nil, nil // not offered any more
 	case s.Switched.IsValid() && (!slices.Contains(m.cfg.ZeroOverhead.Destinations, s.Switched) || m.table.Switched(s.CareOfAddress) != nil):
 		return nil, nil
 	}
@@ -231,6 +233,8 @@ func (m *Machine) restored(now link.Instant, n *node, s BindingRecord) (*binding
 
 // encapsulations are the forms of tunnels by their names.
 var encapsulations = map[string]tunnel.Encapsulation{
-	tunnel.IPIP.String(): tunnel.IPIP,
-	tunnel.UDP.String():  tunnel.UDP,
+	tunnel.IPIP.String():    tunnel.IPIP,
+	tunnel.UDP.String():     tunnel.UDP,
+	tunnel.Minimal.String(): tunnel.Minimal,
+	tunnel.GRE.String():     tunnel.GRE,
 }

@@ -13,7 +13,7 @@ import (
 type Tunnel struct {
 	// Encapsulation is the form agreed in registration.
 	Encapsulation tunnel.Encapsulation
-	// Remote is the far end: the care-of address with port 0 for IP-in-IP; for UDP the source of the registration request
+	// Remote is the far end: the care-of address with port 0 but for UDP; for that the source of the registration request
 	// (RFC 3519 §4.6). Port 0 with UDP is a tunnel that is half bound: the port is learnt from the first keepalive (R flag,
 	// RFC 3519 §4.11), and until then nothing can be sent.
 	Remote netip.AddrPort
@@ -47,7 +47,7 @@ type Route struct {
 // belongs to, and nil when there is none: then the packet must be discarded (RFC 3024 §4.3.2, RFC 3519 §4.3).
 func (r *Route) Admits(e tunnel.Encapsulation, remote netip.AddrPort) *Tunnel {
 	for _, t := range r.Tunnels {
-		if t.Encapsulation != e {
+		if t.Encapsulation != e && !(t.Encapsulation == tunnel.Minimal && e == tunnel.IPIP) { // RFC 2004 §3: fragments
 			continue
 		}
 		if t.Remote == remote || t.HalfBound() && t.Remote.Addr() == remote.Addr() {
@@ -174,7 +174,11 @@ func addressKey(a netip.Addr) uint64 {
 	return uint64(binary.BigEndian.Uint32(b[:]))
 }
 
-// pathKey packs a form (8 bits), a port (16) and an IPv4 address (32).
+// pathKey packs a form (8 bits), a port (16) and an IPv4 address (32). A tunnel of minimal encapsulation has packets of IP-in-IP,
+// and counts with their header.
 func pathKey(e tunnel.Encapsulation, remote netip.AddrPort) uint64 {
+	if e == tunnel.Minimal {
+		e = tunnel.IPIP
+	}
 	return uint64(e)<<48 | uint64(remote.Port())<<32 | addressKey(remote.Addr())
 }

@@ -30,6 +30,20 @@ const (
 	DataHeaderLen = 4
 )
 
+// Offered is which forms of tunnels an agent offers besides IP-in-IP, which every agent must have (RFC 5944 §4.1), and UDP, which
+// is offered on terms of its own. The zero value offers neither.
+type Offered struct {
+	// Minimal and GRE offer these forms.
+	Minimal, GRE bool
+	// Options are the optional fields of GRE headers.
+	Options GREOptions
+}
+
+// Has reports whether IP-in-IP, minimal encapsulation or GRE is offered.
+func (o Offered) Has(e Encapsulation) bool {
+	return e == IPIP || e == Minimal && o.Minimal || e == GRE && o.GRE
+}
+
 // String returns "ipip", "udp", "minimal" or "gre".
 func (e Encapsulation) String() string {
 	switch e {

@@ -36,6 +36,12 @@ func (m *PathMTU) Learn(now time.Duration, mtu int) bool {
 	return true
 }
 
+// Known reports whether something was learnt lately, so that the tunnel's path is known to carry packets of that length: its packets
+// may bear DF then (RFC 2003 §3.1) without those that are too long being lost in silence.
+func (m *PathMTU) Known(now time.Duration) bool {
+	return m.mtu.Load() != 0 && now < time.Duration(m.until.Load())
+}
+
 // Of returns the MTU in octets at the boot time now: what was learnt, or link, the most that the tunnel's first link
 // carries, when that is less or nothing was learnt lately. It costs one atomic load while nothing has been learnt.
 func (m *PathMTU) Of(now time.Duration, link int) int {

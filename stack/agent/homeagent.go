@@ -50,6 +50,7 @@ type HomeAgent struct {
 	saver           *saver // nil without a store
 	device          link.Device
 	udp, ipip, icmp link.Flow
+	alternatives    []link.Flow // of the other forms of tunnels
 	out             [numExits]tunnelPath
 	switching       switching
 	homeLink        homeLink
@@ -134,6 +135,10 @@ func (a *HomeAgent) open() error {
 		}
 	}
 	a.out[exitIPIP], a.out[exitUDP] = pathOf(a.ipip, tunnel.IPIP), pathOf(a.udp, tunnel.UDP)
+	if a.alternatives, err = openAlternatives(under, a.cfg.Encapsulations, a.out[:exitForms],
+		func(r link.Receiver) link.Receiver { return whenReady(a.ready, &a.drops, r) }, a.receiveData); err != nil {
+		return err
+	}
 	if err := a.openSwitching(under); err != nil {
 		return err
 	}
@@ -163,7 +168,7 @@ func (a *HomeAgent) Table() *homeagent.Table { return a.table }
 func (a *HomeAgent) Close() error {
 	return a.close(func() error {
 		var errs []error
-		for _, f := range []link.Flow{a.udp, a.ipip, a.icmp} {
+		for _, f := range append([]link.Flow{a.udp, a.ipip, a.icmp}, a.alternatives...) {
 			if f != nil {
 				errs = append(errs, f.Close())
 			}

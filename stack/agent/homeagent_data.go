@@ -35,7 +35,7 @@ func (a *HomeAgent) forward(b *packet.Batch) {
 	now := a.host.Now().Boot
 	var out exits
 	for e := range out {
-		if exit(e) <= exitUDP || a.cfg.ZeroOverhead.Granted() {
+		if a.out[e].path.Out != nil {
 			out[e] = packet.GetBatch()
 		}
 	}
@@ -116,22 +116,11 @@ func (a *HomeAgent) enter(now time.Duration, t *homeagent.Tunnel, p *packet.Buf,
 		}
 	}
 	p.Peer = t.Remote
-	o := out[t.Encapsulation]
 	mtu := t.MTU.Of(now, a.out[t.Encapsulation].mtu)
 	if p.Super() && p.SegmentLen() > mtu {
 		return a.enterCut(now, t, p, out)
 	}
-	if p.SegmentLen() <= mtu {
-		if !p.Super() {
-			p.Trim(ip.TotalLen())
-		}
-		if r := (tunnel.Encapsulator{Encapsulation: t.Encapsulation}).Encapsulate(p); r != packet.NotDropped {
-			return r
-		}
-		o.Append(p)
-		return packet.NotDropped
-	}
-	if ip.DontFragment() {
+	if p.SegmentLen() > mtu && ip.DontFragment() {
 		if a.errors.allow(now) {
 			if e := tunnel.ICMPError(a.cfg.Address, tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, uint16(mtu), ip); e != nil {
 				a.sendICMP(e)
@@ -139,14 +128,15 @@ func (a *HomeAgent) enter(now time.Duration, t *homeagent.Tunnel, p *packet.Buf,
 		}
 		return packet.DropTooBig
 	}
-	first := o.Len()
-	if r := tunnel.Fragment(p, mtu, o); r != packet.NotDropped {
-		return r
-	}
-	for _, f := range o.Bufs[first:] { // a packet that could be cut can be encapsulated
-		_ = (tunnel.Encapsulator{Encapsulation: t.Encapsulation}).Encapsulate(f)
-	}
-	return packet.NotDropped
+	// RFC 2003 §3.1 has DF copied. Where nobody has told what the path carries, a packet that is too long for a router that says
+	// nothing would be lost again and again: it may be fragmented there.
+	p.DontFragment = ip.DontFragment() && t.MTU.Known(now)
+	return fit(a.encapsulator(t.Encapsulation), mtu, p, out[:exitForms])
+}
+
+// encapsulator returns the step into the tunnels of a form.
+func (a *HomeAgent) encapsulator(e tunnel.Encapsulation) tunnel.Encapsulator {
+	return tunnel.Encapsulator{Encapsulation: e, GRE: a.cfg.Encapsulations.Options, Drops: &a.drops}
 }
 
 // enterCut puts the segments of a superpacket that are too long for a tunnel into it one by one. Where they must not be
@@ -223,7 +213,7 @@ func (a *HomeAgent) receiveData(b *packet.Batch, e tunnel.Encapsulation) {
 // leave takes one packet out of its tunnel. It is passed on only when its outer and inner sources and the encapsulation
 // are those of one binding (RFC 3024 §4.3.2). Keepalives go into echoes, answered.
 func (a *HomeAgent) leave(p *packet.Buf, e tunnel.Encapsulation, at *binding, echoes *packet.Batch) packet.DropReason {
-	if r := tunnel.Open(p, e); r != packet.NotDropped {
+	if r := a.cfg.Encapsulations.Options.Open(p, e); r != packet.NotDropped {
 		return r
 	}
 	ip := packet.IPv4(p.Bytes())
@@ -236,7 +226,7 @@ func (a *HomeAgent) leave(p *packet.Buf, e tunnel.Encapsulation, at *binding, ec
 		return packet.DropWrongTunnelPeer
 	}
 	if ip.Dst() == a.cfg.Address {
-		return a.leaveForAgent(p, t, echoes)
+		return a.leaveForAgent(p, e, t, echoes)
 	}
 	if !a.policy.Load().allows(ip, ip.Dst(), 2) {
 		return packet.DropPolicy
@@ -247,7 +237,7 @@ func (a *HomeAgent) leave(p *packet.Buf, e tunnel.Encapsulation, at *binding, ec
 // leaveForAgent takes one packet for the agent itself. Echo requests are answered here, into the tunnel that they came
 // from: the mobile node's keepalives (RFC 3519 §4.9). Tunnels in tunnels and signalling in them are dropped (RFC 3519 §4.7,
 // REQUIREMENTS MIP-12). The rest is for the host, unless the policy is for gateways alone.
-func (a *HomeAgent) leaveForAgent(p *packet.Buf, t *homeagent.Tunnel, echoes *packet.Batch) packet.DropReason {
+func (a *HomeAgent) leaveForAgent(p *packet.Buf, e tunnel.Encapsulation, t *homeagent.Tunnel, echoes *packet.Batch) packet.DropReason {
 	home, remote := packet.IPv4(p.Bytes()).Src(), p.Peer
 	if !tunnel.AnswerEcho(p, a.cfg.Address) {
 		if *a.policy.Load() != nil || nested(packet.IPv4(p.Bytes())) {
@@ -260,7 +250,7 @@ func (a *HomeAgent) leaveForAgent(p *packet.Buf, t *homeagent.Tunnel, echoes *pa
 	}
 	answer := packet.From(p.Bytes())
 	answer.Peer = remote
-	if r := (tunnel.Encapsulator{Encapsulation: t.Encapsulation}).Encapsulate(answer); r != packet.NotDropped {
+	if r := a.encapsulator(e).Encapsulate(answer); r != packet.NotDropped {
 		answer.Release()
 		return r
 	}
@@ -271,7 +261,7 @@ func (a *HomeAgent) leaveForAgent(p *packet.Buf, t *homeagent.Tunnel, echoes *pa
 // nested reports whether a packet is a tunnel packet or a Mobile IP message.
 func nested(ip packet.IPv4) bool {
 	switch ip.Protocol() {
-	case packet.ProtocolIPIP:
+	case packet.ProtocolIPIP, packet.ProtocolMinimal, packet.ProtocolGRE:
 		return true
 	case packet.ProtocolUDP:
 		u := packet.UDP(ip.Payload())

@@ -26,14 +26,16 @@ type exit int
 const (
 	exitIPIP = exit(tunnel.IPIP)
 	exitUDP  = exit(tunnel.UDP)
-	exitESP  = exit(tunnel.UDP) + exit(tunnel.SwitchedESP)
-	exitIKE  = exit(tunnel.UDP) + exit(tunnel.SwitchedIKE)
-	exitNATT = exit(tunnel.UDP) + exit(tunnel.SwitchedNATT)
-	numExits = exitNATT + 1
+	// exitForms is how many exits are forms of tunnels.
+	exitForms = exit(tunnel.NumEncapsulations)
+	exitESP   = exitForms + exit(tunnel.SwitchedESP) - 1
+	exitIKE   = exitForms + exit(tunnel.SwitchedIKE) - 1
+	exitNATT  = exitForms + exit(tunnel.SwitchedNATT) - 1
+	numExits  = exitNATT + 1
 )
 
 // exitOf returns the exit of what travels as s.
-func exitOf(s tunnel.Switched) exit { return exitUDP + exit(s) }
+func exitOf(s tunnel.Switched) exit { return exitForms + exit(s) - 1 }
 
 // switching is the state of zero-overhead tunnelling.
 type switching struct {
