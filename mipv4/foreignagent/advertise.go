@@ -115,6 +115,12 @@ func (c *Config) advertisement(sequence uint16, busy bool) discovery.Advertiseme
 	if c.Revocation {
 		flags |= discovery.FlagRevocation
 	}
+	if c.Encapsulations.Minimal {
+		flags |= discovery.FlagMinimal
+	}
+	if c.Encapsulations.GRE {
+		flags |= discovery.FlagGRE
+	}
 	if busy {
 		flags |= discovery.FlagBusy
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
 )
 
@@ -51,6 +52,9 @@ type Config struct {
 	MaxVisitors, MaxPending int
 	// NoEncapsulatingDelivery refuses that delivery style with code 79.
 	NoEncapsulatingDelivery bool
+	// Encapsulations are the forms of tunnels that are served and advertised (M and G bits) besides IP-in-IP; requests for others
+	// are denied with code 72.
+	Encapsulations tunnel.Offered
 	// RegistrationRequired sets the R bit: mobile nodes with co-located care-of addresses must register here too.
 	RegistrationRequired bool
 	// Revocation agrees with home agents, where there are security associations, that each tells the other when it ends a

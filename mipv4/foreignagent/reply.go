@@ -110,10 +110,11 @@ func (m *Machine) accept(now link.Instant, r *registration, p *pending, reply *w
 		m.visiting++
 	}
 	v := r.visitor
-	if v == nil || v.Station != p.station.at || v.Encapsulating != p.delivery || v.CoLocated != p.request.CoLocated() {
+	if v == nil || v.Station != p.station.at || v.Encapsulating != p.delivery || v.CoLocated != p.request.CoLocated() ||
+		v.Encapsulation != formOf(p.request.Flags) {
 		v = &Visitor{
 			Home: r.key.home, HomeAgent: r.key.homeAgent, Station: p.station.at,
-			Encapsulating: p.delivery, CoLocated: p.request.CoLocated(),
+			Encapsulating: p.delivery, CoLocated: p.request.CoLocated(), Encapsulation: formOf(p.request.Flags),
 		}
 		if former := r.visitor; former != nil && former.Station != v.Station {
 			v.Former, v.FormerUntil = former.Station, now.Boot+handoverTime

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
 )
@@ -153,7 +154,7 @@ func (m *Machine) judge(q Request, r *wire.RegistrationRequest, rest wire.Extens
 		return wire.CodeAccepted, nil
 	case r.CoLocated() || r.CareOfAddress != m.cfg.CareOfAddress:
 		return wire.CodeFAInvalidCareOfAddress, fmt.Errorf("care-of address %v, offered is %v", r.CareOfAddress, m.cfg.CareOfAddress)
-	case r.Flags&(wire.FlagMinimal|wire.FlagGRE) != 0:
+	case !m.serves(r.Flags):
 		return wire.CodeFAEncapsulationUnavailable, fmt.Errorf("flags %v", r.Flags)
 	case delivery && m.cfg.NoEncapsulatingDelivery:
 		return wire.CodeFADeliveryStyle, nil
@@ -161,6 +162,23 @@ func (m *Machine) judge(q Request, r *wire.RegistrationRequest, rest wire.Extens
 		return wire.CodeFAReverseTunnelMandatory, nil
 	}
 	return wire.CodeAccepted, nil
+}
+
+// formOf returns the form of tunnel that the M and G bits ask for.
+func formOf(f wire.Flags) tunnel.Encapsulation {
+	switch {
+	case f.Has(wire.FlagMinimal):
+		return tunnel.Minimal
+	case f.Has(wire.FlagGRE):
+		return tunnel.GRE
+	}
+	return tunnel.IPIP
+}
+
+// serves reports whether the form that the M and G bits ask for is served. Who sets both leaves the choice to the home agent, whose
+// reply does not say what it has chosen: that cannot be served.
+func (m *Machine) serves(f wire.Flags) bool {
+	return !f.Has(wire.FlagMinimal|wire.FlagGRE) && m.cfg.Encapsulations.Has(formOf(f))
 }
 
 func (m *Machine) permitted(homeAgent netip.Addr) bool {

@@ -22,6 +22,8 @@ type Visitor struct {
 	FormerUntil time.Duration
 	// Encapsulating says that the mobile node asked for the encapsulating delivery style (RFC 3024 §5.2).
 	Encapsulating bool
+	// Encapsulation is the form of the tunnel to the home agent.
+	Encapsulation tunnel.Encapsulation
 	// CoLocated says that the mobile node has a care-of address of its own: this agent carries nothing for it.
 	CoLocated bool
 	// MTU is the soft state of the tunnel to the home agent (RFC 2003 §5.1), which all visitors with that home agent share. The
@@ -37,7 +39,7 @@ type Table struct {
 	length   atomic.Int64            // registrations
 }
 
-// path is the soft state of the tunnel to one home agent.
+// path is the soft state of the way to one home agent: the MTU of tunnels of IP-in-IP.
 type path struct {
 	mtu      tunnel.PathMTU
 	visitors int // the writer's: how many have that home agent

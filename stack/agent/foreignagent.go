@@ -54,7 +54,7 @@ func StartForeignAgent(host link.Host, cfg ForeignAgentConfig, log *zap.Logger) 
 		return nil, err
 	}
 	a := &ForeignAgent{
-		homeward: homeward{log: log, clock: host, drops: new(packet.Drops), machine: m, table: m.Table(), careOf: cfg.CareOfAddress, address: cfg.Address,
+		homeward: homeward{log: log, clock: host, drops: new(packet.Drops), machine: m, table: m.Table(), careOf: cfg.CareOfAddress, address: cfg.Address, offered: cfg.Encapsulations,
 			errors: newLimiter(errorsPerSecond, errorBurst, host.Now().Boot), notices: make(notices)},
 		cfg: cfg, visitedMTU: iface.MTU, ready: make(chan struct{}), life: newLife(),
 	}
@@ -100,7 +100,7 @@ func (a *ForeignAgent) open(host link.Host, iface link.Interface) error {
 			return err
 		}
 	}
-	if err := a.openHome(under, a.ready, a.receiveIPIP); err != nil {
+	if err := a.openHome(under, a.ready, a.receiveTunnelled); err != nil {
 		return err
 	}
 	if a.frames, err = host.OpenFrames(iface.Index, whenReady(a.ready, a.drops, a.receiveFrames)); err != nil {

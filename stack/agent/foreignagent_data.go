@@ -23,20 +23,21 @@ var (
 // visitors' packets for their tunnels.
 func (a *ForeignAgent) receiveFrames(b *packet.Batch) {
 	now := a.clock.Now().Boot
-	out := packet.GetBatch()
+	var out homeExits
+	a.prepare(&out)
 	for _, p := range b.Bufs {
-		if r := a.fromVisitor(now, p, out); r != packet.NotDropped {
+		if r := a.fromVisitor(now, p, &out); r != packet.NotDropped {
 			a.drops.Count(r, 1)
 			p.Release()
 		}
 	}
 	b.Forget()
-	a.send(out)
+	a.send(&out)
 }
 
 // fromVisitor puts one packet from the visited link into the tunnel that it belongs to, or returns what else became of
 // it; then it is still the caller's.
-func (a *ForeignAgent) fromVisitor(now time.Duration, p *packet.Buf, out *packet.Batch) packet.DropReason {
+func (a *ForeignAgent) fromVisitor(now time.Duration, p *packet.Buf, out *homeExits) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
 	if !ip.Valid() || !ip.ChecksumOK() {
 		return packet.DropMalformed
@@ -61,7 +62,7 @@ func (a *ForeignAgent) fromVisitor(now time.Duration, p *packet.Buf, out *packet
 }
 
 // forAgent takes one packet from the visited link for the agent or for a group.
-func (a *ForeignAgent) forAgent(now time.Duration, p *packet.Buf, out *packet.Batch) packet.DropReason {
+func (a *ForeignAgent) forAgent(now time.Duration, p *packet.Buf, out *homeExits) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
 	if ip.MoreFragments() || ip.FragmentOffset() != 0 {
 		return packet.Delivered // the host's; none of what follows comes in fragments
@@ -99,7 +100,7 @@ func (a *ForeignAgent) forAgent(now time.Duration, p *packet.Buf, out *packet.Ba
 				a.reportMessage(now, "solicitation", netip.AddrPortFrom(source, 0), err)
 			}
 		})
-	case packet.ProtocolIPIP:
+	case packet.ProtocolIPIP, packet.ProtocolMinimal, packet.ProtocolGRE:
 		return a.encapsulated(now, p, out)
 	}
 	return packet.Delivered
@@ -107,7 +108,7 @@ func (a *ForeignAgent) forAgent(now time.Duration, p *packet.Buf, out *packet.Ba
 
 // encapsulated takes one packet of the encapsulating delivery style: outer and inner source are the home address
 // (RFC 3024 §5.2).
-func (a *ForeignAgent) encapsulated(now time.Duration, p *packet.Buf, out *packet.Batch) packet.DropReason {
+func (a *ForeignAgent) encapsulated(now time.Duration, p *packet.Buf, out *homeExits) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
 	v := a.table.Reverse(now, ip.Src(), foreignagent.Station{Hardware: p.Hardware})
 	switch {
@@ -119,9 +120,18 @@ func (a *ForeignAgent) encapsulated(now time.Duration, p *packet.Buf, out *packe
 	if !v.Encapsulating {
 		return packet.DropPolicy
 	}
-	p.TOS = ip.TOS()
+	form := tunnel.IPIP // the default, and what all know (RFC 3024 §5.2)
+	if v.Encapsulation.Protocol() == ip.Protocol() {
+		form = v.Encapsulation
+	} else if ip.Protocol() != packet.ProtocolIPIP {
+		return packet.DropWrongTunnelPeer
+	}
+	p.Peer, p.TOS = netip.AddrPortFrom(ip.Src(), 0), ip.TOS()
+	if form == tunnel.Minimal {
+		packet.MinimalHeader(p, ip)
+	}
 	p.Pull(ip.HeaderLen())
-	if r := tunnel.Open(p, tunnel.IPIP); r != packet.NotDropped {
+	if r := a.offered.Options.Open(p, form); r != packet.NotDropped {
 		return r
 	}
 	if packet.IPv4(p.Bytes()).Src() != v.Home {
@@ -130,11 +140,11 @@ func (a *ForeignAgent) encapsulated(now time.Duration, p *packet.Buf, out *packe
 	return a.enter(now, v, p, out)
 }
 
-// receiveIPIP delivers what home agents tunnel to visitors (RFC 5944 §4.2.2).
-func (a *ForeignAgent) receiveIPIP(b *packet.Batch) {
+// receiveTunnelled delivers what home agents tunnel to visitors (RFC 5944 §4.2.2), in tunnels of form e.
+func (a *ForeignAgent) receiveTunnelled(b *packet.Batch, e tunnel.Encapsulation) {
 	out := packet.GetBatch()
 	for _, p := range b.Bufs {
-		if r := a.toVisitor(p, out); r != packet.NotDropped {
+		if r := a.toVisitor(p, e, out); r != packet.NotDropped {
 			a.drops.Count(r, 1)
 			p.Release()
 		}
@@ -152,8 +162,8 @@ func (a *ForeignAgent) receiveIPIP(b *packet.Batch) {
 
 // toVisitor forwards one decapsulated packet, or returns why not. No ICMP error is sent about those that nobody waits for
 // (RFC 5944 §4.2.2), but about those that are too large for the visited link (RFC 1812 §5.2.7.1).
-func (a *ForeignAgent) toVisitor(p *packet.Buf, out *packet.Batch) packet.DropReason {
-	v, r := a.leave(p)
+func (a *ForeignAgent) toVisitor(p *packet.Buf, e tunnel.Encapsulation, out *packet.Batch) packet.DropReason {
+	v, r := a.leave(p, e)
 	if r != packet.NotDropped {
 		return r
 	}

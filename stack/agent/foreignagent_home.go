@@ -32,21 +32,23 @@ type homeward struct {
 	tell    func(*foreignagent.Visitor, *packet.Buf)
 
 	udp, ipip, icmp link.Flow
-	out             tunnelPath
+	offered         tunnel.Offered
+	alternatives    []link.Flow // of the forms of tunnels but IP-in-IP
+	out             [tunnel.NumEncapsulations]tunnelPath
 
 	registrations registrations
 	traffic       tunnelTraffic
 }
 
-// openHome opens the flows of the care-of address. tunnelled takes what comes out of the tunnels' flow.
-func (h *homeward) openHome(under link.Link, ready <-chan struct{}, tunnelled link.Receiver) error {
+// openHome opens the flows of the care-of address. tunnelled takes what comes out of the tunnels' flows.
+func (h *homeward) openHome(under link.Link, ready <-chan struct{}, tunnelled func(*packet.Batch, tunnel.Encapsulation)) error {
 	for _, f := range []struct {
 		flow *link.Flow
 		spec link.FlowSpec
 		recv link.Receiver
 	}{
 		{&h.icmp, link.FlowSpec{Protocol: packet.ProtocolICMP}, h.receiveICMP},
-		{&h.ipip, link.FlowSpec{Protocol: packet.ProtocolIPIP}, tunnelled},
+		{&h.ipip, link.FlowSpec{Protocol: packet.ProtocolIPIP}, func(b *packet.Batch) { tunnelled(b, tunnel.IPIP) }},
 		{&h.udp, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: wire.Port}, h.receiveUDP},
 	} {
 		var err error
@@ -54,14 +56,16 @@ func (h *homeward) openHome(under link.Link, ready <-chan struct{}, tunnelled li
 			return err
 		}
 	}
-	h.out = pathOf(h.ipip, tunnel.IPIP)
-	return nil
+	h.out[tunnel.IPIP] = pathOf(h.ipip, tunnel.IPIP)
+	var err error
+	h.alternatives, err = openAlternatives(under, h.offered, h.out[:], func(r link.Receiver) link.Receiver { return whenReady(ready, h.drops, r) }, tunnelled)
+	return err
 }
 
 // closeHome closes what openHome has opened.
 func (h *homeward) closeHome() error {
 	var errs []error
-	for _, f := range []link.Flow{h.udp, h.ipip, h.icmp} {
+	for _, f := range append([]link.Flow{h.udp, h.ipip, h.icmp}, h.alternatives...) {
 		if f != nil {
 			errs = append(errs, f.Close())
 		}
@@ -77,33 +81,69 @@ func (h *homeward) post(f func(link.Instant)) {
 }
 
 // enter forwards one packet of a visitor into the tunnel to its home agent: RFC 3024 §5.1, RFC 5944 §4.2.2.
-func (h *homeward) enter(now time.Duration, v *foreignagent.Visitor, p *packet.Buf, out *packet.Batch) packet.DropReason {
+func (h *homeward) enter(now time.Duration, v *foreignagent.Visitor, p *packet.Buf, out *homeExits) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
 	if ip.TTL() <= 1 {
 		h.answer(now, v, tunnel.ICMPTimeExceeded, tunnel.CodeTTL, 0, ip)
 		return packet.DropTTL
 	}
-	mtu := v.MTU.Of(now, h.out.mtu)
+	mtu := h.mtuOf(now, v)
 	if p.Len() > mtu && ip.DontFragment() {
 		h.answer(now, v, tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, uint16(mtu), ip)
 		return packet.DropTooBig
 	}
 	p.Peer, p.DontFragment = netip.AddrPortFrom(v.HomeAgent, 0), ip.DontFragment() // RFC 2003 §3.1
-	if r := (tunnel.Encapsulator{Encapsulation: tunnel.IPIP, Forwarding: true}).Encapsulate(p); r != packet.NotDropped {
-		return r
+	if !ip.DecrementTTL() {
+		return packet.DropTTL
 	}
-	return tunnel.Fragment(p, mtu, out)
+	return fit(h.encapsulator(v.Encapsulation), mtu, p, out[:])
+}
+
+// homeExits are the packets that are to leave for home agents, by form of tunnel.
+type homeExits [tunnel.NumEncapsulations]*packet.Batch
+
+// prepare puts empty batches into out for the forms that are offered.
+func (h *homeward) prepare(out *homeExits) {
+	for e := range out {
+		if h.out[e].path.Out != nil {
+			out[e] = packet.GetBatch()
+		}
+	}
+}
+
+// encapsulator returns the step into the tunnels of a form.
+func (h *homeward) encapsulator(e tunnel.Encapsulation) tunnel.Encapsulator {
+	return tunnel.Encapsulator{Encapsulation: e, GRE: h.offered.Options, Drops: h.drops}
+}
+
+// mtuOf returns the longest packet in octets that the visitor's tunnel carries. What has been learnt is the MTU of IP-in-IP.
+func (h *homeward) mtuOf(now time.Duration, v *foreignagent.Visitor) int {
+	return v.MTU.Of(now, h.out[tunnel.IPIP].mtu) - h.more(v.Encapsulation)
+}
+
+// more returns the octets that a form adds to a packet more than IP-in-IP.
+func (h *homeward) more(e tunnel.Encapsulation) int {
+	return h.encapsulator(e).TotalOverhead() - tunnel.IPIP.TotalOverhead()
 }
 
 // send sends what enter has put into tunnels. It takes ownership.
-func (h *homeward) send(out *packet.Batch) {
+func (h *homeward) send(out *homeExits) {
+	for e, b := range out {
+		if b != nil {
+			h.sendAs(tunnel.Encapsulation(e), b)
+		}
+	}
+}
+
+// sendAs sends packets in tunnels of one form.
+func (h *homeward) sendAs(e tunnel.Encapsulation, out *packet.Batch) {
 	n := out.Len()
 	if n == 0 {
 		out.Release()
 		return
 	}
 	h.traffic.sent(out)
-	if err := h.out.path.Send(out); err != nil {
+	if err := h.out[e].path.Send(out); err != nil {
 		h.drops.Count(packet.DropSendFailed, n)
 	}
 }
@@ -118,16 +158,19 @@ func (h *homeward) answer(now time.Duration, v *foreignagent.Visitor, typ, code 
 	}
 }
 
-// leave takes one packet out of its tunnel and returns the visitor that it is for (RFC 5944 §4.2.2).
-func (h *homeward) leave(p *packet.Buf) (*foreignagent.Visitor, packet.DropReason) {
+// leave takes one packet out of its tunnel, of form e, and returns the visitor that it is for (RFC 5944 §4.2.2).
+func (h *homeward) leave(p *packet.Buf, e tunnel.Encapsulation) (*foreignagent.Visitor, packet.DropReason) {
 	packets, octets := sizeOf(p)
-	if r := tunnel.Open(p, tunnel.IPIP); r != packet.NotDropped {
+	if r := h.offered.Options.Open(p, e); r != packet.NotDropped {
 		return nil, r
 	}
 	ip := packet.IPv4(p.Bytes())
 	v := h.table.Deliver(ip.Dst(), p.Peer.Addr())
 	if v == nil {
 		return nil, packet.DropNoBinding
+	}
+	if v.Encapsulation != e && !(v.Encapsulation == tunnel.Minimal && e == tunnel.IPIP) { // RFC 2004 §3: fragments
+		return nil, packet.DropWrongTunnelPeer
 	}
 	if !ip.DecrementTTL() {
 		return nil, packet.DropTTL
@@ -201,8 +244,8 @@ func (h *homeward) handleTunnelError(now link.Instant, e tunnel.TunnelError) {
 	}
 	mtu := 0
 	if e.Code == tunnel.CodeFragmentNeeded {
-		path.Learn(now.Boot, e.MTU)
-		mtu = path.Of(now.Boot, h.out.mtu)
+		path.Learn(now.Boot, e.MTU+h.more(e.Encapsulation))
+		mtu = path.Of(now.Boot, h.out[tunnel.IPIP].mtu) - h.more(e.Encapsulation)
 	}
 	if len(e.Inner) == 0 {
 		return
@@ -224,7 +267,7 @@ func (h *homeward) logEvents() {
 			level = h.log.Debug
 		}
 		level("visitor "+e.Kind.String(), zap.Stringer("home_address", e.Visitor.Home), zap.Stringer("home_agent", e.Visitor.HomeAgent),
-			zap.Stringer("station", e.Visitor.Station), zap.Bool("co_located", e.Visitor.CoLocated), zap.Uint16("lifetime_s", e.Lifetime))
+			zap.Stringer("station", e.Visitor.Station), zap.Stringer("encapsulation", e.Visitor.Encapsulation), zap.Bool("co_located", e.Visitor.CoLocated), zap.Uint16("lifetime_s", e.Lifetime))
 	}
 }
 

@@ -147,7 +147,7 @@ func (a *HomeAgent) open() error {
 		return err
 	}
 	close(a.ready)
-	takeFrom(a.device, taker{forward: a.forward, head: tunnel.DataHeaderLen})
+	takeFrom(a.device, taker{forward: a.forward, head: max(tunnel.DataHeaderLen, a.cfg.Encapsulations.Options.HeaderLen())})
 	a.reader.Go(a.read)
 	a.post(func(link.Instant) {}) // has the loop drain what restore left
 	return nil

@@ -11,6 +11,7 @@ import (
 
 	"mipvpn/ipsec/gateway"
 	"mipvpn/mipv4/foreignagent"
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
@@ -90,7 +91,7 @@ func newGatewayAgent(host link.Clock, cfg *GatewayConfig, log *zap.Logger, rando
 	if err != nil {
 		return nil, err
 	}
-	a := &gatewayAgent{homeward: homeward{log: log, clock: host, machine: m, table: m.Table(), careOf: f.CareOfAddress, address: f.CareOfAddress,
+	a := &gatewayAgent{homeward: homeward{log: log, clock: host, machine: m, table: m.Table(), careOf: f.CareOfAddress, address: f.CareOfAddress, offered: f.Encapsulations,
 		errors: newLimiter(errorsPerSecond, errorBurst, host.Now().Boot), notices: make(notices)}}
 	a.tell = a.toVisitor
 	cfg.advertise(a)
@@ -112,7 +113,7 @@ func (a *gatewayAgent) open(host link.Host, ready <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
-	return a.openHome(under, ready, a.receiveIPIP)
+	return a.openHome(under, ready, a.receiveTunnelled)
 }
 
 // take takes out of a batch that has come out of SAs what is of those through the agent.
@@ -120,7 +121,8 @@ func (a *gatewayAgent) take(b *packet.Batch, noted *traffic) {
 	var (
 		at   *visiting
 		spi  uint32
-		out  *packet.Batch
+		out  homeExits
+		some bool
 		now  = a.clock.Now().Boot
 		kept = b.Bufs[:0]
 	)
@@ -135,24 +137,25 @@ func (a *gatewayAgent) take(b *packet.Batch, noted *traffic) {
 			kept = append(kept, p)
 			continue
 		}
-		if out == nil {
-			out = packet.GetBatch()
+		if !some {
+			some = true
+			a.prepare(&out)
 		}
-		if r := a.fromVisitor(now, at, p, out); r != packet.NotDropped {
+		if r := a.fromVisitor(now, at, p, &out); r != packet.NotDropped {
 			a.drops.Count(r, 1)
 			p.Release()
 		}
 	}
 	clear(b.Bufs[len(kept):])
 	b.Bufs = kept
-	if out != nil {
-		a.send(out)
+	if some {
+		a.send(&out)
 	}
 }
 
 // fromVisitor puts one packet that has come out of an SA into the tunnel to the home agent, or returns what else became of it;
 // then it is still the caller's. Multicast and broadcast go the same way (B.5).
-func (a *gatewayAgent) fromVisitor(now time.Duration, at *visiting, p *packet.Buf, out *packet.Batch) packet.DropReason {
+func (a *gatewayAgent) fromVisitor(now time.Duration, at *visiting, p *packet.Buf, out *homeExits) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
 	if !ip.Valid() || !ip.ChecksumOK() {
 		return packet.DropMalformed
@@ -197,16 +200,16 @@ func (a *gatewayAgent) forAgent(at *visiting, ip packet.IPv4) packet.DropReason 
 	return packet.Delivered
 }
 
-// receiveIPIP sends what home agents tunnel to visitors through their SAs (B.5): only with a registration with the home agent that
+// receiveTunnelled sends what home agents tunnel to visitors through their SAs (B.5): only with a registration with the home agent that
 // it comes from, and an SA of the session that the registration came through. Broadcast and multicast come in a second tunnel
 // to the home address (RFC 5944 §4.3), which is the mobile node's to open.
-func (a *gatewayAgent) receiveIPIP(b *packet.Batch) {
+func (a *gatewayAgent) receiveTunnelled(b *packet.Batch, e tunnel.Encapsulation) {
 	var (
 		to  gateway.SessionID
 		run *packet.Batch
 	)
 	for _, p := range b.Bufs {
-		v, r := a.leave(p)
+		v, r := a.leave(p, e)
 		if r == packet.NotDropped {
 			if session := gateway.SessionID(v.Station.Session); run == nil || session != to {
 				a.toSession(to, run)
@@ -269,7 +272,8 @@ func (c *GatewayConfig) sameAgent(o *GatewayConfig) bool {
 	}
 	a, b := *c.ForeignAgent, *o.ForeignAgent
 	return a.CareOfAddress == b.CareOfAddress && a.Prefix == b.Prefix && a.MaxLifetime == b.MaxLifetime && a.MaxVisitors == b.MaxVisitors &&
-		a.MaxPending == b.MaxPending && a.NAI == b.NAI && slices.Equal(a.Extensions, b.Extensions) && slices.Equal(a.PermittedHomeAgents, b.PermittedHomeAgents)
+		a.MaxPending == b.MaxPending && a.NAI == b.NAI && slices.Equal(a.Extensions, b.Extensions) && slices.Equal(a.PermittedHomeAgents, b.PermittedHomeAgents) &&
+		a.Encapsulations == b.Encapsulations
 }
 
 // Visitors returns the number of registrations that the foreign agent in the gateway has relayed and that are in force.

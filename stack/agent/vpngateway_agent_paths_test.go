@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"mipvpn/ipsec/ike"
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
 	"mipvpn/stack/simnet"
 	"mipvpn/tun/packet"
@@ -116,7 +117,7 @@ func TestGatewayAgentMulticast(t *testing.T) {
 		packet.PushIPv4(p, packet.IPv4Fields{TTL: 5, Protocol: packet.ProtocolUDP, Src: simnet.LabCorrespondent, Dst: group})
 		packet.PushIPv4(p, packet.IPv4Fields{TTL: 64, Protocol: packet.ProtocolIPIP, Src: simnet.LabInternalHA, Dst: n.home})
 		p.Peer = netip.AddrPortFrom(simnet.LabInternalHA, 0)
-		g.agent.receiveIPIP(packet.One(p))
+		g.agent.receiveTunnelled(packet.One(p), tunnel.IPIP)
 		time.Sleep(time.Second)
 		if len(got) != 1 {
 			t.Fatalf("%d packets came; drops %v", len(got), g.Drops().Snapshot())

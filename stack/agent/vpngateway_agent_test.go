@@ -14,6 +14,7 @@ import (
 	"mipvpn/mipv4/foreignagent"
 	"mipvpn/mipv4/homeagent"
 	"mipvpn/mipv4/mobilenode"
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
 	"mipvpn/stack/simnet"
 	"mipvpn/tun/link"
@@ -433,7 +434,7 @@ func TestGatewayAgentTooBig(t *testing.T) {
 		p := packet.From(make([]byte, g.agent.mtu-packet.IPv4Len+1))
 		packet.PushIPv4(p, packet.IPv4Fields{TTL: 64, DontFragment: true, Protocol: packet.ProtocolUDP, Src: simnet.LabCorrespondent, Dst: n.home})
 		p.Peer = netip.AddrPortFrom(simnet.LabInternalHA, 0)
-		g.agent.receiveIPIP(packet.One(p))
+		g.agent.receiveTunnelled(packet.One(p), tunnel.IPIP)
 		time.Sleep(time.Second)
 		if len(told) != 1 || <-told != g.agent.mtu || g.Drops().Of(packet.DropTooBig) != 1 {
 			t.Errorf("told %d times; drops %v", len(told), g.Drops().Snapshot())

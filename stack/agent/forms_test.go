@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"mipvpn/mipv4/discovery"
+	"mipvpn/mipv4/foreignagent"
+	"mipvpn/mipv4/mobilenode"
+	"mipvpn/mipv4/tunnel"
+	"mipvpn/stack/simnet"
+	"mipvpn/tun/packet"
+)
+
+// protocols counts what passes on a wire by IP protocol.
+type protocols struct {
+	mu    sync.Mutex
+	count map[uint8]int
+}
+
+func watch(t *testing.T, w *simnet.Wire) *protocols {
+	p := &protocols{count: make(map[uint8]int)}
+	t.Cleanup(w.Tap(func(f simnet.Frame) {
+		ip := packet.IPv4(f.Packet)
+		if !ip.Valid() {
+			return
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.count[ip.Protocol()]++
+	}))
+	return p
+}
+
+// take returns what has passed since the last call.
+func (p *protocols) take() map[uint8]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.count
+	p.count = make(map[uint8]int)
+	return c
+}
+
+var forms = []struct {
+	name     string
+	asked    mobilenode.Encapsulation
+	offered  tunnel.Offered
+	want     tunnel.Encapsulation
+	protocol uint8
+}{
+	{"minimal", mobilenode.EncapsulationMinimal, tunnel.Offered{Minimal: true}, tunnel.Minimal, packet.ProtocolMinimal},
+	{"GRE", mobilenode.EncapsulationGRE, tunnel.Offered{GRE: true}, tunnel.GRE, packet.ProtocolGRE},
+	{"GRE with key and checksum", mobilenode.EncapsulationGRE, tunnel.Offered{GRE: true, Options: tunnel.GREOptions{Keyed: true, Key: 77, Checksum: true}}, tunnel.GRE, packet.ProtocolGRE},
+	{"minimal, not offered", mobilenode.EncapsulationMinimal, tunnel.Offered{GRE: true}, tunnel.IPIP, packet.ProtocolIPIP},
+	{"GRE, not offered", mobilenode.EncapsulationGRE, tunnel.Offered{Minimal: true}, tunnel.IPIP, packet.ProtocolIPIP},
+}
+
+// carries sends datagrams of several lengths from the laptop's home address and back, and checks which protocols have tunnelled
+// them on the wire: fragments go IP-in-IP where the tunnel is one of minimal encapsulation.
+func carries(t *testing.T, l *simnet.Lab, on *protocols, want tunnel.Encapsulation, protocol uint8) {
+	t.Helper()
+	on.take()
+	for _, size := range []int{1, 1000, 1440} {
+		if !exchange(t, l.Laptop, simnet.LabHomeAddress, service, size) {
+			t.Errorf("%d octets did not come back", size)
+		}
+	}
+	got := on.take()
+	if got[protocol] != 6 {
+		t.Errorf("packets by protocol %v, want 6 of %d", got, protocol)
+	}
+	for _, other := range []uint8{packet.ProtocolIPIP, packet.ProtocolMinimal, packet.ProtocolGRE} {
+		if other != protocol && got[other] != 0 {
+			t.Errorf("packets by protocol %v, want none of %d", got, other)
+		}
+	}
+	if !exchange(t, l.Laptop, simnet.LabHomeAddress, service, 4000) {
+		t.Error("4000 octets did not come back")
+	}
+	if got = on.take(); want == tunnel.Minimal && (got[packet.ProtocolMinimal] != 0 || got[packet.ProtocolIPIP] < 6) {
+		t.Errorf("fragments by protocol %v, want them all in protocol %d", slices.Collect(maps.Keys(got)), packet.ProtocolIPIP)
+	}
+}
+
+// Shows: MIP-6, MIP-12, AGT-1 (minimal encapsulation and GRE through the home agent, both ways; fragments of the former IP-in-IP, RFC
+// 2004 §3; where the home agent does not offer them, code 139 has the mobile node ask for IP-in-IP)
+func TestFormsThroughHomeAgent(t *testing.T) {
+	for _, c := range forms {
+		t.Run(c.name, func(t *testing.T) {
+			inside(t, func(t *testing.T, l *simnet.Lab) {
+				cfg := internal(t)
+				cfg.Encapsulations = c.offered
+				a := startHomeAgent(t, l.InternalHA, cfg)
+				plug(l, l.Office)
+				mn := laptop(t, c.asked)
+				mn.GRE = c.offered.Options
+				n := coLocated(t, l.Laptop, l.Eth0.Index(), l.Eth0.Address().Addr(), mn)
+				n.register()
+				if e, ok := n.wait(10 * time.Second).(mobilenode.Refused); ok != (c.want == tunnel.IPIP) || ok && (e.Code != 139 || !e.Retrying) {
+					t.Fatalf("the first answer: %+v", e)
+				}
+				reply := n.up(enterprise)
+				if reply.Tunnel().Encapsulation != c.want {
+					t.Fatalf("tunnel %+v, want %v: %s", reply.Tunnel(), c.want, reply.TunnelReason())
+				}
+				echo(t, l.Correspondent, service)
+				carries(t, l, watch(t, l.Core), c.want, c.protocol)
+				if a.Drops().Of(packet.DropUnsupported) != 0 {
+					t.Errorf("drops %v", a.Drops().Snapshot())
+				}
+			})
+		})
+	}
+}
+
+// Shows: MIP-6, AGT-4 (the same through a foreign agent: it advertises the M and G bits, asks the home agent for nothing that it has
+// not got, and denies with code 72 what the mobile node should not have asked for)
+func TestFormsThroughForeignAgent(t *testing.T) {
+	for _, c := range forms {
+		t.Run(c.name, func(t *testing.T) {
+			inside(t, func(t *testing.T, l *simnet.Lab) {
+				cfg := internal(t)
+				cfg.Encapsulations = c.offered
+				startHomeAgent(t, l.InternalHA, cfg)
+				fa, err := StartForeignAgent(l.InternalFA, ForeignAgentConfig{Interface: "visit0",
+					Config: foreignagent.Config{CareOfAddress: simnet.LabInternalFA, Encapsulations: c.offered}}, nopLog())
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = fa.Close() })
+				plug(l, l.OfficeFA)
+				s, heard, ad := agentOn(t, l.Laptop, l.Eth0.Index())
+				if (ad.Flags&discovery.FlagMinimal != 0) != c.offered.Minimal || (ad.Flags&discovery.FlagGRE != 0) != c.offered.GRE {
+					t.Errorf("advertised flags %v, offered is %+v", ad.Flags, c.offered)
+				}
+				mn := laptop(t, c.asked)
+				mn.AgentMinimal, mn.AgentGRE = true, true // as if all were advertised
+				n := viaForeignAgent(t, l.Laptop, s, heard, ad, mn)
+				n.register()
+				if e, ok := n.wait(10 * time.Second).(mobilenode.Refused); ok != (c.want == tunnel.IPIP) || ok && (e.Code != 72 || !e.ByForeignAgent || !e.Retrying) {
+					t.Fatalf("the first answer: %+v", e)
+				}
+				n.up(enterprise)
+				echo(t, l.Correspondent, service)
+				carries(t, l, watch(t, l.Core), c.want, c.protocol)
+			})
+		})
+	}
+}
