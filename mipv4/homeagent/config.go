@@ -39,6 +39,10 @@ type Config struct {
 	// DynamicAddresses are the home addresses that are assigned to mobile nodes without a configured one, within HomeNetworks.
 	// Configured home addresses may be among them.
 	DynamicAddresses []netip.Prefix
+	// RedirectTo is another home agent, with the same security associations, that mobile nodes without a binding here are sent to which
+	// leave it to the network who serves them (RFC 4433 §5.3), from RedirectFrom bindings on; the zero Addr for none.
+	RedirectTo   netip.Addr
+	RedirectFrom int
 	// AddressHold is how long an assigned home address is kept, at least, for a mobile node that has no binding, DefaultAddressHold
 	// when zero. It stays longer while the pool has others.
 	AddressHold time.Duration
@@ -138,6 +142,9 @@ func (c Config) check() (Config, error) {
 	}
 	if c.MaxLifetime < time.Second || c.MaxLifetime > InfiniteLifetime {
 		return fail("longest lifetime %v: expected 1s to %v", c.MaxLifetime, InfiniteLifetime)
+	}
+	if c.RedirectTo.IsValid() && (!usable(c.RedirectTo) || c.RedirectTo == c.Address) || c.RedirectFrom < 0 {
+		return fail("redirection to %v from %d bindings on: expected another home agent's address and a number of bindings", c.RedirectTo, c.RedirectFrom)
 	}
 	if c.AddressHold == 0 {
 		c.AddressHold = DefaultAddressHold

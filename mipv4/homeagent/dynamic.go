@@ -89,6 +89,9 @@ func (m *Machine) identify(q *request) error {
 	}
 	switch n := q.node; {
 	case q.HomeAddress.IsUnspecified() && n.home.IsValid():
+		if q.DeregistersAll() {
+			q.CareOfAddress = n.home
+		}
 		q.HomeAddress = n.home
 	case q.HomeAddress.IsUnspecified(), q.HomeAddress == n.home, n.dynamic:
 	default:

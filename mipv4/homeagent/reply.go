@@ -36,6 +36,11 @@ func (m *Machine) reply(q *request, code wire.Code, lifetime uint16, udp *wire.U
 	if q.nai != "" { // RFC 2794 §3
 		r.Extensions = append(r.Extensions, wire.Extension{Type: wire.ExtMobileNodeNAI, Data: []byte(q.nai)})
 	}
+	if code == wire.CodeRedirectHomeAgent {
+		if e, err := wire.DynamicHomeAgent(wire.RedirectedHomeAgent, m.cfg.RedirectTo); err == nil { // checked to be IPv4
+			r.Extensions = append(r.Extensions, e)
+		}
+	}
 	// The answer to a mobile node's UDP Tunnel Request is covered by its authentication; a foreign agent's stands behind.
 	if udp != nil && q.CoLocated() {
 		r.Extensions = append(r.Extensions, udp.Extension())

@@ -53,8 +53,8 @@ func (m *Machine) HandleRequest(now link.Instant, r Request) error {
 	if err := m.checkForeignHome(q); err != nil {
 		return err
 	}
-	if q.HomeAgent != m.cfg.Address || r.Destination.IsValid() && r.Destination != m.cfg.Address {
-		return m.deny(q, wire.CodeUnknownHomeAgent, fmt.Errorf("home agent field %v, sent to %v", q.HomeAgent, r.Destination))
+	if err := m.checkHomeAgent(q, r.Destination); err != nil {
+		return err
 	}
 	if q.Flags.Has(wire.FlagReservedX) {
 		return m.deny(q, wire.CodePoorlyFormedRequest, errors.New("a reserved bit is set"))

@@ -30,6 +30,7 @@ const (
 	CodeFAHomeAgentHostUnreachable      Code = 81  // RFC 5944 §3.4
 	CodeFAHomeAgentPortUnreachable      Code = 82  // RFC 5944 §3.4
 	CodeFAHomeAgentUnreachable          Code = 88  // RFC 5944 §3.4
+	CodeFANonzeroHomeAgentRequired      Code = 90  // RFC 4433 §7
 	CodeFANonzeroHomeAddressRequired    Code = 96  // RFC 2794 §5
 	CodeFAMissingNAI                    Code = 97  // RFC 2794 §5
 	CodeFAMissingHomeAgent              Code = 98  // RFC 2794 §5
@@ -63,6 +64,7 @@ const (
 	CodeVendorFromMobileNode            Code = 140 // RFC 3115 §2.4
 	CodeVendorFromForeignAgent          Code = 141 // RFC 3115 §2.4
 	CodeUDPEncapsulationUnavailable     Code = 142 // RFC 3519 §3.5
+	CodeRedirectHomeAgent               Code = 143 // RFC 4433 §7
 	CodeBadAAAAuthentication            Code = 144 // RFC 4721 §10
 	CodeZeroCareOfAddress               Code = 145 // RFC 4857 §9
 	CodeDynamicGFANotSupported          Code = 146 // RFC 4857 §9
@@ -94,6 +96,7 @@ var codeNames = map[Code]string{
 	CodeFAHomeAgentHostUnreachable:      "home agent host unreachable (ICMP error received)",
 	CodeFAHomeAgentPortUnreachable:      "home agent port unreachable (ICMP error received)",
 	CodeFAHomeAgentUnreachable:          "home agent unreachable (other ICMP error received)",
+	CodeFANonzeroHomeAgentRequired:      "NONZERO-HA-REQD",
 	CodeFANonzeroHomeAddressRequired:    "NONZERO_HOMEADDR_REQD",
 	CodeFAMissingNAI:                    "MISSING_NAI",
 	CodeFAMissingHomeAgent:              "MISSING_HOME_AGENT",
@@ -127,6 +130,7 @@ var codeNames = map[Code]string{
 	CodeVendorFromMobileNode:            "unsupported Vendor-ID or Vendor-CVSE-Type sent by the mobile node to the home agent",
 	CodeVendorFromForeignAgent:          "unsupported Vendor-ID or Vendor-CVSE-Type sent by the foreign agent to the home agent",
 	CodeUDPEncapsulationUnavailable:     "requested UDP tunnel encapsulation unavailable",
+	CodeRedirectHomeAgent:               "REDIRECT-HA-REQ",
 	CodeBadAAAAuthentication:            "ha_bad_aaa_auth",
 	CodeZeroCareOfAddress:               "ZERO_CAREOF_ADDRESS",
 	CodeDynamicGFANotSupported:          "DYN_GFA_NOT_SUPP",

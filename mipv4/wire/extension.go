@@ -24,6 +24,7 @@ const (
 	ExtMobileForeignChallenge      ExtensionType = 132 // RFC 4721 §4
 	ExtVendorNormal                ExtensionType = 134 // RFC 3115 §2.2: NVSE
 	ExtRevocationSupport           ExtensionType = 137 // RFC 3543 §3.2
+	ExtDynamicHomeAgent            ExtensionType = 139 // RFC 4433 §3.4, of the long format
 	ExtUDPTunnelRequest            ExtensionType = 144 // RFC 3519 §3.1
 	ExtTrustedNetworksConfigured   ExtensionType = 149 // RFC 5265 §3.4
 )
@@ -36,7 +37,7 @@ func (t ExtensionType) Known() bool {
 	switch t {
 	case ExtPadding, ExtMobileHomeAuthentication, ExtMobileForeignAuthentication, ExtForeignHomeAuthentication,
 		ExtGeneralizedAuthentication, ExtVendorCritical, ExtUDPTunnelReply, ExtForeignAgentError, ExtEncapsulatingDelivery,
-		ExtMobileNodeNAI, ExtMobileForeignChallenge, ExtVendorNormal, ExtRevocationSupport, ExtUDPTunnelRequest,
+		ExtMobileNodeNAI, ExtMobileForeignChallenge, ExtVendorNormal, ExtRevocationSupport, ExtDynamicHomeAgent, ExtUDPTunnelRequest,
 		ExtTrustedNetworksConfigured:
 		return true
 	}
@@ -72,6 +73,8 @@ func (t ExtensionType) String() string {
 		return "Mobile-Foreign Challenge"
 	case ExtRevocationSupport:
 		return "Revocation Support"
+	case ExtDynamicHomeAgent:
+		return "Dynamic HA"
 	case ExtUDPTunnelRequest:
 		return "UDP Tunnel Request"
 	case ExtTrustedNetworksConfigured:
@@ -96,7 +99,7 @@ type Extension struct {
 
 // long reports whether extensions of the type have the long format (RFC 5944 §1.10).
 func (t ExtensionType) long() bool {
-	return t == ExtVendorCritical || t == ExtGeneralizedAuthentication
+	return t == ExtVendorCritical || t == ExtGeneralizedAuthentication || t == ExtDynamicHomeAgent
 }
 
 // maxLongData is the most octets of Data in the long format.

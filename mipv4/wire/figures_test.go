@@ -33,6 +33,9 @@ var figures = []struct {
 	{"86 0c 0000 00007ed9 0001 c0000204 # RFC 3115 §2.2: type, length, reserved, vendor, vendor's type, value",
 		made(ZeroOverheadRequest(32473, netip.MustParseAddr("192.0.2.4")))},
 	{"89 06 8000 eeabdc10 # RFC 3543 §3.2: type, length, I, timestamp", made(RevocationSupport{Inform: true, Timestamp: 0xeeabdc10}.Extension())},
+	{"8b 01 0004 c0000214 # RFC 4433 §3.4: type, sub-type, length, address", func() (Extension, error) {
+		return DynamicHomeAgent(RequestedHomeAgent, netip.MustParseAddr("192.0.2.20"))
+	}},
 	{"90 06 00 00 c0 2f 0000 # RFC 3519 §3.1: type, length, sub-type, reserved, F and R, encapsulation, reserved",
 		made(UDPTunnelRequest{Force: true, ThroughForeignAgent: true, Encapsulation: 47}.Extension())},
 	{"95 02 00 00 # RFC 5265 §3.4: type, length, sub-type, reserved", made(TrustedNetworksConfigured())},
