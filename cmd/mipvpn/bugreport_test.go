@@ -62,7 +62,8 @@ func FuzzBlank(f *testing.F) {
 				t.Fatalf("%q became %q, with %v", text, out, a)
 			}
 		}
-		if again := newBlanker(); again.text(text) != again.text(text) {
+		again := newBlanker()
+		if first := again.text(text); again.text(text) != first {
 			t.Fatalf("%q does not become the same again", text)
 		}
 	})
