@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"mipvpn/cmd/internal/manual"
 )
 
 // Exit codes.
@@ -96,14 +98,28 @@ func newCommand(stderr io.Writer) *cobra.Command {
 	}, &cobra.Command{
 		Use: "version", Short: "Show the version", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			version := "(devel)"
-			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-				version = info.Main.Version
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "mipagent %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprintf(cmd.OutOrStdout(), "mipagent %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return nil
 		},
 	})
 	root.AddCommand(controlCommands()...)
+	root.AddCommand(manual.Command(manualPage))
 	return root
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+// manualPage is what mipagent(8) says beside commands and flags.
+func manualPage() manual.About {
+	return manual.About{
+		Section: 8, Version: version(),
+		Exits: [][2]string{{"0", "done"}, {"1", "failed; standard error says why and what to do"}, {"2", "wrong usage"}},
+		Files: [][2]string{{defaultConfig, "the configuration: a table for each role; the files in the packages' examples show all keys"}, {defaultSocket, "socket of the running agents, for the other commands"}},
+		See:   []string{"mipvpn(1)", "miplab(1)"},
+	}
 }

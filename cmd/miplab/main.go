@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"mipvpn/cmd/internal/manual"
 )
 
 // Exit codes.
@@ -46,6 +48,9 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.AddCommand(demoCommand(), overheadCommand())
 	root.AddCommand(labCommands()...)
+	root.AddCommand(manual.Command(func() manual.About {
+		return manual.About{Section: 1, Exits: [][2]string{{"0", "done"}, {"1", "failed, or not all went as it should"}, {"2", "wrong usage"}}, See: []string{"mipvpn(1)", "mipagent(8)"}}
+	}))
 	err := root.ExecuteContext(ctx)
 	var code exitError
 	switch {

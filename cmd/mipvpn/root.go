@@ -12,6 +12,7 @@ import (
 
 	"mipvpn/client/config"
 	"mipvpn/client/control"
+	"mipvpn/cmd/internal/manual"
 )
 
 // socketVariable names the environment variable that gives the daemon's socket.
@@ -83,7 +84,7 @@ func (a *app) root() *cobra.Command {
 		socket = s
 	}
 	root.PersistentFlags().StringVar(&a.socket, "socket", socket, "unix socket of the daemon (or $"+socketVariable+")")
-	root.AddCommand(a.daemon(), a.up(), a.answer(), a.down(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.explain(), a.doctor(), a.bugreport(), a.config(), a.firewall(), a.portal(), a.portalBrowser(), a.version())
+	root.AddCommand(a.daemon(), a.up(), a.answer(), a.down(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.explain(), a.doctor(), a.bugreport(), a.config(), a.firewall(), a.portal(), a.portalBrowser(), a.version(), manual.Command(manualPage))
 	return root
 }
 
