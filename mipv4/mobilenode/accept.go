@@ -33,6 +33,7 @@ func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply,
 	}
 	m.answered(i)
 	m.cfg.Association.Accepted(r.stamp)
+	m.settle(r, reply)
 	if r.series == m.series.number {
 		m.endSeries()
 	}

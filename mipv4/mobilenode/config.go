@@ -130,8 +130,14 @@ func (r Retransmission) interval(n int) time.Duration {
 type Config struct {
 	// HomeAgent is the home agent's unicast address.
 	HomeAgent netip.Addr
-	// HomeAddress is the mobile node's.
+	// DynamicHomeAgent says how the home agent is found. HomeAgentAny and HomeAgentAtHome need a NAI (RFC 4433 §3.3).
+	DynamicHomeAgent DynamicHomeAgent
+	// HomeAddress is the mobile node's; the zero Addr has the home agent assign one, which needs a NAI (RFC 2794 §1).
 	HomeAddress netip.Addr
+	// Assigned says that HomeAddress was assigned by the home agent before: another one is taken where it is not to be had any more.
+	Assigned bool
+	// NAI is the mobile node's network access identifier (RFC 2794), at most 255 octets, "" for none.
+	NAI string
 	// CareOfAddress is the end of the tunnel: the path's own address, or the foreign agent's care-of address.
 	CareOfAddress netip.Addr
 	// ForeignAgent is the address that requests are sent to when they go through a foreign agent (the source of its
@@ -183,6 +189,9 @@ func (c Config) check() error {
 		name string
 		addr netip.Addr
 	}{{"home agent", c.HomeAgent}, {"home address", c.HomeAddress}, {"care-of address", c.CareOfAddress}} {
+		if a.name == "home address" && !a.addr.IsValid() && c.NAI != "" {
+			continue
+		}
 		if !usable(a.addr) {
 			return fmt.Errorf("%w: %s is %v, an IPv4 unicast address is expected", ErrConfig, a.name, a.addr)
 		}
@@ -190,6 +199,12 @@ func (c Config) check() error {
 	switch {
 	case c.ForeignAgent.IsValid() && !usable(c.ForeignAgent):
 		return fmt.Errorf("%w: foreign agent is %v, an IPv4 unicast address is expected", ErrConfig, c.ForeignAgent)
+	case len(c.NAI) > 255:
+		return fmt.Errorf("%w: a NAI of %d octets, at most 255 are possible", ErrConfig, len(c.NAI))
+	case c.DynamicHomeAgent > HomeAgentResolved:
+		return fmt.Errorf("%w: dynamic home agent %d is not known", ErrConfig, c.DynamicHomeAgent)
+	case (c.DynamicHomeAgent == HomeAgentAny || c.DynamicHomeAgent == HomeAgentAtHome || c.Assigned) && c.NAI == "":
+		return fmt.Errorf("%w: a home agent or home address that is assigned needs a NAI (RFC 4433 §3.3, RFC 2794 §1)", ErrConfig)
 	case c.Association == nil:
 		return fmt.Errorf("%w: no security association with home agent %v", ErrConfig, c.HomeAgent)
 	case c.ForeignAssociation != nil && !c.ForeignAgent.IsValid():

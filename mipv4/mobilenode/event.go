@@ -24,8 +24,9 @@ type Refused struct {
 	// ByForeignAgent is set when a foreign agent denied. Unless it shares a security association with the mobile node, its
 	// denial is not authenticated, and the machine goes on accepting a reply to the same request.
 	ByForeignAgent bool
-	// HomeAgent is the address that the home agent gives as its own, with wire.CodeUnknownHomeAgent only. When Retrying,
-	// requests name it from now on and go to the configured address as before.
+	// HomeAgent is the address that the home agent gives as its own, with wire.CodeUnknownHomeAgent: when Retrying, requests name it
+	// from now on, and go to the configured address as before unless that is a broadcast address. With wire.CodeRedirectHomeAgent it is
+	// the home agent that requests go to from now on.
 	HomeAgent netip.Addr
 	// Retrying is set when the machine has mended the request or goes on retransmitting, and clear when it has given up.
 	Retrying bool

@@ -55,10 +55,10 @@ func (m *Machine) HandleReply(now link.Instant, payload []byte) error {
 	covered := reply.Extensions[:at]
 	m.cfg.Association.Learn(m.outstanding[i].stamp, reply.Identification)
 	if !reply.Code.Accepted() {
-		return m.homeDenial(now, i, reply)
+		return m.homeDenial(now, i, reply, covered)
 	}
-	if reply.HomeAgent != m.outstanding[i].homeAgent {
-		return fmt.Errorf("%w: expected home agent %v, found %v", ErrMismatch, m.outstanding[i].homeAgent, reply.HomeAgent)
+	if err := m.outstanding[i].expects(reply); err != nil {
+		return err
 	}
 	// With timestamps the whole field comes back, unless it was refused (RFC 5944 §5.7.1); with nonces the high half is the next one.
 	if sent := m.outstanding[i].stamp.Identification; reply.Identification != sent && m.cfg.Association.ReplayProtection() == auth.Timestamps {
@@ -85,11 +85,9 @@ func (m *Machine) suspect(i int, code wire.Code, err error) {
 // match returns the place of the outstanding request that reply answers by the lower half of its Identification (RFC
 // 5944 §3.6.2.1) and its home address, or -1.
 func (m *Machine) match(reply *wire.RegistrationReply) int {
-	if reply.HomeAddress != m.cfg.HomeAddress {
-		return -1
-	}
 	for i := len(m.outstanding) - 1; i >= 0; i-- {
-		if m.outstanding[i].stamp.Identification.Low() == reply.Identification.Low() {
+		r := &m.outstanding[i]
+		if r.stamp.Identification.Low() == reply.Identification.Low() && (r.home == reply.HomeAddress || r.home.IsUnspecified()) {
 			return i
 		}
 	}

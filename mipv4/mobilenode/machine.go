@@ -89,6 +89,7 @@ type request struct {
 	support   *wire.RevocationSupport // as sent, nil for none
 	lifetime  uint16
 	careOf    netip.Addr
+	home      netip.Addr // 0.0.0.0 to be given one
 	homeAgent netip.Addr
 	suspected bool   // Unverified has been reported for it
 	denied    bool   // a foreign agent has denied it
@@ -132,9 +133,16 @@ type Machine struct {
 	// after what has been refused.
 	most, offer   offer
 	lifetime      uint16
-	homeAgent     netip.Addr
+	home          netip.Addr // 0.0.0.0 while none is known
+	homeAgent     netip.Addr // as requests name it
 	reverseTunnel bool
 	switching     bool // zero-overhead tunnelling is asked for in this series
+
+	// Where the home agent is found by asking: where requests go, who has sent the mobile node elsewhere, and whether home agents are
+	// named because one does not seem to know RFC 4433.
+	requested netip.Addr
+	redirects []netip.Addr
+	legacy    bool
 
 	outstanding []request // oldest first
 	series      series
@@ -181,10 +189,14 @@ func NewMachine(cfg Config, random io.Reader) (*Machine, error) {
 	m := &Machine{
 		cfg: cfg, random: random,
 		lifetime:      uint16(cfg.Lifetime / time.Second),
-		homeAgent:     cfg.HomeAgent,
+		home:          cfg.HomeAddress,
 		reverseTunnel: cfg.ReverseTunnel,
 	}
 	m.most = mostOf(cfg)
+	if !m.home.IsValid() {
+		m.home = netip.IPv4Unspecified()
+	}
+	m.findAnew()
 	m.offer = m.most
 	m.openSwitching(link.Instant{})
 	return m, nil
@@ -258,7 +270,7 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 func (m *Machine) unanswered(now link.Instant) {
 	s := m.series
 	m.endSeries()
-	m.homeAgent = m.cfg.HomeAgent
+	m.tryOtherwise()
 	m.events = append(m.events, Unanswered{
 		Transmissions: s.transmissions, Since: s.since, Deregistration: s.purpose != register,
 	})
@@ -387,5 +399,5 @@ func (m *Machine) destination() netip.AddrPort {
 	if m.throughForeignAgent() {
 		return netip.AddrPortFrom(m.cfg.ForeignAgent, wire.Port)
 	}
-	return netip.AddrPortFrom(m.cfg.HomeAgent, wire.Port)
+	return netip.AddrPortFrom(m.requested, wire.Port)
 }

@@ -18,31 +18,36 @@ const maxMends = 6
 
 // advice says what to do about a denial that nothing mends.
 var advice = map[wire.Code]string{
-	wire.CodeFAProhibited:                "the foreign agent's policy excludes this mobile node",
-	wire.CodeFAInsufficientResources:     "the foreign agent is full",
-	wire.CodeFAMobileNodeAuthentication:  "check key and SPI shared with the foreign agent",
-	wire.CodeFAHomeAgentAuthentication:   "key or SPI between foreign agent and home agent differ",
-	wire.CodeFAPoorlyFormedReply:         "the foreign agent cannot read the home agent's reply",
-	wire.CodeFAReverseTunnelUnavailable:  "the foreign agent offers no reverse tunnelling",
-	wire.CodeFATooDistant:                "the request did not come from the foreign agent's own link",
-	wire.CodeFAInvalidCareOfAddress:      "the foreign agent no longer offers this care-of address",
-	wire.CodeFARegistrationTimeout:       "the home agent did not answer the foreign agent",
-	wire.CodeFADeliveryStyle:             "the foreign agent offers direct delivery only",
-	wire.CodeFAHomeNetworkUnreachable:    "the foreign agent has no route to the home agent",
-	wire.CodeFAHomeAgentHostUnreachable:  "the foreign agent cannot reach the home agent",
-	wire.CodeFAHomeAgentPortUnreachable:  "no home agent listens at that address",
-	wire.CodeFAHomeAgentUnreachable:      "the foreign agent cannot reach the home agent",
-	wire.CodeProhibited:                  "the home agent's policy excludes this registration",
-	wire.CodeInsufficientResources:       "the home agent is full",
-	wire.CodeMobileNodeAuthentication:    "check key, SPI, algorithm and home address",
-	wire.CodeForeignAgentAuthentication:  "key or SPI between foreign agent and home agent differ",
-	wire.CodeIdentificationMismatch:      "the home agent's clock was taken over",
-	wire.CodeUnknownHomeAgent:            "check the configured home agent address",
-	wire.CodeReverseTunnelUnavailable:    "the home agent offers no reverse tunnelling",
-	wire.CodeEncapsulationUnavailable:    "the home agent does not offer this encapsulation",
-	wire.CodeFAEncapsulationUnavailable:  "the foreign agent does not offer this encapsulation",
-	wire.CodeUDPEncapsulationUnavailable: "the home agent does not offer IP-in-UDP",
-	wire.CodeInvalidHomeAgentAddress:     "the configured home agent address is the foreign agent's own",
+	wire.CodeFAProhibited:                 "the foreign agent's policy excludes this mobile node",
+	wire.CodeFAInsufficientResources:      "the foreign agent is full",
+	wire.CodeFAMobileNodeAuthentication:   "check key and SPI shared with the foreign agent",
+	wire.CodeFAHomeAgentAuthentication:    "key or SPI between foreign agent and home agent differ",
+	wire.CodeFAPoorlyFormedReply:          "the foreign agent cannot read the home agent's reply",
+	wire.CodeFAReverseTunnelUnavailable:   "the foreign agent offers no reverse tunnelling",
+	wire.CodeFATooDistant:                 "the request did not come from the foreign agent's own link",
+	wire.CodeFAInvalidCareOfAddress:       "the foreign agent no longer offers this care-of address",
+	wire.CodeFARegistrationTimeout:        "the home agent did not answer the foreign agent",
+	wire.CodeFADeliveryStyle:              "the foreign agent offers direct delivery only",
+	wire.CodeFAHomeNetworkUnreachable:     "the foreign agent has no route to the home agent",
+	wire.CodeFAHomeAgentHostUnreachable:   "the foreign agent cannot reach the home agent",
+	wire.CodeFAHomeAgentPortUnreachable:   "no home agent listens at that address",
+	wire.CodeFAHomeAgentUnreachable:       "the foreign agent cannot reach the home agent",
+	wire.CodeFANonzeroHomeAgentRequired:   "the foreign agent does not find a home agent by itself",
+	wire.CodeFANonzeroHomeAddressRequired: "the foreign agent serves nobody without a home address: register another way first",
+	wire.CodeFAMissingNAI:                 "the home agent's reply has no NAI",
+	wire.CodeFAMissingHomeAgent:           "the home agent's reply names no home agent",
+	wire.CodeFAMissingHomeAddress:         "the home agent's reply has no home address",
+	wire.CodeProhibited:                   "the home agent's policy excludes this registration",
+	wire.CodeInsufficientResources:        "the home agent is full",
+	wire.CodeMobileNodeAuthentication:     "check key, SPI, algorithm and home address",
+	wire.CodeForeignAgentAuthentication:   "key or SPI between foreign agent and home agent differ",
+	wire.CodeIdentificationMismatch:       "the home agent's clock was taken over",
+	wire.CodeUnknownHomeAgent:             "check the configured home agent address",
+	wire.CodeReverseTunnelUnavailable:     "the home agent offers no reverse tunnelling",
+	wire.CodeEncapsulationUnavailable:     "the home agent does not offer this encapsulation",
+	wire.CodeFAEncapsulationUnavailable:   "the foreign agent does not offer this encapsulation",
+	wire.CodeUDPEncapsulationUnavailable:  "the home agent does not offer IP-in-UDP",
+	wire.CodeInvalidHomeAgentAddress:      "the configured home agent address is the foreign agent's own",
 }
 
 // refuse reports a denial.
@@ -54,9 +59,9 @@ func (m *Machine) refuse(code wire.Code, agent netip.Addr, byForeignAgent, retry
 	m.events = append(m.events, e)
 }
 
-// homeDenial takes an authenticated denial by the home agent of request i. Only the newest request's counts: an older
+// homeDenial takes an authenticated denial by the home agent of request i, which vouches for covered. Only the newest request's counts: an older
 // one's says nothing of what has been asked since (and resynchronisation must not go by it, RFC 5944 §5.7.1).
-func (m *Machine) homeDenial(now link.Instant, i int, reply *wire.RegistrationReply) error {
+func (m *Machine) homeDenial(now link.Instant, i int, reply *wire.RegistrationReply, covered wire.Extensions) error {
 	if i != len(m.outstanding)-1 {
 		return fmt.Errorf("%w: code %v", ErrSuperseded, reply.Code)
 	}
@@ -79,6 +84,9 @@ func (m *Machine) homeDenial(now link.Instant, i int, reply *wire.RegistrationRe
 	case wire.CodeUnknownHomeAgent:
 		if mended = usable(reply.HomeAgent) && reply.HomeAgent != r.homeAgent; mended {
 			m.homeAgent = reply.HomeAgent
+			if m.cfg.DynamicHomeAgent == HomeAgentResolved {
+				m.requested = reply.HomeAgent
+			}
 			why = fmt.Sprintf("it gives its address as %v", reply.HomeAgent)
 		}
 	case wire.CodeReverseTunnelMandatory:
@@ -91,6 +99,11 @@ func (m *Machine) homeDenial(now link.Instant, i int, reply *wire.RegistrationRe
 		if other, ok := m.offerOther(r, code); ok {
 			mended, why = true, other
 		}
+		if !mended && m.anyHome(r) {
+			mended, why = true, "another home address is asked for"
+		}
+	case wire.CodeRedirectHomeAgent:
+		mended, why = m.redirect(r, covered)
 	case wire.CodeInsufficientResources:
 		wait = true
 	}
@@ -126,6 +139,10 @@ func (m *Machine) foreignDenial(now link.Instant, i int, reply *wire.Registratio
 			m.lifetime = reply.Lifetime
 			why = fmt.Sprintf("%d s are asked for now", reply.Lifetime)
 		}
+	case code == wire.CodeFANonzeroHomeAgentRequired, code == wire.CodeFAPoorlyFormedRequest:
+		if mended = m.nameHomeAgent(); mended {
+			why = fmt.Sprintf("home agent %v is named now", m.homeAgent)
+		}
 	case code == wire.CodeFAReverseTunnelMandatory:
 		if mended = !m.reverseTunnel; mended {
 			m.reverseTunnel = true
@@ -145,9 +162,11 @@ func (m *Machine) foreignDenial(now link.Instant, i int, reply *wire.Registratio
 // the pace of retransmission, any other ends the series.
 func (m *Machine) deny(now link.Instant, code wire.Code, agent netip.Addr, byForeignAgent, current, mended, wait bool, why string) {
 	m.refuse(code, agent, byForeignAgent, current && (mended || wait), why)
-	if code == wire.CodeUnknownHomeAgent && mended {
+	if (code == wire.CodeUnknownHomeAgent || code == wire.CodeRedirectHomeAgent) && mended {
 		e := m.events[len(m.events)-1].(Refused)
-		e.HomeAgent = m.homeAgent
+		if e.HomeAgent = m.homeAgent; code == wire.CodeRedirectHomeAgent {
+			e.HomeAgent = m.requested
+		}
 		m.events[len(m.events)-1] = e
 	}
 	switch {

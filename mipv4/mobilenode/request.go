@@ -25,7 +25,7 @@ func (m *Machine) transmit(now link.Instant) {
 	r := request{
 		stamp: s, sentAt: now.Boot, series: m.series.number,
 		purpose: m.series.purpose, offer: m.offer, lifetime: m.lifetime,
-		careOf: m.cfg.CareOfAddress, homeAgent: m.homeAgent,
+		careOf: m.cfg.CareOfAddress, home: m.home, homeAgent: m.homeAgent,
 	}
 	if m.switching && r.purpose == register {
 		r.zero = m.cfg.ZeroOverhead
@@ -37,7 +37,7 @@ func (m *Machine) transmit(now link.Instant) {
 	case deregister:
 		r.lifetime = 0
 	case deregisterAll:
-		r.lifetime, r.careOf, r.offer = 0, m.cfg.HomeAddress, offerIPIP
+		r.lifetime, r.careOf, r.offer = 0, m.home, offerIPIP
 	}
 	payload, err := m.encode(r)
 	if err != nil {
@@ -113,15 +113,19 @@ func (m *Machine) encode(r request) ([]byte, error) {
 	case offerGRE:
 		flags |= wire.FlagGRE
 	}
+	identification, err := m.identification(r)
+	if err != nil {
+		return nil, err
+	}
 	msg := wire.RegistrationRequest{
 		Flags: flags, Lifetime: r.lifetime,
-		HomeAddress: m.cfg.HomeAddress, HomeAgent: r.homeAgent, CareOfAddress: r.careOf,
-		Identification: r.stamp.Identification,
+		HomeAddress: r.home, HomeAgent: r.homeAgent, CareOfAddress: r.careOf,
+		Identification: r.stamp.Identification, Extensions: identification,
 	}
 	if r.offer.udp() {
-		msg.Extensions = wire.Extensions{wire.UDPTunnelRequest{
+		msg.Extensions = append(msg.Extensions, wire.UDPTunnelRequest{
 			Force: r.offer == offerForcedUDP, Encapsulation: packet.ProtocolIPIP,
-		}.Extension()}
+		}.Extension())
 	}
 	if r.zero.asked() {
 		msg.Extensions = append(msg.Extensions, wire.ZeroOverheadRequest(r.zero.Vendor, r.zero.Destination))

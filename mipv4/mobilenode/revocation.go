@@ -62,7 +62,7 @@ func (m *Machine) handleRevocation(now link.Instant, payload []byte) error {
 	switch {
 	case !v.ByHomeAgent:
 		return fmt.Errorf("%w: A bit of a foreign agent", ErrReplay)
-	case v.HomeAddress != m.cfg.HomeAddress || v.HomeDomain != m.homeAgent || v.ForeignDomain != m.cfg.CareOfAddress || m.throughForeignAgent():
+	case v.HomeAddress != m.home || v.HomeDomain != m.homeAgent || v.ForeignDomain != m.cfg.CareOfAddress || m.throughForeignAgent():
 		return fmt.Errorf("%w: revocation of home address %v at home agent %v, care-of address %v", ErrMismatch, v.HomeAddress, v.HomeDomain, v.ForeignDomain)
 	case !m.revocable.agreed:
 		return fmt.Errorf("%w: revocation of a registration without revocation support", ErrMismatch)
