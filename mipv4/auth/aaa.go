@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"fmt"
 	"io"
+	"net/netip"
 
 	"mipvpn/mipv4/wire"
 )
@@ -143,3 +144,28 @@ func CredentialsAt(message []byte, offset int, challenge []byte) (Credentials, e
 	c.Identifier, c.Challenge = chapChallenge(message[:offset+wire.MobileAAAHeaderLen], challenge)
 	return c, nil
 }
+
+// Question is what a home agent or foreign agent asks an AAA infrastructure about one request; the answer is a Verdict.
+type Question struct {
+	// ID tells questions of one agent apart.
+	ID uint64
+	// NAI is the mobile node's network access identifier as in its request, "" for none: the user's name.
+	NAI string
+	// HomeAddress and HomeAgent are the request's.
+	HomeAddress, HomeAgent netip.Addr
+	// Credentials are what the mobile node presents.
+	Credentials Credentials
+}
+
+// Verdict is what an AAA infrastructure says to a Question.
+type Verdict uint8
+
+// What an AAA infrastructure says.
+const (
+	// Unavailable: it has not answered, or cannot check such credentials.
+	Unavailable Verdict = iota
+	// Granted: the credentials are those of the mobile node.
+	Granted
+	// Rejected: they are not, or the mobile node may not register.
+	Rejected
+)

@@ -66,6 +66,9 @@ func (m *Machine) advertise(now link.Instant) {
 	if !a.periodic || now.Boot < a.next {
 		return
 	}
+	if m.cfg.Challenge {
+		m.issue()
+	}
 	m.sendAdvertisement(allSystemsHardware)
 	var r [1]byte
 	early := time.Duration(0)
@@ -100,6 +103,7 @@ func (m *Machine) Advertisement() []byte {
 // numbered returns an agent advertisement with the sequence number.
 func (m *Machine) numbered(sequence uint16) []byte {
 	ad := m.cfg.advertisement(sequence, m.visiting >= m.cfg.MaxVisitors)
+	ad.Challenge = m.advertised()
 	message, err := ad.Append(nil)
 	if err != nil {
 		return nil // the configuration was checked, so that nothing can fail

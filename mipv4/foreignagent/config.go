@@ -61,6 +61,14 @@ type Config struct {
 	// registration early (RFC 3543), and sets the X bit. It sets the R bit too, and requests for co-located care-of addresses are
 	// denied with code 65, since these cannot be revoked (§4.3.1).
 	Revocation bool
+	// Challenge advertises challenges, and has each mobile node without a security association with this agent answer one in
+	// each request, authenticated for an AAA infrastructure (RFC 4721). ChallengeWindow is how many of the last ones are taken;
+	// DefaultChallengeWindow when zero.
+	Challenge       bool
+	ChallengeWindow int
+	// AAA has these authentications checked by an AAA infrastructure before requests are relayed (Machine.PollQuestion). Without it
+	// that is left to the home agents.
+	AAA bool
 	// NAI is the network access identifier that the agent advertises (RFC 4857 §8.2), such as "agent7@corp.example"; empty for
 	// none. To mobile nodes it is a hint where they are.
 	NAI string
@@ -117,7 +125,12 @@ func (c Config) check() (Config, error) {
 	setDefault(&c.AdvertisementLifetime, DefaultAdvertisementLifetime)
 	setDefault(&c.MaxVisitors, DefaultMaxVisitors)
 	setDefault(&c.MaxPending, DefaultMaxPending)
+	setDefault(&c.ChallengeWindow, DefaultChallengeWindow)
 	switch {
+	case c.ChallengeWindow < 1 || c.ChallengeWindow > 1000:
+		return fail("challenge window %d: expected 1 to 1000, 2 or more being better", c.ChallengeWindow)
+	case c.AAA && !c.Challenge:
+		return fail("an AAA infrastructure, but no challenges (RFC 4721)")
 	case c.MaxLifetime < time.Second || c.MaxLifetime > wire.LifetimeInfinite*time.Second:
 		return fail("longest lifetime %v: expected 1s to %v", c.MaxLifetime, wire.LifetimeInfinite*time.Second)
 	case c.MaxVisitors < 1 || c.MaxPending < 1:

@@ -27,6 +27,10 @@ type Machine struct {
 	denials       map[denialKey]time.Duration // boot time of the last denial
 	denialsSwept  time.Duration               // boot time at which the old ones were last taken out
 	advertiser    advertiser
+	challenges    challenges
+	questions     fifo.Queue[auth.Question]
+	asked         uint64                   // questions
+	asking        map[uint64]*registration // by question
 
 	transmits fifo.Queue[Transmit]
 	events    fifo.Queue[Event]
@@ -60,6 +64,9 @@ type pending struct {
 	// stamp is the timestamp of the Revocation Support extension that was added, if supported.
 	stamp     uint32
 	supported bool
+	message   []byte // what goes to the home agent of it
+	challenge []byte // that it has used, nil for none
+	question  uint64 // to the AAA infrastructure that is not answered yet, 0 for none
 }
 
 // station is where a mobile node stands, and where replies go.
@@ -196,6 +203,9 @@ func (m *Machine) expirePending(now link.Instant, r *registration) {
 
 // removePending takes the n oldest pending requests out.
 func (m *Machine) removePending(r *registration, n int) {
+	for _, p := range r.pending[:n] {
+		delete(m.asking, p.question)
+	}
 	clear(r.pending[:n])
 	r.pending = r.pending[n:]
 	m.pendings -= n

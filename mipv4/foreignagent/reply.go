@@ -41,12 +41,18 @@ func (m *Machine) HandleReply(now link.Instant, source netip.AddrPort, payload [
 		return m.deny(now, p.request, p.station, wire.CodeFAVendorFromHomeAgent, fmt.Errorf("a %v extension in the reply", wire.ExtVendorCritical))
 	}
 	m.removePending(entry, at+1) // what is older will not be waited for any more
-	if reply.Code.Accepted() {
+	wrong := wrongChallenge(p, rest)
+	if reply.Code.Accepted() && !wrong {
 		m.accept(now, entry, p, reply)
 		m.agree(now, entry, p, rest)
 	}
 	m.tidy(entry)
 	relayed := append(make([]byte, 0, len(payload)+64), payload[:reply.Offset(len(covered))]...)
+	if wrong {
+		e := wire.ForeignAgentError(wire.CodeFAWrongChallenge)
+		relayed = append(append(relayed, uint8(e.Type), uint8(len(e.Data))), e.Data...)
+	}
+	relayed = m.appendChallenge(relayed, entry.key)
 	m.toMobileNode(reply.HomeAddress, p.station, relayed)
 	return nil
 }
@@ -62,7 +68,7 @@ func (m *Machine) find(reply *wire.RegistrationReply, source netip.AddrPort) (*r
 		return nil, 0
 	}
 	for i := len(entry.pending) - 1; i >= 0; i-- {
-		if entry.pending[i].request.Identification.Low() == reply.Identification.Low() {
+		if entry.pending[i].question == 0 && entry.pending[i].request.Identification.Low() == reply.Identification.Low() {
 			return entry, i
 		}
 	}

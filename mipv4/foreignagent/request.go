@@ -1,6 +1,7 @@
 package foreignagent
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -65,6 +66,17 @@ func (m *Machine) HandleRequest(now link.Instant, q Request) error {
 		return m.deny(now, r, s, code, err)
 	}
 	key := registrationKey{r.HomeAddress, r.HomeAgent}
+	challenge, code, err := m.checkChallenge(key, r, rest)
+	switch {
+	case code != wire.CodeAccepted:
+		return m.deny(now, r, s, code, err)
+	case err != nil:
+		return err
+	}
+	n, ok := forwarded(r, covered, rest)
+	if !ok {
+		return m.deny(now, r, s, wire.CodeFAPoorlyFormedRequest, errors.New("an extension for somebody else in front of the Mobile-AAA Authentication extension"))
+	}
 	entry := m.registrations[key]
 	if (entry == nil || entry.visitor == nil) && !r.Deregistration() && m.visiting >= m.cfg.MaxVisitors {
 		return m.deny(now, r, s, wire.CodeFAInsufficientResources, fmt.Errorf("%d visitors", m.visiting))
@@ -84,18 +96,27 @@ func (m *Machine) HandleRequest(now link.Instant, q Request) error {
 	if l := time.Duration(r.Lifetime) * time.Second; l > 0 && l < wait {
 		wait = l // RFC 5944 §3.7.2.2
 	}
-	p := &pending{request: r, station: s, delivery: delivery, until: now.Boot + wait}
+	p := &pending{request: r, station: s, delivery: delivery, until: now.Boot + wait, challenge: challenge, message: bytes.Clone(q.Payload[:r.Offset(n)])}
+	m.use(key, challenge)
 	entry.pending = append(entry.pending, p)
 	m.pendings++
 	m.tidy(entry)
-	m.relay(now, q.Payload[:r.Offset(len(covered))], p)
+	asked, err := m.ask(entry, p, q.Payload)
+	switch {
+	case err != nil:
+		m.removeNewest(entry)
+		return m.deny(now, r, s, wire.CodeFABadAAAAuthentication, err)
+	case !asked:
+		m.relay(now, p)
+	}
 	return nil
 }
 
 // relay sends the part of a request that the mobile node vouches for to the home agent (RFC 5944 §3.7.2.2).
-func (m *Machine) relay(now link.Instant, message []byte, p *pending) {
+func (m *Machine) relay(now link.Instant, p *pending) {
 	r := p.request
-	payload := append(make([]byte, 0, len(message)+64), message...)
+	payload := append(make([]byte, 0, len(p.message)+64), p.message...)
+	p.message = nil
 	if a := m.homeAgents[r.HomeAgent]; a != nil && !r.Deregistration() {
 		payload = m.appendSupport(now, payload, p)
 		payload = a.AppendExtension(payload, wire.ExtForeignHomeAuthentication)
@@ -202,6 +223,7 @@ func (m *Machine) deny(now link.Instant, r *wire.RegistrationRequest, s station,
 	if err != nil {
 		return err
 	}
+	payload = m.appendChallenge(payload, registrationKey{r.HomeAddress, r.HomeAgent})
 	m.toMobileNode(r.HomeAddress, s, payload)
 	return d
 }
