@@ -19,7 +19,7 @@ import (
 )
 
 // probeWait is how long an answer to a probe is waited for.
-const probeWait = 3 * time.Second
+const probeWait = 2 * time.Second
 
 // Ports that probes go to beside that of Mobile IP: one that traceroute uses and nothing should listen on, and what servers are
 // administered by.

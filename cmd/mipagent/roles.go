@@ -302,6 +302,9 @@ func runRoles(ctx context.Context, c *configuration, makeHost hostMaker, reload 
 		return err
 	}
 	defer stop()
+	if err := notifyReady(); err != nil {
+		log.Warn("the roles run", zap.Error(err))
+	}
 	for {
 		select {
 		case err = <-ended:
