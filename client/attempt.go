@@ -167,6 +167,7 @@ func (a *attempt) mobileNode(origin mobilenode.Origin) mobilenode.Config {
 	cfg := mobilenode.Config{CareOfAddress: a.careOf(), Origin: origin}
 	if a.agent != nil {
 		cfg.ForeignAgent, cfg.Lifetime = a.agent.address, a.agent.lifetime
+		cfg.AgentMinimal, cfg.AgentGRE = a.agent.minimal, a.agent.gre
 	}
 	return cfg
 }

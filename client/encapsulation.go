@@ -7,6 +7,7 @@ import (
 	"mipvpn/client/config"
 	"mipvpn/client/control"
 	"mipvpn/mipv4/mobilenode"
+	"mipvpn/mipv4/tunnel"
 )
 
 // maxRefusals bounds the home agents whose refusals are remembered: a name may lead to other addresses all the time.
@@ -42,9 +43,17 @@ func (e *encapsulations) refusals(agent netip.Addr) *mobilenode.Refusals {
 	return k
 }
 
-// askFor fills in which tunnel a registration asks for. Through a foreign agent there is no choice.
+// askFor fills in which tunnel a registration asks for. Through a foreign agent it is IP in IP, but for minimal encapsulation and
+// GRE where the agent has them.
 func (c *Client) askFor(mn *mobilenode.Config, name string, ha config.HomeAgent) {
+	mn.GRE = tunnel.GREOptions{Checksum: ha.GREChecksum}
+	if ha.GREKey != config.NoGREKey {
+		mn.GRE.Keyed, mn.GRE.Key = true, uint32(ha.GREKey)
+	}
 	if mn.ForeignAgent.IsValid() {
+		if ha.Encapsulation == config.EncapsulationMinimal || ha.Encapsulation == config.EncapsulationGRE {
+			mn.Encapsulation = encapsulation(ha.Encapsulation, false)
+		}
 		return
 	}
 	forces := mn.Origin.Direct && !(name == nameInternal && c.cfg.Detection.RefuseNAT)
@@ -62,6 +71,10 @@ func encapsulation(e config.Encapsulation, forces bool) mobilenode.Encapsulation
 		return mobilenode.EncapsulationIPIP
 	case e == config.EncapsulationUDP:
 		return mobilenode.EncapsulationUDP
+	case e == config.EncapsulationMinimal:
+		return mobilenode.EncapsulationMinimal
+	case e == config.EncapsulationGRE:
+		return mobilenode.EncapsulationGRE
 	case !forces:
 		return mobilenode.EncapsulationNAT
 	}
@@ -76,6 +89,10 @@ func (c *Client) tellTunnel(r *registration) {
 		switch {
 		case r.granted.UDP():
 			how = "in UDP (RFC 3519)"
+		case r.granted.Encapsulation == tunnel.Minimal:
+			how = "in minimal encapsulation (RFC 2004)"
+		case r.granted.Encapsulation == tunnel.GRE:
+			how = "in GRE (RFC 2784)"
 		case r.ways.switching != nil:
 			how = fmt.Sprintf("with switched addresses between here and the VPN gateway %v, and others as IP in IP", r.ways.switching.Destination())
 		}

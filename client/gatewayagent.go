@@ -286,6 +286,7 @@ func (c *Client) attachInner(v *vpnLayer) (mobilenode.Config, attach) {
 	}
 	cfg.CareOfAddress, cfg.ForeignAgent = v.agent.CareOfAddresses[0], v.agent.Address
 	cfg.Lifetime = time.Duration(v.agent.RegistrationLifetime) * time.Second
+	cfg.AgentMinimal, cfg.AgentGRE = v.agent.Flags&discovery.FlagMinimal != 0, v.agent.Flags&discovery.FlagGRE != 0
 	cfg.Retransmission.Count = agentTries
 	agent := v.agent.Address
 	return cfg, func(replies func([]byte)) (stack.Attachment, error) {

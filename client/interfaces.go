@@ -39,6 +39,8 @@ type agentInUse struct {
 	careOf   netip.Addr
 	hardware packet.HardwareAddr
 	lifetime time.Duration // the longest registration that it takes
+	// minimal and gre say which encapsulations it has besides IP in IP.
+	minimal, gre bool
 }
 
 // readInterfaces reads the interfaces anew and lets roam see what has changed.
@@ -291,6 +293,7 @@ func (i *iface) choose() *agentInUse {
 		return &agentInUse{
 			segment: i.segment, address: a.Address, careOf: a.CareOfAddresses[0], hardware: a.Hardware,
 			lifetime: max(time.Duration(a.RegistrationLifetime)*time.Second, time.Second),
+			minimal:  a.Flags&discovery.FlagMinimal != 0, gre: a.Flags&discovery.FlagGRE != 0,
 		}
 	}
 	return nil

@@ -38,7 +38,7 @@ type switchedWays struct {
 // default destination.
 func (c *Client) zeroOverhead(ha config.HomeAgent) mobilenode.ZeroOverhead {
 	m, gateway := c.cfg.Mechanisms, c.cfg.Gateway.Address
-	if !m.Switching() || !gateway.Is4() || gateway == ha.Address || gateway == ha.HomeAddress || ha.Encapsulation == config.EncapsulationUDP {
+	if !m.Switching() || !gateway.Is4() || gateway == ha.Address || gateway == ha.HomeAddress || ha.Encapsulation != config.EncapsulationAuto && ha.Encapsulation != config.EncapsulationIPIP {
 		return mobilenode.ZeroOverhead{}
 	}
 	return mobilenode.ZeroOverhead{Vendor: m.Vendor, Destination: gateway}

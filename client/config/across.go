@@ -58,6 +58,14 @@ func (r *reader) addresses() {
 		r.fail("detection.refuse_nat", fmt.Sprintf("found true with internal_home_agent.encapsulation = %q, which does not show a NAT", c.Internal.Encapsulation),
 			`false, or encapsulation = "auto"`)
 	}
+	for _, a := range []struct {
+		table string
+		agent *HomeAgent
+	}{{"internal_home_agent", &c.Internal}, {"external_home_agent", &c.External}} {
+		if a.agent.GREKey != NoGREKey && a.agent.Encapsulation != EncapsulationGRE {
+			r.warn(a.table+".gre_key", `has no effect without encapsulation = "gre"`)
+		}
+	}
 	if c.Detection.SuppressOutside && len(c.Detection.OutsideNetworks) == 0 {
 		r.warn("detection.suppress_outside", "has no effect without outside_networks")
 	}

@@ -88,7 +88,14 @@ const (
 	EncapsulationIPIP Encapsulation = "ipip"
 	// EncapsulationUDP is UDP tunnelling (RFC 3519), forced.
 	EncapsulationUDP Encapsulation = "udp"
+	// EncapsulationMinimal is minimal encapsulation (RFC 2004), IP in IP where an agent has not got it.
+	EncapsulationMinimal Encapsulation = "minimal"
+	// EncapsulationGRE is GRE (RFC 2784), IP in IP where an agent has not got it.
+	EncapsulationGRE Encapsulation = "gre"
 )
+
+// NoGREKey as HomeAgent.GREKey has GRE headers without a key.
+const NoGREKey = -1
 
 // Algorithm is the authentication algorithm of a mobility security association.
 type Algorithm string
@@ -128,6 +135,9 @@ type HomeAgent struct {
 	Lifetime time.Duration
 	// Encapsulation is the encapsulation to ask for.
 	Encapsulation Encapsulation
+	// GREKey is the key of GRE headers (RFC 2890), NoGREKey for none, and GREChecksum whether they have a checksum.
+	GREKey      int64
+	GREChecksum bool
 }
 
 // Gateway is the VPN gateway, table [gateway].

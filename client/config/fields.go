@@ -26,7 +26,7 @@ type field struct {
 // algorithms and encapsulations are the values of those keys.
 var (
 	algorithms     = []string{string(AlgorithmHMACMD5), string(AlgorithmKeyedMD5), string(AlgorithmHMACSHA1), string(AlgorithmHMACSHA256)}
-	encapsulations = []string{string(EncapsulationAuto), string(EncapsulationIPIP), string(EncapsulationUDP)}
+	encapsulations = []string{string(EncapsulationAuto), string(EncapsulationIPIP), string(EncapsulationUDP), string(EncapsulationMinimal), string(EncapsulationGRE)}
 	tcps           = []string{string(TCPAuto), string(TCPOnly), string(TCPOff)}
 	parkings       = []string{string(ParkKeep), string(ParkDelete), string(ParkResume)}
 	startModes     = ModePolicies()
@@ -189,14 +189,18 @@ func homeAgentFields(table, agent, home string, of func(*Config) *HomeAgent) []f
 			set: text(4096, nil, func(c *Config) *string { return &of(c).KeyFile })},
 		{key: table + ".lifetime", valid: `a duration from "30s" to "18h"`, standard: `"30m"`, about: "registration lifetime to ask for",
 			set: lifetime(func(c *Config) *time.Duration { return &of(c).Lifetime })},
-		{key: table + ".encapsulation", valid: vOneOf(encapsulations), standard: `"auto"`, about: "encapsulation to ask for: auto forces UDP (RFC 3519) where that is granted, and is IP in IP (RFC 2003) elsewhere",
+		{key: table + ".encapsulation", valid: vOneOf(encapsulations), standard: `"auto"`, about: "encapsulation to ask for: auto forces UDP (RFC 3519) where that is granted, and is IP in IP (RFC 2003) elsewhere; minimal (RFC 2004) and gre (RFC 2784) are IP in IP where an agent has not got them, and none of these passes a NAT",
 			set: oneOf(encapsulations, func(c *Config) *Encapsulation { return &of(c).Encapsulation })},
+		{key: table + ".gre_key", valid: vInteger(NoGREKey, 1<<32-1), standard: "-1", about: "key of GRE headers (RFC 2890), the same as the agent's; -1 for none",
+			set: integer(NoGREKey, 1<<32-1, func(c *Config, n int64) { of(c).GREKey = n })},
+		{key: table + ".gre_checksum", valid: vBool, standard: "false", about: "GRE headers with a checksum",
+			set: boolean(func(c *Config) *bool { return &of(c).GREChecksum })},
 	}
 }
 
 // defaults returns the configuration of an empty file.
 func defaults() *Config {
-	agent := HomeAgent{Algorithm: AlgorithmHMACMD5, ReplayProtection: auth.Timestamps.String(), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto}
+	agent := HomeAgent{Algorithm: AlgorithmHMACMD5, ReplayProtection: auth.Timestamps.String(), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto, GREKey: NoGREKey}
 	back := location.DefaultRetransmission
 	return &Config{
 		Mode:       "auto",

@@ -74,11 +74,11 @@ func ClientConfig() *config.Config {
 		Device:     config.Device{Name: "mip0", MTU: 1386},
 		Enterprise: config.Enterprise{Prefixes: []netip.Prefix{simnet.LabEnterprise}},
 		Internal: config.HomeAgent{
-			Address: simnet.LabInternalHA, HomeAddress: simnet.LabHomeAddress, SPI: InternalSPI, Algorithm: config.AlgorithmHMACMD5,
+			Address: simnet.LabInternalHA, HomeAddress: simnet.LabHomeAddress, GREKey: config.NoGREKey, SPI: InternalSPI, Algorithm: config.AlgorithmHMACMD5,
 			Key: bytes.Clone(internalKey), Lifetime: 10 * time.Minute, Encapsulation: config.EncapsulationAuto,
 		},
 		External: config.HomeAgent{
-			Address: simnet.LabExternalHA, HomeAddress: simnet.LabExternalHomeAddress, SPI: ExternalSPI, Algorithm: config.AlgorithmHMACMD5,
+			Address: simnet.LabExternalHA, HomeAddress: simnet.LabExternalHomeAddress, GREKey: config.NoGREKey, SPI: ExternalSPI, Algorithm: config.AlgorithmHMACMD5,
 			Key: bytes.Clone(externalKey), Lifetime: 10 * time.Minute, Encapsulation: config.EncapsulationAuto,
 		},
 		Gateway: config.Gateway{

@@ -13,6 +13,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/tunnel"
 )
 
 // schema is the version of the file's format that this program reads.
@@ -69,7 +70,25 @@ type association struct {
 	dir    string                // that a relative KeyFile is relative to; the configuration's where it is empty
 }
 
+// encapsulationTable is which forms of tunnels an agent offers besides IP-in-IP and UDP.
+type encapsulationTable struct {
+	Minimal     bool    `toml:"minimal_encapsulation"`
+	GRE         bool    `toml:"gre"`
+	GREKey      *uint32 `toml:"gre_key"`
+	GREChecksum bool    `toml:"gre_checksum"`
+}
+
+// offered returns what the table says.
+func (t encapsulationTable) offered() tunnel.Offered {
+	o := tunnel.Offered{Minimal: t.Minimal, GRE: t.GRE, Options: tunnel.GREOptions{Checksum: t.GREChecksum}}
+	if t.GREKey != nil {
+		o.Options.Keyed, o.Options.Key = true, *t.GREKey
+	}
+	return o
+}
+
 type homeAgentTable struct {
+	encapsulationTable
 	Address               netip.Addr        `toml:"address"`
 	HomeNetworks          []netip.Prefix    `toml:"home_networks"`
 	DynamicAddresses      []netip.Prefix    `toml:"dynamic_addresses"`
@@ -112,6 +131,7 @@ type peerTable struct {
 }
 
 type foreignAgentTable struct {
+	encapsulationTable
 	Interface             string         `toml:"interface"`
 	Address               netip.Addr     `toml:"address"`
 	CareOfAddress         netip.Addr     `toml:"care_of_address"`

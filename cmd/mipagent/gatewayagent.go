@@ -16,6 +16,7 @@ import (
 
 // gatewayAgentTable is the foreign agent in the VPN gateway.
 type gatewayAgentTable struct {
+	encapsulationTable
 	CareOfAddress       netip.Addr               `toml:"care_of_address"`
 	PermittedHomeAgents []netip.Prefix           `toml:"permitted_home_agents"`
 	Networks            []netip.Prefix           `toml:"networks"`
@@ -52,6 +53,7 @@ func (c *configuration) foreignAgentOf(t *gatewayAgentTable, cfg *agent.GatewayC
 		CareOfAddress: t.CareOfAddress, PermittedHomeAgents: t.PermittedHomeAgents, MaxLifetime: time.Duration(t.MaxLifetime),
 		MaxVisitors: t.MaxVisitors, Prefix: t.Prefix, NAI: t.NAI, Extensions: extensions,
 	}
+	cfg.ForeignAgent.Encapsulations = t.offered()
 	cfg.Agent = &gateway.Agent{Networks: t.Networks}
 	if cfg.ForeignAgent.HomeAgents, err = c.peers("home_agent", t.HomeAgents); err != nil {
 		return fail(err)

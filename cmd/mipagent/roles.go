@@ -138,6 +138,8 @@ func (c *configuration) homeAgentConfig(t *homeAgentTable, internal bool) (agent
 		},
 		Device: orDefault(t.Device, device), PermittedGateways: t.PermittedGateways, HomeLink: t.HomeLink,
 	}
+	cfg.Encapsulations = t.offered()
+	var err error
 	if cfg.ZeroOverhead.Granted() && len(cfg.ZeroOverhead.Destinations) == 0 {
 		cfg.ZeroOverhead.Destinations = t.PermittedGateways
 	}
@@ -226,13 +228,14 @@ func (c *configuration) foreignAgentConfig() (agent.ForeignAgentConfig, error) {
 			Interval:   time.Duration(t.Interval), AdvertisementLifetime: time.Duration(t.AdvertisementLifetime), NAI: t.NAI,
 		},
 	}
+	cfg.Encapsulations = t.offered()
+	var err error
 	if t.Interface == "" {
 		return none, errors.New("interface is missing: the name of the interface that mobile nodes visit")
 	}
 	if isFalse(t.Advertise) {
 		cfg.Interval = -1
 	}
-	var err error
 	if cfg.HomeAgents, err = c.peers("home_agent", t.HomeAgents); err != nil {
 		return none, err
 	}

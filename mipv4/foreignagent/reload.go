@@ -13,7 +13,7 @@ var ErrRestart = errors.New("foreignagent: this change takes a restart")
 
 // Reload takes another configuration. Visitors stay, also beyond a lower limit, but for those of home agents that are no longer
 // permitted: these are dropped, and their number is returned. Errors, which change nothing: ErrConfig, and ErrRestart for other
-// addresses of the agent.
+// addresses of the agent or other encapsulations.
 func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) {
 	cfg, err = cfg.check()
 	if err != nil {
@@ -21,6 +21,9 @@ func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) 
 	}
 	if cfg.Address != m.cfg.Address || cfg.CareOfAddress != m.cfg.CareOfAddress || !slices.Equal(cfg.OwnAddresses, m.cfg.OwnAddresses) {
 		return 0, fmt.Errorf("%w: the agent's address is %v and its care-of address %v, found %v and %v", ErrRestart, m.cfg.Address, m.cfg.CareOfAddress, cfg.Address, cfg.CareOfAddress)
+	}
+	if cfg.Encapsulations != m.cfg.Encapsulations {
+		return 0, fmt.Errorf("%w: encapsulations offered are %+v, found %+v", ErrRestart, m.cfg.Encapsulations, cfg.Encapsulations)
 	}
 	interval := m.cfg.Interval
 	m.cfg = cfg

@@ -70,6 +70,7 @@ func TestReload(t *testing.T) {
 		want   error
 	}{
 		{func(c *Config) { c.Interval = time.Minute }, ErrConfig},
+		{func(c *Config) { c.Encapsulations.Minimal = true }, ErrRestart},
 		{func(c *Config) { c.CareOfAddress = netip.MustParseAddr("192.0.2.41") }, ErrRestart},
 		{func(c *Config) { c.OwnAddresses = []netip.Addr{netip.MustParseAddr("192.0.2.41")} }, ErrRestart},
 	} {

@@ -15,8 +15,8 @@ var ErrRestart = errors.New("homeagent: this change takes a restart")
 
 // Reload takes another configuration and returns how many bindings were dropped by it: those of mobile nodes that are no longer
 // served, or whose home address is another one now or is not in the pool any more. All other bindings stay as they were granted, also where the mobile node has other keys now: those count from its next
-// request on (Drop takes a binding away at once). Errors, which change nothing: ErrConfig, and ErrRestart for another address or
-// another kind of home agent.
+// request on (Drop takes a binding away at once). Errors, which change nothing: ErrConfig, and ErrRestart for another address,
+// another kind of home agent or other encapsulations.
 func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) {
 	cfg, err = cfg.check()
 	if err != nil {
@@ -24,6 +24,9 @@ func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) 
 	}
 	if cfg.Address != m.cfg.Address || cfg.Internal != m.cfg.Internal {
 		return 0, fmt.Errorf("%w: the home agent's address is %v, internal %t; found %v, internal %t", ErrRestart, m.cfg.Address, m.cfg.Internal, cfg.Address, cfg.Internal)
+	}
+	if cfg.Encapsulations != m.cfg.Encapsulations {
+		return 0, fmt.Errorf("%w: encapsulations offered are %+v, found %+v", ErrRestart, m.cfg.Encapsulations, cfg.Encapsulations)
 	}
 	cfg.Durable = m.cfg.Durable // the driver's, for good
 	before := m.cfg
