@@ -2,7 +2,6 @@ package homeagent
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"runtime"
 	"testing"
@@ -213,63 +212,4 @@ func TestManyBindingsExpireAndRenew(t *testing.T) {
 	if _, ok := c.m.Deadline(); ok {
 		t.Error("a timer is left")
 	}
-}
-
-// Registrations with full authentication, from the datagram to the reply: renewals at the same care-of address, and moves to
-// another. The requests are made beforehand.
-func BenchmarkRegistration(b *testing.B) {
-	const chunk = 10_000
-	for _, n := range []int{1000, 100_000, 1_000_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			c := newCrowd(b, n)
-			before := inUse()
-			c.register(0, n, 0, 600)
-			perBinding := float64(inUse()-before) / float64(n)
-			for name, moves := range map[string]bool{"renew": false, "move": true} {
-				b.Run(name, func(b *testing.B) {
-					requests := make([]Request, 0, chunk)
-					who, round := 0, 0
-					b.ReportAllocs()
-					for i := range b.N {
-						if i%chunk == 0 {
-							b.StopTimer()
-							c.now = c.now.Add(time.Millisecond)
-							requests = requests[:0]
-							for range min(chunk, b.N-i) {
-								place := 0
-								if moves {
-									place = 1 + round%2
-								}
-								requests = append(requests, c.request(who, place, 600))
-								if who += 1; who == n {
-									who, round = 0, round+1
-								}
-							}
-							b.StartTimer()
-						}
-						c.handle(requests[i%chunk])
-					}
-					b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "registrations/s")
-					b.ReportMetric(perBinding, "octets/binding")
-				})
-			}
-		})
-	}
-}
-
-// What expiry costs a binding.
-func BenchmarkExpiry(b *testing.B) {
-	const n = 100_000
-	c := newCrowd(b, n)
-	for b.Loop() {
-		b.StopTimer()
-		c.register(0, n, 0, 600)
-		c.now = c.now.Add(600 * time.Second)
-		b.StartTimer()
-		c.m.HandleTimeout(c.now)
-		if c.events()[Expired] != n {
-			b.Fatal("bindings are left")
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/binding")
 }
