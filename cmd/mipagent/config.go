@@ -100,6 +100,8 @@ type homeAgentTable struct {
 	ZeroOverheadGateways  []netip.Addr      `toml:"zero_overhead_gateways"`
 	HomeLink              string            `toml:"home_link"`
 	Device                string            `toml:"device"`
+	Store                 *string           `toml:"store"`
+	Cluster               *clusterTable     `toml:"cluster"`
 	MaxLifetime           duration          `toml:"max_lifetime"`
 	TimestampTolerance    duration          `toml:"timestamp_tolerance"`
 	SimultaneousBindings  int               `toml:"simultaneous_bindings"`

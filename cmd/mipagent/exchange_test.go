@@ -68,6 +68,7 @@ care_of_address = "192.0.2.40"
 func loadRoles(t *testing.T, text string) *configuration {
 	t.Helper()
 	dir, node := t.TempDir(), e2e.ClientConfig()
+	t.Setenv("STATE_DIRECTORY", t.TempDir())
 	for name, text := range map[string][]byte{
 		"internal.key": []byte(hex.EncodeToString(node.Internal.Key)), "external.key": []byte(hex.EncodeToString(node.External.Key)),
 		"gateway.psk": node.Gateway.PSK, "all.toml": fmt.Appendf(nil, text, e2e.InternalSPI, e2e.ExternalSPI),

@@ -25,6 +25,7 @@ import (
 func examples(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
+	t.Setenv("STATE_DIRECTORY", t.TempDir())
 	files, err := filepath.Glob("../../configs/*.toml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no examples: %v", err)
@@ -40,7 +41,8 @@ func examples(t *testing.T) string {
 	}
 	ca := pkitest.NewRoot("company", time.Now(), pkitest.P256)
 	own := ca.Issue(pkitest.P256, []string{"gateway.corp.example"})
-	for name, text := range map[string][]byte{"company-ca.pem": pkitest.PEM(ca.Certificate), "gateway.pem": pkitest.PEM(own.Certificate), "gateway.key": pkitest.KeyPEM(own.Key),
+	for name, text := range map[string][]byte{"company-ca.pem": pkitest.PEM(ca.Certificate), "etcd-ca.pem": pkitest.PEM(ca.Certificate),
+		"agent.pem": pkitest.PEM(own.Certificate), "agent.key": pkitest.KeyPEM(own.Key), "etcd.password": []byte("secret\n"), "gateway.pem": pkitest.PEM(own.Certificate), "gateway.key": pkitest.KeyPEM(own.Key),
 		"alice.password": []byte("secret\n"), "bob.hash": []byte("44ebba8d5312b8d611474411f56989ae\n"), "radius.secret": []byte("the shared secret\n")} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
@@ -65,7 +67,7 @@ func mipagent(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 // The files in configs are right as they stand, and also with every line that is commented out as a default.
 func TestExamples(t *testing.T) {
-	for _, name := range []string{"internal-home-agent", "external-home-agent", "foreign-agent", "gateway", "gateway-agent", "gateway-users", "gateway-radius"} {
+	for _, name := range []string{"internal-home-agent", "external-home-agent", "home-agent-cluster", "foreign-agent", "gateway", "gateway-agent", "gateway-users", "gateway-radius"} {
 		dir := examples(t)
 		path := filepath.Join(dir, name+".toml")
 		if code, _, stderr := mipagent(t, "check", path); code != exitDone {
@@ -105,6 +107,15 @@ func TestBadConfiguration(t *testing.T) {
 		{"algorithm", "internal-home-agent", "\"hmac-md5\" ", "\"md5\"", "[hmac-md5 keyed-md5 hmac-sha1 hmac-sha256]"},
 		{"reserved SPI", "internal-home-agent", "spi = 1001", "spi = 255", "SPI 255 is reserved"},
 		{"no trust", "internal-home-agent", "trusted_networks =", "refused_networks =", "internal-home-agent.toml:5: [home_agent.internal]: trusted_networks is missing"},
+		{"no etcd", "home-agent-cluster", "etcd = [", "# etcd = [", "home-agent-cluster.toml:6: [home_agent.internal]: cluster: etcdstore: unusable configuration: no endpoints"},
+		{"etcd without a scheme", "home-agent-cluster", "\"https://10.0.1.31:2379\"", "\"10.0.1.31:2379\"", "expected a URL"},
+		{"announced nowhere", "home-agent-cluster", "interface = \"eth0\"", "", "cluster: interface is missing"},
+		{"impatient", "home-agent-cluster", "# ttl = \"5s\" ", "ttl = \"1s\"", "time to live 1s: expected 2s to 1m0s"},
+		{"store and cluster", "home-agent-cluster", "trusted_networks", "store = \"a.db\"\ntrusted_networks", "store and cluster exclude each other"},
+		{"home link and cluster", "home-agent-cluster", "trusted_networks", "home_link = \"eth0\"\ntrusted_networks", "cluster and home_link exclude each other"},
+		{"certificate without key", "home-agent-cluster", "# certificate_file", "certificate_file", "certificate_file and key_file go together"},
+		{"user without password", "home-agent-cluster", "# username", "username", "username and password_file go together"},
+		{"authority", "home-agent-cluster", "# ca_file = \"etcd-ca.pem\"", "ca_file = \"etcd.password\"", "expected certificates in PEM"},
 		{"no key file", "external-home-agent", "external.key", "other.key", "other.key"},
 		{"home address elsewhere", "external-home-agent", "\"198.51.100.100\"", "\"203.0.113.1\"", "is in none of the home networks"},
 		{"trust outside", "external-home-agent", "permitted_gateways = [\"192.0.2.10\"]", "trusted_networks = [\"10.0.0.0/8\"]", "trusted networks belong to an internal home agent"},

@@ -165,6 +165,7 @@ func FuzzParseMobileNodes(f *testing.F) {
 func TestReloadMobileNodes(t *testing.T) {
 	roles := strings.Replace(threeRoles, "[[home_agent.internal.mobile_node]]\nhome_address = \"10.0.8.100\"\nspi = %d\nkey_file = \"internal.key\"\n", "mobile_nodes = \"nodes.d\" # SPI %d\n", 1)
 	dir, node := t.TempDir(), e2e.ClientConfig()
+	t.Setenv("STATE_DIRECTORY", t.TempDir())
 	mine := nodeText("10.0.8.100", e2e.InternalSPI, fmt.Sprintf("key = %q", hex.EncodeToString(node.Internal.Key)))
 	writeFiles(t, dir, 0o600, map[string]string{
 		"nodes.d/laptop.toml": mine, "external.key": hex.EncodeToString(node.External.Key), "gateway.psk": string(node.Gateway.PSK),

@@ -38,8 +38,14 @@ type foreignAgent interface {
 	Visitors() int
 }
 
-// homeAgentOf returns the home agent of a role, nil for a role of another kind.
+// homeAgentOf returns the home agent of a role, nil for a role of another kind and for one that stands by.
 func homeAgentOf(r running) homeAgent {
+	if c, ok := r.(*clusteredHomeAgent); ok {
+		if a := c.current(); a != nil {
+			return a
+		}
+		return nil
+	}
 	a, _ := r.(homeAgent)
 	return a
 }

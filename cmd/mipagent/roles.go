@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"strconv"
@@ -86,12 +87,30 @@ const defaultBindings = 4
 type runningHomeAgent struct {
 	*agent.HomeAgent
 	internal bool
+	store    io.Closer // nil for none
+}
+
+// Close implements running.
+func (r runningHomeAgent) Close() error {
+	err := r.HomeAgent.Close()
+	if r.store != nil {
+		err = errors.Join(err, r.store.Close())
+	}
+	return err
+}
+
+// homeAgentTable returns the table of one of the home agents.
+func (c *configuration) homeAgentTable(internal bool) *homeAgentTable {
+	if internal {
+		return c.HomeAgent.Internal
+	}
+	return c.HomeAgent.External
 }
 
 func (r runningHomeAgent) reload(c *configuration) error {
-	t := c.HomeAgent.External
-	if r.internal {
-		t = c.HomeAgent.Internal
+	t := c.homeAgentTable(r.internal)
+	if t.Cluster != nil {
+		return fmt.Errorf("%w: the table cluster", agent.ErrRestart)
 	}
 	cfg, err := c.homeAgentConfig(t, r.internal)
 	if err != nil {
@@ -107,12 +126,21 @@ func (c *configuration) homeAgent(t *homeAgentTable, internal bool) (starter, er
 	if err != nil {
 		return nil, err
 	}
+	if t.Cluster != nil {
+		if t.Store != nil {
+			return nil, errors.New("store and cluster exclude each other: in a cluster the bindings are in etcd")
+		}
+		return c.clustered(cfg, internal, t.Cluster)
+	}
+	if path := c.storePath(t, internal); path != "" {
+		return stored(cfg, internal, path), nil
+	}
 	return func(h link.Host, log *zap.Logger) (running, error) {
 		a, err := agent.StartHomeAgent(h, cfg, log)
 		if err != nil {
 			return nil, err
 		}
-		return runningHomeAgent{a, internal}, nil
+		return runningHomeAgent{a, internal, nil}, nil
 	}, nil
 }
 

@@ -109,7 +109,7 @@ func (a *HomeAgent) Reload(cfg HomeAgentConfig) (dropped int, err error) {
 
 // routeHome leads the networks into the device.
 func (a *HomeAgent) routeHome(networks []netip.Prefix) error {
-	if err := a.host.Apply(link.Settings{Device: a.device.Name(), MTU: a.mtu, Routes: a.homeLink.virtual(networks), Forward: true}); err != nil {
+	if err := a.host.Apply(link.Settings{Device: a.device.Name(), MTU: a.mtu, Taken: a.taken(), Routes: a.homeLink.virtual(networks), Forward: true}); err != nil {
 		return err
 	}
 	a.networks = slices.Clone(networks)

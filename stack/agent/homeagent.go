@@ -32,6 +32,9 @@ type HomeAgentConfig struct {
 	// agent answers ARP requests for mobile nodes that are away. The other home networks are virtual: routers lead them here. Empty
 	// makes all of them virtual.
 	HomeLink string
+	// Interface is the name of the interface on which Address is announced when this agent starts: it takes the address from another
+	// home agent, whose bindings are in the Store, and has virtual home networks alone. Empty where the address is the host's own.
+	Interface string
 }
 
 // HomeAgent is a running home agent.
@@ -54,6 +57,7 @@ type HomeAgent struct {
 	out             [numExits]tunnelPath
 	switching       switching
 	homeLink        homeLink
+	taking          taking
 	mtu             int // of the device, in octets
 	registrations   registrations
 	traffic         tunnelTraffic
@@ -74,7 +78,7 @@ type tunnelPath struct {
 	mtu int
 }
 
-// StartHomeAgent starts a home agent on the host. Its address must be one of the host's, which must not run another
+// StartHomeAgent starts a home agent on the host. Its address must be one of the host's, unless cfg.Interface says that it is taken; the host must not run another
 // program on UDP port 434 or tunnels of its own. Errors: an unusable configuration (homeagent.ErrConfig), or what the host
 // says about the stored bindings, flows, device and settings.
 func StartHomeAgent(host link.Host, cfg HomeAgentConfig, log *zap.Logger) (*HomeAgent, error) {
@@ -117,6 +121,10 @@ func (a *HomeAgent) open() error {
 	if a.device, err = a.host.OpenDevice(a.cfg.Device, under.MTU()); err != nil {
 		return err
 	}
+	a.mtu = under.MTU()
+	if err := a.takeAddress(); err != nil {
+		return err
+	}
 	if err := a.openHomeLink(); err != nil {
 		return err
 	}
@@ -142,13 +150,13 @@ func (a *HomeAgent) open() error {
 	if err := a.openSwitching(under); err != nil {
 		return err
 	}
-	a.mtu = under.MTU()
 	if err := a.routeHome(a.cfg.HomeNetworks); err != nil {
 		return err
 	}
 	close(a.ready)
 	takeFrom(a.device, taker{forward: a.forward, head: max(tunnel.DataHeaderLen, a.cfg.Encapsulations.Options.HeaderLen())})
 	a.reader.Go(a.read)
+	a.announce()
 	a.post(func(link.Instant) {}) // has the loop drain what restore left
 	return nil
 }

@@ -22,8 +22,9 @@ type BindingStore interface {
 	// Load calls f with each record, in no order, until f returns an error, which it returns. It returns an error of its own
 	// when the records cannot all be read: a home agent does not begin with half of its bindings.
 	Load(ctx context.Context, f func(homeagent.Record) error) error
-	// Save replaces the stored records with the same keys, deletes those of records that are Empty, and returns when
-	// that is durable: all of it, or nothing with an error. It wraps ErrStoreLost when the records belong to another home agent by now.
+	// Save replaces the stored records with the same keys, deletes those of records that are Empty, and returns when all of
+	// that is durable; with an error, some of it may be. The error wraps ErrStoreLost when the records belong to another home agent
+	// by now.
 	Save(ctx context.Context, records []homeagent.Record) error
 }
 
@@ -154,7 +155,7 @@ func (s *saver) save(ctx context.Context, records map[string]homeagent.Record) e
 func (s *saver) last(owed map[string]homeagent.Record) {
 	records, _ := s.take()
 	maps.Copy(owed, records)
-	if err := s.save(context.Background(), owed); err != nil {
+	if err := s.save(context.Background(), owed); err != nil && !errors.Is(err, ErrStoreLost) {
 		s.log.Error("the last changes of bindings could not be stored", zap.Int("records", len(owed)), zap.Error(err))
 	}
 }

@@ -155,7 +155,7 @@ func (h *Host) Apply(s link.Settings) error {
 	if s.Device != "" && d == nil {
 		return fmt.Errorf("simnet: apply settings on %s: device %s: %w", h.name, s.Device, ErrNotFound)
 	}
-	if s.Device == "" && (s.Address.IsValid() || len(s.Routes) > 0 || s.KillSwitch) {
+	if s.Device == "" && (s.Address.IsValid() || s.Taken.IsValid() || len(s.Routes) > 0 || s.KillSwitch) {
 		return fmt.Errorf("simnet: apply settings on %s: an address, routes or a kill switch need a device", h.name)
 	}
 	if s.Full && !s.KillSwitch {

@@ -97,7 +97,7 @@ func (h *Host) owns(addr netip.Addr) bool {
 		}
 	}
 	for _, d := range h.devices {
-		if s := h.settings[d.name]; s.Address == addr && addr.IsValid() {
+		if s := h.settings[d.name]; addr.IsValid() && (s.Address == addr || s.Taken == addr) {
 			return true
 		}
 	}

@@ -22,7 +22,14 @@ func setDevice(s link.Settings) error {
 			return fmt.Errorf("set MTU of %s to %d: %w", s.Device, s.MTU, err)
 		}
 	}
-	if err := setAddress(l, s.Address); err != nil {
+	addr := s.Address
+	if s.Taken.IsValid() {
+		addr = s.Taken
+		if v, err := readSysctl("net/ipv4/conf/all/arp_ignore"); err == nil && v != "0" {
+			return fmt.Errorf("take address %v: net.ipv4.conf.all.arp_ignore is %s, so that this host would not answer ARP for it: expected 0", addr, v)
+		}
+	}
+	if err := setAddress(l, addr); err != nil {
 		return err
 	}
 	if l.Attrs().Flags&net.FlagUp == 0 {

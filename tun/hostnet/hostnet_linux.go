@@ -166,14 +166,17 @@ func wrap(err error) error {
 }
 
 func isZero(s link.Settings) bool {
-	return s.Device == "" && !s.Address.IsValid() && len(s.Routes) == 0 && len(s.Shielded) == 0 && !s.Forward && !s.KillSwitch &&
+	return s.Device == "" && !s.Address.IsValid() && !s.Taken.IsValid() && len(s.Routes) == 0 && len(s.Shielded) == 0 && !s.Forward && !s.KillSwitch &&
 		!s.Full && len(s.Blocked) == 0 && !s.Local
 }
 
 // check refuses what Apply could not mean.
 func check(s link.Settings) error {
-	if s.Device == "" && (s.Address.IsValid() || len(s.Routes) > 0) {
+	if s.Device == "" && (s.Address.IsValid() || s.Taken.IsValid() || len(s.Routes) > 0) {
 		return errors.New("settings have an address or routes but no device")
+	}
+	if s.Taken.IsValid() && (!s.Taken.Is4() || s.Address.IsValid() || len(s.Shielded) > 0) {
+		return fmt.Errorf("taken address %v: expected IPv4, and neither an address of the device nor shielded ones, found %v and %v", s.Taken, s.Address, s.Shielded)
 	}
 	if s.KillSwitch && s.Device == "" {
 		return errors.New("settings have a kill switch but no device")

@@ -77,6 +77,10 @@ type Settings struct {
 	Device string
 	// Address is the device's own address (the i-HoA), as a /32; the zero Addr for none (agents).
 	Address netip.Addr
+	// Taken is an address that this host takes the place of another host with: it is the device's, as a /32, so that it goes when
+	// the process does, and the host answers ARP for it on every interface. It excludes Address and Shielded; the zero Addr for
+	// none.
+	Taken netip.Addr
 	// MTU of the device in octets.
 	MTU int
 	// Routes go into the device, before the host's own routes except for what is sent by this process's flows.
