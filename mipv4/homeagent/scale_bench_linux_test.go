@@ -109,3 +109,39 @@ func processorTime(b *testing.B) time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// What a record costs that is taken back at a start: to be read from its encoded form, and to become a binding again.
+func BenchmarkRestore(b *testing.B) {
+	const n = 100_000
+	from := newCrowd(b, n)
+	from.m.cfg.Durable = true
+	from.register(0, n, 0, 600)
+	var encoded [][]byte
+	octets := 0
+	for r, ok := from.m.PollRecord(from.now); ok; r, ok = from.m.PollRecord(from.now) {
+		encoded = append(encoded, r.Encode())
+		octets += len(encoded[len(encoded)-1])
+	}
+	var spent time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		to := newCrowd(b, n)
+		start := processorTime(b)
+		b.StartTimer()
+		for _, e := range encoded {
+			r, err := ParseRecord(e)
+			if err == nil {
+				err = to.m.Restore(from.now, r)
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		spent += processorTime(b) - start
+		if to.m.Table().Len() != n {
+			b.Fatal("bindings are missing")
+		}
+	}
+	b.ReportMetric(float64(spent)/float64(b.N)/n, "cpu-ns/record")
+	b.ReportMetric(float64(octets)/n, "octets/record")
+}
