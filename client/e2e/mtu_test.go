@@ -86,7 +86,7 @@ func move(t *testing.T, w *World, to place) {
 	connected(t, w, to)
 }
 
-// Shows: HST-4, MOD-keep (every pair of modes, the second network narrow: a session of full-size segments goes on both ways
+// Shows: HST-4, GDL-7, MOD-keep (every pair of modes, the second network narrow: a session of full-size segments goes on both ways
 // after the change and after the change back, with routers that send ICMP errors, with such as do not, and with such as drop
 // fragments besides)
 func TestNoMoveIsABlackHole(t *testing.T) {

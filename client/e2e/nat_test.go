@@ -19,7 +19,7 @@ import (
 // behaviours are the three that RFC 4787 knows, of mapping and of filtering.
 var behaviours = []simnet.Dependence{simnet.EndpointIndependent, simnet.AddressDependent, simnet.AddressAndPortDependent}
 
-// Shows: MOD-cvc, MOD-keep (RFC 4787: every mapping and filtering; RFC 3519 §4.9: keepalives hold it)
+// Shows: MOD-cvc, GDL-7, MOD-keep (RFC 4787: every mapping and filtering; RFC 3519 §4.9: keepalives hold it)
 func TestEveryNAT(t *testing.T) {
 	for _, mapping := range behaviours {
 		for _, filtering := range behaviours {
