@@ -46,6 +46,7 @@ type fault struct {
 
 // Shows: MOD-c, MOD-cvc, MOD-fvc (their refusals), DET-18 (the gate stays closed)
 func TestFaultsAreToldAndOvercome(t *testing.T) {
+	t.Parallel()
 	const asTheAgent = "compare key, SPI and algorithm"
 	const failedAuthentication = `131 "mobile node failed authentication"`
 	var impostor impostor
@@ -163,6 +164,7 @@ func testFault(t *testing.T, f fault) {
 
 // Shows: MOD-fvc (RFC 5944 §3.7.2.1: the foreign agent's lifetime is a bound)
 func TestForeignAgentWithShortLifetime(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 21})
 		restartForeign(func(c *foreignagent.Config) { c.MaxLifetime = 20 * time.Second })(t, w)
@@ -185,6 +187,7 @@ func TestForeignAgentWithShortLifetime(t *testing.T) {
 
 // Shows: MIP-3
 func TestClockOffByADayOutside(t *testing.T) {
+	t.Parallel()
 	for name, step := range map[string]time.Duration{"ahead": 24 * time.Hour, "behind": -24 * time.Hour} {
 		for _, at := range []place{cafePlace, hotspotPlace} {
 			t.Run(name+" at the "+at.name, func(t *testing.T) {

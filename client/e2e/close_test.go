@@ -46,6 +46,7 @@ func sentPlaintext(w *World, wires ...*simnet.Wire) *atomic.Int64 {
 
 // Shows: MOD-switch (the client can be closed at any moment; the bubble notices a goroutine that is left)
 func TestCloseAtEveryMoment(t *testing.T) {
+	t.Parallel()
 	for _, at := range places {
 		t.Run(at.name, func(t *testing.T) {
 			for _, m := range setUp() {
@@ -77,6 +78,7 @@ func TestCloseAtEveryMoment(t *testing.T) {
 
 // Shows: MOD-switch (down and up at any moment; epochs go on, so that the gate opens again)
 func TestDownAndUpAtEveryMoment(t *testing.T) {
+	t.Parallel()
 	for _, at := range places {
 		t.Run(at.name, func(t *testing.T) {
 			for i, m := range setUp() {
@@ -121,6 +123,7 @@ func TestDownAndUpAtEveryMoment(t *testing.T) {
 
 // Shows: MOD-switch (several at once)
 func TestEverythingAtOnce(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 72, Log: zap.NewNop()})
 		talk(t, w, 50*time.Millisecond)

@@ -58,6 +58,7 @@ func (a *asked) others(agent netip.Addr) (netip.AddrPort, bool) {
 
 // Shows: DET-15 (both requests go through one foreign agent; identification values and source ports keep them apart)
 func TestBothRequestsThroughOneForeignAgent(t *testing.T) {
+	t.Parallel()
 	for _, at := range places[1:4:4] {
 		if at.mode == "cvc" {
 			continue
@@ -103,6 +104,7 @@ func TestBothRequestsThroughOneForeignAgent(t *testing.T) {
 //
 // Shows: DET-15, DET-3 (crossed replies), DET-1
 func TestForeignAgentThatCrossesReplies(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{{"office FA", func(w *World) *simnet.Wire { return w.OfficeFA }, "f"}, hotspotPlace, officePlace, cafePlace} {
 		for _, swap := range []bool{true, false} {
 			name := at.name + ", both to both"
@@ -167,6 +169,7 @@ func TestForeignAgentThatCrossesReplies(t *testing.T) {
 //
 // Shows: DET-15, DET-3 (the foreign agent that answers for both)
 func TestForeignAgentThatAnswersForBoth(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		code     wire.Code
 		at       place

@@ -28,6 +28,7 @@ func withoutMobileIP(on *simnet.Wire) (stop func()) {
 
 // Shows: DET-18 (a network without UDP 434: blocked with the reason, asked with back-off, and it recovers)
 func TestNetworkWithoutMobileIP(t *testing.T) {
+	t.Parallel()
 	for _, at := range places {
 		t.Run(at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -72,6 +73,7 @@ func TestNetworkWithoutMobileIP(t *testing.T) {
 
 // Shows: DET-18 (it becomes so while the VPN is in use, and inside)
 func TestMobileIPVanishes(t *testing.T) {
+	t.Parallel()
 	for _, at := range places {
 		t.Run(at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -102,6 +104,7 @@ func TestMobileIPVanishes(t *testing.T) {
 
 // Shows: DET-18 (a network that gives no address)
 func TestNetworkWithoutAddress(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var bare *simnet.Wire
 		w := world(t, Options{Seed: 112, Lab: func(l *simnet.Lab) { bare = l.NewWire(simnet.WireConfig{Name: "bare"}) }})

@@ -111,6 +111,7 @@ func gatewayOf(t *testing.T, w *World, name string) packet.HardwareAddr {
 
 // Shows: DET-11 (gateways learned from past proofs and verdicts; a place that was outside needs no wait before IKE)
 func TestPlacesAreLearnt(t *testing.T) {
+	t.Parallel()
 	s := &shelf{}
 	var took [2]time.Duration
 	for visit := range 2 {
@@ -175,6 +176,7 @@ func TestPlacesAreLearnt(t *testing.T) {
 //
 // Shows: DET-11 (hints only order the work), DET-3
 func TestLyingHintsOfInside(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{cafePlace, hotspotPlace} {
 		t.Run(at.name, func(t *testing.T) {
 			var connected [2]time.Duration
@@ -244,6 +246,7 @@ func w0(t *testing.T, at place) packet.HardwareAddr {
 
 // Shows: DET-11, DET-8 (an office that is taken for outside: the proof wins, and mends what was learnt)
 func TestLyingHintOfOutside(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &shelf{}
 		w := hintWorld(t, 132, s, leases{}, nil)
@@ -285,6 +288,7 @@ func withoutInternalHA(w *World) (stop func()) {
 
 // Shows: DET-11 (what was learnt: a newer version is left alone, a corrupt one set aside; none of it matters for service)
 func TestStateOfGateways(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		state string
 		want  func(*testing.T, *shelf)
@@ -332,6 +336,7 @@ func TestStateOfGateways(t *testing.T) {
 
 // Shows: DET-11 (a source that hangs delays nothing, not the end either)
 func TestHangingSourceOfHints(t *testing.T) {
+	t.Parallel()
 	for name, hang := range map[string]bool{"hangs": true, "answers": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -361,6 +366,7 @@ func TestHangingSourceOfHints(t *testing.T) {
 //
 // Shows: DET-11 (which interface is tried first)
 func TestHintOrdersWhatIsTriedFirst(t *testing.T) {
+	t.Parallel()
 	for _, learnt := range []bool{false, true} {
 		t.Run(map[bool]string{false: "nothing learnt", true: "learnt"}[learnt], func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -83,6 +83,7 @@ func paused(t *testing.T, w *World, patience time.Duration) control.Status {
 
 // Shows: DET-13
 func TestIdlePause(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{officePlace, {"office FA", func(w *World) *simnet.Wire { return w.OfficeFA }, "f"}} {
 		t.Run(at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -145,6 +146,7 @@ func TestIdlePause(t *testing.T) {
 
 // Shows: DET-13, DET-4 (the network has become outside in the pause: nothing leaves in the clear, not for a moment)
 func TestIdlePauseEndsOutside(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 91, Client: withIdle})
 		last, m := plaintextOn(w, w.Office), messages(t, w)
@@ -176,6 +178,7 @@ func TestIdlePauseEndsOutside(t *testing.T) {
 
 // Shows: DET-13, DET-2 (another cable in the pause is a change as at any other time)
 func TestIdlePauseAndAnotherNetwork(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 92, Client: withIdle})
 		clear, m := watchClear(w), messages(t, w)
@@ -216,6 +219,7 @@ func TestIdlePauseAndAnotherNetwork(t *testing.T) {
 
 // Shows: DET-13 (many packets at once end one pause, in order)
 func TestBurstEndsAPause(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 93, Client: withIdle})
 		m := messages(t, w)

@@ -24,6 +24,7 @@ func listOffice(suppress bool) func(*config.Config) {
 
 // Shows: DET-14 (any direct reply of the i-HA on a network that is listed as outside), DET-3
 func TestAnswerOnANetworkListedAsOutside(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{officePlace, {"office FA", func(w *World) *simnet.Wire { return w.OfficeFA }, "f"}} {
 		for name, change := range map[string]func(*agent.HomeAgentConfig){
 			"accepted":        nil,
@@ -63,6 +64,7 @@ func TestAnswerOnANetworkListedAsOutside(t *testing.T) {
 
 // Shows: DET-14 (a denial of the i-HA there is an alarm, too: it got the request)
 func TestDenialOnANetworkListedAsOutside(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 141, Client: listOffice(false), InternalHA: func(c *agent.HomeAgentConfig) { c.NoReverseTunnel = true }})
 		clear := watchClear(w)
@@ -85,6 +87,7 @@ func TestDenialOnANetworkListedAsOutside(t *testing.T) {
 
 // Shows: DET-17 (requests to the i-HA can be suppressed on listed networks)
 func TestNoRequestOnASuppressedNetwork(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{officePlace, {"office FA", func(w *World) *simnet.Wire { return w.OfficeFA }, "f"}} {
 		t.Run(at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

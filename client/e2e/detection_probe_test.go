@@ -35,6 +35,7 @@ func registrationOf(p []byte) (ip packet.IPv4, request *wire.RegistrationRequest
 
 // Shows: DET-9 (probes that nobody hears: three requests each, and nothing else happens)
 func TestProbesFromOutside(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		probe, runs time.Duration
 		want        int
@@ -70,6 +71,7 @@ func TestProbesFromOutside(t *testing.T) {
 //
 // Shows: DET-9 (after an unanswered probe the binding through the VPN is refreshed)
 func TestProbeThatReplacesTheBinding(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{cafePlace, hotspotPlace} {
 		t.Run(at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -113,6 +115,7 @@ func TestProbeThatReplacesTheBinding(t *testing.T) {
 //
 // Shows: DET-9, DET-4
 func TestProbeAnsweredTooLate(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 82, InternalHA: func(c *agent.HomeAgentConfig) {
 			c.TrustedNetworks = append(c.TrustedNetworks, netip.MustParsePrefix("192.0.2.0/24"))
@@ -151,6 +154,7 @@ func TestProbeAnsweredTooLate(t *testing.T) {
 
 // Shows: DET-9, DET-8 (a probe is answered: the network has become inside without a local event)
 func TestNetworkBecomesInside(t *testing.T) {
+	t.Parallel()
 	for _, probe := range []time.Duration{10 * time.Minute, time.Minute} {
 		t.Run(probe.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -182,6 +186,7 @@ func TestNetworkBecomesInside(t *testing.T) {
 
 // Shows: DET-12, DET-4, DET-7 (inside to outside without any local event: upstream routes have changed)
 func TestNetworkBecomesOutside(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{officePlace, {"office FA", func(w *World) *simnet.Wire { return w.OfficeFA }, "f"}} {
 		t.Run(at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -233,6 +238,7 @@ func TestNetworkBecomesOutside(t *testing.T) {
 
 // Shows: DET-6, DET-7 (the x-HA's first answers are lost)
 func TestLostReplyOfTheExternalHomeAgent(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{cafePlace, hotspotPlace, officePlace} {
 		t.Run(at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -95,6 +95,7 @@ const withinKeepalive = tunnel.DefaultKeepaliveInterval + (tunnel.KeepaliveTries
 
 // Shows: DET-19 (draft §7.2: the tunnel from the x-HA goes elsewhere; nothing in it can be read, and service comes back)
 func TestPseudoNATOutside(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		first    bool          // it is there when the laptop comes, or else begins when the laptop is connected
 		lasts    time.Duration // the shortest: one registration alone is rewritten
@@ -177,6 +178,7 @@ func pingThrough(t *testing.T, w *World) time.Duration {
 //
 // Shows: DET-19, DET-3
 func TestPseudoNATInside(t *testing.T) {
+	t.Parallel()
 	t.Run("to the outside", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := world(t, Options{Seed: 121})
@@ -258,6 +260,7 @@ func TestPseudoNATInside(t *testing.T) {
 
 // Shows: DET-19 (with the shortest keepalive that the x-HA can ask for, RFC 3519 §4.10)
 func TestPseudoNATAndShortKeepalive(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 124, Client: func(c *config.Config) { c.Detection.Probe = 0 }})
 		a := impersonate(w, w.Cafe, netip.MustParsePrefix("192.168.1.66/24"), simnet.LabExternalHA)

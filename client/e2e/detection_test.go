@@ -31,6 +31,7 @@ func plaintextOn(w *World, wire *simnet.Wire) (last func() time.Duration) {
 
 // Shows: DET-4, DET-12
 func TestSilentRerouteIsBoundedByTheMonitor(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 2})
 		w.Plug(w.Eth0, w.Office)
@@ -72,6 +73,7 @@ func TestSilentRerouteIsBoundedByTheMonitor(t *testing.T) {
 
 // Shows: DET-2, DET-4
 func TestSuspendCountsAsTime(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 3})
 		w.Plug(w.Eth0, w.Office)
@@ -99,6 +101,7 @@ func TestSuspendCountsAsTime(t *testing.T) {
 
 // Shows: DET-8
 func TestLateProofWins(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 4})
 		// The core answers after 3 s, the x-HA at once.
@@ -119,6 +122,7 @@ func TestLateProofWins(t *testing.T) {
 
 // Shows: DET-10
 func TestEqualHomeAgentAddressesCountAsOutside(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 5, Client: func(c *config.Config) { c.External.Address = c.Internal.Address }})
 		last := plaintextOn(w, w.Office)
@@ -133,6 +137,7 @@ func TestEqualHomeAgentAddressesCountAsOutside(t *testing.T) {
 
 // Shows: MIP-3
 func TestClockOffByADay(t *testing.T) {
+	t.Parallel()
 	for name, step := range map[string]time.Duration{"ahead": 24 * time.Hour, "behind": -24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -148,6 +153,7 @@ func TestClockOffByADay(t *testing.T) {
 
 // Shows: MOD-switch
 func TestPinnedPlaintextModeIsRefusedWithoutProof(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 7, Client: func(c *config.Config) { c.Mode = "c" }})
 		last := plaintextOn(w, w.Cafe)

@@ -13,6 +13,7 @@ import (
 
 // The host's drops and the client's own are one set of counters, all of which the status shows.
 func TestDropsOfTheHostShowInStatus(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 31})
 		drops := w.Laptop.Drops()

@@ -58,6 +58,7 @@ func layer(s control.Status, kind string) control.Layer {
 //
 // Shows: MIP-7 (refusals remembered, for all registrations with the agent), MIP-4
 func TestRefusalOfForcedTunnelIsRemembered(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		refuses := func(c *agent.HomeAgentConfig) { c.NoForcedUDPTunnel = true }
 		w := world(t, Options{Seed: 401, Log: zap.NewNop(), InternalHA: refuses, ExternalHA: refuses})

@@ -63,6 +63,7 @@ func endpointsWorld(t *testing.T, seed uint64) (*World, *zone, *NameServer) {
 // Shows: HST-3 (home agent and gateway by name: resolved through the interface concerned with its own servers, the next address
 // after one that does not answer, the last known one where there is nobody to ask; inside without any of it)
 func TestPeersByName(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, z, s := endpointsWorld(t, 71)
 		w.Plug(w.Eth0, w.Office) // whose name server does not answer
@@ -97,6 +98,7 @@ func TestPeersByName(t *testing.T) {
 // Shows: HST-3 (several addresses are tried in order, also when the first ones never answer; a name that is not there is a
 // problem that names it, and is asked for again)
 func TestAddressesInOrder(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, z, _ := endpointsWorld(t, 72)
 		w.Plug(w.Eth0, w.Cafe)
@@ -123,6 +125,7 @@ func TestAddressesInOrder(t *testing.T) {
 // Shows: HST-3 (names that were answered with a captive portal's address are asked for again, without any change of the
 // connection)
 func TestNamesCorrected(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, z, _ := endpointsWorld(t, 74)
 		portal := netip.MustParseAddr("192.168.1.1")
@@ -149,6 +152,7 @@ func TestNamesCorrected(t *testing.T) {
 // the enterprise's outside ESP, not to the address that the gateway's name was pointed at either; in an honest network all
 // is well again. TunnelCrack's ServerIP attack)
 func TestNamesPointElsewhere(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, z, _ := endpointsWorld(t, 73)
 		judge := Watch(w.External()...)

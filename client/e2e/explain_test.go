@@ -14,6 +14,7 @@ import (
 // The client says which way an address goes, and that is the way that its packets go: in the clear inside, by the VPN outside, held
 // while nothing is known, and left to the host while it is down.
 func TestExplain(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 71})
 		server, internet := netip.MustParseAddr("10.0.2.10"), netip.MustParseAddr("203.0.113.1")

@@ -32,6 +32,7 @@ func connected(t *testing.T, w *World, at place) {
 
 // Shows: MOD-cvc (RFC 7296 §2.4: a dead gateway is noticed), MOD-keep (the session outlives it)
 func TestGatewayDiesAndComesBack(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name      string
 		die, back func(*testing.T, *World)
@@ -79,6 +80,7 @@ func TestGatewayDiesAndComesBack(t *testing.T) {
 
 // Shows: MOD-cvc (a gateway that has forgotten everything is found out while it answers nothing)
 func TestGatewayLosesItsStateUnnoticed(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 31})
 		clear := watchClear(w)
@@ -98,6 +100,7 @@ func TestGatewayLosesItsStateUnnoticed(t *testing.T) {
 
 // Shows: MOD-c, MOD-cvc, MOD-keep (bindings that an agent has lost are made anew)
 func TestHomeAgentRestarts(t *testing.T) {
+	t.Parallel()
 	internal := restartInternal(nil)
 	for _, c := range []struct {
 		name    string
@@ -139,6 +142,7 @@ func TestHomeAgentRestarts(t *testing.T) {
 
 // Shows: DET-2 (an interface that vanishes at any moment of a registration ends in no crash and no plaintext)
 func TestInterfaceVanishesDuringRegistration(t *testing.T) {
+	t.Parallel()
 	moments := []time.Duration{0}
 	for _, base := range []time.Duration{20 * time.Millisecond, 2001 * time.Millisecond} { // the address comes; IKE starts
 		for i := range 12 {
@@ -246,6 +250,7 @@ func (d *brokenDevice) breakDown() { d.once.Do(func() { close(d.fail) }) }
 
 // Shows: MOD-c, MOD-cvc (a TUN device that fails: nothing leaks, the client says so and can be brought up again)
 func TestDeviceFails(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{officePlace, cafePlace} {
 		t.Run(at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -287,6 +292,7 @@ func TestDeviceFails(t *testing.T) {
 
 // Shows: DET-9, DET-12, DET-18 (both home agents gone and back, in every mode)
 func TestBothHomeAgentsGoneForAWhile(t *testing.T) {
+	t.Parallel()
 	for _, at := range places {
 		t.Run(at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 // Shows: IKE-5, GDL-7 (a list of gateways: the first is dead, and the next one is used within a quarter of a minute, without a
 // pause between the two; with the only one dead, nothing comes up)
 func TestFallbackGateway(t *testing.T) {
+	t.Parallel()
 	dead := netip.MustParseAddr("192.0.2.99")
 	for _, c := range []struct {
 		name     string

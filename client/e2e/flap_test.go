@@ -12,6 +12,7 @@ import (
 //
 // Shows: DET-2 (a flap between two snapshots)
 func TestCableMovedInOneInstant(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ from, to place }{{places[0], places[2]}, {places[1], places[3]}} {
 		t.Run(c.from.name+" to "+c.to.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -20,6 +20,7 @@ func heedless(c *agent.GatewayConfig) { c.IKE.NoFollowing = true }
 // Shows: MEC-C, MOD-vc, MOD-keep. The gateway has no MOBIKE, but follows packets: a client from a cold start finds it out in a tunnel in UDP, ends in vc,
 // and roams to another network and back under the same SAs. The next time it begins there.
 func TestFollowedByPackets(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 640, Client: straight})
 		j := Watch(w.External()...)
@@ -56,6 +57,7 @@ func TestFollowedByPackets(t *testing.T) {
 // Shows: MEC-C, MOD-vc (vc is abandoned as draft §3.3 says). The gateway follows nobody: auto stays in cvc, and so does a client that is to use vc, with the reason in status;
 // where nothing else may be used nothing is carried.
 func TestNotFollowed(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*config.Config){
 		"auto":   straight,
 		"pinned": func(c *config.Config) { straight(c); c.Mode = "vc" },

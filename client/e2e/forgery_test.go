@@ -82,6 +82,7 @@ func (a *attacker) send(to packet.HardwareAddr, src, dst netip.AddrPort, payload
 
 // Shows: DET-3 (forged replies, and true ones of elsewhere and before, open nothing)
 func TestForgedAndReplayedRepliesOpenNothing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 50})
 		clear, r := watchClear(w), watchRegistrations(w)
@@ -142,6 +143,7 @@ func TestForgedAndReplayedRepliesOpenNothing(t *testing.T) {
 
 // Shows: DET-3, DET-14 (the extension counts only in front of the authenticator that covers it)
 func TestExtensionAddedOnTheWayIsNoProof(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func([]byte) []byte{
 		"behind the authenticator": func(p []byte) []byte {
 			b, err := wire.TrustedNetworksConfigured().Append(slices.Clone(p))
@@ -201,6 +203,7 @@ func TestExtensionAddedOnTheWayIsNoProof(t *testing.T) {
 
 // Shows: DET-4 (a reply later than five seconds)
 func TestReplyAfterFiveSecondsIsNoProof(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 52})
 		clear, r := watchClear(w), watchRegistrations(w)

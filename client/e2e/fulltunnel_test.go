@@ -16,6 +16,7 @@ import (
 // Shows: HST-1, HST-2 (in a full tunnel packets to the Internet go to the enterprise by the tunnel, outside and inside, and
 // nowhere after the daemon's end; in a split one they leave beside it)
 func TestFullTunnel(t *testing.T) {
+	t.Parallel()
 	for _, full := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			w := world(t, Options{Seed: 47, Client: func(c *config.Config) {

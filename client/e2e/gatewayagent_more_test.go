@@ -17,6 +17,7 @@ import (
 // Shows: MEC-B, IKE-5 (rekeyings stay with the agent; an IKE SA that has been authenticated anew carries data once the i-HA has
 // answered through it, and meanwhile that waits: nothing is lost, doubled or out of order)
 func TestNothingIsLostByRenewalThroughTheAgent(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		gateway func(*agent.GatewayConfig)
 		client  func(*config.Config)
@@ -40,7 +41,11 @@ func TestNothingIsLostByRenewalThroughTheAgent(t *testing.T) {
 				}
 				seen := make(map[string]bool)
 				n, stop := count(t, w, 16*time.Millisecond)
-				for range 70 {
+				seconds := 70
+				if testing.Short() {
+					seconds = 50
+				}
+				for range seconds {
 					time.Sleep(time.Second)
 					s := present(t, w)
 					seen[spis(s)] = true
@@ -60,6 +65,7 @@ func TestNothingIsLostByRenewalThroughTheAgent(t *testing.T) {
 
 // Shows: MOD-cvf, MOD-fvf, MOD-keep (over a bad café and a bad hotspot)
 func TestBadWiresThroughTheAgent(t *testing.T) {
+	t.Parallel()
 	for _, at := range agentPlaces[2:] {
 		t.Run(at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -89,6 +95,7 @@ func TestBadWiresThroughTheAgent(t *testing.T) {
 
 // Shows: MEC-B, MOD-park, IKE-5 (an IKE SA that is resumed with its ticket goes through the agent again)
 func TestResumedThroughTheAgent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 672, Gateway: withAgent, Client: asking(func(c *config.Config) { c.Gateway.Park = config.ParkResume })})
 		j := Watch(w.External()...)
@@ -112,6 +119,7 @@ func TestResumedThroughTheAgent(t *testing.T) {
 
 // Shows: MEC-B, IKE-5 (a list of gateways of which the first has no agent, where one is demanded: the second is used)
 func TestGatewaysWithAndWithoutAgent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 673, Gateway: withAgent, Client: asking(func(cfg *config.Config) {
 			cfg.Mechanisms.GatewayAgent = config.MechanismAlways
@@ -135,6 +143,7 @@ func TestGatewaysWithAndWithoutAgent(t *testing.T) {
 // Shows: MEC-B (a gateway whose pool has the home address and that knows no agent, or lies: the home address is no care-of address;
 // nothing is carried, status says why, and no IKE SA follows on the heels of another)
 func TestGatewayGivesTheHomeAddressWithoutAgent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 674, Client: asking(), Gateway: func(c *agent.GatewayConfig) { c.Pool = simnet.LabHomeNetwork }})
 		j := Watch(w.External()...)
@@ -161,6 +170,7 @@ func TestGatewayGivesTheHomeAddressWithoutAgent(t *testing.T) {
 
 // Shows: MEC-B (the agent, or the i-HA through it, denies: the ordinary way is taken at once, and status has the denial)
 func TestAgentDenies(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		gateway  func(*agent.GatewayConfig)
 		internal func(*agent.HomeAgentConfig)
@@ -193,6 +203,7 @@ func TestAgentDenies(t *testing.T) {
 
 // Shows: MEC-B, MOD-switch (a person who sets the mode has an agent tried again at once that did not serve)
 func TestAPersonHasTheAgentTriedAgain(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 676, Gateway: withAgent, InternalHA: refuseAgent, Client: asking()})
 		j := Watch(w.External()...)

@@ -60,6 +60,7 @@ var agentPlaces = []place{
 // Shows: MOD-vf, MOD-cvf, MOD-fvf, MEC-B (i-MIP through the foreign agent in the gateway: the VPN's address is the home address, no
 // tunnel is within the VPN's; nothing leaks)
 func TestModesThroughTheGatewaysAgent(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		mode, kinds string
 		wire        func(*World) *simnet.Wire
@@ -124,9 +125,10 @@ func watchInner(w *World) func() (n int, from netip.Addr) {
 
 // Shows: MOD-keep, MOD-cvf, MOD-fvf (between any two places, the way out being through the gateway's agent)
 func TestSessionSurvivesEveryChangeWithAgent(t *testing.T) {
-	for _, from := range agentPlaces {
-		for _, to := range agentPlaces {
-			if strings.Contains(from.mode+to.mode, "v") {
+	t.Parallel()
+	for fi, from := range agentPlaces {
+		for ti, to := range agentPlaces {
+			if strings.Contains(from.mode+to.mode, "v") && sampled(2, fi, ti) {
 				t.Run(from.name+" to "+to.name, func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						testChange(t, Options{Seed: 661, Gateway: withAgent, Client: asking()}, from, to, false)
@@ -139,12 +141,13 @@ func TestSessionSurvivesEveryChangeWithAgent(t *testing.T) {
 
 // Shows: MOD-keep, MOD-vf (the same with a gateway that follows, by the other interface)
 func TestSessionSurvivesEveryChangeStraightWithAgent(t *testing.T) {
+	t.Parallel()
 	all := slices.Clone(agentPlaces)
 	all[2].mode = "vf"
 	all = append(all, place{"campus", func(w *World) *simnet.Wire { return w.Campus }, "vf"})
-	for _, from := range all {
-		for _, to := range all {
-			if from.mode == "vf" || to.mode == "vf" {
+	for fi, from := range all {
+		for ti, to := range all {
+			if (from.mode == "vf" || to.mode == "vf") && sampled(2, fi, ti, 1) {
 				t.Run(from.name+" to "+to.name, func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						testChange(t, Options{Seed: 662, Gateway: withStraightAgent, Client: asking(straight)}, from, to, false)
@@ -158,6 +161,7 @@ func TestSessionSurvivesEveryChangeStraightWithAgent(t *testing.T) {
 // Shows: MEC-B, MOD-park, GDL-5 (draft B.8: the SA stays when the laptop goes inside, and a registration through the agent is all
 // that coming back takes; a move outside takes none with the i-HA)
 func TestAgentsSAIsKept(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 663, Gateway: withAgent, Client: asking()})
 		j := Watch(w.External()...)
@@ -191,6 +195,7 @@ func TestAgentsSAIsKept(t *testing.T) {
 //
 // Shows: MEC-B (fallback where the gateway refuses; an IKE identity may claim only its configured i-HoA; off: never asked for; pins)
 func TestWithoutTheGatewaysAgent(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		gateway func(*agent.GatewayConfig)
 		client  func(*config.Config)
@@ -225,6 +230,7 @@ func TestWithoutTheGatewaysAgent(t *testing.T) {
 
 // Shows: MEC-B ("always": nothing is carried without the agent, status says why, and it goes on when there is one)
 func TestAgentIsDemanded(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 665, Client: func(c *config.Config) { c.Mechanisms.GatewayAgent = config.MechanismAlways }})
 		j := Watch(w.External()...)
@@ -257,6 +263,7 @@ func TestAgentIsDemanded(t *testing.T) {
 //
 // Shows: MEC-B (fallback, make before break; tried again)
 func TestAgentThatDoesNotServe(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 666, Gateway: withAgent, Client: asking(), InternalHA: refuseAgent})
 		j := Watch(w.External()...)
@@ -296,6 +303,7 @@ func refuseAgent(c *agent.HomeAgentConfig) {
 
 // Shows: MEC-B (the agent vanishes with a restart of the gateway, and appears with another: the way follows)
 func TestAgentVanishesAndAppears(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 667, Gateway: withAgent, Client: asking()})
 		j := Watch(w.External()...)
@@ -321,6 +329,7 @@ func TestAgentVanishesAndAppears(t *testing.T) {
 
 // Shows: MOD-switch (pins that differ in the agent alone: a new tunnel is set up beside the old one, and the session goes on)
 func TestPinsWithAndWithoutTheAgent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 668, Gateway: withAgent, Client: asking()})
 		j := Watch(w.External()...)

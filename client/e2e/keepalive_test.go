@@ -15,6 +15,7 @@ import (
 // Shows: IKE-6 (learned intervals of keepalives, in the client). In a café whose NAT holds a mapping for a minute an idle laptop comes to
 // send keepalives less often, where that is allowed, and user data passes all the same.
 func TestIdleBehindANATOfAMinute(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		limit       time.Duration
 		least, most int // keepalives in ten minutes

@@ -19,6 +19,7 @@ import (
 // Shows: HST-2 (the daemon's end leaves the enterprise's traffic blocked, whatever network the laptop is in; the next daemon
 // takes over, or its down lifts the block)
 func TestDaemonsEndKeepsTheBlock(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 41})
 		w.Plug(w.Eth0, w.Office)
@@ -86,6 +87,7 @@ func TestDaemonsEndKeepsTheBlock(t *testing.T) {
 
 // Shows: DET-4, HST-2 (the line below the gate: what is sent as plaintext past the gate leaves only under a permit)
 func TestLineBelowTheGate(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 42})
 		w.Plug(w.Eth0, w.Office)

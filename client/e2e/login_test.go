@@ -121,6 +121,7 @@ func fresh(q control.Question) bool { return !q.Again }
 //
 // Shows: IKE-2
 func TestLoginByCertificateAndPassword(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newCompany(t)
 		w := world(t, c.options(t, 90, []config.Round{config.RoundCertificate, config.RoundMSCHAPv2}, nil))
@@ -174,6 +175,7 @@ func TestLoginByCertificateAndPassword(t *testing.T) {
 
 // Shows: IKE-2
 func TestLoginByEachMethod(t *testing.T) {
+	t.Parallel()
 	pap := func(cfg *config.Config, g *agent.GatewayConfig) {
 		cfg.Authentication.Inner = "pap"
 		g.EAP.Methods, g.EAP.Inner = []eap.Type{eap.TypeTTLS}, []eap.Inner{eap.InnerPAP}
@@ -221,6 +223,7 @@ func TestLoginByEachMethod(t *testing.T) {
 
 // Shows: IKE-2
 func TestGatewaysThatAreNotTrusted(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		leaf   pkitest.Change
 		change func(*testing.T, *company, *config.Config)

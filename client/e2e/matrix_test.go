@@ -23,6 +23,7 @@ import (
 
 // The tour makes each change once.
 func TestTour(t *testing.T) {
+	t.Parallel()
 	seen := map[[2]stack.Mode]int{}
 	walk := Tour(stack.Modes())
 	for i := range walk[1:] {
@@ -168,6 +169,7 @@ var matrixModes = stack.Modes()
 //
 // Shows: MOD-keep (all ordered pairs of modes, with NAT and loss; TCP busy and idle, and UDP), MOD-switch
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &traveller{World: world(t, Options{Seed: 640, Log: zap.NewNop(), Client: everyMechanism, Gateway: func(c *agent.GatewayConfig) {
 			mobike(c)

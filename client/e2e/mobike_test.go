@@ -16,6 +16,7 @@ import (
 // gateway says so from the other one; then the other way round, and the gateway cannot say so any more but is found. The client
 // follows in cvc, under the same IKE SA and child SA, and user data passes on.
 func TestGatewayChangesItsAddress(t *testing.T) {
+	t.Parallel()
 	second := netip.MustParseAddr("192.0.2.11")
 	synctest.Test(t, func(t *testing.T) {
 		var other *simnet.NIC

@@ -50,6 +50,7 @@ func use(t *testing.T, w *World) {
 
 // Shows: MOD-c
 func TestModeC(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 1})
 		w.Plug(w.Eth0, w.Office)
@@ -62,6 +63,7 @@ func TestModeC(t *testing.T) {
 
 // Shows: MOD-f
 func TestModeF(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 1})
 		w.Plug(w.Wlan0, w.OfficeFA)
@@ -74,6 +76,7 @@ func TestModeF(t *testing.T) {
 
 // Shows: MOD-cvc
 func TestModeCVC(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 1})
 		j := Watch(w.External()...)
@@ -88,6 +91,7 @@ func TestModeCVC(t *testing.T) {
 
 // Shows: MOD-fvc
 func TestModeFVC(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 1})
 		j := Watch(w.External()...)

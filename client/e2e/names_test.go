@@ -99,6 +99,7 @@ func (n *namesWorld) lookup(t *testing.T, name, want string) {
 // Shows: HST-3 (split DNS in each place: the enterprise's names inside, by the servers that the gateway has told of, also after
 // a change to direct access; others outside; a server of the gateway's outside the enterprise's prefixes is not asked)
 func TestNamesEverywhere(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := newNamesWorld(t, 61, nil)
 		n.lookup(t, enterpriseName, "") // no network at all
@@ -154,6 +155,7 @@ func TestNamesEverywhere(t *testing.T) {
 // Shows: IKE-4 (split DNS, RFC 8598), HST-3. Domains that the gateway tells of are resolved inside alone from then on, unless the
 // configuration has them not taken; a top-level domain is not taken from it.
 func TestDomainsOfTheGateway(t *testing.T) {
+	t.Parallel()
 	for _, taken := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			n := newNamesWorld(t, 63, func(c *config.Config) { c.DNS.GatewayDomains = taken })
@@ -184,6 +186,7 @@ func TestDomainsOfTheGateway(t *testing.T) {
 // Shows: HST-3, HST-2 (no enterprise name on any external wire in any state: roaming, the gateway dead, the laptop blocked, asleep,
 // the daemon killed, restarted, restarted without coming up)
 func TestNoEnterpriseNameOutside(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := newNamesWorld(t, 62, nil)
 		stop, done := make(chan struct{}), make(chan struct{})
@@ -292,6 +295,7 @@ func TestNoEnterpriseNameOutside(t *testing.T) {
 // Shows: HST-3 (full DNS: every name inside, none outside; and a daemon without [dns] leaves the resolver alone, or gives back
 // what one with it has left)
 func TestFullNames(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := newNamesWorld(t, 63, func(c *config.Config) {
 			c.DNS.Full = true

@@ -21,6 +21,7 @@ var behaviours = []simnet.Dependence{simnet.EndpointIndependent, simnet.AddressD
 
 // Shows: MOD-cvc, GDL-7, MOD-keep (RFC 4787: every mapping and filtering; RFC 3519 §4.9: keepalives hold it)
 func TestEveryNAT(t *testing.T) {
+	t.Parallel()
 	for _, mapping := range behaviours {
 		for _, filtering := range behaviours {
 			t.Run(mapping.String()+" mapping, "+filtering.String()+" filtering", func(t *testing.T) {
@@ -54,6 +55,7 @@ func TestEveryNAT(t *testing.T) {
 
 // Shows: MOD-keep (over a bad café)
 func TestBadWires(t *testing.T) {
+	t.Parallel()
 	wlan := simnet.Impairment{Latency: 2 * time.Millisecond, Jitter: time.Millisecond}
 	for _, c := range []struct {
 		name   string
@@ -103,6 +105,7 @@ func TestBadWires(t *testing.T) {
 
 // Shows: MOD-cvc, MOD-keep (an access network with a small MTU)
 func TestSmallMTU(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var narrow *simnet.Wire
 		var wlan1 *simnet.NIC

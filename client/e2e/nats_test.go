@@ -56,6 +56,7 @@ func natBetween(l *simnet.Lab, lan *simnet.Wire, in netip.Prefix, wan *simnet.Wi
 //
 // Shows: GDL-7, MIP-8, IKE-6
 func TestNATsEverywhere(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		nats []func(*simnet.Lab) netip.Addr

@@ -17,6 +17,7 @@ import (
 //
 // Shows: MIP-3 (nonces)
 func TestNonces(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		nonces := func(spi uint32, key []byte) func(*agent.HomeAgentConfig) {
 			return func(c *agent.HomeAgentConfig) {

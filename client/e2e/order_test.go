@@ -33,6 +33,7 @@ func orderDatagram(flow byte, i int) []byte {
 // Four flows of datagram trains, two each way, and a TCP session beside them, all at once and through every mode: superpackets go
 // into the client, the home agents and the gateway, and each flow comes out in order, whole, with nothing missing.
 func TestOrderOfFlows(t *testing.T) {
+	t.Parallel()
 	for _, at := range places {
 		t.Run(at.mode, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

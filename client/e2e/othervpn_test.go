@@ -332,6 +332,7 @@ func (g *boxesGateway) read() {
 //
 // Shows: IKE-11
 func TestAnotherVPNProtocol(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newBoxes(t)
 		w := world(t, Options{Seed: 11, Start: []client.Option{client.WithVPN(p)}})

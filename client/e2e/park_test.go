@@ -105,6 +105,7 @@ func (m *ikeMessages) of(e message.ExchangeType) int {
 // Shows: MOD-park (half an hour inside: nothing is sent towards the gateway, the SA is not taken for dead, and it carries
 // user data again on leaving, with the x-HoA registered anew and no IKE but the question whether it is there), DET-8
 func TestKeptInside(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		inside func(*testing.T, *World) control.Status
@@ -169,6 +170,7 @@ func TestKeptInside(t *testing.T) {
 // Shows: MOD-park (what has ended inside is made anew outside: a gateway that was restarted, one that gave the client up, a
 // lifetime that ended)
 func TestGoneInside(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		gateway func(*agent.GatewayConfig)
@@ -219,6 +221,7 @@ func TestGoneInside(t *testing.T) {
 //
 // Shows: MOD-park (an answer after half a second, after one and a half, and at every time around)
 func TestGatewayAnswersLate(t *testing.T) {
+	t.Parallel()
 	for late := time.Duration(0); late <= 2600*time.Millisecond; late += 50 * time.Millisecond {
 		synctest.Test(t, func(t *testing.T) {
 			w := world(t, Options{Seed: 422, Gateway: patientGateway})
@@ -239,6 +242,7 @@ func TestGatewayAnswersLate(t *testing.T) {
 //
 // Shows: MOD-park (both come up at the same time: one of them stays, and carries user data)
 func TestRivals(t *testing.T) {
+	t.Parallel()
 	kept, renewed := 0, 0
 	// The question is repeated half a second after the first, and again 0.9 s later: once before the rival begins, once behind.
 	for _, deaf := range []time.Duration{400 * time.Millisecond, 1200 * time.Millisecond} {
@@ -311,6 +315,7 @@ func ikeHeader(ip packet.IPv4) (h message.Header, ok bool) {
 
 // Shows: MOD-park (a gateway that is away for a while on leaving, by every time up to five seconds)
 func TestGatewayAwayOnLeaving(t *testing.T) {
+	t.Parallel()
 	for away := 100 * time.Millisecond; away <= 5*time.Second; away += 100 * time.Millisecond {
 		synctest.Test(t, func(t *testing.T) {
 			w := world(t, Options{Seed: 423, Gateway: patientGateway})
@@ -333,6 +338,7 @@ func TestGatewayAwayOnLeaving(t *testing.T) {
 
 // Shows: MOD-park (a gateway that never answers: the state says so within give_up, and its return mends everything)
 func TestGatewayNeverAnswersOnLeaving(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 424, Gateway: patientGateway})
 		clear := watchClear(w)
@@ -352,6 +358,7 @@ func TestGatewayNeverAnswersOnLeaving(t *testing.T) {
 
 // Shows: MOD-park (deleted inside by configuration: the gateway is told, and a new SA is set up outside)
 func TestDeletedInside(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 425, Gateway: patientGateway, Client: func(c *config.Config) { c.Gateway.Park = config.ParkDelete }})
 		k := talk(t, w, 50*time.Millisecond)
@@ -380,6 +387,7 @@ func TestDeletedInside(t *testing.T) {
 
 // Shows: MOD-park, DET-8 (the x-HoA that the SA was made from is registered no more, and its home agent has forgotten all)
 func TestExternalHomeAddressGoneInside(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 426, Gateway: patientGateway})
 		k := talk(t, w, 50*time.Millisecond)
@@ -399,6 +407,7 @@ func TestExternalHomeAddressGoneInside(t *testing.T) {
 // Shows: MOD-park, HST-6 (a laptop without any network for minutes does not take the gateway for dead: the first answer of
 // the x-HA is enough to go on, DET-7)
 func TestNoNetworkForMinutes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 427, Gateway: patientGateway})
 		k := talk(t, w, 50*time.Millisecond)
@@ -430,6 +439,7 @@ func TestNoNetworkForMinutes(t *testing.T) {
 //
 // Shows: MOD-cvc (how long `connected` may be wrong is configured)
 func TestDeadGatewayIsNoticedEarly(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		check, giveUp, least, most time.Duration
 	}{
@@ -460,6 +470,7 @@ func TestDeadGatewayIsNoticedEarly(t *testing.T) {
 
 // Shows: MOD-cvc (what is known of a gateway that does not answer outlives a change of network, and ends with its answer)
 func TestDeadGatewayAndAnotherNetwork(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 431, Gateway: patientGateway})
 		k := talk(t, w, 100*time.Millisecond)
@@ -502,6 +513,7 @@ func TestDeadGatewayAndAnotherNetwork(t *testing.T) {
 
 // Shows: MOD-cvc (an application that gets no answers has the gateway asked, which answers: nothing else happens)
 func TestSilentCorrespondent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 429})
 		connected(t, w, cafePlace)

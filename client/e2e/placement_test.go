@@ -123,6 +123,7 @@ func (p placement) options(external *[]*simnet.Wire) Options {
 //
 // Shows: GDL-9, MOD-keep
 func TestPlacements(t *testing.T) {
+	t.Parallel()
 	for _, p := range placements {
 		t.Run(p.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

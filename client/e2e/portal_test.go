@@ -230,6 +230,7 @@ func portalOf(s control.Status) *control.Portal {
 
 // Shows: HST-5, DET-18
 func TestCaptivePortal(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := Options{Seed: 91}
 		h := openHotel(t, &o)
@@ -353,6 +354,7 @@ func TestCaptivePortal(t *testing.T) {
 //
 // Shows: HST-5
 func TestPortalWayCloses(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		do     func(w *World, end func())
 		reason string
@@ -403,6 +405,7 @@ func TestPortalWayCloses(t *testing.T) {
 //
 // Shows: HST-5, HST-2
 func TestPortalWayEndsWithTheDaemon(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := Options{Seed: 93}
 		h := openHotel(t, &o)
@@ -429,6 +432,7 @@ func TestPortalWayEndsWithTheDaemon(t *testing.T) {
 //
 // Shows: HST-5, DET-18
 func TestNoPortalWhereNothingForeignAnswers(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := Options{Seed: 94}
 		h := openHotel(t, &o)

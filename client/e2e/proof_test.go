@@ -110,6 +110,7 @@ func hasESP(ip packet.IPv4) bool {
 
 // Shows: DET-1
 func TestProofOfOneInterfaceSaysNothingOfTheOther(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 40})
 		clear, r := watchClear(w), watchRegistrations(w)
@@ -170,6 +171,7 @@ func TestProofOfOneInterfaceSaysNothingOfTheOther(t *testing.T) {
 
 // Shows: DET-3, DET-14
 func TestReplyWithoutTNCIsAnAlarmAndNoProof(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{officePlace, {"office FA", func(w *World) *simnet.Wire { return w.OfficeFA }, "f"}} {
 		t.Run(at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -207,6 +209,7 @@ func TestReplyWithoutTNCIsAnAlarmAndNoProof(t *testing.T) {
 
 // Shows: DET-3 (the i-HA's replies through the VPN bear the extension, too, and never count)
 func TestRepliesThroughTheVPNAreNoProof(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 42})
 		clear, r := watchClear(w), watchRegistrations(w)
@@ -235,6 +238,7 @@ func TestRepliesThroughTheVPNAreNoProof(t *testing.T) {
 
 // Shows: DET-6
 func TestBothRequestsLeaveTogetherAndAreRepeatedWithBackOff(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 43})
 		r := watchRegistrations(w)
@@ -263,6 +267,7 @@ func TestBothRequestsLeaveTogetherAndAreRepeatedWithBackOff(t *testing.T) {
 
 // Shows: DET-7
 func TestDetectionPeriodDelaysIKEOnly(t *testing.T) {
+	t.Parallel()
 	for _, period := range []time.Duration{0, 500 * time.Millisecond, 2 * time.Second} {
 		t.Run(period.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -309,6 +314,7 @@ func TestDetectionPeriodDelaysIKEOnly(t *testing.T) {
 // Shows: DET-7 (the number of messages of a cold start, with a period of 0: IKE_INTERMEDIATE for ML-KEM is one exchange more than the
 // RFC's four)
 func TestColdStartOutsideTakesFiveExchanges(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{cafePlace, hotspotPlace} {
 		t.Run(at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -333,6 +339,7 @@ func TestColdStartOutsideTakesFiveExchanges(t *testing.T) {
 
 // Shows: DET-8 (a late proof ends the registration with the x-HA)
 func TestLateProofDeregistersWithTheExternalHomeAgent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 46})
 		k := talk(t, w, 100*time.Millisecond)
@@ -359,6 +366,7 @@ func TestLateProofDeregistersWithTheExternalHomeAgent(t *testing.T) {
 
 // Shows: DET-12
 func TestRefusedReregistrationStopsPlaintextAtOnce(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 47})
 		last, r := plaintextOn(w, w.Office), watchRegistrations(w)
@@ -392,6 +400,7 @@ func TestRefusedReregistrationStopsPlaintextAtOnce(t *testing.T) {
 
 // Shows: DET-5 (by simulation)
 func TestLossDoesNotCloseTheGate(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 48})
 		w.Plug(w.Eth0, w.Office)

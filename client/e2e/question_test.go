@@ -27,6 +27,7 @@ func letsRegistrationsIn(w *World) {
 //
 // Shows: DET-14, DET-17 (no user data in the clear whatever the answer bears)
 func TestQuestionOutside(t *testing.T) {
+	t.Parallel()
 	cafe := netip.MustParsePrefix("192.168.1.0/24")
 	suppress := func(c *config.Config) {
 		c.Detection.OutsideNetworks, c.Detection.SuppressOutside = []netip.Prefix{cafe}, true
@@ -91,6 +92,7 @@ func TestQuestionOutside(t *testing.T) {
 
 // Shows: DET-14 (inside the question is harmless: the proof and the sessions stay)
 func TestQuestionInside(t *testing.T) {
+	t.Parallel()
 	for _, at := range []place{places[0], places[1]} {
 		t.Run(at.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -120,6 +122,7 @@ func TestQuestionInside(t *testing.T) {
 
 // Shows: DET-14 (the question ends with the session, and is refused without one)
 func TestQuestionCutOff(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 442})
 		connected(t, w, cafePlace)

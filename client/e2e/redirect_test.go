@@ -67,6 +67,7 @@ func countInits(w *World) func() int {
 // Shows: IKE-5 (a gateway sends its clients to another one, before or after they have proved who they are: the client goes there
 // without a pause. Two that send it to each other are left alone after a few rounds.)
 func TestRedirect(t *testing.T) {
+	t.Parallel()
 	to := ike.GatewayName{Address: simnet.LabGateway}
 	for _, c := range []struct {
 		name  string

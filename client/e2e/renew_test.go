@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/binary"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -124,6 +125,7 @@ func (c *counted) whole(t *testing.T) {
 // octets and by packets, and the client authenticates anew as the gateway wants: of numbered datagrams in both directions none is
 // lost, doubled or out of order.
 func TestNothingIsLostByRenewal(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		gateway func(*agent.GatewayConfig)
 		client  func(*config.Config)
@@ -151,7 +153,11 @@ func TestNothingIsLostByRenewal(t *testing.T) {
 				}
 				spis := make(map[string]bool)
 				n, stop := count(t, w, 16*time.Millisecond)
-				for range 80 {
+				seconds := 80
+				if testing.Short() && !strings.Contains(name, "reauthentication") { // which is due after a minute
+					seconds = 45
+				}
+				for range seconds {
 					time.Sleep(time.Second)
 					s, err := w.Client.Status(t.Context())
 					if err != nil {
@@ -177,6 +183,7 @@ func TestNothingIsLostByRenewal(t *testing.T) {
 // Shows: IKE-9 (TFC padding, dummy packets). A client that is told to pads its packets and sends dummy packets, also when the user sends
 // nothing; the gateway drops them unread, and none of the user's packets is lost.
 func TestLengthsAndTimesAreHidden(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 72, Client: func(c *config.Config) {
 			c.Gateway.TFCPadding, c.Gateway.DummyInterval, c.Gateway.ReplayWindow = 1300, 100*time.Millisecond, 65536

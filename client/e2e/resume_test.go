@@ -16,6 +16,7 @@ import (
 //
 // Shows: MOD-park, IKE-5
 func TestParkedSAIsResumed(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		gateway func(*agent.GatewayConfig)
 		inside  func(*testing.T, *World)

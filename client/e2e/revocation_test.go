@@ -26,6 +26,7 @@ import (
 //
 // Shows: IKE-2
 func TestRevocationIsAskedPastTheVPN(t *testing.T) {
+	t.Parallel()
 	outside := netip.MustParseAddrPort("192.0.2.1:8080") // the Internet's router
 	for name, c := range map[string]struct {
 		status int

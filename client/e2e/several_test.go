@@ -38,6 +38,7 @@ func through(requests []heard, on *simnet.Wire) (out []heard) {
 //
 // Shows: MOD-prefer, DET-1, MOD-keep
 func TestDirectAccessThroughTheLessPreferredInterface(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 70})
 		j := Watch(w.External()...)
@@ -88,6 +89,7 @@ func TestDirectAccessThroughTheLessPreferredInterface(t *testing.T) {
 //
 // Shows: MOD-prefer, DET-1
 func TestProbeThatFindsNothingChangesNothing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 71})
 		j := Watch(w.External()...)
@@ -141,6 +143,7 @@ func TestProbeThatFindsNothingChangesNothing(t *testing.T) {
 //
 // Shows: MOD-prefer, MOD-keep, HST-6
 func TestDockAndUndock(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 72})
 		w.Plug(w.Wlan0, w.Office)
@@ -195,6 +198,7 @@ func TestDockAndUndock(t *testing.T) {
 //
 // Shows: MOD-prefer
 func TestHomeAgentWithOneBinding(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 73, InternalHA: func(c *agent.HomeAgentConfig) { c.SimultaneousBindings = 1 }})
 		w.Plug(w.Wlan0, w.Office)
@@ -222,6 +226,7 @@ func TestHomeAgentWithOneBinding(t *testing.T) {
 
 // Shows: MOD-prefer (a configured order)
 func TestConfiguredOrderOfInterfaces(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 74, Client: func(c *config.Config) { c.Interfaces.Prefer = []string{"wlan*"} }})
 		w.Plug(w.Eth0, w.Office)
@@ -240,6 +245,7 @@ func TestConfiguredOrderOfInterfaces(t *testing.T) {
 //
 // Shows: DET-1, MOD-prefer
 func TestDeadPreferredInterface(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 75})
 		w.Office.Impair(simnet.Impairment{Loss: 1})
@@ -260,6 +266,7 @@ func TestDeadPreferredInterface(t *testing.T) {
 //
 // Shows: MOD-prefer, MOD-keep, MOD-f, AGT-4
 func TestTwoInterfacesAtOneForeignAgent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 76, Lab: func(l *simnet.Lab) {
 			l.OfficeFA.Impair(simnet.Impairment{Latency: 3 * time.Millisecond, Jitter: time.Millisecond})

@@ -127,6 +127,7 @@ func awake(t *testing.T, w *World, m *loginManager) (*World, *loginManager, *tal
 // Shows: HST-6, DET-2 (before the laptop sleeps the gate is closed, in the kernel too, and nothing opens it again until it
 // is awake: not even the answer to a request that is on its way)
 func TestGateIsClosedBeforeSleep(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := &loginManager{}
 		w := world(t, Options{Seed: 400, Client: func(c *config.Config) { c.UpAtStart = false }})
@@ -196,6 +197,7 @@ func TestGateIsClosedBeforeSleep(t *testing.T) {
 // Shows: HST-6, DET-2 (a laptop that wakes up at a café sends nothing in the clear there, whichever sign comes first, and
 // each resume is taken account of once)
 func TestWakesUpElsewhere(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		wake func(*World, *loginManager)
@@ -250,6 +252,7 @@ func TestWakesUpElsewhere(t *testing.T) {
 //
 // Shows: HST-6 (once for each resume)
 func TestResumeUnannounced(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, m, k, _, h := sleeper(t, 402)
 		w.Laptop.AdvanceBoot(time.Hour)
@@ -281,6 +284,7 @@ func TestResumeUnannounced(t *testing.T) {
 
 // Shows: HST-6 (a client that is down, or is brought up while the laptop goes to sleep, makes no attempt before it is awake)
 func TestUpWhileGoingToSleep(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, m, k, clear, _ := sleeper(t, 403)
 		if err := w.Client.Down(t.Context()); err != nil {
@@ -305,6 +309,7 @@ func TestUpWhileGoingToSleep(t *testing.T) {
 
 // Shows: HST-6, MOD-park (outside, the gateway is asked after a sleep whether it still has the SA; where it has, it is used)
 func TestSleepOutside(t *testing.T) {
+	t.Parallel()
 	for _, forgets := range []bool{false, true} {
 		name := map[bool]string{false: "gateway keeps the SA", true: "gateway has forgotten it"}[forgets]
 		t.Run(name, func(t *testing.T) {

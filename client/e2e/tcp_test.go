@@ -45,6 +45,7 @@ func carriedIn(how string) func(control.Status) bool {
 // Shows: DET-18, IKE-6, MOD-vc. Neither home agent answers and UDP does not pass at all: vc is tried, over TCP, and user data passes.
 // When UDP passes again the SAs go over to it, and TCP is left. Nothing ever leaves in the clear.
 func TestOnlyTCPPasses(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 620, Client: overTCP, Gateway: mobike})
 		clear := watchClear(w)
@@ -77,6 +78,7 @@ func TestOnlyTCPPasses(t *testing.T) {
 // Shows: IKE-6, IKE-7, MOD-keep, MEC-C. A session lives on through a roam from where UDP passes to where TCP alone does, between two of
 // those, also where the laptop has the same address in both, and back to UDP: under the same IKE SA.
 func TestRoamsOverTCP(t *testing.T) {
+	t.Parallel()
 	for name, inside := range map[string]string{"another address": "192.168.7.50/24", "the same address": "192.168.1.100/24"} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -129,6 +131,7 @@ func TestRoamsOverTCP(t *testing.T) {
 
 // Shows: DET-18, MOD-keep, MOD-vc. A session that began inside lives on where TCP alone passes, and comes back.
 func TestFromInsideToTCP(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 622, Client: overTCP, Gateway: mobike})
 		j := Watch(w.External()...)
@@ -164,6 +167,7 @@ func TestFromInsideToTCP(t *testing.T) {
 // Shows: IKE-6, MOD-keep, MOD-vc. UDP ceases to pass where the laptop is, without any change of network: the silence is noticed, and the
 // session goes on over TCP.
 func TestUDPCeasesToPass(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 623, Client: overTCP, Gateway: mobike})
 		j := Watch(w.External()...)

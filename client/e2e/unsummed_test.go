@@ -14,6 +14,7 @@ import (
 
 // Shows: IKE-6 (RFC 3948 §2.1: ESP in UDP leaves with a UDP checksum of zero, §2.2: IKE with one; both are taken)
 func TestESPInUDPHasNoChecksum(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 460, Client: func(c *config.Config) { c.Gateway.ForceUDPEncapsulation = true }})
 		var data, messages, wrong atomic.Int64

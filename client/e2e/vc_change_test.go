@@ -14,6 +14,7 @@ import (
 // Shows: MEC-C, MOD-vc (the gateway is restarted without MOBIKE, and later with it: the mode is chosen anew each time, after the gateway
 // was found to have forgotten the SA)
 func TestCapabilityComesAndGoes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, bistro := straightWorld(t, 620, func(o *Options) {
 			o.Client = func(c *config.Config) { c.Mechanisms.EndpointUpdate = config.MechanismMOBIKE }
@@ -44,6 +45,7 @@ func TestCapabilityComesAndGoes(t *testing.T) {
 // Shows: HST-6, MOD-vc, MOD-park (asleep at one café and awake at another: the SA moves to where the laptop wakes up; awake inside, and
 // out again)
 func TestSleepInVC(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := &loginManager{}
 		w, bistro := straightWorld(t, 621, func(o *Options) { o.Start = []client.Option{client.WithSuspend(m)} })
@@ -76,6 +78,7 @@ func TestSleepInVC(t *testing.T) {
 // Shows: MOD-park, MOD-vc (inside, the SA that vc used is given up for a ticket, or deleted, as configured; outside again it is vc with
 // a new one at once)
 func TestParkedFromVC(t *testing.T) {
+	t.Parallel()
 	for _, park := range []config.Park{config.ParkKeep, config.ParkDelete, config.ParkResume} {
 		t.Run(string(park), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -106,6 +109,7 @@ func TestParkedFromVC(t *testing.T) {
 // Shows: MOD-vc, DET-12, MOD-keep (the office's network becomes outside without a sign, and inside again: a tunnel that was at rest for
 // longer than the NAT on the way remembers it moves there all the same)
 func TestSilentReroutesInVC(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, _ := straightWorld(t, 623, func(o *Options) {
 			o.Client = func(c *config.Config) {

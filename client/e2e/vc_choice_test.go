@@ -18,6 +18,7 @@ import (
 // Shows: MOD-vc, DET-18, DET-7, MOD-keep (no x-HA at all: the VPN goes straight from each network, moves at once, and inside the i-HA
 // is found all the same; through a foreign agent nothing goes out)
 func TestWithoutExternalHomeAgent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, bistro := straightWorld(t, 610, func(o *Options) {
 			o.Client = func(c *config.Config) {
@@ -82,6 +83,7 @@ func deaf(on *simnet.Wire) (stop func()) {
 
 // Shows: MOD-vc, MEC-C (a network that lets UDP 434 through and IKE not: cvc, also where the gateway is known to follow)
 func TestGatewayNotReachedStraight(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, bistro := straightWorld(t, 611, func(o *Options) {
 			o.Client = func(c *config.Config) {
@@ -137,6 +139,7 @@ func firstPortOnly(on *simnet.Wire) (stop func()) {
 // Shows: MEC-C, MOD-vc, MOD-switch (a gateway that does not follow: cvc in auto, and where vc is pinned, with the reason, after IKE was
 // given up that began on the interface; endpoint_update = "always": nothing is carried)
 func TestGatewayDoesNotFollow(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, mode string
 		update     config.Mechanism
@@ -196,6 +199,7 @@ func TestGatewayDoesNotFollow(t *testing.T) {
 
 // Shows: MOD-switch, MOD-vc (modes are pinned one after the other and the session goes on; what the configuration forbids is refused)
 func TestPinsOfVC(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, _ := straightWorld(t, 613)
 		j := Watch(w.External()...)
@@ -229,6 +233,7 @@ func TestPinsOfVC(t *testing.T) {
 
 // Shows: MOD-vc, MOD-keep, MOD-prefer (two interfaces: the bearer follows the preferred one, without a gap, and falls back)
 func TestTwoInterfacesInVC(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, bistro := straightWorld(t, 614)
 		j := Watch(append(w.External(), bistro)...)

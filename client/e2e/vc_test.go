@@ -104,6 +104,7 @@ func reach(t *testing.T, w *World, mode string) control.Status {
 // Shows: MOD-vc, MEC-C (cold start: IKE begins from the x-HoA, and the same IKE SA moves to the interface, make before break; the next
 // one with this gateway begins on the interface)
 func TestModeVC(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, _ := straightWorld(t, 601)
 		j := Watch(w.External()...)
@@ -138,6 +139,7 @@ func TestModeVC(t *testing.T) {
 
 // Shows: MOD-vc, MOD-keep, MEC-C (roams behind NATs and without one, inside and back, through a foreign agent and back: one IKE SA)
 func TestRoamsInVC(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, bistro := straightWorld(t, 602)
 		j := Watch(append(w.External(), bistro)...)
@@ -165,6 +167,7 @@ func TestRoamsInVC(t *testing.T) {
 
 // Shows: MOD-vc, GDL-5 (a move from outside to outside: one exchange of IKE, and no new child SA)
 func TestMoveInVCIsOneExchange(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, _ := straightWorld(t, 603)
 		w.Plug(w.Wlan0, w.Cafe)
@@ -193,6 +196,7 @@ func TestMoveInVCIsOneExchange(t *testing.T) {
 // Shows: MOD-vc, DET-18, DET-8 (the x-HA dies while it is not needed: nothing is noticed; a start without it: vc all the same, with the
 // gate closed; inside the i-HA wins; and it is used again when it is back)
 func TestExternalHomeAgentDies(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, bistro := straightWorld(t, 604)
 		j := Watch(append(w.External(), bistro)...)

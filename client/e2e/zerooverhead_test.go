@@ -59,6 +59,7 @@ func untilExternal(t *testing.T, w *World, encapsulation string) control.Status 
 // Shows: MEC-D (cvc with switched addresses: the session's packets are ESP between laptop and x-HA, nothing is encapsulated
 // besides, and the overhead is that of the VPN and the inner tunnel, 57 and 20 octets)
 func TestZeroOverheadCVC(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := switchingWorld(t, 901)
 		j := Watch(w.External()...)
@@ -90,6 +91,7 @@ func TestZeroOverheadCVC(t *testing.T) {
 //
 // Shows: MEC-D, MOD-keep (falls back to normal tunnelling by itself, and is used again where it works)
 func TestZeroOverheadRoams(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := switchingWorld(t, 902)
 		w.Plug(w.Wlan0, w.Campus)
@@ -129,6 +131,7 @@ func TestZeroOverheadRoams(t *testing.T) {
 //
 // Shows: MEC-D (falls back by itself where switched packets do not get through)
 func TestZeroOverheadBlocked(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := switchingWorld(t, 903)
 		defer w.Campus.Intercept(func(f simnet.Frame) []simnet.Relay {
@@ -148,6 +151,7 @@ func TestZeroOverheadBlocked(t *testing.T) {
 
 // Shows: MEC-D (a home agent that is restarted without the mechanism, and again with it)
 func TestZeroOverheadAgentRestarted(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := switchingWorld(t, 904)
 		w.Plug(w.Wlan0, w.Campus)
@@ -175,6 +179,7 @@ func TestZeroOverheadAgentRestarted(t *testing.T) {
 
 // Shows: MEC-D (always: nothing is carried without it, and the status says why)
 func TestZeroOverheadAlways(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 905, Client: func(c *config.Config) {
 			asksForSwitching(c)
@@ -203,6 +208,7 @@ func TestZeroOverheadAlways(t *testing.T) {
 //
 // Shows: MEC-D (another gateway is another default destination, which is registered at once)
 func TestZeroOverheadOtherGateway(t *testing.T) {
+	t.Parallel()
 	dead := netip.MustParseAddr("192.0.2.99")
 	synctest.Test(t, func(t *testing.T) {
 		w := world(t, Options{Seed: 906,
@@ -227,6 +233,7 @@ func TestZeroOverheadOtherGateway(t *testing.T) {
 
 // Shows: MEC-D, MOD-keep (loss both ways, of registrations and of switched packets alike)
 func TestZeroOverheadWithLoss(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		w := switchingWorld(t, 907)
@@ -260,6 +267,7 @@ func TestZeroOverheadWithLoss(t *testing.T) {
 //
 // Shows: MEC-D, HST-4 (MTU handling)
 func TestZeroOverheadNarrowPath(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const narrow = 1400
 		w := switchingWorld(t, 908)

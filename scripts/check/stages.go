@@ -51,9 +51,9 @@ func stages(fuzzTotal, fuzzEach time.Duration) []stage {
 }
 
 // raced runs tests under the race detector, in a build in which released buffers are poisoned and a second release panics. What fails
-// is run once more. Fuzzing goes on beside those with processes of their own, which wait most of the time.
+// is run once more, and sweeps take a sample (-short). Fuzzing goes on beside those with processes of their own, which wait most of the time.
 func raced(timeout string, flags ...string) testRun {
-	return testRun{race: true, timeout: timeout, second: true, flags: append([]string{"-tags", "packetdebug"}, flags...)}
+	return testRun{race: true, timeout: timeout, second: true, flags: append([]string{"-short", "-tags", "packetdebug"}, flags...)}
 }
 
 // playMutants plays a few builds without a rule: in namespaces, or on the simulated network where those cannot be made (an
