@@ -290,7 +290,9 @@ func (l *sixLab) talk(t *testing.T) func() {
 	return func() {
 		t.Helper()
 		buf := make([]byte, 2048)
-		for range 100 {
+		pace := time.NewTicker(20 * time.Millisecond) // while the tunnel moves, errors come at once
+		defer pace.Stop()
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-pace.C {
 			n++
 			text := fmt.Sprintf("%s %d %s", canary, n, strings.Repeat("x", n*37%900))
 			if _, err := c.Write([]byte(text)); err != nil && !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.EPERM) {

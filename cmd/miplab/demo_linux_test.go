@@ -188,8 +188,8 @@ func TestDemoMatrixStrongSwan(t *testing.T) {
 	passed(t, r, code, scenario.Matrix(modes))
 }
 
-// TestDemoStrongSwan takes the laptop through the tour with charon as the gateway.
-// Shows: GDL-1, GDL-5
+// TestDemoStrongSwan takes the laptop through the tour with charon as the gateway, as Debian has it, with its own protocols and no others.
+// Shows: GDL-1, GDL-2, GDL-5
 func TestDemoStrongSwan(t *testing.T) {
 	needRoot(t)
 	if err := charon.Available(); err != nil {
