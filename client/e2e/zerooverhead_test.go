@@ -286,3 +286,55 @@ func TestZeroOverheadNarrowPath(t *testing.T) {
 		use(t, w)
 	})
 }
+
+// Shows: MEC-D, MEC-B, MOD-cvf (addresses are switched on the way to the gateway, whose agent saves the inner tunnel: 57 octets of
+// overhead are left, and it goes on through a NAT, where addresses are not switched, inside, and back)
+func TestZeroOverheadThroughTheAgent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := world(t, Options{Seed: 909, ExternalHA: grantsSwitching, Gateway: withAgent, Client: func(c *config.Config) {
+			asksForSwitching(c)
+			c.Mechanisms.GatewayAgent = config.MechanismAuto
+		}})
+		j := Watch(w.External()...)
+		octets, stop := protocols(w.Campus)
+		switched := func() {
+			t.Helper()
+			if _, err := w.Until(time.Minute, func(s control.Status) bool {
+				return s.State == control.StateConnected && s.Mode == "cvf" && layer(s, "x-mip").Encapsulation == "switched" && s.PathMTU != nil && s.PathMTU.Overhead == 57
+			}); err != nil {
+				s, _ := w.Client.Status(t.Context())
+				t.Fatalf("%v; layers %+v, path %+v", err, s.Layers, s.PathMTU)
+			}
+		}
+		w.Plug(w.Wlan0, w.Campus)
+		switched()
+		time.Sleep(10 * time.Second) // the trial is over
+		switched()
+		c := converse(t, w)
+		both := func() {
+			t.Helper()
+			c.pass(t, c.near, c.far, 100_000)
+			c.pass(t, c.far, c.near, 100_000)
+		}
+		both()
+		stop()
+		synctest.Wait()
+		if octets[packet.ProtocolESP] < 200_000 || octets[packet.ProtocolIPIP] != 0 {
+			t.Errorf("octets between laptop and x-HA by protocol: %v", octets)
+		}
+		if to, from := w.ExternalAgent.SwitchedPackets(); to < 70 || from < 70 {
+			t.Errorf("the x-HA has switched %d packets to the laptop and %d from it", to, from)
+		}
+		for _, at := range []place{agentPlaces[2], officePlace} {
+			carry(w, at.wire(w))
+			reach(t, w, at.mode)
+			both()
+		}
+		carry(w, w.Campus)
+		switched()
+		both()
+		c.end(t)
+		judge(t, j)
+	})
+}
