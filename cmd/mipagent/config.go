@@ -106,6 +106,7 @@ type homeAgentTable struct {
 	TimestampTolerance    duration          `toml:"timestamp_tolerance"`
 	SimultaneousBindings  int               `toml:"simultaneous_bindings"`
 	MaxBindings           int               `toml:"max_bindings"`
+	MaxRequests           int               `toml:"max_requests_per_minute"`
 	RequireReverseTunnel  bool              `toml:"require_reverse_tunnel"`
 	UDPTunnel             *bool             `toml:"udp_tunnel"`
 	ForcedUDPTunnel       *bool             `toml:"forced_udp_tunnel"`
@@ -121,6 +122,9 @@ type mobileNodeTable struct {
 	HomeAddress      netip.Addr `toml:"home_address"`
 	NAI              string     `toml:"nai"`
 	ReplayProtection string     `toml:"replay_protection"`
+	MaxLifetime      duration   `toml:"max_lifetime"`
+	Bindings         int        `toml:"simultaneous_bindings"`
+	MaxRequests      int        `toml:"max_requests_per_minute"`
 	Key              keyDigits  `toml:"key"` // in the files that mobile_nodes names
 	association
 

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -150,15 +151,16 @@ func parseMobileNodes(file string, data []byte) ([]mobileNodeTable, error) {
 	return f.MobileNodes, nil
 }
 
-// served makes the mobile nodes of a home agent of their tables: those with the same NAI, or without one with the same home address, are one, with several security
-// associations.
+// served makes the mobile nodes of a home agent of their tables: those with the same NAI, or without one with the same home address,
+// are one, with several security associations.
 func (c *configuration) served(nodes []mobileNodeTable, homeNetworks []netip.Prefix, internal bool) ([]homeagent.MobileNode, error) {
 	var out []homeagent.MobileNode
 	var mistakes []error
 	at := make(map[homeagent.Identity]int, len(nodes))
 	for _, n := range nodes {
 		a, err := c.mobileSecurity(n)
-		node := homeagent.MobileNode{HomeAddress: n.HomeAddress, NAI: n.NAI, Associations: []*auth.SecurityAssociation{a}}
+		node := homeagent.MobileNode{HomeAddress: n.HomeAddress, NAI: n.NAI, Associations: []*auth.SecurityAssociation{a},
+			Limits: homeagent.Limits{MaxLifetime: time.Duration(n.MaxLifetime), Bindings: n.Bindings, Requests: n.MaxRequests}}
 		i, known := at[node.Identity()]
 		switch {
 		case err != nil:
@@ -170,6 +172,8 @@ func (c *configuration) served(nodes []mobileNodeTable, homeNetworks []netip.Pre
 			err = fmt.Errorf("it has the home address %v in another table", out[i].HomeAddress)
 		case known && slices.ContainsFunc(out[i].Associations, func(o *auth.SecurityAssociation) bool { return o.SPI() == a.SPI() }):
 			err = fmt.Errorf("SPI %d is there twice", a.SPI())
+		case known && node.Limits != (homeagent.Limits{}) && out[i].Limits != node.Limits:
+			err = errors.New("it has other limits in another table: expected them in the first one alone")
 		case known:
 			out[i].Associations = append(out[i].Associations, a)
 		default:

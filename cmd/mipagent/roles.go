@@ -157,7 +157,7 @@ func (c *configuration) homeAgentConfig(t *homeAgentTable, internal bool) (agent
 			DynamicAddresses: t.DynamicAddresses, AddressHold: time.Duration(t.AddressHold),
 			TrustedNetworks: t.TrustedNetworks, RefusedNetworks: t.RefusedNetworks,
 			MaxLifetime: time.Duration(t.MaxLifetime), Tolerance: time.Duration(t.TimestampTolerance),
-			SimultaneousBindings: orDefault(t.SimultaneousBindings, defaultBindings), MaxBindings: t.MaxBindings,
+			SimultaneousBindings: orDefault(t.SimultaneousBindings, defaultBindings), MaxBindings: t.MaxBindings, MaxRequests: t.MaxRequests,
 			RequireReverseTunnel: t.RequireReverseTunnel,
 			NoUDPTunnel:          isFalse(t.UDPTunnel), NoForcedUDPTunnel: isFalse(t.ForcedUDPTunnel),
 			KeepAlive: time.Duration(t.KeepAlive), AllowRelayedCoLocated: t.AllowRelayedCoLocated,

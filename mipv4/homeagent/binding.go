@@ -89,6 +89,9 @@ type node struct {
 	// one.
 	refused     time.Duration
 	everRefused bool
+	// limits are its own, nil for none; spent is the boot time up to which it has used its requests up, 0 before the first.
+	limits *Limits
+	spent  time.Duration
 	// resting is its place among those that have an assigned address and no binding since restingSince, a boot time; else nil.
 	resting      *list.Element
 	restingSince time.Duration

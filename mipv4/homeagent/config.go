@@ -65,6 +65,8 @@ type Config struct {
 	// SimultaneousBindings is how many bindings a mobile node may have at once. Under 2, simultaneous bindings are not
 	// supported, and registrations are accepted with code 1.
 	SimultaneousBindings int
+	// MaxRequests is how many requests a minute are taken of a mobile node (Limits.Requests); 0 means no limit.
+	MaxRequests int
 	// MaxBindings limits the bindings of all mobile nodes together (code 130); 0 means no limit.
 	MaxBindings int
 	// NoReverseTunnel denies requests with the T bit (code 137); RequireReverseTunnel those without (code 138).
@@ -99,6 +101,8 @@ type MobileNode struct {
 	// Associations are its security associations, told apart by SPI. Replies to requests with an unknown SPI are
 	// authenticated with the first.
 	Associations []*auth.SecurityAssociation
+	// Limits are its own; a field that is 0 leaves it the Config's.
+	Limits Limits
 }
 
 // ForeignAgent is a foreign agent that shares a security association with the home agent.
@@ -158,6 +162,9 @@ func (c Config) check() (Config, error) {
 	if c.Tolerance < MinTolerance {
 		return fail("timestamp tolerance %v: expected at least %v (RFC 5944 §5.7.1)", c.Tolerance, MinTolerance)
 	}
+	if c.MaxRequests < 0 {
+		return fail("%d requests a minute: expected 0 or more", c.MaxRequests)
+	}
 	if c.KeepAlive < 0 || c.KeepAlive > 0xffff*time.Second {
 		return fail("keepalive interval %v: expected 0 to %v", c.KeepAlive, 0xffff*time.Second)
 	}
@@ -198,6 +205,9 @@ func (c *Config) checkMobileNodes() error {
 			return fail("home address %v is configured twice", n.HomeAddress)
 		case len(n.Associations) == 0:
 			return fail("mobile node %s has no security association", name)
+		}
+		if err := n.Limits.check(); err != nil {
+			return fail("mobile node %s: %v", name, err)
 		}
 		seen[n.HomeAddress], nais[n.NAI] = true, true
 		spis := make(map[uint32]bool)

@@ -197,6 +197,7 @@ func (m *Machine) serve(now link.Instant, c MobileNode) (n *node, dropped int) {
 			m.nais[c.NAI] = n
 		}
 	}
+	n.limits = limitsOf(c)
 	n.associations = c.Associations // the state of replay protection stays: it is the mobile node's, whatever its keys
 	static := c.HomeAddress.IsValid()
 	fits := n.home == c.HomeAddress && m.nodes[n.home] == n

@@ -170,7 +170,7 @@ func (m *Machine) Restore(now link.Instant, r Record) error {
 		restored = append(restored, b)
 	}
 	n.last, n.nonce = max(n.last, r.Last), max(n.nonce, r.Nonce)
-	if extra := len(n.bindings) + len(restored) - max(1, m.cfg.SimultaneousBindings); extra > 0 {
+	if extra := len(n.bindings) + len(restored) - max(1, m.limits(n).Bindings); extra > 0 {
 		restored = restored[min(extra, len(restored)):]
 	}
 	m.restoreHome(now, n, r.HomeAddress, len(restored) > 0)

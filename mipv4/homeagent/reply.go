@@ -21,7 +21,7 @@ func (m *Machine) answerDuplicate(now link.Instant, q *request, b *binding) erro
 		lifetime = uint16(max(0, b.until-now.Boot) / time.Second)
 	}
 	q.revocable = b.revocable
-	m.reply(q, m.accepted(), lifetime, b.udpReply, b.tunnel.Switched)
+	m.reply(q, m.accepted(q.node), lifetime, b.udpReply, b.tunnel.Switched)
 	return nil
 }
 

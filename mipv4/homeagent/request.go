@@ -50,6 +50,9 @@ func (m *Machine) HandleRequest(now link.Instant, r Request) error {
 	if answered, err := m.checkReplay(now, q); answered {
 		return err
 	}
+	if err := m.checkRate(now, q); err != nil {
+		return err
+	}
 	if err := m.checkForeignHome(q); err != nil {
 		return err
 	}
@@ -159,7 +162,7 @@ func (m *Machine) deregister(now link.Instant, q *request) {
 	if q.source.Addr() == n.home && len(n.bindings) == 0 {
 		m.events.Push(Event{Kind: AtHome, HomeAddress: n.home, CareOfAddress: q.CareOfAddress, Tunnel: &Tunnel{}})
 	}
-	m.reply(q, m.accepted(), 0, nil, netip.Addr{})
+	m.reply(q, m.accepted(n), 0, nil, netip.Addr{})
 }
 
 // register makes or renews a binding (RFC 5944 §3.8.2.2), if the request can be accommodated.
@@ -181,9 +184,9 @@ func (m *Machine) register(now link.Instant, q *request) error {
 	if old != nil {
 		others--
 	}
-	keep := q.Flags.Has(wire.FlagSimultaneous) && m.simultaneous()
-	if keep && others+1 > m.cfg.SimultaneousBindings {
-		return m.deny(q, wire.CodeTooManyBindings, fmt.Errorf("%d bindings are allowed", m.cfg.SimultaneousBindings))
+	keep := q.Flags.Has(wire.FlagSimultaneous) && m.simultaneous(n)
+	if most := m.limits(n).Bindings; keep && others+1 > most {
+		return m.deny(q, wire.CodeTooManyBindings, fmt.Errorf("%d bindings are allowed", most))
 	}
 	after := m.count + 1
 	if old != nil {
@@ -226,32 +229,17 @@ func (m *Machine) register(now link.Instant, q *request) error {
 	q.revocable = m.revocable(now, q)
 	b.revocable, b.answered = q.revocable, now.Boot
 	m.revocations.cancel(n.home, b.careOf)
-	m.schedule(b, now.Boot, m.grant(q.Lifetime))
+	m.schedule(b, now.Boot, m.grant(n, q.Lifetime))
 	if changed {
 		m.table.set(n.home, n.tunnels())
 	}
 	m.touch(n)
 	m.event(b, kind)
-	m.reply(q, m.accepted(), b.granted, udp, b.tunnel.Switched)
+	m.reply(q, m.accepted(n), b.granted, udp, b.tunnel.Switched)
 	return nil
 }
 
 // continues reports whether t, a tunnel that is half bound, asks for what old has already learnt the port of.
 func (t *Tunnel) continues(old *Tunnel) bool {
 	return t.HalfBound() && old.Encapsulation == tunnel.UDP && old.Remote.Addr() == t.Remote.Addr() && old.ReverseTunnel == t.ReverseTunnel
-}
-
-// grant returns the lifetime in seconds that is granted when the given one is asked for.
-func (m *Machine) grant(asked uint16) uint16 {
-	return min(asked, uint16(m.cfg.MaxLifetime/time.Second))
-}
-
-func (m *Machine) simultaneous() bool { return m.cfg.SimultaneousBindings >= 2 }
-
-// accepted returns the code of acceptance (RFC 5944 §3.8.3.2): 1 where simultaneous bindings are not supported.
-func (m *Machine) accepted() wire.Code {
-	if m.simultaneous() {
-		return wire.CodeAccepted
-	}
-	return wire.CodeAcceptedSimultaneousUnsupported
 }
