@@ -25,6 +25,7 @@ type attempt struct {
 	iface  link.Interface
 	epoch  uint64
 	agent  *agentInUse // the foreign agent, nil with a co-located care-of address
+	home   *atHome     // the place on the home link, nil elsewhere
 	det    *location.Machine
 	remove func()
 	proof  location.Proof
@@ -45,6 +46,9 @@ type attempt struct {
 func (c *Client) begin(e roam.Attempt) {
 	i := c.ifaces[e.Interface.Index]
 	if i == nil {
+		return
+	}
+	if c.awaitRouter(i, e) {
 		return
 	}
 	c.abandon(i, e.Reason)
@@ -120,6 +124,9 @@ func (a *attempt) attachedBy() string {
 	if a.agent != nil {
 		return fmt.Sprintf("through foreign agent %v", a.agent.address)
 	}
+	if a.home != nil {
+		return fmt.Sprintf("at home as %v", a.home.home)
+	}
 	if a.over6() {
 		return fmt.Sprintf("from %v", a.iface.Address6.Addr())
 	}
@@ -144,7 +151,14 @@ func (c *Client) attachBoth(a *attempt, externalOnly bool) error {
 	var err error
 	if !externalOnly {
 		inner := c.session.engine.PlaintextInbound(c.gate, a.iface.Index, a.epoch)
-		a.internal, err = c.register(nameInternal, c.cfg.Internal, a.mobileNode(origin),
+		mn := a.mobileNode(origin)
+		if a.agent == nil && isHome(c.cfg.Internal, a.iface.Address) {
+			if err := c.enterHome(a, c.ifaces[a.iface.Index]); err != nil {
+				return err
+			}
+			mn.AtHome, mn.CareOfAddress = true, a.home.home
+		}
+		a.internal, err = c.register(nameInternal, c.cfg.Internal, mn,
 			c.attachment(a, c.cfg.Internal.HomeAddress, c.cfg.Internal.Address, inner),
 			func(e mobilenode.Event) { c.internalEvent(a, e) })
 		if err != nil {
@@ -177,6 +191,9 @@ func (c *Client) attachment(a *attempt, home, agent netip.Addr, inner link.Recei
 	return func(replies func([]byte)) (stack.Attachment, error) {
 		if a.agent != nil {
 			return stack.AttachViaForeignAgent(a.agent.segment, home, a.agent.address, a.agent.hardware, a.iface.MTU, replies, inner)
+		}
+		if h := a.home; h != nil && home == h.home {
+			return stack.AttachAtHome(h.segment, home, agent, h.router, a.iface.MTU, replies, inner)
 		}
 		below, err := c.host.Underlay(a.iface.Index, a.iface.Address.Addr())
 		if err != nil {
@@ -287,6 +304,7 @@ func (c *Client) detected(a *attempt, e location.Event) {
 			a.external.keepOthers(false)
 		}
 		if e.Internal && a.internal != nil {
+			c.appear(a)
 			a.internal.start(c)
 		}
 		if e.External {
@@ -294,6 +312,7 @@ func (c *Client) detected(a *attempt, e location.Event) {
 		}
 	case location.Reregister, location.ProbeInternal:
 		if a.internal != nil {
+			c.appear(a)
 			a.internal.start(c)
 		}
 	case location.Inside:
@@ -323,6 +342,7 @@ func (c *Client) detected(a *attempt, e location.Event) {
 		c.portalReachable(index, a.det.Reason())
 		if a.internal != nil && !e.Trying {
 			a.internal.stop(c)
+			c.disappear(a)
 		}
 		c.learn(a, false)
 		verdict(roam.Outside)
@@ -402,6 +422,7 @@ func (c *Client) abandon(i *iface, reason string) {
 	if a.remove != nil {
 		a.remove()
 	}
+	c.disappear(a)
 	c.log.Debug("attempt abandoned", zap.String("interface", a.iface.Name), zap.String("reason", reason))
 	a.internal.quiet()
 	if a.leaving {
@@ -425,6 +446,7 @@ func (c *Client) closeAttachments(a *attempt) {
 		}
 		r.attachment = nil
 	}
+	c.leaveHome(a)
 	if i := c.ifaces[a.iface.Index]; i != nil {
 		i.drained(a)
 		if i.attempt == nil {

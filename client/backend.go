@@ -211,7 +211,7 @@ func (c *Client) layers(a *attempt, mode stack.Mode) []control.Layer {
 		underlay.Remote = a.agent.address
 	}
 	if mode.Plaintext() {
-		return []control.Layer{underlay, c.mipLayer("i-mip", c.cfg.Internal.HomeAddress, a.internal, a.agent != nil)}
+		return []control.Layer{underlay, c.mipLayer("i-mip", c.cfg.Internal.HomeAddress, a.internal, a.agent != nil || a.home != nil)}
 	}
 	layers := []control.Layer{underlay}
 	if comp, _ := mode.Composition(); comp.ExternalMIP {
@@ -236,13 +236,13 @@ func (c *Client) mipLayer(kind string, home netip.Addr, r *registration, foreign
 		return l
 	}
 	l.Remote, l.CareOf = r.agent, r.careOf
-	if !foreignAgent { // behind a foreign agent the tunnel is not ours
+	if !foreignAgent { // behind a foreign agent the tunnel is not ours, and at home there is none
 		if l.Encapsulation = tunnelName(r.granted); r.ways.switching != nil {
 			l.Encapsulation = "switched"
 		}
 	}
 	l.Why = r.why
-	l.Lifetime = (r.expires - c.now.Boot).Seconds()
+	l.Lifetime = max(0, r.expires-c.now.Boot).Seconds()
 	return l
 }
 

@@ -25,7 +25,7 @@ func (c *Client) keepOthers(a *attempt, e roam.Attempt) {
 }
 
 func (r *registration) keepOthers(on bool) {
-	if r != nil && r.machine != nil {
+	if r != nil && r.machine != nil && !r.machine.Config().AtHome { // there every binding is taken back
 		r.simultaneous = on
 		r.machine.SetSimultaneous(on)
 	}

@@ -6,7 +6,8 @@
 // call: a link.Host stands for the laptop, the kernel's or a simulated one.
 //
 // Specification: RFC 5265 §3 and draft-vaarala-mip4-vpn §3 and §4 as far as they order the steps of the mobile node, and the
-// mobile node's part of its appendix B (gatewayagent.go). What stands in one machine's package is not repeated here. Left out on
+// mobile node's part of its appendix B (gatewayagent.go); RFC 5944 §4.6 at home on the home link (athome.go), where what goes to
+// neighbours takes the way by the link's router, too. What stands in one machine's package is not repeated here. Left out on
 // purpose: appendix B.6, a home address that is not known, since the configuration gives it.
 //
 // Concurrency: one goroutine, the actor, owns everything that is not said to be otherwise. Receivers and the control

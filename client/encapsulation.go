@@ -46,6 +46,9 @@ func (e *encapsulations) refusals(agent netip.Addr) *mobilenode.Refusals {
 // askFor fills in which tunnel a registration asks for. Through a foreign agent it is IP in IP, but for minimal encapsulation and
 // GRE where the agent has them.
 func (c *Client) askFor(mn *mobilenode.Config, name string, ha config.HomeAgent) {
+	if mn.AtHome {
+		return // no tunnel
+	}
 	mn.GRE = tunnel.GREOptions{Checksum: ha.GREChecksum}
 	if ha.GREKey != config.NoGREKey {
 		mn.GRE.Keyed, mn.GRE.Key = true, uint32(ha.GREKey)

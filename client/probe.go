@@ -19,6 +19,7 @@ func (c *Client) detectedRarely(a *attempt, e location.Event) {
 		if a.internal != nil {
 			a.internal.stop(c)
 		}
+		c.disappear(a)
 		c.learn(a, false)
 	case location.Paused:
 		c.rest(a, e)
@@ -33,6 +34,7 @@ func (c *Client) probeUnanswered(a *attempt) {
 		return
 	}
 	a.internal.stop(c)
+	c.disappear(a)
 	if r := c.inner(); r != nil && r.bound {
 		if b, ok := r.machine.Binding(); ok && b.SentAt() > a.internal.asked {
 			return // asked for and granted since

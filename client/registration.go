@@ -61,7 +61,7 @@ type attach func(replies func([]byte)) (stack.Attachment, error)
 // register makes a registration. handle is called on the actor with each of the machine's events, after the registration
 // has taken account of it.
 func (c *Client) register(name string, ha config.HomeAgent, mn mobilenode.Config, open attach, handle func(mobilenode.Event)) (*registration, error) {
-	r := &registration{name: name, agent: ha.Address, careOf: mn.CareOfAddress, coLocated: !mn.ForeignAgent.IsValid()}
+	r := &registration{name: name, agent: ha.Address, careOf: mn.CareOfAddress, coLocated: !mn.ForeignAgent.IsValid() && !mn.AtHome}
 	mn.HomeAgent, mn.HomeAddress = ha.Address, ha.HomeAddress
 	if mn.Lifetime == 0 || mn.Lifetime > ha.Lifetime { // a foreign agent may allow less
 		mn.Lifetime = ha.Lifetime
@@ -152,6 +152,9 @@ func (c *Client) noteRegistration(r *registration, e mobilenode.Event) {
 		}
 		r.bound, r.carrier, r.granted, r.why = true, carrier, e.Reply.Tunnel(), e.Reply.TunnelReason()
 		r.expires = e.Reply.SentAt() + e.Reply.Lifetime()
+		if r.machine.Config().AtHome {
+			r.why = "at home on the home link, where no tunnel is needed"
+		}
 		c.noteSwitching(r, e.Reply)
 		c.keepAlive(r, e.Reply)
 		c.solved(peer)

@@ -198,7 +198,15 @@ type ViaForeignAgent struct {
 func AttachViaForeignAgent(s *Segment, home, agent netip.Addr, hardware packet.HardwareAddr, mtu int,
 	replies func([]byte), inner link.Receiver) (*ViaForeignAgent, error) {
 	a := &ViaForeignAgent{segment: s, visit: s.Visit(home, hardware, mtu, inner)}
-	var err error
+	if err := a.open(agent, replies); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// open opens the flow of registration messages to agent.
+func (a *ViaForeignAgent) open(agent netip.Addr, replies func([]byte)) (err error) {
+	s := a.segment
 	a.flow, err = a.visit.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: s.nextPort(), Remote: netip.AddrPortFrom(agent, RegistrationPort), TTL: 255},
 		func(b *packet.Batch) {
 			for _, p := range b.Bufs {
@@ -208,9 +216,9 @@ func AttachViaForeignAgent(s *Segment, home, agent netip.Addr, hardware packet.H
 		})
 	if err != nil {
 		s.Leave(a.visit)
-		return nil, fmt.Errorf("stack: attach %v through foreign agent %v: %w", home, agent, err)
+		return fmt.Errorf("stack: attach %v on the link layer to agent %v: %w", a.visit.Addr(), agent, err)
 	}
-	return a, nil
+	return nil
 }
 
 // Send implements Attachment.

@@ -57,6 +57,7 @@ func (s *Segment) nextPort() uint16 {
 type visit struct {
 	link  *PacketLink
 	agent packet.HardwareAddr
+	open  bool // others than the agent may send to the home address
 }
 
 // OpenSegment opens the link layer of the interface. advertised is called, and must not block, for each ICMP router
@@ -78,14 +79,20 @@ func (s *Segment) Hardware() packet.HardwareAddr { return s.frames.Hardware() }
 // Visit returns a link with the address home whose packets go to the foreign agent with the link-layer address agent
 // and are accepted from that alone. mtu is the interface's. Packets that belong to none of its flows go to rest.
 func (s *Segment) Visit(home netip.Addr, agent packet.HardwareAddr, mtu int, rest link.Receiver) *PacketLink {
+	return s.visit(home, visit{agent: agent}, mtu, rest)
+}
+
+// visit does what Visit does, as v says.
+func (s *Segment) visit(home netip.Addr, v visit, mtu int, rest link.Receiver) *PacketLink {
 	l := NewPacketLink(home, s.drops, rest)
 	l.SetCarrier(func(c link.Class) link.Path {
-		return link.Path{Steps: []link.Step{address{agent}}, Out: s.frames.Out(c), MTU: mtu}
+		return link.Path{Steps: []link.Step{address{v.agent}}, Out: s.frames.Out(c), MTU: mtu}
 	})
+	v.link = l
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	visits := maps.Clone(*s.visits.Load())
-	visits[home] = visit{l, agent}
+	visits[home] = v
 	s.visits.Store(&visits)
 	return l
 }
@@ -164,7 +171,7 @@ func (s *Segment) classify(visits map[netip.Addr]visit, before visit, p *packet.
 		v, ok = visits[dst]
 	}
 	if ok {
-		if p.Hardware != v.agent {
+		if p.Hardware != v.agent && !v.open {
 			return visit{}, packet.DropWrongTunnelPeer
 		}
 		p.Trim(ip.TotalLen())

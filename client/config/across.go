@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -50,6 +52,10 @@ func (r *reader) addresses() {
 	if c.Internal.HomeAddress.IsValid() && c.Internal.HomeAddress == c.External.HomeAddress {
 		r.fail("external_home_agent.home_address", fmt.Sprintf("found %v, which is the internal home address too", c.External.HomeAddress),
 			"an address of the x-HA's home network")
+	}
+	if l := c.Internal.HomeLink; c.Internal.HomeAddress.IsValid() && len(l) > 0 && !slices.ContainsFunc(l, func(p netip.Prefix) bool { return p.Contains(c.Internal.HomeAddress) }) {
+		r.fail("internal_home_agent.home_link", fmt.Sprintf("found %v, and the home address %v is in none of them", l, c.Internal.HomeAddress),
+			"the networks of the link that home_address belongs to")
 	}
 	if c.Detection.WaiveTNC {
 		r.warn("detection.waive_tnc", "the Trusted Networks Configured extension is waived: only the firewall keeps a laptop outside from taking itself for inside")

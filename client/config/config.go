@@ -121,6 +121,9 @@ type HomeAgent struct {
 	Name string
 	// HomeAddress is the laptop's home address there.
 	HomeAddress netip.Addr
+	// HomeLink are the networks of the i-HA's home link: an interface whose own address is in one is at home. None for a virtual
+	// home network, where nobody can be at home, and for the x-HA.
+	HomeLink []netip.Prefix
 	// SPI is the security parameter index of the mobility security association, over 255, in host order.
 	SPI uint32
 	// Algorithm authenticates the registration messages.

@@ -54,6 +54,8 @@ var fields = slices.Concat(
 	tunnelFields(),
 	mtuFields(),
 	homeAgentFields("internal_home_agent", "i-HA", "i-HoA", func(c *Config) *HomeAgent { return &c.Internal }),
+	[]field{{key: "internal_home_agent.home_link", valid: vPrefixes, standard: "[]", about: "networks of the home link, where the i-HA's home network is a real one: an interface with an address in one of them is at home, deregisters and uses no tunnel",
+		set: prefixes(0, func(c *Config) *[]netip.Prefix { return &c.Internal.HomeLink })}},
 	homeAgentFields("external_home_agent", "x-HA", "x-HoA", func(c *Config) *HomeAgent { return &c.External }),
 	[]field{
 		{key: "gateway.address", valid: vEndpoint, required: true, about: "outer address of the VPN gateway, or its name, which is resolved through each interface with its own name servers",

@@ -37,6 +37,12 @@ func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply,
 	if r.series == m.series.number {
 		m.endSeries()
 	}
+	if m.cfg.AtHome && r.purpose == register {
+		m.unbind()
+		m.bound, m.binding = true, v
+		m.events = append(m.events, Accepted{Reply: v})
+		return nil
+	}
 	if r.purpose != register || granted == 0 {
 		m.unbind()
 		m.events = append(m.events, Deregistered{Reply: v})

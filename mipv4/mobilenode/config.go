@@ -146,6 +146,10 @@ type Config struct {
 	// CoLocated says that CareOfAddress is the path's own although ForeignAgent is set, because the agent's R bit asks
 	// for registration through it. Without a ForeignAgent the care-of address is always co-located.
 	CoLocated bool
+	// AtHome says that the mobile node is on its home link, where it needs no tunnel (RFC 5944 §3.6.1.1): Register takes every
+	// binding back instead, and Accepted bears the reply to that, with a lifetime of 0. Nothing is renewed by itself. It needs the
+	// home address as CareOfAddress, and requests that leave with it as their source.
+	AtHome bool
 	// Association with the home agent, shared by all machines that register with it under the same SPI.
 	Association *auth.SecurityAssociation
 	// ForeignAssociation with the foreign agent, nil for none. With it, every reply must carry a valid Mobile-Foreign
@@ -197,6 +201,9 @@ func (c Config) check() error {
 		}
 	}
 	switch {
+	case c.AtHome && (c.CareOfAddress != c.HomeAddress || c.ForeignAgent.IsValid() || c.ZeroOverhead.asked()):
+		return fmt.Errorf("%w: at home with care-of address %v and foreign agent %v, expected the home address %v, no foreign agent and no zero-overhead tunnelling",
+			ErrConfig, c.CareOfAddress, c.ForeignAgent, c.HomeAddress)
 	case c.ForeignAgent.IsValid() && !usable(c.ForeignAgent):
 		return fmt.Errorf("%w: foreign agent is %v, an IPv4 unicast address is expected", ErrConfig, c.ForeignAgent)
 	case len(c.NAI) > 255:

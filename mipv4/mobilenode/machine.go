@@ -64,6 +64,8 @@ func (o offer) udp() bool { return o == offerForcedUDP || o == offerUDP }
 func mostOf(c Config) offer {
 	direct := !c.ForeignAgent.IsValid()
 	switch {
+	case c.AtHome:
+		return offerIPIP // no tunnel is asked for
 	case c.Encapsulation == EncapsulationMinimal && (direct || c.CoLocated || c.AgentMinimal):
 		return offerMinimal
 	case c.Encapsulation == EncapsulationGRE && (direct || c.CoLocated || c.AgentGRE):
@@ -361,7 +363,7 @@ const renewalMargin = 60 * time.Second
 // armRenewal arms the renewal of the binding, if there is one that ends, but not before the boot time earliest.
 func (m *Machine) armRenewal(earliest time.Duration) {
 	b := m.binding
-	if m.bound && b.lifetime != Infinite {
+	if m.bound && b.lifetime != Infinite && !m.cfg.AtHome {
 		m.arm(timerRenew, max(earliest, b.sentAt+b.lifetime-min(b.lifetime/4, renewalMargin)))
 	}
 }

@@ -34,6 +34,10 @@ func (m *Machine) transmit(now link.Instant) {
 		r.support = &s
 	}
 	switch r.purpose {
+	case register:
+		if m.cfg.AtHome { // RFC 5944 App. C.3
+			r.lifetime, r.careOf, r.offer = 0, m.cfg.HomeAddress, offerIPIP
+		}
 	case deregister:
 		r.lifetime = 0
 	case deregisterAll:
@@ -97,14 +101,14 @@ func (m *Machine) send(now link.Instant, payload []byte, p purpose) {
 // authentication, what the foreign agent uses, its authentication.
 func (m *Machine) encode(r request) ([]byte, error) {
 	var flags wire.Flags
-	if m.cfg.Simultaneous && r.purpose == register {
+	if m.cfg.Simultaneous && r.purpose == register && !m.cfg.AtHome {
 		flags |= wire.FlagSimultaneous
 	}
 	// RFC 5944 App. C.3 deregisters all bindings without D.
-	if m.coLocated() && r.purpose != deregisterAll {
+	if m.coLocated() && r.purpose != deregisterAll && !m.cfg.AtHome {
 		flags |= wire.FlagDecapsulation
 	}
-	if m.reverseTunnel {
+	if m.reverseTunnel && !m.cfg.AtHome {
 		flags |= wire.FlagReverseTunnel
 	}
 	switch r.offer {

@@ -32,6 +32,7 @@ type homeLink struct {
 	*socket
 	host     *Host
 	index    int
+	device   string // empty: nothing is routed
 	hardware packet.HardwareAddr
 
 	mu          sync.Mutex
@@ -55,7 +56,7 @@ func (h *Host) OpenHomeLink(index int, device string) (hl link.HomeLink, err err
 }
 
 func openHomeLink(h *Host, index int, device string) (*homeLink, error) {
-	l := &homeLink{host: h, index: index, intercepted: make(map[netip.Addr]bool), heard: make(map[netip.Addr]packet.HardwareAddr)}
+	l := &homeLink{host: h, index: index, device: device, intercepted: make(map[netip.Addr]bool), heard: make(map[netip.Addr]packet.HardwareAddr)}
 	i, err := netlink.LinkByIndex(index)
 	if err != nil {
 		return nil, err
@@ -70,7 +71,7 @@ func openHomeLink(h *Host, index int, device string) (*homeLink, error) {
 	err = l.control(func(fd int) error {
 		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ARP), Ifindex: index})
 	})
-	if err == nil {
+	if err == nil && device != "" {
 		err = h.network.SetHomeDevice(device)
 	}
 	if err != nil {
@@ -94,8 +95,10 @@ func (l *homeLink) Intercept(home netip.Addr) error {
 	if l.closed.Load() {
 		return net.ErrClosed
 	}
-	if err := l.host.in(func() error { return l.host.network.RouteHome(home) }); err != nil {
-		return err
+	if l.device != "" {
+		if err := l.host.in(func() error { return l.host.network.RouteHome(home) }); err != nil {
+			return err
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -110,6 +113,9 @@ func (l *homeLink) Release(home netip.Addr) error {
 	l.mu.Lock()
 	delete(l.intercepted, home)
 	l.mu.Unlock()
+	if l.device == "" {
+		return nil
+	}
 	return l.host.in(func() error { return l.host.network.UnrouteHome(home) })
 }
 
@@ -132,6 +138,9 @@ func (l *homeLink) Forget(home netip.Addr) {
 
 func (l *homeLink) Close() error {
 	err := l.close()
+	if l.device == "" {
+		return err
+	}
 	return errors.Join(err, l.host.in(func() error { return l.host.network.SetHomeDevice("") }))
 }
 

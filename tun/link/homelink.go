@@ -9,7 +9,8 @@ import (
 // HomeLinkHost is what a Host may implement beside: the link layer of a home network that is a real link (RFC 5944 §4.6).
 type HomeLinkHost interface {
 	// OpenHomeLink opens the interface with this index as the link of a home network. The device is the one that Intercept
-	// leads packets into, empty where nothing will be intercepted. Applying settings anew keeps what is intercepted.
+	// leads packets into; empty, Intercept answers ARP and routes nothing, as a mobile node does for itself. Applying settings anew
+	// keeps what is intercepted.
 	OpenHomeLink(index int, device string) (HomeLink, error)
 }
 
@@ -19,7 +20,7 @@ type HomeLink interface {
 	// Hardware returns the interface's own link-layer address.
 	Hardware() packet.HardwareAddr
 	// Intercept has this host take the place of home on the link: it answers ARP requests for it with its own link-layer
-	// address (proxy ARP), and what it forwards or sends to home goes into the device. Doing so twice changes nothing.
+	// address (proxy ARP), and what it forwards or sends to home goes into the device, where there is one. Doing so twice changes nothing.
 	Intercept(home netip.Addr) error
 	// Release ends Intercept. Addresses that are not intercepted change nothing.
 	Release(home netip.Addr) error
