@@ -155,6 +155,7 @@ algorithm = "hmac-sha256"
 replay_protection = "nonces"
 key_file = "i-ha.key"
 lifetime = "45s"
+home_link = ["10.0.8.0/24"]
 encapsulation = "gre"
 gre_key = 7
 gre_checksum = true
@@ -297,7 +298,7 @@ level = "debug"
 	same := map[string]bool{".Internal.Address": true, ".Internal.HomeAddress": true, ".Internal.KeyFile": true, ".Internal.Key": true,
 		".External.Address": true, ".External.HomeAddress": true, ".External.SPI": true, ".External.KeyFile": true, ".External.Key": true,
 		".Gateway.Address": true, ".Gateway.LocalIdentity": true, ".Gateway.RemoteIdentity": true, ".Gateway.PSKFile": true,
-		".Gateway.PSK": true, ".Trust.Verifier": true, ".Detection.WaiveTNC": true, ".Detection.RefuseNAT": true, ".Internal.Name": true, ".External.Name": true, ".Gateway.Name": true, ".Detection.RetransmitMax": true, ".Warnings": true}
+		".Gateway.PSK": true, ".Trust.Verifier": true, ".External.HomeLink": true, ".Detection.WaiveTNC": true, ".Detection.RefuseNAT": true, ".Internal.Name": true, ".External.Name": true, ".Gateway.Name": true, ".Detection.RetransmitMax": true, ".Warnings": true}
 	var equal []string
 	leaves(t, "", toJSON(t, c), toJSON(t, d), func(path string) { equal = append(equal, path) })
 	for _, path := range equal {
@@ -412,6 +413,8 @@ func TestErrors(t *testing.T) {
 			`mipvpn.toml:24: interfaces.use: found the text "eth0"; valid is a list of names such as ["eth0", "wlan0"]`},
 		{"equal home addresses", replaced(t, `"198.51.100.100"`, `"10.0.8.100"`),
 			`mipvpn.toml:14: external_home_agent.home_address: found 10.0.8.100, which is the internal home address too; valid is an address of the x-HA's home network`},
+		{"home link of another network", with("internal_home_agent", `home_link = ["10.0.7.0/24"]`),
+			`mipvpn.toml:7: internal_home_agent.home_link: found [10.0.7.0/24], and the home address 10.0.8.100 is in none of them; valid is the networks of the link that home_address belongs to`},
 
 		{"missing key", replaced(t, "spi = 257\n", ""),
 			`mipvpn.toml:12: external_home_agent.spi: missing; valid is a whole number from 256 to 4294967295`},
