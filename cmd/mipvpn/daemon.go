@@ -59,6 +59,7 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, log *zap.Logger) (e
 		defer hooks.Close() // behind the client's end, which is an event
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
+	defer notify(ctx, b, log)()
 	log.Info("daemon started", zap.String("socket", cfg.Control.Socket), zap.String("version", thisBuild().Version))
 	defer log.Info("daemon ends")
 	return control.NewServer(b, authority, log).Serve(ctx, l)

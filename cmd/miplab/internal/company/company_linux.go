@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -73,8 +74,25 @@ func (c *Company) start(ctx context.Context, binaries string, o Options) error {
 	return c.StartClient(ctx)
 }
 
+// Capabilities are what the programs may do at most, as their units in configs/systemd say (capabilities(7)).
+var Capabilities = []string{"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE"}
+
+// leastPrivilege returns the arguments by which setpriv runs a program with Capabilities and no way to get more.
+func leastPrivilege() []string {
+	set := "-all"
+	for _, c := range Capabilities {
+		set += ",+" + strings.ToLower(strings.TrimPrefix(c, "CAP_"))
+	}
+	return []string{"--bounding-set=" + set, "--inh-caps=-all", "--no-new-privs"}
+}
+
+// run runs a program in a box with the privileges of its unit, where the system has setpriv.
 func (c *Company) run(box, path string, args ...string) error {
-	p, err := program.Start(c.lab.Box(box), filepath.Base(path)+" in "+box, filepath.Join(c.dir, box+".log"), path, args...)
+	name := filepath.Base(path) + " in " + box
+	if setpriv, err := exec.LookPath("setpriv"); err == nil {
+		path, args = setpriv, slices.Concat(leastPrivilege(), []string{path}, args)
+	}
+	p, err := program.Start(c.lab.Box(box), name, filepath.Join(c.dir, box+".log"), path, args...)
 	if err != nil {
 		return err
 	}
