@@ -82,6 +82,89 @@ func TestMergedTunnelPacketsAreMended(t *testing.T) {
 	}
 }
 
+// The same inside GRE: each packet that comes out has the GRE header in front, without the checksum that was that of one segment.
+func TestMergedGREPacketsAreMended(t *testing.T) {
+	p := newPair(t)
+	atA := newInbox()
+	open(t, p.linkA, link.FlowSpec{Protocol: packet.ProtocolGRE, Remote: netip.AddrPortFrom(addrB.Addr(), 0)}, atA.receive)
+	raw := open(t, p.linkB, link.FlowSpec{Protocol: packet.ProtocolGRE, Remote: netip.AddrPortFrom(addrA.Addr(), 0)}, func(b *packet.Batch) { b.Release() })
+	for _, ns := range []*os.File{p.nsA, p.nsB} { // the flows were opened at 1500
+		netnstest.Inside(t, ns, func() error {
+			l, err := netlink.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			return netlink.LinkSetMTU(l, 20000)
+		})
+	}
+	data := bytes.Repeat([]byte("pack my box with five dozen liquor jugs. "), 300)
+	for _, test := range []struct {
+		header  []byte
+		left    []byte
+		length  int
+		packets int
+	}{
+		{[]byte{0, 0, 8, 0}, []byte{0, 0, 8, 0}, 1000, 1},
+		{[]byte{0, 0, 8, 0}, []byte{0, 0, 8, 0}, len(data), 9},
+		{[]byte{0xa0, 0, 8, 0, 1, 2, 0, 0, 9, 8, 7, 6}, []byte{0x20, 0, 8, 0, 9, 8, 7, 6}, len(data), 9},
+	} {
+		b := tcpPacket(data[:test.length])
+		copy(b.Push(len(test.header)), test.header)
+		if err := raw.Send(netip.AddrPort{}, b.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		b.Release()
+		var got []byte
+		for i, q := range atA.take(t, test.packets) {
+			head := q.Bytes()[:len(test.left)]
+			inner := q.Bytes()[len(test.left):]
+			if why := checkTCP(inner); why != "" || q.Len() > 1480 || !bytes.Equal(head, test.left) {
+				t.Fatalf("packet %d of %d octets, header %x: %s", i, q.Len(), head, why)
+			}
+			got = append(got, inner[40:]...)
+		}
+		if !bytes.Equal(got, data[:test.length]) {
+			t.Errorf("%d octets of %d arrived, or others", len(got), test.length)
+		}
+	}
+	for _, other := range [][]byte{{1, 2}, {0x80, 0, 8, 0, 1}, {0x10, 0, 8, 0, 0, 0, 0, 1, 0x45}, {0x20, 0, 8, 0, 1, 2, 3, 4, 'x'}} {
+		if err := raw.Send(netip.AddrPort{}, other); err != nil {
+			t.Fatal(err)
+		}
+		if got := atA.take(t, 1)[0].Bytes(); !bytes.Equal(got, other) {
+			t.Errorf("received %x, sent %x", got, other)
+		}
+	}
+}
+
+// Minimal encapsulation shares the outer header with its packet: time to live and DF are sent as the packet has them, and what
+// arrives in the header is told.
+//
+// Shows: MIP-6 (RFC 2004 §3: TTL and DF of the outer header, through the kernel)
+func TestMinimalHeader(t *testing.T) {
+	p := newPair(t)
+	atB := newInbox()
+	open(t, p.linkB, link.FlowSpec{Protocol: packet.ProtocolMinimal}, atB.receive)
+	f := open(t, p.linkA, link.FlowSpec{Protocol: packet.ProtocolMinimal, Remote: netip.AddrPortFrom(addrB.Addr(), 0)}, func(b *packet.Batch) { b.Release() })
+	for i, c := range []struct {
+		ttl   uint8
+		whole bool
+	}{{1, false}, {17, true}, {0, false}, {255, true}} {
+		b := numbered(0, 100)
+		b.TTL, b.DontFragment, b.TOS = c.ttl, c.whole, 0xb8
+		if err := f.Path(link.Protected).Send(packet.One(b)); err != nil {
+			t.Fatal(err)
+		}
+		want := c.ttl
+		if want == 0 {
+			want = 64
+		}
+		if got := atB.take(t, 1)[0]; got.TTL != want || got.DontFragment != c.whole || got.TOS != 0xb8 || got.Len() != 100 {
+			t.Errorf("packet %d arrived with TTL %d, DF %t, TOS %#x, %d octets; want %d, %t", i, got.TTL, got.DontFragment, got.TOS, got.Len(), want, c.whole)
+		}
+	}
+}
+
 // The reverse-path check of a strict kernel would drop what comes from inside a prefix that is routed into the device.
 //
 // Shows: HST-1 (strict rp_filter handled)

@@ -1,6 +1,7 @@
 package underlay
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"unsafe"
 
@@ -285,9 +286,12 @@ func (r *flowReceiver) raw(b *packet.Buf, tos uint8) {
 	b.Trim(ip.TotalLen())
 	b.Pull(ip.HeaderLen())
 	before := r.batch.Len()
-	if r.flow.protocol == packet.ProtocolIPIP {
-		r.mend(b)
-	} else {
+	switch r.flow.protocol {
+	case packet.ProtocolIPIP:
+		r.mend(b, r.flow.mtu-packet.IPv4Len)
+	case packet.ProtocolGRE:
+		r.mendGRE(b)
+	default:
 		r.batch.Append(b)
 	}
 	for _, b := range r.batch.Bufs[before:] {
@@ -298,14 +302,14 @@ func (r *flowReceiver) raw(b *packet.Buf, tos uint8) {
 // mend completes what the kernel leaves open in packets inside IP in IP. Generic receive offload merges TCP segments
 // also inside a tunnel header, and a raw socket, unlike a packet socket, is not told so: such a packet shows by a TCP
 // checksum that covers the pseudo header only, as does one that a local tunnel interface has not finished. TCP may be cut
-// into segments of any size, so one that the link could not have carried is cut to what it can.
-func (r *flowReceiver) mend(b *packet.Buf) {
+// into segments of any size, so one that the link could not have carried is cut to limit octets.
+func (r *flowReceiver) mend(b *packet.Buf, limit int) {
 	h, partial := virtio.Partial(b.Bytes())
 	if !partial {
 		r.batch.Append(b)
 		return
 	}
-	if limit := r.flow.mtu - packet.IPv4Len; b.Len() > limit {
+	if b.Len() > limit {
 		h = h.SegmentTCP(b.Bytes(), limit)
 	}
 	if h.GSOType == virtio.GSONone {
@@ -317,4 +321,45 @@ func (r *flowReceiver) mend(b *packet.Buf) {
 		r.flow.host.opts.Drops.Count(packet.DropMalformed, 1)
 	}
 	b.Release()
+}
+
+// The bits of a GRE header that receive offload takes: checksum and key (RFC 2890 §2).
+const (
+	greChecksum = 0x8000
+	greKey      = 0x2000
+)
+
+// mendGRE does for packets inside GRE what mend does for IP in IP. Their GRE header, which was one segment's, goes in front of each
+// that comes out, but for the checksum, which the kernel has verified and which is none of any of them.
+func (r *flowReceiver) mendGRE(b *packet.Buf) {
+	p := b.Bytes()
+	if len(p) < 4 {
+		r.batch.Append(b)
+		return
+	}
+	flags, sum, n := binary.BigEndian.Uint16(p), 0, 4
+	if flags&greChecksum != 0 {
+		sum = 4
+	}
+	if flags&greKey != 0 {
+		n += 4
+	}
+	if flags&^(greChecksum|greKey) != 0 || len(p) < n+sum {
+		r.batch.Append(b)
+		return
+	}
+	if _, partial := virtio.Partial(p[n+sum:]); !partial {
+		r.batch.Append(b)
+		return
+	}
+	var header [8]byte
+	binary.BigEndian.PutUint16(header[:], flags&^greChecksum)
+	copy(header[2:4], p[2:])
+	copy(header[4:n], p[4+sum:])
+	b.Pull(n + sum)
+	before := r.batch.Len()
+	r.mend(b, r.flow.mtu-packet.IPv4Len-n)
+	for _, q := range r.batch.Bufs[before:] {
+		copy(q.Push(n), header[:n])
+	}
 }
