@@ -14,6 +14,7 @@ import (
 	"mipvpn/ipsec/ike"
 	"mipvpn/mipv4/foreignagent"
 	"mipvpn/mipv4/mobilenode"
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/stack/simnet"
 	"mipvpn/stack/underlay"
 	"mipvpn/tun/hostnet/netnstest"
@@ -110,7 +111,9 @@ func (k *kernel) checkEcho(t *testing.T, drops *packet.Drops, sizes ...int) {
 
 func startKernelHomeAgent(t *testing.T, k *kernel) *HomeAgent {
 	t.Helper()
-	a := startHomeAgent(t, kernelHost(t, k.homeAgent), internal(t))
+	cfg := internal(t)
+	cfg.Encapsulations = everyForm
+	a := startHomeAgent(t, kernelHost(t, k.homeAgent), cfg)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("drops at the home agent: %v", a.Drops().Snapshot())
@@ -121,14 +124,20 @@ func startKernelHomeAgent(t *testing.T, k *kernel) *HomeAgent {
 
 // Shows: AGT-1, MIP-6, MIP-12 (the home agent on a real kernel: raw and UDP sockets, TUN device, routes, fragments).
 func TestKernelHomeAgent(t *testing.T) {
-	for _, e := range []mobilenode.Encapsulation{mobilenode.EncapsulationIPIP, mobilenode.EncapsulationUDP} {
+	for _, e := range []mobilenode.Encapsulation{
+		mobilenode.EncapsulationIPIP, mobilenode.EncapsulationUDP, mobilenode.EncapsulationMinimal, mobilenode.EncapsulationGRE,
+	} {
 		t.Run(e.String(), func(t *testing.T) {
 			k := newKernel(t)
 			a := startKernelHomeAgent(t, k)
 			host := kernelHost(t, k.laptop)
-			n := coLocated(t, host, netnstest.Index(t, k.laptop, "eth0"), officeAddr.Addr(), laptop(t, e))
+			mn := laptop(t, e)
+			mn.GRE = everyForm.Options
+			n := coLocated(t, host, netnstest.Index(t, k.laptop, "eth0"), officeAddr.Addr(), mn)
 			t.Cleanup(func() { _ = host.Apply(link.Settings{}) })
-			n.up(enterprise)
+			if reply := n.up(enterprise); reply.Tunnel().Encapsulation.String() != e.String() {
+				t.Fatalf("tunnel %+v", reply.Tunnel())
+			}
 			k.checkEcho(t, &n.drops, 1, 1000, 1400, 4000)
 			if a.Table().Len() != 1 {
 				t.Errorf("%d bindings", a.Table().Len())
@@ -136,6 +145,9 @@ func TestKernelHomeAgent(t *testing.T) {
 		})
 	}
 }
+
+// everyForm offers all encapsulations, GRE with all its fields.
+var everyForm = tunnel.Offered{Minimal: true, GRE: true, Options: tunnel.GREOptions{Keyed: true, Key: 77, Checksum: true}}
 
 // Shows: AGT-4, MIP-8 (the foreign agent on a real kernel, the laptop's interface without an address).
 func TestKernelForeignAgent(t *testing.T) {
