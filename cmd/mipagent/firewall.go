@@ -45,6 +45,9 @@ func (s *controlServer) firewall(w http.ResponseWriter, _ *http.Request) {
 	document := firewallDocument{Schema: controlSchema, HomeAgents: []exposureDocument{}}
 	for _, role := range slices.Sorted(maps.Keys(s.roles)) {
 		a, ok := s.roles[role].(exposed)
+		if h, there := homeAgentOf(s.roles[role]).(exposed); there { // in a cluster it is there while it is the active one
+			a, ok = h, true
+		}
 		if !ok {
 			continue
 		}

@@ -65,6 +65,7 @@ stop() {
 start() {
 	install -d -o $(get User) -g $(get User) /run/$(get RuntimeDirectory)
 	install -d -m $(get StateDirectoryMode) -o $(get User) -g $(get User) /var/lib/$(get StateDirectory)
+	export STATE_DIRECTORY=/var/lib/$(get StateDirectory)
 	( as $(get ExecStart) ) >>/var/log/$unit 2>&1 &
 	echo $! >/run/$unit.pid
 	until mipagent bindings >/dev/null 2>&1; do # Type=notify: it is there when it says so
@@ -115,7 +116,7 @@ func newShell(t *testing.T, ns *os.File, bin string) *shell {
 	})
 	if out, err := s.run("mount --make-rprivate /; mount -t proc proc /proc\n" +
 		"mount -t tmpfs tmpfs /mnt; cp -a /etc /mnt/etc; mount --rbind /mnt/etc /etc\n" +
-		"for d in /run /var/lib /var/log /usr/local/bin; do mount -t tmpfs tmpfs $d; done\n" +
+		"for d in /run /var/lib /var/log /usr/local/bin; do mount -t tmpfs -o mode=0755 tmpfs $d; done\n" +
 		"mkdir -p /etc/systemd/system; rm -rf /etc/mipvpn\n"); err != nil {
 		t.Skipf("no mount namespace with directories of its own: %v: %s", err, out)
 	}
@@ -270,6 +271,8 @@ func TestOperations(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.must("install " + filepath.Join(bin, "mipagent-outside") + " /usr/local/bin/mipagent")
+		case "upgrade":
+			c.register(t, hosts["home agent"].must("cat /etc/mipvpn/mobile-nodes/alice.toml"))
 		case "the end":
 			checkBroken(t, hosts)
 		}
@@ -282,6 +285,7 @@ func TestOperations(t *testing.T) {
 			"has anything arrived?": "ok     no registration request from any other network has arrived",
 			"one more laptop":       "home_agent.internal  10.0.8.100    10.0.2.50",
 			"a laptop is lost; another one's binding is taken away": "10.0.8.100: 1 dropped at home_agent.internal",
+			"upgrade":              "home_agent.internal  10.0.8.100    10.0.2.50",
 			"what Prometheus sees": `mipvpn_home_agent_bindings{role="home_agent.internal"} 0`,
 		}[b.what]; !strings.Contains(out, want) {
 			t.Errorf("%s: %s: want %q in its output:\n%s", b.host, b.what, want, out)
