@@ -124,7 +124,7 @@ func (s *Servers) await(i int) {
 		if time.Now().After(deadline) {
 			s.t.Fatalf("etcd %d does not answer within a minute: %v", i, err)
 		}
-		time.Sleep(50 * time.Millisecond)
+		<-time.After(50 * time.Millisecond)
 	}
 }
 
