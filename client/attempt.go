@@ -189,6 +189,9 @@ func (a *attempt) mobileNode(origin mobilenode.Origin) mobilenode.Config {
 // attachment returns how a home address is attached straight through the attempt's interface.
 func (c *Client) attachment(a *attempt, home, agent netip.Addr, inner link.Receiver) attach {
 	return func(replies func([]byte)) (stack.Attachment, error) {
+		if a.agent != nil && !home.IsValid() {
+			return nil, errNoHome
+		}
 		if a.agent != nil {
 			return stack.AttachViaForeignAgent(a.agent.segment, home, a.agent.address, a.agent.hardware, a.iface.MTU, replies, inner)
 		}

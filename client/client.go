@@ -78,6 +78,7 @@ type Client struct {
 	standing  *attempt // whose interface the tunnel stands on by itself, nil before that was so
 	encapsulations
 	agents gatewayAgents
+	homes  homes
 }
 
 // associations are the mobility security associations, each shared by all registrations under it (MIP-3).
@@ -119,6 +120,7 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 		o(c)
 	}
 	c.now = host.Now()
+	c.recallHomes()
 	c.drive(&driven{
 		timeout:  func(now link.Instant) { c.roam.HandleTimeout(now) },
 		deadline: func() (time.Duration, bool) { return c.roam.Deadline() },
@@ -454,10 +456,13 @@ func (r *resumeWatch) resumed(now link.Instant) bool {
 	return gap > resumeGap
 }
 
-// shielded returns the home addresses, which the kernel must leave alone.
+// shielded returns the home addresses that are known, which the kernel must leave alone.
 func shielded(cfg *config.Config) []netip.Addr {
-	if !cfg.HasExternal() {
-		return []netip.Addr{cfg.Internal.HomeAddress}
+	var known []netip.Addr
+	for _, a := range []netip.Addr{cfg.Internal.HomeAddress, cfg.External.HomeAddress} {
+		if a.IsValid() {
+			known = append(known, a)
+		}
 	}
-	return []netip.Addr{cfg.Internal.HomeAddress, cfg.External.HomeAddress}
+	return known
 }

@@ -63,6 +63,8 @@ func (c *Client) wantsAgent() (wanted bool, why string) {
 	m, pin := c.cfg.Mechanisms.GatewayAgent, c.roam.Pin()
 	comp, pinned := pin.Composition()
 	switch f := c.agents.failed[c.cfg.Gateway.Address]; {
+	case c.homeless(): // an ordinary tunnel comes first (draft appendix B.6)
+		return false, "the home address is not known yet: the i-HA assigns it through an ordinary tunnel"
 	case m.Off():
 		return false, `[mechanisms] gateway_agent is "off"`
 	case pinned && comp.VPN && !comp.GatewayAgent:
@@ -145,7 +147,7 @@ func agentName(a discovery.Agent) string {
 // goWithout reports whether user data may go without the gateway's agent; if not, it says why nothing is carried and has the
 // gateway asked again.
 func (c *Client) goWithout(v *vpnLayer) bool {
-	if !c.cfg.Mechanisms.GatewayAgent.Always() {
+	if !c.cfg.Mechanisms.GatewayAgent.Always() || c.homeless() {
 		return true
 	}
 	v.failed = true

@@ -113,7 +113,7 @@ func (c *Client) askedThroughAgent(q *question, i *iface) {
 // openQuestion makes the machine and the attachment of a question. No tunnel is made of what it is granted.
 func (c *Client) openQuestion(q *question, a *attempt) error {
 	cfg := a.mobileNode(mobilenode.Origin{Interface: a.iface.Index, Epoch: a.epoch, Direct: true})
-	cfg.HomeAgent, cfg.HomeAddress = c.cfg.Internal.Address, c.cfg.Internal.HomeAddress
+	c.identify(&cfg, nameInternal, c.cfg.Internal)
 	cfg.Association, cfg.ReverseTunnel = c.associations.internal, true
 	c.askFor(&cfg, nameInternal, c.cfg.Internal)
 	if cfg.Lifetime == 0 || cfg.Lifetime > c.cfg.Internal.Lifetime {

@@ -62,7 +62,7 @@ type attach func(replies func([]byte)) (stack.Attachment, error)
 // has taken account of it.
 func (c *Client) register(name string, ha config.HomeAgent, mn mobilenode.Config, open attach, handle func(mobilenode.Event)) (*registration, error) {
 	r := &registration{name: name, agent: ha.Address, careOf: mn.CareOfAddress, coLocated: !mn.ForeignAgent.IsValid() && !mn.AtHome}
-	mn.HomeAgent, mn.HomeAddress = ha.Address, ha.HomeAddress
+	c.identify(&mn, name, ha)
 	if mn.Lifetime == 0 || mn.Lifetime > ha.Lifetime { // a foreign agent may allow less
 		mn.Lifetime = ha.Lifetime
 	}
@@ -126,6 +126,9 @@ func (c *Client) drainRegistration(r *registration, handle func(mobilenode.Event
 			break
 		}
 		busy = true
+		if accepted, ok := e.(mobilenode.Accepted); ok && c.learnHome(r.name, accepted.Reply.HomeAddress()) {
+			continue
+		}
 		c.noteRegistration(r, e)
 		handle(e)
 	}

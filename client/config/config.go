@@ -119,11 +119,13 @@ type HomeAgent struct {
 	Address netip.Addr
 	// Name is the x-HA's, to be resolved through each interface; empty where it has an Address. The i-HA has an Address.
 	Name string
-	// HomeAddress is the laptop's home address there.
+	// HomeAddress is the laptop's home address there, the zero Addr where the home agent assigns one, which needs a NAI.
 	HomeAddress netip.Addr
 	// HomeLink are the networks of the i-HA's home link: an interface whose own address is in one is at home. None for a virtual
 	// home network, where nobody can be at home, and for the x-HA.
 	HomeLink []netip.Prefix
+	// NAI is the laptop's network access identifier (RFC 2794), "" for none.
+	NAI string
 	// SPI is the security parameter index of the mobility security association, over 255, in host order.
 	SPI uint32
 	// Algorithm authenticates the registration messages.

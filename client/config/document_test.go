@@ -36,6 +36,9 @@ func TestDocument(t *testing.T) {
 			standard = "required, unless the whole table is left out"
 		case f.required:
 			standard = "required"
+			if f.unless != "" {
+				standard += " without `" + f.unless + "`"
+			}
 		case standard == "":
 			t.Errorf("%s has no default", f.key)
 		}

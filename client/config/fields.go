@@ -18,6 +18,8 @@ type field struct {
 	// standard is the value when the key is left out, as it would be written; empty for none.
 	standard string
 	required bool
+	// unless is a key of the same table beside which this one is not required.
+	unless string
 	// about says what the key is for, for the reference.
 	about string
 	set   func(c *Config, v any) error
@@ -179,8 +181,10 @@ var fields = slices.Concat(
 func homeAgentFields(table, agent, home string, of func(*Config) *HomeAgent) []field {
 	return []field{
 		homeAgentAddress(table, agent, of),
-		{key: table + ".home_address", valid: vAddress, required: true, about: "the " + home + ": the laptop's home address there",
+		{key: table + ".home_address", valid: vAddress, required: true, unless: "nai", about: "the " + home + ": the laptop's home address there; may be left out with a nai, and is assigned by the home agent then",
 			set: address(func(c *Config) *netip.Addr { return &of(c).HomeAddress })},
+		{key: table + ".nai", valid: vNAI, standard: "the laptop is known by its home address", about: "network access identifier that the home agent knows the laptop by (RFC 2794), such as \"laptop@corp.example\"",
+			set: text(255, nil, func(c *Config) *string { return &of(c).NAI })},
 		{key: table + ".spi", valid: vInteger(256, 1<<32-1), required: true, about: "security parameter index of the mobility security association (RFC 5944 section 3.5.1: over 255)",
 			set: integer(256, 1<<32-1, func(c *Config, n int64) { of(c).SPI = uint32(n) })},
 		{key: table + ".algorithm", valid: vOneOf(algorithms), standard: `"hmac-md5"`, about: "algorithm of the Mobile-Home authentication",

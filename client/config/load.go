@@ -213,7 +213,8 @@ func (r *reader) values() {
 		}
 		v, there := t[k]
 		if !there {
-			if _, has := r.doc[table]; f.required && (has || table != tableExternal) {
+			_, instead := t[f.unless]
+			if _, has := r.doc[table]; f.required && !instead && (has || table != tableExternal) {
 				r.fail(f.key, "missing", f.valid)
 			}
 			continue

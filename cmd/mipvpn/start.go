@@ -25,6 +25,9 @@ type running struct {
 // gatewaysPath is where the gateways that were learnt are kept (`detection.learn_gateways`).
 const gatewaysPath = "/var/lib/mipvpn/gateways.json"
 
+// homesPath is where assigned home addresses are kept (`nai` without `home_address`).
+const homesPath = "/var/lib/mipvpn/homes.json"
+
 // startClient starts the client on this machine's kernel.
 func startClient(cfg *config.Config, log *zap.Logger) (backend, error) {
 	drops := new(packet.Drops) // of the host's flows and devices and of the client, so that status shows them all
@@ -33,7 +36,7 @@ func startClient(cfg *config.Config, log *zap.Logger) (backend, error) {
 		return nil, err
 	}
 	c, err := client.Start(host, cfg, log, client.WithDrops(drops), client.WithPortals(host), client.WithSuspend(suspend.Logind{}),
-		client.WithLeases(&hint.SystemLeases{Bus: resolve.SystemBus, Inform: true}), client.WithGateways(hint.File{Path: gatewaysPath}),
+		client.WithLeases(&hint.SystemLeases{Bus: resolve.SystemBus, Inform: true}), client.WithGateways(hint.File{Path: gatewaysPath}), client.WithHomes(hint.File{Path: homesPath}),
 		client.WithNames(systemNames(cfg.DNS)))
 	if err != nil {
 		return nil, errors.Join(err, host.Close())
