@@ -6,7 +6,7 @@
 // tests.
 //
 // Specification: RFC 5944, RFC 3344 and RFC 2002 messages and authenticators; RFC 3519 §3.3, RFC 2003 and, as far as scapy has
-// it, RFC 2784.
+// it, RFC 2784 and RFC 2890.
 //
 // Concurrency: none.
 //

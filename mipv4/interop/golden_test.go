@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"mipvpn/mipv4/auth"
 	"mipvpn/mipv4/homeagent"
+	"mipvpn/mipv4/internal/dissect"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
 )
@@ -128,5 +131,35 @@ func TestGoldenWithOneBitInverted(t *testing.T) {
 				t.Errorf("%s: accepted with bit %d inverted", x.name, bit)
 			}
 		}
+	}
+}
+
+// The same octets are to tshark what their comments say.
+//
+// Shows: GDL-4
+func TestGoldenInTshark(t *testing.T) {
+	var requests, replies [][]byte
+	for _, x := range exchanges {
+		requests, replies = append(requests, golden(t, x.request)), append(replies, golden(t, x.reply))
+	}
+	got := dissect.Fields(t, dissect.MobileIP, requests, "mip.type", "mip.flags", "mip.life", "mip.homeaddr", "mip.haaddr", "mip.coa", "mip.ext.type", "mip.auth.spi")
+	want := [][]string{
+		{"1", "0x22", "600", "10.0.8.100", "10.0.1.10", "10.0.2.50", "144,32", "0x000003e8"},
+		{"1", "0x02", "65535", "10.0.8.100", "10.0.1.10", "10.0.1.40", "32,34", "0x000003e9,0x000007d0"},
+		{"1", "0x22", "600", "10.0.8.100", "10.0.1.10", "10.0.2.50", "32", "0x000003eb"},
+		{"1", "0x22", "0", "10.0.8.100", "10.0.1.10", "10.0.8.100", "32", "0x000003ea"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("requests (-want +got):\n%s", d)
+	}
+	got = dissect.Fields(t, dissect.MobileIPReply, replies, "mip.type", "mip.code", "mip.life", "mip.homeaddr", "mip.haaddr", "mip.ext.type", "mip.auth.spi")
+	want = [][]string{
+		{"3", "1", "600", "10.0.8.100", "10.0.1.10", "44,32", "0x000003e8"},
+		{"3", "1", "1800", "10.0.8.100", "10.0.1.10", "32,34", "0x000003e9,0x000007d0"},
+		{"3", "133", "600", "10.0.8.100", "10.0.1.10", "32", "0x000003eb"},
+		{"3", "1", "0", "10.0.8.100", "10.0.1.10", "32", "0x000003ea"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("replies (-want +got):\n%s", d)
 	}
 }

@@ -271,31 +271,37 @@ func TestScapyThroughForeignAgent(t *testing.T) {
 // Shows: MIP-6, MIP-7 (formats of tunnelled data against another implementation)
 func TestScapyTunnels(t *testing.T) {
 	s := startScapy(t)
-	inside := map[string]any{"src": homeAddress.String(), "dst": "10.0.1.20", "ttl": 64, "osrc": careOf.String(), "odst": homeAgent.String()}
-	build := func(form string) []byte {
-		inside["tunnel"] = form
-		var answer struct{ Octets string }
-		s.ask("packet", inside, &answer)
-		return unhex(t, answer.Octets)
-	}
-	plain := build("")
-	for e, c := range map[tunnel.Encapsulation]struct {
+	for _, c := range []struct {
 		name   string
+		form   tunnel.Encapsulation
+		gre    tunnel.GREOptions
 		outer  int // octets in front of the flow's payload
 		layers []string
 	}{
-		tunnel.IPIP: {"ipip", 20, []string{"IP", "IP", "UDP"}},
-		tunnel.UDP:  {"udp", 28, []string{"IP", "UDP", "MobileIP", "MobileIPTunnelData", "IP", "UDP"}},
+		{"ipip", tunnel.IPIP, tunnel.GREOptions{}, 20, []string{"IP", "IP", "UDP"}},
+		{"udp", tunnel.UDP, tunnel.GREOptions{}, 28, []string{"IP", "UDP", "MobileIP", "MobileIPTunnelData", "IP", "UDP"}},
+		{"gre", tunnel.GRE, tunnel.GREOptions{}, 20, []string{"IP", "GRE", "IP", "UDP"}},
+		{"gre", tunnel.GRE, tunnel.GREOptions{Keyed: true, Key: 0xdeadbeef}, 20, []string{"IP", "GRE", "IP", "UDP"}},
+		{"gre", tunnel.GRE, tunnel.GREOptions{Checksum: true}, 20, []string{"IP", "GRE", "IP", "UDP"}},
+		{"gre", tunnel.GRE, tunnel.GREOptions{Keyed: true, Key: 7, Checksum: true}, 20, []string{"IP", "GRE", "IP", "UDP"}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s %+v", c.name, c.gre), func(t *testing.T) {
 			s := s.under(t)
-			theirs := build(c.name)
+			build := func(form string) []byte {
+				var answer struct{ Octets string }
+				s.ask("packet", map[string]any{
+					"src": homeAddress.String(), "dst": "10.0.1.20", "ttl": 64, "osrc": careOf.String(), "odst": homeAgent.String(), "tunnel": form,
+					"checksum": c.gre.Checksum, "keyed": c.gre.Keyed, "key": c.gre.Key,
+				}, &answer)
+				return unhex(t, answer.Octets)
+			}
+			plain, theirs := build(""), build(c.name)
 			p := packet.From(theirs[c.outer:])
 			defer p.Release()
-			if r := tunnel.Open(p, e); r != packet.NotDropped || !bytes.Equal(p.Bytes(), plain) {
+			if r := c.gre.Open(p, c.form); r != packet.NotDropped || !bytes.Equal(p.Bytes(), plain) {
 				t.Fatalf("%v: out came %x, want %x", r, p.Bytes(), plain)
 			}
-			if r := (tunnel.Encapsulator{Encapsulation: e}).Encapsulate(p); r != packet.NotDropped {
+			if r := (tunnel.Encapsulator{Encapsulation: c.form, GRE: c.gre}).Encapsulate(p); r != packet.NotDropped {
 				t.Fatal(r)
 			}
 			var got struct {
@@ -303,10 +309,30 @@ func TestScapyTunnels(t *testing.T) {
 				Src, Dst string
 				TTL      int
 				Chksum   bool
+				GRE      *struct {
+					Key      *uint32
+					Checksum any // false or 0 without one
+				}
 			}
 			s.ask("dissect", map[string]any{"octets": hex.EncodeToString(append(slices.Clone(theirs[:c.outer]), p.Bytes()...))}, &got)
 			if !slices.Equal(got.Layers, c.layers) || got.Src != homeAddress.String() || got.Dst != "10.0.1.20" || got.TTL != 64 || !got.Chksum {
 				t.Errorf("to scapy it is %+v, want layers %v", got, c.layers)
+			}
+			if c.form != tunnel.GRE {
+				return
+			}
+			if keyed := got.GRE.Key != nil; keyed != c.gre.Keyed || keyed && *got.GRE.Key != c.gre.Key || (got.GRE.Checksum == true) != c.gre.Checksum {
+				t.Errorf("to scapy the GRE header is %+v, want %+v", got.GRE, c.gre)
+			}
+			// Another key, or a damaged checksum, is refused.
+			wrong := packet.From(theirs[c.outer:])
+			defer wrong.Release()
+			other := c.gre
+			if other.Key++; c.gre.Checksum {
+				wrong.Bytes()[4] ^= 1
+			}
+			if r := other.Open(wrong, tunnel.GRE); (r == packet.NotDropped) != (c.gre == tunnel.GREOptions{}) {
+				t.Errorf("with another key or checksum: %v", r)
 			}
 		})
 	}

@@ -74,7 +74,8 @@ def packet(command):
         "ipip": lambda: IP(src=command["osrc"], dst=command["odst"]) / inner,
         "udp": lambda: (IP(src=command["osrc"], dst=command["odst"]) / UDP(sport=command.get("sport", 434), dport=434)
                         / MobileIP(type=4) / MobileIPTunnelData(nexthdr=4) / inner),
-        "gre": lambda: IP(src=command["osrc"], dst=command["odst"]) / GRE(proto=0x0800) / inner,
+        "gre": lambda: IP(src=command["osrc"], dst=command["odst"]) / GRE(
+            proto=0x0800, chksum_present=command["checksum"], key_present=command["keyed"], key=command["key"]) / inner,
     }[command["tunnel"]]()
     return {"octets": bytes(outer).hex()}
 
@@ -82,16 +83,23 @@ def packet(command):
 def dissect(command):
     """Reads an IPv4 packet: the layers that scapy sees in it, and the addresses of the innermost IPv4 header."""
     p = IP(bytes.fromhex(command["octets"]))
-    layers, inner, at = [], p, p
+    layers, inner, at, gre = [], p, p, None
     while at and not isinstance(at, Raw):
         layers.append(type(at).__name__)
         if isinstance(at, IP):
             inner = at
+        if isinstance(at, GRE):
+            gre = {"key": at.key if at.key_present else None, "checksum": at.chksum_present and at.chksum == rebuilt(GRE, at).chksum}
         at = at.payload
-    fresh = IP(bytes(inner))
-    del fresh.chksum
-    return {"layers": layers, "src": inner.src, "dst": inner.dst, "ttl": inner.ttl, "chksum": inner.chksum == IP(bytes(fresh)).chksum,
-            "data": bytes(inner.payload).hex()}
+    return {"layers": layers, "src": inner.src, "dst": inner.dst, "ttl": inner.ttl, "chksum": inner.chksum == rebuilt(IP, inner).chksum,
+            "gre": gre}
+
+
+def rebuilt(layer, p):
+    """Returns the packet with scapy's own checksum."""
+    fresh = layer(bytes(p))
+    fresh.chksum = None
+    return layer(bytes(fresh))
 
 
 COMMANDS = {"build": build, "read": read, "packet": packet, "dissect": dissect}
