@@ -73,13 +73,18 @@ func (c *Client) awaitRouter(i *iface, e roam.Attempt) bool {
 			delete(c.ends.waiting, i.Index)
 			c.cannotUse(i, e, fmt.Errorf("client: the router %v of the home link answers no ARP", e.Interface.Gateway))
 		default:
+			if resolver, able := c.host.(link.NeighbourResolver); able {
+				if err := resolver.ResolveNeighbour(i.Index, e.Interface.Gateway); err != nil {
+					c.log.Debug("the router of the home link cannot be asked for", zap.String("interface", i.Name), zap.Error(err))
+				}
+			}
 			c.after(routerInterval, func() {
 				c.readInterfaces()
 				look()
 			})
 		}
 	}
-	c.after(routerInterval, look)
+	c.after(0, look)
 	return true
 }
 

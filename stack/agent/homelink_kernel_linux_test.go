@@ -15,35 +15,6 @@ import (
 	"mipvpn/tun/packet"
 )
 
-// bridge joins the namespaces to one link, each by an interface home0 with its address.
-func bridge(t *testing.T, joined map[*os.File]netip.Prefix) {
-	t.Helper()
-	middle := netnstest.New(t)
-	port := 'a'
-	for ns, addr := range joined {
-		netnstest.Wire(t, ns, "home0", addr, middle, "port"+string(port), netip.Prefix{})
-		port++
-	}
-	netnstest.Inside(t, middle, func() error {
-		attrs := netlink.NewLinkAttrs()
-		attrs.Name = "br0"
-		br := &netlink.Bridge{LinkAttrs: attrs}
-		if err := netlink.LinkAdd(br); err != nil {
-			return err
-		}
-		for p := 'a'; p < port; p++ {
-			l, err := netlink.LinkByName("port" + string(p))
-			if err != nil {
-				return err
-			}
-			if err := netlink.LinkSetMaster(l, br); err != nil {
-				return err
-			}
-		}
-		return netlink.LinkSetUp(br)
-	})
-}
-
 // neighbourOf returns the link-layer address that the namespace's neighbour table has for addr, as text, "" for none.
 func neighbourOf(t *testing.T, ns *os.File, addr netip.Addr) (hw string) {
 	t.Helper()
@@ -80,9 +51,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func TestKernelHomeLink(t *testing.T) {
 	laptopNS, server, peer := netnstest.New(t), netnstest.New(t), netnstest.New(t)
 	// The laptop is at home as any host is: by its kernel, with its home address on the interface.
-	bridge(t, map[*os.File]netip.Prefix{
-		laptopNS: netip.PrefixFrom(homeLinkNode, 24), server: netip.PrefixFrom(homeLinkAgent, 24), peer: netip.PrefixFrom(homeLinkPeer.Addr(), 24),
-	})
+	netnstest.Bridge(t, "home0", netnstest.End{Namespace: laptopNS, Address: netip.PrefixFrom(homeLinkNode, 24)},
+		netnstest.End{Namespace: server, Address: netip.PrefixFrom(homeLinkAgent, 24)}, netnstest.End{Namespace: peer, Address: netip.PrefixFrom(homeLinkPeer.Addr(), 24)})
 	netnstest.Wire(t, laptopNS, "eth0", officeAddr, server, "office0", netip.MustParsePrefix("10.0.2.1/24"))
 	a := startHomeAgent(t, kernelHost(t, server), onHomeLink(t, "home0"))
 	t.Cleanup(func() {
