@@ -14,7 +14,7 @@ import (
 )
 
 // stateDirectory is where state is kept where neither the file nor systemd says otherwise.
-const stateDirectory = "/var/lib/mipvpn"
+const stateDirectory = "/var/lib/mipagent"
 
 // storePath returns the path of the file that keeps a home agent's bindings, "" for none: the one configured, else one in the
 // directory that systemd makes for this service, else one in stateDirectory.
