@@ -2,6 +2,7 @@ package agent
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -149,4 +150,40 @@ func TestFormsThroughForeignAgent(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Shows: MIP-12 (RFC 2003 §3.1: DF is copied into the tunnel's header once it is known what the path carries, and as long as that
+// counts; a packet without DF never gets it)
+func TestHomeAgentCopiesDF(t *testing.T) {
+	inside(t, func(t *testing.T, l *simnet.Lab) {
+		a := startHomeAgent(t, l.InternalHA, internal(t))
+		plug(l, l.Office)
+		careOf := l.Eth0.Address().Addr()
+		n := coLocated(t, l.Laptop, l.Eth0.Index(), careOf, laptop(t, mobilenode.EncapsulationIPIP))
+		n.up(enterprise)
+		bears := make(chan bool, 10)
+		t.Cleanup(l.Core.Tap(func(f simnet.Frame) {
+			if ip := packet.IPv4(f.Packet); ip.Valid() && ip.Protocol() == packet.ProtocolIPIP && ip.Src() == simnet.LabInternalHA {
+				bears <- ip.DontFragment()
+			}
+		}))
+		send := func(when string, whole, want bool) {
+			t.Helper()
+			p := packet.From(make([]byte, 100))
+			packet.PushIPv4(p, packet.IPv4Fields{TTL: 60, DontFragment: whole, Protocol: packet.ProtocolUDP, Src: simnet.LabCorrespondent, Dst: simnet.LabHomeAddress})
+			a.forward(packet.One(p))
+			if got := <-bears; got != want {
+				t.Errorf("%s: DF of a packet with DF %t is %t in the tunnel", when, whole, got)
+			}
+		}
+		send("nothing known", true, false)
+		home := netip.AddrPortFrom(simnet.LabInternalHA, 0)
+		a.receiveICMP(packet.One(packet.From(tunnel.AppendTooBig(nil, tunnel.IPIP, tunnel.GREOptions{}, home, netip.AddrPortFrom(careOf, 0), 1300))))
+		time.Sleep(time.Second)
+		send("1300 octets", true, true)
+		send("1300 octets", false, false)
+		time.Sleep(tunnel.PathMTUAge)
+		n.up(enterprise)
+		send("forgotten", true, false)
+	})
 }
