@@ -36,8 +36,12 @@ type Machine struct {
 	events    fifo.Queue[Event]
 }
 
-// registrationKey tells registrations apart: a mobile node may have one with each of several home agents.
-type registrationKey struct{ home, homeAgent netip.Addr }
+// registrationKey tells registrations apart: a mobile node may have one with each of several home agents. One without a home address
+// yet has its NAI instead.
+type registrationKey struct {
+	home, homeAgent netip.Addr
+	nai             string
+}
 
 // registration is an entry of the visitor list, with its pending requests (RFC 5944 §3.7.1). visitor is nil while none has
 // been accepted.

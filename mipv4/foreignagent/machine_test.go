@@ -250,7 +250,7 @@ func TestDenials(t *testing.T) {
 		{"delivery style", func(c *Config) { c.NoEncapsulatingDelivery = true }, nil, nil, []byte{130, 0}, wire.CodeFADeliveryStyle},
 		{"no home address", nil, func(r *wire.RegistrationRequest) { r.HomeAddress = netip.IPv4Unspecified() }, nil, nil, wire.CodeFANonzeroHomeAddressRequired},
 		{"home agent is this agent", nil, func(r *wire.RegistrationRequest) { r.HomeAgent = careOf }, nil, nil, wire.CodeInvalidHomeAgentAddress},
-		{"any home agent", nil, func(r *wire.RegistrationRequest) { r.HomeAgent = netip.MustParseAddr("255.255.255.255") }, nil, nil, wire.CodeInvalidHomeAgentAddress},
+		{"any home agent", nil, func(r *wire.RegistrationRequest) { r.HomeAgent = netip.MustParseAddr("255.255.255.255") }, nil, nil, wire.CodeFANonzeroHomeAgentRequired},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFixture(t, c.config)

@@ -40,11 +40,18 @@ func (m *Machine) HandleReply(now link.Instant, source netip.AddrPort, payload [
 		m.tidy(entry)
 		return m.deny(now, p.request, p.station, wire.CodeFAVendorFromHomeAgent, fmt.Errorf("a %v extension in the reply", wire.ExtVendorCritical))
 	}
+	if code := checkAssigned(p.request, reply); code != wire.CodeAccepted {
+		m.removePending(entry, at+1)
+		m.tidy(entry)
+		return m.deny(now, p.request, p.station, code, nil)
+	}
 	m.removePending(entry, at+1) // what is older will not be waited for any more
 	wrong := wrongChallenge(p, rest)
 	if reply.Code.Accepted() && !wrong {
-		m.accept(now, entry, p, reply)
-		m.agree(now, entry, p, rest)
+		named := m.named(entry, reply.HomeAddress)
+		m.accept(now, named, p, reply)
+		m.agree(now, named, p, rest)
+		m.tidy(named)
 	}
 	m.tidy(entry)
 	relayed := append(make([]byte, 0, len(payload)+64), payload[:reply.Offset(len(covered))]...)
@@ -63,13 +70,14 @@ func (m *Machine) find(reply *wire.RegistrationReply, source netip.AddrPort) (*r
 	if source.Port() != wire.Port {
 		return nil, 0
 	}
-	entry := m.registrations[registrationKey{reply.HomeAddress, source.Addr()}]
-	if entry == nil {
-		return nil, 0
-	}
-	for i := len(entry.pending) - 1; i >= 0; i-- {
-		if entry.pending[i].question == 0 && entry.pending[i].request.Identification.Low() == reply.Identification.Low() {
-			return entry, i
+	for _, entry := range []*registration{m.registrations[keyOf(reply.HomeAddress, source.Addr())], m.findUnnamed(reply, source.Addr())} {
+		if entry == nil {
+			continue
+		}
+		for i := len(entry.pending) - 1; i >= 0; i-- {
+			if entry.pending[i].question == 0 && entry.pending[i].request.Identification.Low() == reply.Identification.Low() {
+				return entry, i
+			}
 		}
 	}
 	return nil, 0

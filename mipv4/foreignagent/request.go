@@ -65,7 +65,7 @@ func (m *Machine) HandleRequest(now link.Instant, q Request) error {
 	if code, err := m.judge(q, r, rest, delivery); code != wire.CodeAccepted {
 		return m.deny(now, r, s, code, err)
 	}
-	key := registrationKey{r.HomeAddress, r.HomeAgent}
+	key := requestKey(r)
 	challenge, code, err := m.checkChallenge(key, r, rest)
 	switch {
 	case code != wire.CodeAccepted:
@@ -114,15 +114,15 @@ func (m *Machine) HandleRequest(now link.Instant, q Request) error {
 
 // relay sends the part of a request that the mobile node vouches for to the home agent (RFC 5944 §3.7.2.2).
 func (m *Machine) relay(now link.Instant, p *pending) {
-	r := p.request
+	r, homeAgent := p.request, requestedHomeAgent(p.request)
 	payload := append(make([]byte, 0, len(p.message)+64), p.message...)
 	p.message = nil
-	if a := m.homeAgents[r.HomeAgent]; a != nil && !r.Deregistration() {
+	if a := m.homeAgents[homeAgent]; a != nil && !r.Deregistration() {
 		payload = m.appendSupport(now, payload, p)
 		payload = a.AppendExtension(payload, wire.ExtForeignHomeAuthentication)
 	}
 	m.transmits.Push(Transmit{
-		To: ToHomeAgent, Remote: netip.AddrPortFrom(r.HomeAgent, wire.Port), Payload: payload,
+		To: ToHomeAgent, Remote: netip.AddrPortFrom(homeAgent, wire.Port), Payload: payload,
 	})
 }
 
@@ -141,7 +141,8 @@ func (m *Machine) judge(q Request, r *wire.RegistrationRequest, rest wire.Extens
 			return wire.CodeFAMobileNodeAuthentication, fmt.Errorf("%w: %w", ErrAuthentication, err)
 		}
 	}
-	reverse := r.Flags.Has(wire.FlagReverseTunnel)
+	reverse, homeAgent := r.Flags.Has(wire.FlagReverseTunnel), requestedHomeAgent(r)
+	addresses, why := m.judgeAddresses(q, r)
 	switch {
 	case rest.Index(wire.ExtVendorCritical) >= 0: // this agent knows none (RFC 3115 §2.3)
 		return wire.CodeFAVendorFromMobileNode, fmt.Errorf("a %v extension for the foreign agent", wire.ExtVendorCritical)
@@ -151,16 +152,12 @@ func (m *Machine) judge(q Request, r *wire.RegistrationRequest, rest wire.Extens
 		return wire.CodeFAPoorlyFormedRequest, errors.New("a delivery style without the T bit (RFC 3024 §3.3)")
 	case m.cfg.Revocation && r.CoLocated():
 		return wire.CodeFAProhibited, errors.New("a co-located care-of address cannot be revoked (RFC 3543 §4.3.1)")
-	case r.HomeAddress.IsUnspecified():
-		return wire.CodeFANonzeroHomeAddressRequired, nil
-	case !usable(r.HomeAddress):
-		return wire.CodeFAPoorlyFormedRequest, fmt.Errorf("home address %v", r.HomeAddress)
-	case q.HomeAddress.IsValid() && r.HomeAddress != q.HomeAddress:
-		return wire.CodeFAProhibited, fmt.Errorf("home address %v, the mobile node's is %v", r.HomeAddress, q.HomeAddress)
-	case !usable(r.HomeAgent) || slices.Contains(m.cfg.OwnAddresses, r.HomeAgent):
+	case addresses != wire.CodeAccepted:
+		return addresses, why
+	case !usable(homeAgent) || slices.Contains(m.cfg.OwnAddresses, homeAgent):
 		return wire.CodeInvalidHomeAgentAddress, nil
-	case !m.permitted(r.HomeAgent):
-		return wire.CodeFAProhibited, fmt.Errorf("home agent %v is not permitted", r.HomeAgent)
+	case !m.permitted(homeAgent):
+		return wire.CodeFAProhibited, fmt.Errorf("home agent %v is not permitted", homeAgent)
 	case reverse && q.TTL != requestTTL:
 		return wire.CodeFATooDistant, fmt.Errorf("time to live %d, expected %d (RFC 3024 §4.2.1)", q.TTL, requestTTL)
 	}
@@ -211,7 +208,7 @@ func (m *Machine) permitted(homeAgent netip.Addr) bool {
 // an error.
 func (m *Machine) deny(now link.Instant, r *wire.RegistrationRequest, s station, code wire.Code, why error) error {
 	d := &Denied{Code: code, HomeAddress: r.HomeAddress, HomeAgent: r.HomeAgent, Err: why}
-	if !m.mayDeny(now.Boot, denialKey{registrationKey{r.HomeAddress, r.HomeAgent}, s.at}) {
+	if !m.mayDeny(now.Boot, denialKey{requestKey(r), s.at}) {
 		d.Suppressed = true
 		return d
 	}
@@ -223,7 +220,7 @@ func (m *Machine) deny(now link.Instant, r *wire.RegistrationRequest, s station,
 	if err != nil {
 		return err
 	}
-	payload = m.appendChallenge(payload, registrationKey{r.HomeAddress, r.HomeAgent})
+	payload = m.appendChallenge(payload, requestKey(r))
 	m.toMobileNode(r.HomeAddress, s, payload)
 	return d
 }

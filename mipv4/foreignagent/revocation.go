@@ -169,7 +169,7 @@ func (m *Machine) HandleRevocation(now link.Instant, source netip.AddrPort, payl
 	}
 	informed := false
 	// Without a visitor there is nothing to do, but the home agent is told: its revocation may be a retransmission.
-	if r := m.registrations[registrationKey{v.HomeAddress, v.HomeDomain}]; r != nil && r.visitor != nil {
+	if r := m.registrations[keyOf(v.HomeAddress, v.HomeDomain)]; r != nil && r.visitor != nil {
 		switch a := r.revocable; {
 		case a == nil:
 			return fmt.Errorf("%w: home address %v, home agent %v", ErrRevocation, v.HomeAddress, v.HomeDomain)
@@ -196,7 +196,7 @@ func (m *Machine) acknowledged(source netip.AddrPort, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	r := m.registrations[registrationKey{k.HomeAddress, source.Addr()}]
+	r := m.registrations[keyOf(k.HomeAddress, source.Addr())]
 	if r == nil || r.revocation == nil || r.revocation.identifier != k.Identifier {
 		return fmt.Errorf("%w: home address %v, identifier %08x, from %v", ErrNotRevoked, k.HomeAddress, k.Identifier, source)
 	}

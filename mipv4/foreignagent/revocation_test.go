@@ -257,14 +257,14 @@ func TestRevocationEnds(t *testing.T) {
 		t.Errorf("%d transmissions, %d registrations are left", n, len(f.m.registrations))
 	}
 	drop()
-	f.m.registrations[registrationKey{homeOut, external}].revocation.until = f.now.Boot + 5*time.Second
+	f.m.registrations[keyOf(homeOut, external)].revocation.until = f.now.Boot + 5*time.Second
 	if n := count(); n != 3 { // at 0, 1 and 3 of 5 seconds
 		t.Errorf("%d transmissions within 5 s", n)
 	}
 	drop()
 	f.transmits()
 	f.agreed(ha, &wire.RevocationSupport{Inform: true, Timestamp: 50})
-	if r := f.m.registrations[registrationKey{homeOut, external}]; r.revocation != nil || len(f.m.revokes) != 0 {
+	if r := f.m.registrations[keyOf(homeOut, external)]; r.revocation != nil || len(f.m.revokes) != 0 {
 		t.Error("a visitor that is back goes on being revoked")
 	}
 }
