@@ -180,7 +180,7 @@ func (c *Client) attachBoth(a *attempt, externalOnly bool) error {
 func (a *attempt) mobileNode(origin mobilenode.Origin) mobilenode.Config {
 	cfg := mobilenode.Config{CareOfAddress: a.careOf(), Origin: origin}
 	if a.agent != nil {
-		cfg.ForeignAgent, cfg.Lifetime = a.agent.address, a.agent.lifetime
+		cfg.ForeignAgent, cfg.Lifetime, cfg.Challenge = a.agent.address, a.agent.lifetime, a.agent.challenge
 		cfg.AgentMinimal, cfg.AgentGRE = a.agent.minimal, a.agent.gre
 	}
 	return cfg

@@ -84,6 +84,8 @@ type Client struct {
 // associations are the mobility security associations, each shared by all registrations under it (MIP-3).
 type associations struct {
 	internal, external *auth.SecurityAssociation
+	// with the AAA infrastructure that the agents ask (RFC 4721), nil for none
+	internalAAA, externalAAA *auth.AAA
 }
 
 // session is what exists from up to down.
@@ -135,6 +137,12 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 			return nil, fmt.Errorf("client: external home agent: %w", err)
 		}
 	}
+	if c.associations.internalAAA, err = aaaOf(cfg.Internal); err != nil {
+		return nil, fmt.Errorf("client: AAA secret of the internal home agent: %w", err)
+	}
+	if c.associations.externalAAA, err = aaaOf(cfg.External); err != nil {
+		return nil, fmt.Errorf("client: AAA secret of the external home agent: %w", err)
+	}
 	if mode, err := stack.ParseMode(cfg.Mode); err == nil {
 		c.roam.HandlePin(c.now, mode)
 	} else if cfg.Mode != policyAuto {
@@ -175,6 +183,14 @@ func association(ha config.HomeAgent) (*auth.SecurityAssociation, error) {
 		return nil, err
 	}
 	return auth.New(auth.Parameters{SPI: ha.SPI, Algorithm: algorithm, Key: auth.Key(ha.Key), ReplayProtection: replay})
+}
+
+// aaaOf returns what authenticates to the AAA infrastructure of a home agent, nil where nothing is configured.
+func aaaOf(ha config.HomeAgent) (*auth.AAA, error) {
+	if len(ha.AAAKey) == 0 {
+		return nil, nil
+	}
+	return auth.NewAAA(auth.Parameters{SPI: ha.AAASPI, Key: auth.Key(ha.AAAKey)})
 }
 
 // Close ends the client. Unlike Down it gives nothing back: the enterprise's traffic stays blocked, as it does when the
@@ -239,6 +255,11 @@ func (c *Client) run() {
 			c.associations.internal.Wipe()
 			if c.associations.external != nil {
 				c.associations.external.Wipe()
+			}
+			for _, a := range []*auth.AAA{c.associations.internalAAA, c.associations.externalAAA} {
+				if a != nil {
+					a.Wipe()
+				}
 			}
 			return
 		}

@@ -286,7 +286,7 @@ func (c *Client) attachInner(v *vpnLayer) (mobilenode.Config, attach) {
 			return stack.AttachCoLocated(v.link, home, c.cfg.Internal.Address, c.drops, replies, inbound)
 		}
 	}
-	cfg.CareOfAddress, cfg.ForeignAgent = v.agent.CareOfAddresses[0], v.agent.Address
+	cfg.CareOfAddress, cfg.ForeignAgent, cfg.Challenge = v.agent.CareOfAddresses[0], v.agent.Address, v.agent.Challenge
 	cfg.Lifetime = time.Duration(v.agent.RegistrationLifetime) * time.Second
 	cfg.AgentMinimal, cfg.AgentGRE = v.agent.Flags&discovery.FlagMinimal != 0, v.agent.Flags&discovery.FlagGRE != 0
 	cfg.Retransmission.Count = agentTries

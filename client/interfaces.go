@@ -41,6 +41,8 @@ type agentInUse struct {
 	lifetime time.Duration // the longest registration that it takes
 	// minimal and gre say which encapsulations it has besides IP in IP.
 	minimal, gre bool
+	// challenge is the last one that it has advertised, nil for none (RFC 4721 §2).
+	challenge []byte
 }
 
 // readInterfaces reads the interfaces anew and lets roam see what has changed.
@@ -222,6 +224,25 @@ func (c *Client) advertised(i *iface, a stack.Advertisement) {
 	}
 	if err := i.discovery.HandleAdvertisement(c.now, a.Message, a.Source, a.Hardware); err != nil {
 		c.log.Debug("agent advertisement rejected", zap.String("interface", i.Name), zap.Error(err))
+		return
+	}
+	i.challenged(a.Source)
+}
+
+// challenged gives the challenge that an agent has just advertised to the registrations through it (RFC 4721 §2).
+func (i *iface) challenged(agent netip.Addr) {
+	if i.attempt == nil || i.attempt.agent == nil || i.attempt.agent.address != agent {
+		return
+	}
+	for _, a := range i.discovery.Agents() {
+		if a.Address != agent {
+			continue
+		}
+		for _, r := range []*registration{i.attempt.internal, i.attempt.external} {
+			if r != nil && r.machine != nil {
+				r.machine.SetChallenge(a.Challenge)
+			}
+		}
 	}
 }
 
@@ -292,7 +313,7 @@ func (i *iface) choose() *agentInUse {
 		}
 		return &agentInUse{
 			segment: i.segment, address: a.Address, careOf: a.CareOfAddresses[0], hardware: a.Hardware,
-			lifetime: max(time.Duration(a.RegistrationLifetime)*time.Second, time.Second),
+			lifetime: max(time.Duration(a.RegistrationLifetime)*time.Second, time.Second), challenge: a.Challenge,
 			minimal:  a.Flags&discovery.FlagMinimal != 0, gre: a.Flags&discovery.FlagGRE != 0,
 		}
 	}

@@ -67,6 +67,7 @@ func (c *Client) register(name string, ha config.HomeAgent, mn mobilenode.Config
 		mn.Lifetime = ha.Lifetime
 	}
 	mn.Association, mn.ReverseTunnel, mn.Revocation = c.association(name), true, true
+	mn.AAA = c.aaa(name)
 	c.askFor(&mn, name, ha)
 	tries := c.cfg.Detection.RetransmitCount
 	if n := mn.Retransmission.Count; n > 0 {
@@ -94,6 +95,14 @@ func (c *Client) association(name string) *auth.SecurityAssociation {
 		return c.associations.internal
 	}
 	return c.associations.external
+}
+
+// aaa returns what authenticates to the AAA infrastructure that the home agent or a foreign agent asks, nil for nothing.
+func (c *Client) aaa(name string) *auth.AAA {
+	if name == nameInternal {
+		return c.associations.internalAAA
+	}
+	return c.associations.externalAAA
 }
 
 // reply gives the machine a message that arrived.

@@ -11,6 +11,8 @@ import (
 	"unicode"
 
 	"mipvpn/detect/location"
+	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/wire"
 )
 
 const (
@@ -33,6 +35,8 @@ func (r *reader) across() {
 	r.tunnel()
 	r.key("internal_home_agent", &c.Internal, true)
 	r.key("external_home_agent", &c.External, false)
+	r.aaaKey("internal_home_agent", &c.Internal)
+	r.aaaKey("external_home_agent", &c.External)
 	r.psk()
 	r.ppk()
 	if g := c.Gateway; g.Dead != 0 && g.Dead < g.Liveness+time.Second {
@@ -98,6 +102,28 @@ func (r *reader) timers() {
 		r.warn("detection.grace", fmt.Sprintf("only %d requests fit into the grace period with time for an answer, %d are needed to "+
 			"keep a false stop at 30 %% loss rarer than once in 10000 re-registrations", n, safeRequests))
 	}
+}
+
+// aaaKey reads what is shared with an AAA infrastructure.
+func (r *reader) aaaKey(table string, a *HomeAgent) {
+	if a.AAASPI != wire.CHAPSPI && a.AAASPI < auth.FirstSPI {
+		r.fail(table+".aaa_spi", fmt.Sprintf("found %d, which is reserved (RFC 5944 section 1.6)", a.AAASPI), "2, or an integer of 256 or more")
+	}
+	if a.AAAKeyFile == "" {
+		return
+	}
+	name := table + ".aaa_key_file"
+	data, ok := r.secret(name, a.AAAKeyFile)
+	if !ok {
+		return
+	}
+	defer clear(data)
+	key, err := ParseKey(data)
+	if err != nil {
+		r.fail(name, err.Error(), "a file of hexadecimal digits, two for each octet of the secret")
+		return
+	}
+	a.AAAKey = key
 }
 
 // key reads a home agent's key.

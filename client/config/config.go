@@ -136,6 +136,11 @@ type HomeAgent struct {
 	KeyFile string
 	// Key is the key read from KeyFile. That of the i-HA has 16 octets or more (DET-17).
 	Key Secret
+	// AAAKeyFile names the file of what is shared with an AAA infrastructure (RFC 4721), likewise hexadecimal digits, "" for none;
+	// AAAKey is what it holds, and AAASPI its security parameter index: wire.CHAPSPI, or 256 or more.
+	AAAKeyFile string
+	AAAKey     Secret
+	AAASPI     uint32
 	// Lifetime is the registration lifetime to ask for.
 	Lifetime time.Duration
 	// Encapsulation is the encapsulation to ask for.

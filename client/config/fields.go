@@ -7,6 +7,7 @@ import (
 
 	"mipvpn/detect/location"
 	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/wire"
 )
 
 // field is one key of the configuration.
@@ -193,6 +194,10 @@ func homeAgentFields(table, agent, home string, of func(*Config) *HomeAgent) []f
 			set: oneOf(auth.ReplayProtectionNames(), func(c *Config) *string { return &of(c).ReplayProtection })},
 		{key: table + ".key_file", valid: vPath, required: true, about: "file (0600) with the key in hexadecimal digits, 16 octets or more",
 			set: text(4096, nil, func(c *Config) *string { return &of(c).KeyFile })},
+		{key: table + ".aaa_key_file", valid: vPath, standard: `""`, about: "file (0600) with the secret, in hexadecimal digits, that an AAA server (RADIUS) which the home agent or a foreign agent asks has for the laptop: requests have a Mobile-AAA authentication then (RFC 4721), and challenges of foreign agents are answered",
+			set: text(4096, nil, func(c *Config) *string { return &of(c).AAAKeyFile })},
+		{key: table + ".aaa_spi", valid: vInteger(wire.CHAPSPI, 1<<32-1), standard: "2", about: "security parameter index of that secret: 2 is that of RADIUS servers (CHAP_SPI), 256 or more one of HMAC-MD5",
+			set: integer(wire.CHAPSPI, 1<<32-1, func(c *Config, n int64) { of(c).AAASPI = uint32(n) })},
 		{key: table + ".lifetime", valid: `a duration from "30s" to "18h"`, standard: `"30m"`, about: "registration lifetime to ask for",
 			set: lifetime(func(c *Config) *time.Duration { return &of(c).Lifetime })},
 		{key: table + ".encapsulation", valid: vOneOf(encapsulations), standard: `"auto"`, about: "encapsulation to ask for: auto forces UDP (RFC 3519) where that is granted, and is IP in IP (RFC 2003) elsewhere; minimal (RFC 2004) and gre (RFC 2784) are IP in IP where an agent has not got them, and none of these passes a NAT",
@@ -206,7 +211,7 @@ func homeAgentFields(table, agent, home string, of func(*Config) *HomeAgent) []f
 
 // defaults returns the configuration of an empty file.
 func defaults() *Config {
-	agent := HomeAgent{Algorithm: AlgorithmHMACMD5, ReplayProtection: auth.Timestamps.String(), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto, GREKey: NoGREKey}
+	agent := HomeAgent{Algorithm: AlgorithmHMACMD5, ReplayProtection: auth.Timestamps.String(), AAASPI: wire.CHAPSPI, Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto, GREKey: NoGREKey}
 	back := location.DefaultRetransmission
 	return &Config{
 		Mode:       "auto",

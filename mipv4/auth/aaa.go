@@ -145,6 +145,19 @@ func CredentialsAt(message []byte, offset int, challenge []byte) (Credentials, e
 	return c, nil
 }
 
+// Answers reports whether the response of the credentials is the one that the secret of CHAP_SPI yields: what a RADIUS server computes.
+// It is false for another SPI, whose response covers a message that the credentials do not have.
+func (a *AAA) Answers(c Credentials) bool {
+	if a.spi != wire.CHAPSPI || c.SPI != wire.CHAPSPI {
+		return false
+	}
+	h := md5.New()
+	h.Write([]byte{c.Identifier})
+	h.Write(a.key)
+	h.Write(c.Challenge)
+	return hmac.Equal(h.Sum(nil), c.Response)
+}
+
 // Question is what a home agent or foreign agent asks an AAA infrastructure about one request; the answer is a Verdict.
 type Question struct {
 	// ID tells questions of one agent apart.

@@ -46,6 +46,9 @@ func TestAAAByHand(t *testing.T) {
 			t.Fatalf("%+v, %v", c, err)
 		}
 		radius := md5.Sum(append(append([]byte{c.Identifier}, "secret"...), c.Challenge...))
+		if !aaa(t, wire.CHAPSPI, "secret").Answers(c) || aaa(t, wire.CHAPSPI, "another").Answers(c) || aaa(t, 1024, "secret").Answers(c) {
+			t.Error("Answers is wrong")
+		}
 		if !bytes.Equal(radius[:], c.Response) {
 			t.Errorf("challenge of %d octets: RADIUS computes %x", len(challenge), radius)
 		}

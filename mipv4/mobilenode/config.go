@@ -179,6 +179,11 @@ type Config struct {
 	ZeroOverhead ZeroOverhead
 	// Revocation asks a home agent that is registered with directly to say so when it ends the binding early (RFC 3543).
 	Revocation bool
+	// AAA is what is shared with an AAA infrastructure that the foreign agent or the home agent asks, nil for none: requests have a
+	// Mobile-AAA Authentication extension then (RFC 4721).
+	AAA *auth.AAA
+	// Challenge is the last one that the foreign agent has advertised, nil for none; later ones come by SetChallenge.
+	Challenge []byte
 	// Retransmission of unanswered requests.
 	Retransmission Retransmission
 	// Origin is passed on to replies.

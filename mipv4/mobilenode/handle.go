@@ -44,8 +44,9 @@ func (m *Machine) HandleReply(now link.Instant, payload []byte) error {
 		m.suspect(i, reply.Code, err)
 		return err
 	}
+	challenged := m.learnChallenge(reply)
 	if reply.Code.ByForeignAgent() {
-		return m.foreignDenial(now, i, reply)
+		return m.foreignDenial(now, i, reply, challenged)
 	}
 	at, err := m.verifyHome(payload, reply)
 	if err != nil {

@@ -156,6 +156,8 @@ type Machine struct {
 	binding   VerifiedReply
 	bound     bool
 	revocable revocable
+	// challenge is the foreign agent's that the next request answers, answeredChallenge the one of the last request.
+	challenge, answeredChallenge []byte
 
 	timers [numTimers]struct {
 		at    time.Duration
@@ -194,6 +196,7 @@ func NewMachine(cfg Config, random io.Reader) (*Machine, error) {
 		home:          cfg.HomeAddress,
 		reverseTunnel: cfg.ReverseTunnel,
 	}
+	m.SetChallenge(cfg.Challenge)
 	m.most = mostOf(cfg)
 	if !m.home.IsValid() {
 		m.home = netip.IPv4Unspecified()

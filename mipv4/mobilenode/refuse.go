@@ -38,6 +38,12 @@ var advice = map[wire.Code]string{
 	wire.CodeFAMissingNAI:                 "the home agent's reply has no NAI",
 	wire.CodeFAMissingHomeAgent:           "the home agent's reply names no home agent",
 	wire.CodeFAMissingHomeAddress:         "the home agent's reply has no home address",
+	wire.CodeFAUnknownChallenge:           "the foreign agent does not know the challenge that was answered: an advertisement was missed",
+	wire.CodeFAMissingChallenge:           "the foreign agent wants its challenge answered: configure what is shared with it or with the AAA server",
+	wire.CodeFAStaleChallenge:             "the challenge had been answered before",
+	wire.CodeFABadAAAAuthentication:       "the foreign agent's AAA server does not accept the secret: compare it and the NAI",
+	wire.CodeFAWrongChallenge:             "the home agent's reply has another challenge than the request",
+	wire.CodeBadAAAAuthentication:         "the home agent's AAA server does not accept the secret: compare it and the NAI",
 	wire.CodeProhibited:                   "the home agent's policy excludes this registration",
 	wire.CodeInsufficientResources:        "the home agent is full",
 	wire.CodeMobileNodeAuthentication:     "check key, SPI, algorithm and home address",
@@ -122,8 +128,8 @@ func (m *Machine) denier(reply *wire.RegistrationReply, r request) netip.Addr {
 }
 
 // foreignDenial takes a denial by the foreign agent of request i. It need not be authenticated, so the request stays
-// outstanding: a reply of the home agent to it still counts.
-func (m *Machine) foreignDenial(now link.Instant, i int, reply *wire.RegistrationReply) error {
+// outstanding: a reply of the home agent to it still counts. challenged says that the denial has a challenge that can be answered.
+func (m *Machine) foreignDenial(now link.Instant, i int, reply *wire.RegistrationReply, challenged bool) error {
 	if !m.throughForeignAgent() {
 		return fmt.Errorf("%w: code %v of a foreign agent, but none was asked", ErrMismatch, reply.Code)
 	}
@@ -150,6 +156,11 @@ func (m *Machine) foreignDenial(now link.Instant, i int, reply *wire.Registratio
 			m.reverseTunnel = true
 			why = "reverse tunnelling is asked for now"
 		}
+	case code >= wire.CodeFAUnknownChallenge && code <= wire.CodeFAStaleChallenge:
+		if mended = challenged; mended {
+			why = "the challenge of the denial is answered now"
+		}
+		wait = m.credentials() // for the next advertisement
 	case code == wire.CodeFAEncapsulationUnavailable:
 		why, mended = m.offerOther(r, code)
 	case code == wire.CodeFAInsufficientResources, code == wire.CodeFARegistrationTimeout, code == wire.CodeFAPoorlyFormedReply,

@@ -142,6 +142,7 @@ func (m *Machine) encode(r request) ([]byte, error) {
 		return nil, err
 	}
 	b = m.cfg.Association.AppendExtension(b, wire.ExtMobileHomeAuthentication)
+	b = m.answerChallenge(b)
 	if m.cfg.EncapsulatingDelivery && m.reverseTunnel {
 		if b, err = wire.EncapsulatingDelivery().Append(b); err != nil {
 			return nil, err
