@@ -314,7 +314,7 @@ func (i *iface) choose() *agentInUse {
 		return &agentInUse{
 			segment: i.segment, address: a.Address, careOf: a.CareOfAddresses[0], hardware: a.Hardware,
 			lifetime: max(time.Duration(a.RegistrationLifetime)*time.Second, time.Second), challenge: a.Challenge,
-			minimal:  a.Flags&discovery.FlagMinimal != 0, gre: a.Flags&discovery.FlagGRE != 0,
+			minimal: a.Flags&discovery.FlagMinimal != 0, gre: a.Flags&discovery.FlagGRE != 0,
 		}
 	}
 	return nil

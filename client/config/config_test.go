@@ -103,9 +103,9 @@ func TestMinimal(t *testing.T) {
 		Device: Device{Name: "mip0", MTU: 1386}, MTU: defaultMTU(),
 		Enterprise: Enterprise{Prefixes: enterprise, Tunnel: TunnelSplit},
 		Internal: HomeAgent{Address: netip.MustParseAddr("10.0.1.10"), HomeAddress: netip.MustParseAddr("10.0.8.100"), SPI: 256,
-			Algorithm: AlgorithmHMACMD5, ReplayProtection: "timestamps", KeyFile: "i-ha.key", Key: key(0), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto, GREKey: NoGREKey},
+			Algorithm: AlgorithmHMACMD5, ReplayProtection: "timestamps", AAASPI: 2, KeyFile: "i-ha.key", Key: key(0), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto, GREKey: NoGREKey},
 		External: HomeAgent{Address: netip.MustParseAddr("192.0.2.20"), HomeAddress: netip.MustParseAddr("198.51.100.100"), SPI: 257,
-			Algorithm: AlgorithmHMACMD5, ReplayProtection: "timestamps", KeyFile: "x-ha.key", Key: key(16), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto, GREKey: NoGREKey},
+			Algorithm: AlgorithmHMACMD5, ReplayProtection: "timestamps", AAASPI: 2, KeyFile: "x-ha.key", Key: key(16), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto, GREKey: NoGREKey},
 		Gateway: Gateway{Address: netip.MustParseAddr("192.0.2.10"), LocalIdentity: "laptop@example.com", RemoteIdentity: "gateway.example.com",
 			PSKFile: "gateway.psk", PSK: Secret("correct horse battery staple"), RequestDNS: true, RemoteSubnets: enterprise,
 			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second, KeepAliveLimit: 110 * time.Second, Datagram: 1280, TCP: TCPAuto, TCPPort: 4500, ReturnAfter: 30 * time.Minute,
@@ -159,6 +159,8 @@ lifetime = "45s"
 home_link = ["10.0.8.0/24"]
 encapsulation = "gre"
 gre_key = 7
+aaa_key_file = "x-ha.key"
+aaa_spi = 256
 gre_checksum = true
 [external_home_agent]
 address = "192.0.2.20"
@@ -171,6 +173,8 @@ key_file = "x-ha.key"
 lifetime = "18h"
 encapsulation = "gre"
 gre_key = 8
+aaa_key_file = "i-ha.key"
+aaa_spi = 257
 gre_checksum = true
 [gateway]
 address = "192.0.2.10"
