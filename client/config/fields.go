@@ -194,7 +194,7 @@ func homeAgentFields(table, agent, home string, of func(*Config) *HomeAgent) []f
 			set: oneOf(auth.ReplayProtectionNames(), func(c *Config) *string { return &of(c).ReplayProtection })},
 		{key: table + ".key_file", valid: vPath, required: true, about: "file (0600) with the key in hexadecimal digits, 16 octets or more",
 			set: text(4096, nil, func(c *Config) *string { return &of(c).KeyFile })},
-		{key: table + ".aaa_key_file", valid: vPath, standard: "no such secret", about: "file (0600) with the secret, in hexadecimal digits, that an AAA server (RADIUS) which the home agent or a foreign agent asks has for the laptop: requests have a Mobile-AAA authentication then (RFC 4721), and challenges of foreign agents are answered",
+		{key: table + ".aaa_key_file", valid: vPath, standard: "the security association alone", about: "file (0600) with the secret, in hexadecimal digits, that an AAA server (RADIUS) which the home agent or a foreign agent asks has for the laptop: requests have a Mobile-AAA authentication then (RFC 4721), and challenges of foreign agents are answered",
 			set: text(4096, nil, func(c *Config) *string { return &of(c).AAAKeyFile })},
 		{key: table + ".aaa_spi", valid: vInteger(wire.CHAPSPI, 1<<32-1), standard: "2", about: "security parameter index of that secret: 2 is that of RADIUS servers (CHAP_SPI), 256 or more one of HMAC-MD5",
 			set: integer(wire.CHAPSPI, 1<<32-1, func(c *Config, n int64) { of(c).AAASPI = uint32(n) })},
