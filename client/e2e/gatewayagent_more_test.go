@@ -41,11 +41,7 @@ func TestNothingIsLostByRenewalThroughTheAgent(t *testing.T) {
 				}
 				seen := make(map[string]bool)
 				n, stop := count(t, w, 16*time.Millisecond)
-				seconds := 70
-				if testing.Short() {
-					seconds = 50
-				}
-				for range seconds {
+				for range 70 {
 					time.Sleep(time.Second)
 					s := present(t, w)
 					seen[spis(s)] = true
