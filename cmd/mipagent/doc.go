@@ -18,8 +18,9 @@
 //
 //	mipagent run --config FILE      (or mipagent --config FILE)
 //	mipagent check FILE
-//	mipagent bindings|visitors [HOME-ADDRESS] [--json], mipagent sessions [--json]
+//	mipagent bindings|visitors [HOME-ADDRESS|NETWORK] [--json], mipagent sessions [--json]
 //	mipagent drop HOME-ADDRESS, mipagent disconnect IDENTITY, mipagent reload
+//	mipagent check-firewall [--probe ADDRESS]
 //	mipagent version
 //
 // Exit codes: 0 done, 1 failed, 2 usage.

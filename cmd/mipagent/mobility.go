@@ -26,7 +26,7 @@ type mobilityAgent interface {
 // homeAgent is a role with bindings.
 type homeAgent interface {
 	mobilityAgent
-	Bindings(home netip.Addr) []homeagent.Entry
+	Bindings(within netip.Prefix) []homeagent.Entry
 	Len() int
 	SwitchedPackets() (to, from uint64)
 }
@@ -34,7 +34,7 @@ type homeAgent interface {
 // foreignAgent is a role with visitors: a foreign agent, or a VPN gateway with one in it.
 type foreignAgent interface {
 	mobilityAgent
-	VisitorList(home netip.Addr) []foreignagent.Entry
+	VisitorList(within netip.Prefix) []foreignagent.Entry
 	Visitors() int
 }
 
@@ -114,22 +114,40 @@ func lifetimes(granted uint16, left time.Duration) (*int, *float64) {
 	return &g, &l
 }
 
-// homeOf returns the home address that a request asks about, the zero Addr for all.
-func homeOf(w http.ResponseWriter, r *http.Request) (home netip.Addr, ok bool) {
+// maxListed is how many bindings or visitors are listed at once.
+const maxListed = 100_000
+
+// within returns the network of home addresses that a request asks about, the zero Prefix for all.
+func within(w http.ResponseWriter, r *http.Request) (p netip.Prefix, ok bool) {
 	text := r.URL.Query().Get("home_address")
 	if text == "" {
-		return netip.Addr{}, true
+		return p, true
 	}
-	home, err := netip.ParseAddr(text)
+	p, err := netip.ParsePrefix(text)
 	if err != nil {
-		answer(w, http.StatusBadRequest, problemDocument{fmt.Sprintf("home_address %q: expected an IPv4 address", text)})
-		return home, false
+		var a netip.Addr
+		if a, err = netip.ParseAddr(text); err == nil {
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
 	}
-	return home, true
+	if err != nil || !p.Addr().Is4() {
+		answer(w, http.StatusBadRequest, problemDocument{fmt.Sprintf("home_address %q: expected an IPv4 address, or a network such as 10.0.8.0/24", text)})
+		return p, false
+	}
+	return p.Masked(), true
+}
+
+// tooMany answers a request that asks for more than is listed at once.
+func tooMany(w http.ResponseWriter, n int) bool {
+	if n <= maxListed {
+		return false
+	}
+	answer(w, http.StatusRequestEntityTooLarge, problemDocument{fmt.Sprintf("%d would be listed, at most %d are at once: ask for those of a network, such as 10.0.8.0/24", n, maxListed)})
+	return true
 }
 
 func (s *controlServer) listBindings(w http.ResponseWriter, r *http.Request) {
-	home, ok := homeOf(w, r)
+	p, ok := within(w, r)
 	if !ok {
 		return
 	}
@@ -140,7 +158,7 @@ func (s *controlServer) listBindings(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		there = true
-		for _, e := range a.Bindings(home) {
+		for _, e := range a.Bindings(p) {
 			d := bindingDocument{Role: role, Home: e.HomeAddress, NAI: e.NAI, CareOf: e.CareOfAddress, Encapsulation: e.Tunnel.Encapsulation.String(),
 				Remote: e.Tunnel.Remote, ReverseTunnel: e.Tunnel.ReverseTunnel}
 			if e.Tunnel.Switched.IsValid() {
@@ -154,11 +172,13 @@ func (s *controlServer) listBindings(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusNotFound, problemDocument{"no home agent runs here"})
 		return
 	}
-	answer(w, http.StatusOK, document)
+	if !tooMany(w, len(document.Bindings)) {
+		answer(w, http.StatusOK, document)
+	}
 }
 
 func (s *controlServer) listVisitors(w http.ResponseWriter, r *http.Request) {
-	home, ok := homeOf(w, r)
+	p, ok := within(w, r)
 	if !ok {
 		return
 	}
@@ -169,7 +189,7 @@ func (s *controlServer) listVisitors(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		there = true
-		for _, e := range a.VisitorList(home) {
+		for _, e := range a.VisitorList(p) {
 			d := visitorDocument{Role: role, Home: e.Visitor.Home, HomeAgent: e.Visitor.HomeAgent, Station: e.Visitor.Station.String(),
 				CoLocated: e.Visitor.CoLocated, Encapsulating: e.Visitor.Encapsulating}
 			d.Granted, d.Left = lifetimes(e.Granted, e.Left)
@@ -180,7 +200,9 @@ func (s *controlServer) listVisitors(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusNotFound, problemDocument{"no foreign agent runs here"})
 		return
 	}
-	answer(w, http.StatusOK, document)
+	if !tooMany(w, len(document.Visitors)) {
+		answer(w, http.StatusOK, document)
+	}
 }
 
 func (s *controlServer) drop(w http.ResponseWriter, r *http.Request) {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -50,8 +51,8 @@ func (a *stubMobility) Drop(home netip.Addr) int {
 
 type stubHomeAgent struct{ stubMobility }
 
-func (a *stubHomeAgent) Bindings(home netip.Addr) []homeagent.Entry {
-	if home.IsValid() && home != stubHome || a.dropped {
+func (a *stubHomeAgent) Bindings(within netip.Prefix) []homeagent.Entry {
+	if within.IsValid() && !within.Contains(stubHome) || a.dropped {
 		return nil
 	}
 	return []homeagent.Entry{
@@ -62,20 +63,20 @@ func (a *stubHomeAgent) Bindings(home netip.Addr) []homeagent.Entry {
 	}
 }
 
-func (a *stubHomeAgent) Len() int                         { return len(a.Bindings(netip.Addr{})) }
+func (a *stubHomeAgent) Len() int                         { return len(a.Bindings(netip.Prefix{})) }
 func (*stubHomeAgent) SwitchedPackets() (to, from uint64) { return 4, 5 }
 
 type stubForeignAgent struct{ stubMobility }
 
-func (a *stubForeignAgent) VisitorList(home netip.Addr) []foreignagent.Entry {
-	if home.IsValid() && home != stubHome || a.dropped {
+func (a *stubForeignAgent) VisitorList(within netip.Prefix) []foreignagent.Entry {
+	if within.IsValid() && !within.Contains(stubHome) || a.dropped {
 		return nil
 	}
 	return []foreignagent.Entry{{Granted: 300, Left: time.Minute, Visitor: &foreignagent.Visitor{Home: stubHome, HomeAgent: netip.MustParseAddr("10.0.1.10"),
 		Station: foreignagent.Station{Hardware: packet.HardwareAddr{2, 0, 0, 0, 0, 7}}, Encapsulating: true}}}
 }
 
-func (a *stubForeignAgent) Visitors() int { return len(a.VisitorList(netip.Addr{})) }
+func (a *stubForeignAgent) Visitors() int { return len(a.VisitorList(netip.Prefix{})) }
 
 // Shows: AGT-6 (mipagent bindings, visitors and drop: what they print for people and for programs, and what they say of mistakes).
 func TestMobilityCommands(t *testing.T) {
@@ -111,6 +112,11 @@ func TestMobilityCommands(t *testing.T) {
 	if err := json.Unmarshal([]byte(run(exitDone, "bindings", "--json", "10.0.8.101")), &b); err != nil || len(b.Bindings) != 0 {
 		t.Errorf("bindings of another mobile node: %v, %+v", err, b)
 	}
+	for network, want := range map[string]int{"10.0.8.0/24": 2, "10.0.8.77/24": 2, "10.0.9.0/24": 0} {
+		if err := json.Unmarshal([]byte(run(exitDone, "bindings", "--json", network)), &b); err != nil || len(b.Bindings) != want {
+			t.Errorf("bindings of %s: %v, %+v", network, err, b)
+		}
+	}
 	contains(run(exitDone, "visitors"), "foreign_agent", "10.0.8.100", "10.0.1.10", "02:00:00:00:00:07", "5m0s", "1m0s")
 	var v visitorsDocument
 	if err := json.Unmarshal([]byte(run(exitDone, "visitors", "--json")), &v); err != nil || len(v.Visitors) != 1 || !v.Visitors[0].Encapsulating || *v.Visitors[0].Granted != 300 {
@@ -120,7 +126,7 @@ func TestMobilityCommands(t *testing.T) {
 	contains(run(exitFailed, "drop", "10.0.8.101"), "10.0.8.101 is not registered here")
 	contains(run(exitDone, "drop", "10.0.8.100"), "10.0.8.100: 2 dropped at foreign_agent", "10.0.8.100: 2 dropped at home_agent.internal")
 	contains(run(exitFailed, "drop", "10.0.8.100"), "is not registered here")
-	contains(run(exitFailed, "bindings", "nobody"), `"nobody": expected an IPv4 address`)
+	contains(run(exitFailed, "bindings", "nobody"), `"nobody": expected an IPv4 address, or a network such as 10.0.8.0/24`)
 	for _, body := range []string{"", "{", "[]", `{"home_address":7}`, `{"home_address":"::1"}`, `{}`} {
 		var d dropDocument
 		if err := callControl(t.Context(), socket, http.MethodPost, "/v1/drop", strings.NewReader(body), &d); err == nil {
@@ -136,6 +142,16 @@ func TestMobilityCommands(t *testing.T) {
 	for _, args := range [][]string{{"bindings"}, {"visitors"}, {"drop", "10.0.8.100"}} {
 		if code, _, errs := mipagent(t, append(args, "--socket", other)...); code != exitFailed || !strings.Contains(errs, "here") {
 			t.Errorf("%v where no agent runs: exit code %d, %s", args, code, errs)
+		}
+	}
+}
+
+// Shows: GDL-6 (a home agent with very many bindings lists those that are asked for, and never all of them in one piece).
+func TestTooManyToList(t *testing.T) {
+	for n, want := range map[int]bool{0: false, maxListed: false, maxListed + 1: true} {
+		r := httptest.NewRecorder()
+		if got := tooMany(r, n); got != want || want != (r.Code == http.StatusRequestEntityTooLarge) {
+			t.Errorf("%d: %t, code %d", n, got, r.Code)
 		}
 	}
 }

@@ -20,8 +20,9 @@ import (
 func mobilityCommands(socket *string) []*cobra.Command {
 	var asJSON bool
 	bindings := &cobra.Command{
-		Use: "bindings [HOME-ADDRESS]", Short: "Show the mobility bindings of the home agents", Args: cobra.MaximumNArgs(1),
-		Long: "Show the mobility bindings of the home agents: of one mobile node by its home address, or of all.",
+		Use: "bindings [HOME-ADDRESS|NETWORK]", Short: "Show the mobility bindings of the home agents", Args: cobra.MaximumNArgs(1),
+		Long: "Show the mobility bindings of the home agents: of one mobile node by its home address, of those whose home\n" +
+			"addresses are in a network such as 10.0.8.0/24, or of all.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var d bindingsDocument
 			if err := callControl(cmd.Context(), *socket, http.MethodGet, "/v1/bindings"+about(args), nil, &d); err != nil {
@@ -40,8 +41,9 @@ func mobilityCommands(socket *string) []*cobra.Command {
 		},
 	}
 	visitors := &cobra.Command{
-		Use: "visitors [HOME-ADDRESS]", Short: "Show the visitors of the foreign agents", Args: cobra.MaximumNArgs(1),
-		Long: "Show the visitors of the foreign agent, and of the one in the VPN gateway: of one mobile node by its home address, or all.",
+		Use: "visitors [HOME-ADDRESS|NETWORK]", Short: "Show the visitors of the foreign agents", Args: cobra.MaximumNArgs(1),
+		Long: "Show the visitors of the foreign agent, and of the one in the VPN gateway: of one mobile node by its home\n" +
+			"address, of those whose home addresses are in a network, or all.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var d visitorsDocument
 			if err := callControl(cmd.Context(), *socket, http.MethodGet, "/v1/visitors"+about(args), nil, &d); err != nil {

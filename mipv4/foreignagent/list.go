@@ -20,11 +20,11 @@ type Entry struct {
 	Left time.Duration
 }
 
-// Visitors returns the registrations of a home address, with the zero Addr those of all, by home address and home agent.
-func (m *Machine) Visitors(now link.Instant, home netip.Addr) []Entry {
+// Visitors returns the registrations of home addresses in a network, with the zero Prefix all, by home address and home agent.
+func (m *Machine) Visitors(now link.Instant, within netip.Prefix) []Entry {
 	var out []Entry
 	for key, r := range m.registrations {
-		if r.visitor == nil || home.IsValid() && key.home != home {
+		if r.visitor == nil || within.IsValid() && !within.Contains(key.home) {
 			continue
 		}
 		e := Entry{Visitor: r.visitor, Granted: r.lifetime}

@@ -16,17 +16,17 @@ func TestVisitorsAndDrop(t *testing.T) {
 	f.visit(t, internal)
 	f.events()
 	f.advance(100 * time.Second)
-	all := f.m.Visitors(f.now, netip.Addr{})
+	all := f.m.Visitors(f.now, netip.Prefix{})
 	if len(all) != 2 || all[0].Visitor.HomeAgent != internal || all[1].Visitor.HomeAgent != external || all[0].Granted != 300 {
 		t.Fatalf("visitors %+v", all)
 	}
 	if l := all[1].Left; l < 199*time.Second || l > 200*time.Second {
 		t.Errorf("%v are left", l)
 	}
-	if none := f.m.Visitors(f.now, homeIn); len(none) != 0 || f.m.Drop(f.now, homeIn) != 0 {
+	if none := f.m.Visitors(f.now, netip.PrefixFrom(homeIn, 32)); len(none) != 0 || f.m.Drop(f.now, homeIn) != 0 {
 		t.Errorf("visitors of another home address: %+v", none)
 	}
-	if n := f.m.Drop(f.now, homeOut); n != 2 || f.m.Table().Len() != 0 || len(f.m.Visitors(f.now, netip.Addr{})) != 0 {
+	if n := f.m.Drop(f.now, homeOut); n != 2 || f.m.Table().Len() != 0 || len(f.m.Visitors(f.now, netip.Prefix{})) != 0 {
 		t.Errorf("%d were dropped", n)
 	}
 	if told := f.transmits(); len(told) != 2 || told[0].To != Advertise || told[0].Station != laptop {
@@ -84,7 +84,7 @@ func TestReload(t *testing.T) {
 		t.Fatalf("%d visitors after mistakes", f.m.Table().Len())
 	}
 	cfg := Config{Address: visited, Prefix: 24, CareOfAddress: careOf, Interval: time.Second, MaxVisitors: 1, PermittedHomeAgents: []netip.Prefix{netip.PrefixFrom(external, 32)}}
-	if n, err := f.m.Reload(f.now, cfg); err != nil || n != 1 || f.m.Table().Len() != 1 || len(f.m.Visitors(f.now, homeOut)) != 1 {
+	if n, err := f.m.Reload(f.now, cfg); err != nil || n != 1 || f.m.Table().Len() != 1 || len(f.m.Visitors(f.now, netip.PrefixFrom(homeOut, 32))) != 1 {
 		t.Fatalf("%d dropped, %d left, %v", n, f.m.Table().Len(), err)
 	}
 	f.transmits()

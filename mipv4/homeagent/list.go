@@ -23,9 +23,9 @@ type Entry struct {
 	Left time.Duration
 }
 
-// Bindings returns the bindings of a home address, with the zero Addr those of all, by home address; those of one home address in
-// the order in which they were made. It looks at every mobile node then.
-func (m *Machine) Bindings(now link.Instant, home netip.Addr) []Entry {
+// Bindings returns the bindings whose home addresses are in a network, with the zero Prefix all, by home address; those of one home
+// address in the order in which they were made. It looks at every mobile node unless the network is a single address.
+func (m *Machine) Bindings(now link.Instant, within netip.Prefix) []Entry {
 	var out []Entry
 	add := func(n *node) {
 		for _, b := range n.bindings {
@@ -36,15 +36,16 @@ func (m *Machine) Bindings(now link.Instant, home netip.Addr) []Entry {
 			out = append(out, e)
 		}
 	}
-	if home.IsValid() {
-		if n := m.nodes[home]; n != nil {
+	if within.IsSingleIP() {
+		if n := m.nodes[within.Addr()]; n != nil {
 			add(n)
 		}
 		return out
 	}
-	out = make([]Entry, 0, m.count)
-	for _, n := range m.nodes {
-		add(n)
+	for home, n := range m.nodes {
+		if !within.IsValid() || within.Contains(home) {
+			add(n)
+		}
 	}
 	slices.SortStableFunc(out, func(a, b Entry) int { return a.HomeAddress.Compare(b.HomeAddress) })
 	return out

@@ -43,7 +43,7 @@ func TestBindings(t *testing.T) {
 	r.HomeAddress, r.Lifetime = home2, wire.LifetimeInfinite
 	f.must(f.sign(r, association(t, 1002), nil), from, wire.CodeAccepted, association(t, 1002))
 	f.advance(100 * time.Second)
-	all := f.m.Bindings(f.now, netip.Addr{})
+	all := f.m.Bindings(f.now, netip.Prefix{})
 	if len(all) != 3 || f.m.Len() != 3 || all[0].HomeAddress != home || all[0].CareOfAddress != careOf2 || all[1].CareOfAddress != careOf || all[2].HomeAddress != home2 {
 		t.Fatalf("bindings %+v", all)
 	}
@@ -53,10 +53,10 @@ func TestBindings(t *testing.T) {
 	if all[2].Granted != wire.LifetimeInfinite || all[2].Left != 0 {
 		t.Errorf("a binding without an end: %+v", all[2])
 	}
-	if one := f.m.Bindings(f.now, home2); len(one) != 1 || one[0].HomeAddress != home2 {
+	if one := f.m.Bindings(f.now, netip.PrefixFrom(home2, 32)); len(one) != 1 || one[0].HomeAddress != home2 {
 		t.Errorf("bindings of %v: %+v", home2, one)
 	}
-	if none := f.m.Bindings(f.now, agent); len(none) != 0 {
+	if none := f.m.Bindings(f.now, netip.PrefixFrom(agent, 32)); len(none) != 0 {
 		t.Errorf("bindings of a stranger: %+v", none)
 	}
 }
@@ -118,7 +118,7 @@ func TestReload(t *testing.T) {
 	if k := f.kinds(home2); !slices.Equal(k, []EventKind{Dropped}) {
 		t.Errorf("events of the one that went: %v", k)
 	}
-	if l := f.m.Bindings(f.now, home)[0].Granted; l != 600 {
+	if l := f.m.Bindings(f.now, netip.PrefixFrom(home, 32))[0].Granted; l != 600 {
 		t.Errorf("the binding that stays has a lifetime of %d s", l)
 	}
 	f.must(old, from, wire.CodeMobileNodeAuthentication, other)

@@ -29,9 +29,9 @@ func asked[T any](l *loop, question func(link.Instant) T) (v T, ok bool) {
 	}
 }
 
-// Bindings returns the bindings of a home address, with the zero Addr those of all.
-func (a *HomeAgent) Bindings(home netip.Addr) []homeagent.Entry {
-	list, _ := asked(a.loop, func(now link.Instant) []homeagent.Entry { return a.machine.Bindings(now, home) })
+// Bindings returns the bindings whose home addresses are in a network, with the zero Prefix all.
+func (a *HomeAgent) Bindings(within netip.Prefix) []homeagent.Entry {
+	list, _ := asked(a.loop, func(now link.Instant) []homeagent.Entry { return a.machine.Bindings(now, within) })
 	return list
 }
 
@@ -116,9 +116,9 @@ func (a *HomeAgent) routeHome(networks []netip.Prefix) error {
 	return nil
 }
 
-// VisitorList returns the registrations of a home address, with the zero Addr those of all.
-func (h *homeward) VisitorList(home netip.Addr) []foreignagent.Entry {
-	list, _ := asked(h.loop, func(now link.Instant) []foreignagent.Entry { return h.machine.Visitors(now, home) })
+// VisitorList returns the registrations of home addresses in a network, with the zero Prefix all.
+func (h *homeward) VisitorList(within netip.Prefix) []foreignagent.Entry {
+	list, _ := asked(h.loop, func(now link.Instant) []foreignagent.Entry { return h.machine.Visitors(now, within) })
 	return list
 }
 
@@ -167,13 +167,13 @@ func (a *ForeignAgent) Reload(cfg ForeignAgentConfig) (dropped int, err error) {
 	return r.dropped, nil
 }
 
-// VisitorList returns the registrations of a home address through the foreign agent in the gateway, with the zero Addr those of
-// all.
-func (g *Gateway) VisitorList(home netip.Addr) []foreignagent.Entry {
+// VisitorList returns the registrations of home addresses in a network through the foreign agent in the gateway, with the zero
+// Prefix all.
+func (g *Gateway) VisitorList(within netip.Prefix) []foreignagent.Entry {
 	if g.agent == nil {
 		return nil
 	}
-	return g.agent.VisitorList(home)
+	return g.agent.VisitorList(within)
 }
 
 // Drop strikes all registrations of a home address through the foreign agent in the gateway off and returns how many there were.

@@ -33,7 +33,7 @@ func TestHomeAgentIsAdministered(t *testing.T) {
 		if !flows() {
 			t.Fatal("no data before the reload")
 		}
-		if b := a.Bindings(simnet.LabHomeAddress); len(b) != 1 || b[0].CareOfAddress != l.Eth0.Address().Addr() || b[0].Granted != 600 || b[0].Left > 600*time.Second || a.Len() != 1 {
+		if b := a.Bindings(netip.PrefixFrom(simnet.LabHomeAddress, 32)); len(b) != 1 || b[0].CareOfAddress != l.Eth0.Address().Addr() || b[0].Granted != 600 || b[0].Left > 600*time.Second || a.Len() != 1 {
 			t.Fatalf("bindings %+v", b)
 		}
 		in, out := a.TunnelTraffic()
@@ -139,7 +139,7 @@ func TestForeignAgentIsAdministered(t *testing.T) {
 		if !exchange(t, l.Laptop, simnet.LabHomeAddress, service, 500) {
 			t.Fatal("no data")
 		}
-		if v := a.VisitorList(netip.Addr{}); len(v) != 1 || v[0].Visitor.Home != simnet.LabHomeAddress || v[0].Visitor.HomeAgent != simnet.LabInternalHA || a.Visitors() != 1 {
+		if v := a.VisitorList(netip.Prefix{}); len(v) != 1 || v[0].Visitor.Home != simnet.LabHomeAddress || v[0].Visitor.HomeAgent != simnet.LabInternalHA || a.Visitors() != 1 {
 			t.Fatalf("visitors %+v", v)
 		}
 		if in, out := a.TunnelTraffic(); in.Packets != 1 || out.Packets != 1 || in.Octets != 500+packet.IPv4Len+packet.UDPLen {
