@@ -145,6 +145,8 @@ type foreignAgentTable struct {
 	MaxVisitors           int            `toml:"max_visitors"`
 	RegistrationRequired  bool           `toml:"registration_required"`
 	Revocation            bool           `toml:"revocation"`
+	Challenge             bool           `toml:"challenge"`
+	ChallengeWindow       int            `toml:"challenge_window"`
 	EncapsulatingDelivery *bool          `toml:"encapsulating_delivery"`
 	Advertise             *bool          `toml:"advertise"`
 	NAI                   string         `toml:"nai"`

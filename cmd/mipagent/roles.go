@@ -252,8 +252,8 @@ func (c *configuration) foreignAgentConfig() (agent.ForeignAgentConfig, error) {
 			Address: t.Address, CareOfAddress: t.CareOfAddress, PermittedHomeAgents: t.PermittedHomeAgents,
 			MaxLifetime: time.Duration(t.MaxLifetime), MaxVisitors: t.MaxVisitors,
 			NoEncapsulatingDelivery: isFalse(t.EncapsulatingDelivery), RegistrationRequired: t.RegistrationRequired,
-			Revocation: t.Revocation,
-			Interval:   time.Duration(t.Interval), AdvertisementLifetime: time.Duration(t.AdvertisementLifetime), NAI: t.NAI,
+			Revocation: t.Revocation, Challenge: t.Challenge, ChallengeWindow: t.ChallengeWindow,
+			Interval: time.Duration(t.Interval), AdvertisementLifetime: time.Duration(t.AdvertisementLifetime), NAI: t.NAI,
 		},
 	}
 	cfg.Encapsulations = t.offered()

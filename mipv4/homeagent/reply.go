@@ -64,6 +64,7 @@ func (m *Machine) reply(q *request, code wire.Code, lifetime uint16, udp *wire.U
 		e := q.revocable.support()
 		message = append(append(message, uint8(e.Type), uint8(len(e.Data))), e.Data...)
 	}
+	message = appendChallenge(message, q)
 	if q.foreign != nil {
 		message = q.foreign.AppendExtension(message, wire.ExtForeignHomeAuthentication)
 	}
