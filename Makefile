@@ -6,13 +6,17 @@ export CGO_ENABLED ?= 0
 # Extra arguments for miplab: make demo ARGS='--json --pcap captures'.
 ARGS ?=
 
-.PHONY: all build demo test quick lint fuzz soak stress interop bench mutants clean
+.PHONY: all build packages demo test quick lint fuzz soak stress interop bench mutants clean
 
 all: build
 
 # The programs, next to each other in bin/, where miplab looks for the others.
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/...
+
+# Packages for Debian and its kin, for Fedora and its kin, and archives of static programs, for both architectures, in dist/.
+packages:
+	$(GO) run ./scripts/packages $(ARGS)
 
 # The main job before one's eyes: one laptop, one address, one session, through every access mode.
 demo: build
@@ -69,4 +73,4 @@ mutants:
 	$(GO) run ./scripts/mutants $(ARGS)
 
 clean:
-	rm -rf bin captures
+	rm -rf bin captures dist

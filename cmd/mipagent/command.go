@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mipvpn/cmd/internal/manual"
+	"mipvpn/internal/manual"
 )
 
 // Exit codes.

@@ -3,7 +3,7 @@ package main
 import (
 	"mipvpn/client/config"
 	"mipvpn/client/hook"
-	"mipvpn/cmd/internal/manual"
+	"mipvpn/internal/manual"
 )
 
 // manualPage is what mipvpn(1) says beside commands and flags.

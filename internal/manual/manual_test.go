@@ -82,7 +82,7 @@ func TestDocument(t *testing.T) {
 // TestDocuments makes pages of the documents that become some.
 func TestDocuments(t *testing.T) {
 	for _, name := range []string{"configuration", "scripting"} {
-		markdown, err := os.ReadFile("../../../docs/" + name + ".md")
+		markdown, err := os.ReadFile("../../docs/" + name + ".md")
 		if err != nil {
 			t.Fatal(err)
 		}

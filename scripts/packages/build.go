@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+
+	"mipvpn/internal/manual"
+)
+
+// builder makes what packages hold, for one architecture. Programs of another machine cannot be run here, so that pages and completions
+// come from those of this one; they are the same.
+type builder struct {
+	// root is the source, dir a folder for what is built.
+	root, dir, arch, version string
+}
+
+// binary builds a program.
+func (b builder) binary(name string) ([]byte, error) { return b.built(name, b.arch) }
+
+func (b builder) built(name, arch string) ([]byte, error) {
+	out := filepath.Join(b.dir, arch, name)
+	if _, err := os.Stat(out); err != nil {
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./cmd/"+name)
+		cmd.Dir, cmd.Env = b.root, append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("build %s for %s: %w\n%s", name, arch, err, text)
+		}
+	}
+	return os.ReadFile(out)
+}
+
+// output runs a program and returns what it writes.
+func (b builder) output(name string, args ...string) ([]byte, error) {
+	if _, err := b.built(name, runtime.GOARCH); err != nil {
+		return nil, err
+	}
+	var complaint bytes.Buffer
+	cmd := exec.Command(filepath.Join(b.dir, runtime.GOARCH, name), args...)
+	cmd.Env, cmd.Stderr = append(os.Environ(), "MIPVPN_SOCKET="), &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s %q: %w\n%s", name, args, err, complaint.Bytes())
+	}
+	return out, nil
+}
+
+func (b builder) page(name string, section int, short, from string) ([]byte, error) {
+	markdown, err := os.ReadFile(filepath.Join(b.root, from))
+	if err != nil {
+		return nil, err
+	}
+	return manual.Document(name, short, markdown, manual.About{Section: section, Version: b.version, See: []string{"mipvpn(1)", "mipagent(8)"}}), nil
+}
+
+// installed has a unit name the program where a package puts it.
+func installed(unit []byte) []byte {
+	return bytes.ReplaceAll(unit, []byte("/usr/local/bin/"), []byte("/usr/bin/"))
+}
+
+// tree lays a package out below a folder.
+func (b builder) tree(p pack, below string) error {
+	for _, c := range p.contents {
+		at := filepath.Join(below, c.to)
+		if c.mode.IsDir() {
+			if err := os.MkdirAll(at, 0o755); err != nil {
+				return err
+			}
+			continue
+		}
+		var data []byte
+		var err error
+		if c.make != nil {
+			data, err = c.make(b)
+		} else {
+			data, err = os.ReadFile(filepath.Join(b.root, c.from))
+		}
+		if err != nil {
+			return fmt.Errorf("%s of %s: %w", c.to, p.name, err)
+		}
+		if c.edit != nil {
+			data = c.edit(data)
+		}
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(at, data, c.mode); err != nil {
+			return err
+		}
+		if err := os.Chmod(at, c.mode); err != nil { // whatever the umask
+			return err
+		}
+	}
+	return nil
+}
