@@ -12,7 +12,7 @@ func TestMapAgainstMap(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var m Map[int]
 	want := make(map[uint64]int)
-	for i := range 200_000 {
+	for i := range 60_000 {
 		key := random.Uint64N(5000) << (random.Uint64N(2) * 40)
 		if random.Uint64N(3) == 0 {
 			_, there := want[key]
@@ -69,41 +69,41 @@ func TestMapChains(t *testing.T) {
 
 // Readers find what is there throughout, while others come and go around it and the map grows.
 func TestMapConcurrent(t *testing.T) {
-	var m Map[uint64]
-	const steady = 500
-	for k := range uint64(steady) {
-		m.Put(k, k)
-	}
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	for range 2 {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				for k := range uint64(steady) {
-					if v, ok := m.Get(k); !ok || v != k {
-						panic(fmt.Sprintf("Get(%d) = %d, %t", k, v, ok))
-					}
-				}
-			}
-		})
-	}
-	for range 3 {
-		for k := uint64(steady); k < 30_000; k++ {
+	const steady, rounds = 500, 15
+	for range rounds { // a new one each time: it is growth that moves entries
+		var m Map[uint64]
+		for k := range uint64(steady) {
 			m.Put(k, k)
 		}
-		for k := uint64(steady); k < 30_000; k++ {
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					for k := range uint64(steady) {
+						if v, ok := m.Get(k); !ok || v != k {
+							panic(fmt.Sprintf("Get(%d) = %d, %t", k, v, ok))
+						}
+					}
+				}
+			})
+		}
+		for k := uint64(steady); k < 8000; k++ {
+			m.Put(k, k)
+		}
+		for k := uint64(steady); k < 8000; k++ {
 			m.Delete(k)
 		}
-	}
-	close(stop)
-	wg.Wait()
-	if m.Len() != steady {
-		t.Errorf("%d entries, want %d", m.Len(), steady)
+		close(stop)
+		wg.Wait()
+		if m.Len() != steady {
+			t.Errorf("%d entries, want %d", m.Len(), steady)
+		}
 	}
 }
 
