@@ -15,7 +15,7 @@ var mtuRules = []mutant{
 		{"stack/engine.go", "\t\t\tover = true\n", "\t\t\tif !q.Super() {\n\t\t\t\treturn e.tooBig(q, mtu)\n\t\t\t}\n\t\t\tover = true\n"},
 	}},
 	{name: "path MTU: probes without DF in the layers", rules: "HST-4", by: tests("client/e2e", "TestNoMoveIsABlackHole"), patches: []patch{
-		{"stack/packetflow.go", "= p.TOS, p.Whole()", "= p.TOS, p.DontFragment"},
+		{"stack/packetflow.go", "= p.TOS, f.ttl, p.Whole()", "= p.TOS, f.ttl, p.DontFragment"},
 	}},
 	{name: "path MTU: forged ICMP believed", rules: "HST-4", by: tests("stack/pathmtu", "TestForgedHints"), patches: []patch{
 		{"stack/pathmtu/machine.go", "m.search(now, m.MTU(), m.MTU()+1)", "m.low, m.doubted = max(size, m.floor), true"},
