@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -13,6 +14,7 @@ import (
 	"mipvpn/client/control"
 	"mipvpn/detect/hint"
 	"mipvpn/mipv4/mobilenode"
+	"mipvpn/mipv4/wire"
 )
 
 // A home address that is not configured is assigned by its home agent (RFC 2794). It is kept, so that a session begins with it; where
@@ -31,6 +33,11 @@ type homes struct {
 	store    hint.Store // nil: nothing is kept
 	assigned map[string]bool
 	renewing bool // the session is about to be made anew
+	// first is the x-HA as configured, visited those that have named another one (RFC 4433 §4.2), and settled is set when the present one
+	// serves.
+	first   netip.Addr
+	visited []netip.Addr
+	settled bool
 }
 
 // homesVersion is the version of homesState.
@@ -81,15 +88,19 @@ func (c *Client) homeAgents() map[string]*config.HomeAgent {
 }
 
 // homeAgentIdentity is what a home agent is known by in the state: its name or its address as configured.
-func homeAgentIdentity(ha *config.HomeAgent) string {
-	if ha.Name != "" {
+func (c *Client) homeAgentIdentity(ha *config.HomeAgent) string {
+	switch {
+	case ha.Name != "":
 		return ha.Name
+	case ha == &c.cfg.External && ha.Dynamic:
+		return c.homes.first.String()
 	}
 	return ha.Address.String()
 }
 
 // recallHomes takes the home addresses that were assigned before.
 func (c *Client) recallHomes() {
+	c.homes.first = c.cfg.External.Address
 	c.homes.assigned = map[string]bool{
 		nameInternal: !c.cfg.Internal.HomeAddress.IsValid(),
 		nameExternal: c.cfg.HasExternal() && !c.cfg.External.HomeAddress.IsValid(),
@@ -119,7 +130,7 @@ func (c *Client) recallHomes() {
 	}
 	for _, ha := range c.homeAgents() {
 		for _, h := range s.Homes {
-			if h.HomeAgent == homeAgentIdentity(ha) && h.NAI == ha.NAI {
+			if h.HomeAgent == c.homeAgentIdentity(ha) && h.NAI == ha.NAI {
 				ha.HomeAddress = h.HomeAddress
 			}
 		}
@@ -134,7 +145,7 @@ func (c *Client) keepHomes() {
 	s := homesState{Version: homesVersion}
 	for _, ha := range c.homeAgents() {
 		if ha.HomeAddress.IsValid() {
-			s.Homes = append(s.Homes, assignedHome{homeAgentIdentity(ha), ha.NAI, ha.HomeAddress})
+			s.Homes = append(s.Homes, assignedHome{c.homeAgentIdentity(ha), ha.NAI, ha.HomeAddress})
 		}
 	}
 	data, err := json.Marshal(s)
@@ -150,6 +161,48 @@ func (c *Client) keepHomes() {
 func (c *Client) identify(mn *mobilenode.Config, name string, ha config.HomeAgent) {
 	mn.HomeAgent, mn.HomeAddress, mn.NAI = ha.Address, ha.HomeAddress, ha.NAI
 	mn.Assigned = c.homes.assigned[name] && ha.HomeAddress.IsValid()
+	if ha.Dynamic && !c.homes.settled {
+		mn.DynamicHomeAgent = mobilenode.HomeAgentAny
+	}
+}
+
+// redirected has the x-HA that another one has named take its place, or the configured one that of a named one which is silent, and
+// reports whether the event has been dealt with by that: the session is made anew.
+func (c *Client) redirected(name string, e mobilenode.Event) bool {
+	x := &c.cfg.External
+	if name != nameExternal || !x.Dynamic {
+		return false
+	}
+	to, why := netip.Addr{}, ""
+	switch e := e.(type) {
+	case mobilenode.Accepted:
+		c.homes.visited, c.homes.settled = nil, true
+	case mobilenode.Refused:
+		if e.Code == wire.CodeRedirectHomeAgent && e.Retrying && !slices.Contains(c.homes.visited, e.HomeAgent) {
+			to, why = e.HomeAgent, fmt.Sprintf("the x-HA %v names %v", x.Address, e.HomeAgent)
+			c.homes.visited = append(c.homes.visited, x.Address)
+		}
+	case mobilenode.Unanswered:
+		if !e.Deregistration && !c.homes.settled && x.Address != c.homes.first {
+			to, why = c.homes.first, fmt.Sprintf("the x-HA %v, which was named, does not answer", x.Address)
+			c.homes.visited = nil
+		}
+	}
+	if !to.IsValid() || to == c.cfg.Internal.Address {
+		return false
+	}
+	x.Address = to
+	c.event(control.Event{Kind: "home_agent", Message: fmt.Sprintf("%s: %v is asked now", why, to)})
+	c.renewSoon()
+	return true
+}
+
+// renewSoon has the session made anew when what is going on has come to its end.
+func (c *Client) renewSoon() {
+	if !c.homes.renewing {
+		c.homes.renewing = true
+		c.after(0, c.renewSession)
+	}
 }
 
 // learnHome takes the home address of an accepting reply, and reports whether it is another one than the session has: then the session
@@ -167,10 +220,7 @@ func (c *Client) learnHome(name string, home netip.Addr) bool {
 		message += fmt.Sprintf(" in the place of %v: connections of applications end", before)
 	}
 	c.event(control.Event{Kind: "home_address", Message: message})
-	if !c.homes.renewing {
-		c.homes.renewing = true
-		c.after(0, c.renewSession)
-	}
+	c.renewSoon()
 	return true
 }
 
@@ -180,10 +230,10 @@ func (c *Client) renewSession() {
 	if c.session == nil {
 		return
 	}
-	c.end("the home address is assigned")
+	c.end("an address is assigned or named that the session has not")
 	if err := c.up(); err != nil {
-		c.log.Error("coming up with the assigned home address", zap.Error(err))
-		c.problem(control.Problem{Message: "the assigned home address cannot be used: " + err.Error(), Advice: "run `mipvpn up` to try again"})
+		c.log.Error("coming up anew", zap.Error(err))
+		c.problem(control.Problem{Message: "coming up anew: " + err.Error(), Advice: "run `mipvpn up` to try again"})
 	}
 }
 

@@ -135,6 +135,9 @@ func (c *Client) drainRegistration(r *registration, handle func(mobilenode.Event
 			break
 		}
 		busy = true
+		if c.redirected(r.name, e) {
+			continue
+		}
 		if accepted, ok := e.(mobilenode.Accepted); ok && c.learnHome(r.name, accepted.Reply.HomeAddress()) {
 			continue
 		}

@@ -61,6 +61,9 @@ func (r *reader) addresses() {
 		r.fail("internal_home_agent.home_link", fmt.Sprintf("found %v, and the home address %v is in none of them", l, c.Internal.HomeAddress),
 			"the networks of the link that home_address belongs to")
 	}
+	if x := c.External; x.Dynamic && (x.NAI == "" || x.Name != "") {
+		r.fail("external_home_agent.dynamic", "found true, which takes a nai, and an address and no name of the x-HA (RFC 4433)", "false, or true with nai")
+	}
 	if c.Detection.WaiveTNC {
 		r.warn("detection.waive_tnc", "the Trusted Networks Configured extension is waived: only the firewall keeps a laptop outside from taking itself for inside")
 	}

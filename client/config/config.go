@@ -126,6 +126,8 @@ type HomeAgent struct {
 	HomeLink []netip.Prefix
 	// NAI is the laptop's network access identifier (RFC 2794), "" for none.
 	NAI string
+	// Dynamic leaves it to the x-HA at Address to serve, or to name another one (RFC 4433); it needs a NAI.
+	Dynamic bool
 	// SPI is the security parameter index of the mobility security association, over 255, in host order.
 	SPI uint32
 	// Algorithm authenticates the registration messages.

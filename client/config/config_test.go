@@ -169,6 +169,7 @@ spi = 257
 algorithm = "keyed-md5"
 replay_protection = "nonces"
 nai = "outside@corp.example"
+dynamic = true
 key_file = "x-ha.key"
 lifetime = "18h"
 encapsulation = "gre"
@@ -304,7 +305,7 @@ level = "debug"
 	same := map[string]bool{".Internal.Address": true, ".Internal.HomeAddress": true, ".Internal.KeyFile": true, ".Internal.Key": true,
 		".External.Address": true, ".External.HomeAddress": true, ".External.SPI": true, ".External.KeyFile": true, ".External.Key": true,
 		".Gateway.Address": true, ".Gateway.LocalIdentity": true, ".Gateway.RemoteIdentity": true, ".Gateway.PSKFile": true,
-		".Gateway.PSK": true, ".Trust.Verifier": true, ".External.HomeLink": true, ".Detection.WaiveTNC": true, ".Detection.RefuseNAT": true, ".Internal.Name": true, ".External.Name": true, ".Gateway.Name": true, ".Detection.RetransmitMax": true, ".Warnings": true}
+		".Gateway.PSK": true, ".Trust.Verifier": true, ".External.HomeLink": true, ".Detection.WaiveTNC": true, ".Detection.RefuseNAT": true, ".Internal.Name": true, ".Internal.Dynamic": true, ".External.Name": true, ".Gateway.Name": true, ".Detection.RetransmitMax": true, ".Warnings": true}
 	var equal []string
 	leaves(t, "", toJSON(t, c), toJSON(t, d), func(path string) { equal = append(equal, path) })
 	for _, path := range equal {

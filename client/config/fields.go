@@ -60,6 +60,8 @@ var fields = slices.Concat(
 	[]field{{key: "internal_home_agent.home_link", valid: vPrefixes, standard: "[]", about: "networks of the home link, where the i-HA's home network is a real one: an interface with an address in one of them is at home, deregisters and uses no tunnel",
 		set: prefixes(0, func(c *Config) *[]netip.Prefix { return &c.Internal.HomeLink })}},
 	homeAgentFields("external_home_agent", "x-HA", "x-HoA", func(c *Config) *HomeAgent { return &c.External }),
+	[]field{{key: "external_home_agent.dynamic", valid: vBool, standard: "false", about: "leave it to the x-HA at address to serve, or to name another one (RFC 4433); needs a nai",
+		set: boolean(func(c *Config) *bool { return &c.External.Dynamic })}},
 	[]field{
 		{key: "gateway.address", valid: vEndpoint, required: true, about: "outer address of the VPN gateway, or its name, which is resolved through each interface with its own name servers",
 			set: endpoint(func(c *Config) (*netip.Addr, *string) { return &c.Gateway.Address, &c.Gateway.Name })},

@@ -6,9 +6,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
 
 	"mipvpn/client"
 	"mipvpn/client/config"
@@ -16,6 +19,7 @@ import (
 	"mipvpn/mipv4/homeagent"
 	"mipvpn/stack/agent"
 	"mipvpn/stack/simnet"
+	"mipvpn/tun/packet"
 )
 
 // kept is a hint.Store in memory.
@@ -202,6 +206,74 @@ func TestHomeAddressForTheGatewaysAgent(t *testing.T) {
 				clear.none(t)
 				if n := count(); n != 2 {
 					t.Errorf("%d addresses assigned, want those of both home agents", n)
+				}
+			})
+		})
+	}
+}
+
+// The x-HA that is configured names another one, and the laptop goes there, keeps to it, and turns back when it is silent.
+//
+// Shows: MIP-9 (dynamic home agent)
+func TestAnotherExternalHomeAgentIsNamed(t *testing.T) {
+	for _, silent := range []bool{false, true} {
+		name := map[bool]string{false: "serves", true: "silent"}[silent]
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				first := netip.MustParseAddr("192.0.2.21")
+				w := world(t, Options{
+					Seed:       43,
+					ExternalHA: assigning(ExternalSPI, externalKey, simnet.LabExternalHomeAddress),
+					Client: func(c *config.Config) {
+						c.External.Address, c.External.NAI, c.External.HomeAddress, c.External.Dynamic = first, laptopNAI, netip.Addr{}, true
+					},
+				})
+				h := w.NewHost("x-ha-first")
+				h.AddNIC(simnet.NICConfig{Name: "eth0", Address: netip.PrefixFrom(first, 24), Gateway: netip.MustParseAddr("192.0.2.1")}).Attach(w.Internet)
+				cfg := externalConfig()
+				assigning(ExternalSPI, externalKey, netip.MustParseAddr("198.51.100.120"))(&cfg)
+				cfg.Address, cfg.RedirectTo = first, simnet.LabExternalHA
+				a, err := agent.StartHomeAgent(h, cfg, zap.NewNop())
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() {
+					if err := a.Close(); err != nil {
+						t.Error(err)
+					}
+				})
+				if silent {
+					if err := w.ExternalAgent.Close(); err != nil {
+						t.Fatal(err)
+					}
+					w.ExternalAgent = nil
+				}
+				var asked atomic.Int64
+				w.TapAll(func(f simnet.Frame) {
+					if ip := packet.IPv4(f.Packet); f.Wire == w.Internet.Name() && isRegistration(ip) && ip.Dst() == first {
+						asked.Add(1)
+					}
+				})
+				w.Plug(w.Wlan0, w.Cafe)
+				if silent {
+					time.Sleep(3 * time.Minute)
+					if n := asked.Load(); n < 2 {
+						t.Errorf("the first x-HA was asked %d times, though the one that it names is silent", n)
+					}
+					return
+				}
+				if _, err := w.UntilMode(20*time.Second, "cvc"); err != nil {
+					t.Fatal(err)
+				}
+				before := asked.Load()
+				k := talk(t, w, 100*time.Millisecond)
+				k.works(t, 10*time.Second)
+				w.Plug(w.Wlan0, w.Office)
+				mended(t, w, k, 20*time.Second, "c")
+				w.Plug(w.Wlan0, w.Cafe)
+				mended(t, w, k, 20*time.Second, "cvc")
+				if after := asked.Load(); before == 0 || after != before {
+					t.Errorf("the first x-HA was asked %d times, and %d times more afterwards", before, after-before)
 				}
 			})
 		})

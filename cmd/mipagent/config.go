@@ -93,6 +93,8 @@ type homeAgentTable struct {
 	HomeNetworks          []netip.Prefix    `toml:"home_networks"`
 	DynamicAddresses      []netip.Prefix    `toml:"dynamic_addresses"`
 	AddressHold           duration          `toml:"address_hold"`
+	RedirectTo            netip.Addr        `toml:"redirect_to"`
+	RedirectFrom          int               `toml:"redirect_from"`
 	TrustedNetworks       []netip.Prefix    `toml:"trusted_networks"`
 	RefusedNetworks       []netip.Prefix    `toml:"refused_networks"`
 	PermittedGateways     []netip.Addr      `toml:"permitted_gateways"`

@@ -155,6 +155,7 @@ func (c *configuration) homeAgentConfig(t *homeAgentTable, internal bool) (agent
 		Config: homeagent.Config{
 			Address: t.Address, HomeNetworks: t.HomeNetworks, Internal: internal,
 			DynamicAddresses: t.DynamicAddresses, AddressHold: time.Duration(t.AddressHold),
+			RedirectTo: t.RedirectTo, RedirectFrom: t.RedirectFrom,
 			TrustedNetworks: t.TrustedNetworks, RefusedNetworks: t.RefusedNetworks,
 			MaxLifetime: time.Duration(t.MaxLifetime), Tolerance: time.Duration(t.TimestampTolerance),
 			SimultaneousBindings: orDefault(t.SimultaneousBindings, defaultBindings), MaxBindings: t.MaxBindings, MaxRequests: t.MaxRequests,
