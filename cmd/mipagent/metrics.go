@@ -30,12 +30,15 @@ var (
 	descOctets   = prometheus.NewDesc("mipvpn_gateway_octets_total", "Octets of inner packets carried.", []string{"direction"}, nil)
 )
 
+// descActive tells the members of a cluster apart.
+var descActive = prometheus.NewDesc("mipvpn_home_agent_active", "1 while this home agent of a cluster is the active one, 0 while it stands by.", []string{"role"}, nil)
+
 // collector reads the roles' counters when it is asked for them.
 type collector struct{ roles map[string]running }
 
 // Describe implements prometheus.Collector.
 func (collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descDropped, descSwitched, descReplies, descDiscarded, descTunnelPackets, descTunnelOctets, descBindings, descFAVisitors, descSessions, descHalfOpen, descVisitors, descBegan, descEnded, descRejected, descPackets, descOctets} {
+	for _, d := range []*prometheus.Desc{descDropped, descSwitched, descActive, descReplies, descDiscarded, descTunnelPackets, descTunnelOctets, descBindings, descFAVisitors, descSessions, descHalfOpen, descVisitors, descBegan, descEnded, descRejected, descPackets, descOctets} {
 		out <- d
 	}
 }
@@ -65,6 +68,13 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, role := range slices.Sorted(maps.Keys(c.roles)) {
 		for reason, n := range c.roles[role].Drops().Snapshot() {
 			counter(descDropped, n, role, reason)
+		}
+		if m, ok := c.roles[role].(*clusteredHomeAgent); ok {
+			active := 0
+			if m.current() != nil {
+				active = 1
+			}
+			gauge(descActive, active, role)
 		}
 		if a := homeAgentOf(c.roles[role]); a != nil {
 			signalling(role, a)

@@ -181,7 +181,7 @@ func (a *HomeAgent) Close() error {
 				errs = append(errs, f.Close())
 			}
 		}
-		errs = append(errs, a.closeSwitching(), a.closeHomeLink())
+		errs = append(errs, a.closeSwitching(), a.closeHomeLink(), a.taking.close())
 		if a.device != nil {
 			errs = append(errs, a.host.Apply(link.Settings{}), a.device.Close())
 		}
