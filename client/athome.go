@@ -46,9 +46,9 @@ type atHome struct {
 	again   func() // takes the next announcement back, nil when none is to come
 }
 
-// isHome reports whether an interface with this address is on the home link.
+// isHome reports whether an interface with this address is on the link of the home address, which must be known.
 func isHome(ha config.HomeAgent, address netip.Prefix) bool {
-	return address.IsValid() && slices.ContainsFunc(ha.HomeLink, func(p netip.Prefix) bool { return p.Contains(address.Addr()) })
+	return address.IsValid() && slices.ContainsFunc(ha.HomeLink, func(p netip.Prefix) bool { return p.Contains(address.Addr()) && p.Contains(ha.HomeAddress) })
 }
 
 // awaitRouter puts an attempt on the home link off until the link-layer address of its router is known, and reports whether it has
