@@ -139,28 +139,33 @@ func TestMemoryPerBinding(t *testing.T) {
 // Shows: GDL-6
 func TestRegistrationCostDoesNotGrow(t *testing.T) {
 	const few, many, sample = 500, 16_000, 250 // a table that is copied in parts of 1/256 costs three times as much at 16,000
-	cost := func(n, place int) float64 {
+	kinds := []string{"first registration", "renewal", "move"}
+	cost := func(n int) (octets [3]float64) {
 		c := newCrowd(t, n+sample)
 		c.register(0, n, 0, 600)
-		var requests []Request
-		for i := range sample {
-			who := i * n / sample
-			if place < 0 {
-				who = n + i
+		for kind := range kinds {
+			var requests []Request
+			for i := range sample {
+				switch kind {
+				case 0:
+					requests = append(requests, c.request(n+i, 0, 600))
+				default:
+					requests = append(requests, c.request(i*n/sample, kind-1, 600))
+				}
 			}
-			requests = append(requests, c.request(who, max(0, place), 600))
+			start := allocated()
+			for _, r := range requests {
+				c.handle(r)
+			}
+			octets[kind] = float64(allocated()-start) / sample
 		}
-		start := allocated()
-		for _, r := range requests {
-			c.handle(r)
-		}
-		return float64(allocated()-start) / sample
+		return octets
 	}
-	for name, place := range map[string]int{"renewal": 0, "move": 1, "first": -1} {
-		small, large := cost(few, place), cost(many, place)
-		t.Logf("%s: %.0f octets with %d bindings, %.0f with %d", name, small, few, large, many)
-		if large > 2*small+256 {
-			t.Errorf("a %s allocates %.0f octets with %d bindings and %.0f with %d", name, small, few, large, many)
+	small, large := cost(few), cost(many)
+	for i, kind := range kinds {
+		t.Logf("%s: %.0f octets with %d bindings, %.0f with %d", kind, small[i], few, large[i], many)
+		if large[i] > 2*small[i]+256 {
+			t.Errorf("a %s allocates %.0f octets with %d bindings and %.0f with %d", kind, small[i], few, large[i], many)
 		}
 	}
 }
