@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +31,8 @@ type BindingStore interface {
 var ErrStoreLost = errors.New("agent: the stored bindings belong to another home agent now")
 
 const (
+	// maxSave is how many records go into one Save, so that however many are owed each gets done in time.
+	maxSave = 4096
 	// saveTimeout is how long one Save may take before it counts as failed.
 	saveTimeout = 5 * time.Second
 	// saveAgain is the time from a Save that failed to the next one.
@@ -132,23 +133,34 @@ func (s *saver) run() {
 		}
 		if failing {
 			failing = false
-			s.log.Info("bindings are stored again", zap.Int("records", len(owed)))
+			s.log.Info("bindings are stored again")
 		}
-		clear(owed)
 		for _, t := range replies {
 			s.send(t)
 		}
 	}
 }
 
-// save writes the records, if there are any.
+// save writes the records and takes those that are durable out of the map.
 func (s *saver) save(ctx context.Context, records map[string]homeagent.Record) error {
-	if len(records) == 0 {
-		return nil
+	for len(records) > 0 {
+		var part []homeagent.Record
+		for _, r := range records {
+			if part = append(part, r); len(part) == maxSave {
+				break
+			}
+		}
+		call, cancel := context.WithTimeout(ctx, saveTimeout)
+		err := s.store.Save(call, part)
+		cancel()
+		if err != nil {
+			return err
+		}
+		for i := range part {
+			delete(records, part[i].Key())
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
-	defer cancel()
-	return s.store.Save(ctx, slices.Collect(maps.Values(records)))
+	return nil
 }
 
 // last writes what is left at the end. Its replies are not sent: the agent is gone when they would be answered.

@@ -23,6 +23,7 @@ type memoryStore struct {
 	mu      sync.Mutex
 	records map[string]homeagent.Record
 	saves   int
+	largest int // of them
 	err     error
 	takes   time.Duration
 }
@@ -55,6 +56,7 @@ func (s *memoryStore) Save(ctx context.Context, records []homeagent.Record) erro
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.saves++
+	s.largest = max(s.largest, len(records))
 	if s.records == nil {
 		s.records = make(map[string]homeagent.Record)
 	}
@@ -241,6 +243,30 @@ func TestGroupCommit(t *testing.T) {
 		// 20 ms of arrivals and writes of 5 ms: the first, then four or five batches.
 		if store.saves > 7 {
 			t.Errorf("%d writes for %d registrations", store.saves, count)
+		}
+	})
+}
+
+// Shows: AGT-5 (however many records are owed, each write has so many that it can be done in time, and the reply waits for all).
+func TestManyRecordsAreOwed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := simnet.NewLab(1)
+		defer l.Close()
+		store := &memoryStore{}
+		a := &HomeAgent{}
+		sent := make(chan int, 1)
+		s := newSaver(store, l.InternalHA, zap.NewNop(), &a.drops, func(homeagent.Transmit) { sent <- len(store.copied()) }, a.fail)
+		var records []homeagent.Record
+		for i := range 3*maxSave + 1 {
+			records = append(records, homeagent.Record{HomeAddress: netip.AddrFrom4([4]byte{10, 8, byte(i >> 8), byte(i)}), Last: 1})
+		}
+		s.put(records, []homeagent.Transmit{{Payload: []byte{1}}})
+		if got := <-sent; got != len(records) {
+			t.Errorf("the reply left when %d of %d records were stored", got, len(records))
+		}
+		s.close()
+		if store.largest != maxSave || store.saves != 4 {
+			t.Errorf("%d writes of up to %d records, want 4 of up to %d", store.saves, store.largest, maxSave)
 		}
 	})
 }
