@@ -17,6 +17,7 @@ type conversation struct {
 	state   []byte // of the server's last challenge
 	flow    *flow  // the server that has the state, nil before the first challenge
 	pending *request
+	chap    bool // CHAP in the place of EAP: one request and one answer
 }
 
 // EAP codes (RFC 3748 §4).
@@ -97,6 +98,10 @@ func (c *Client) answered(t *conversation, p *codec.Packet, f *flow) error {
 	message := joined(p, attrEAPMessage)
 	switch p.Code {
 	case codec.CodeAccessChallenge:
+		if t.chap {
+			c.fail(t, fmt.Errorf("%w: it asks for more than CHAP", ErrRejected))
+			return nil
+		}
 		if len(message) == 0 {
 			return fmt.Errorf("%w: Access-Challenge without EAP-Message", ErrMalformed)
 		}

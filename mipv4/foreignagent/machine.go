@@ -80,10 +80,12 @@ type station struct {
 	agent  netip.Addr     // the address that the request was sent to, this agent's when it was a group
 }
 
-// denialKey is what denials are limited by: one a second for each registration that a station tries.
+// denialKey is what denials are limited by: one a second for each registration that a station tries and each code, since what follows
+// on an answered challenge is another matter than that there was one.
 type denialKey struct {
 	registrationKey
-	at Station
+	at   Station
+	code wire.Code
 }
 
 // Destination says where a Transmit goes.

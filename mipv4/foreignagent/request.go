@@ -208,7 +208,7 @@ func (m *Machine) permitted(homeAgent netip.Addr) bool {
 // an error.
 func (m *Machine) deny(now link.Instant, r *wire.RegistrationRequest, s station, code wire.Code, why error) error {
 	d := &Denied{Code: code, HomeAddress: r.HomeAddress, HomeAgent: r.HomeAgent, Err: why}
-	if !m.mayDeny(now.Boot, denialKey{requestKey(r), s.at}) {
+	if !m.mayDeny(now.Boot, denialKey{requestKey(r), s.at, code}) {
 		d.Suppressed = true
 		return d
 	}

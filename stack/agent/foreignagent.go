@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mipvpn/ipsec/radius"
 	"mipvpn/mipv4/foreignagent"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
@@ -20,6 +21,9 @@ type ForeignAgentConfig struct {
 	// Interface is the name of the interface that mobile nodes visit. Config.Address and Config.Prefix are taken from it
 	// where they are not set. The host must not forward packets from it by itself.
 	Interface string
+	// RADIUS are the servers that Mobile-AAA authentications are checked by (Config.AAA), nil for none. They are asked from the care-of
+	// address.
+	RADIUS *radius.Config
 	// Random is where random numbers come from, read by one goroutine; nil for crypto/rand.
 	Random io.Reader
 }
@@ -32,6 +36,7 @@ type ForeignAgent struct {
 	visited    link.Sender
 	visitedMTU int
 	guard      link.Flow
+	authority  *authority    // nil without RADIUS
 	ready      chan struct{} // closed when all of the above is there: receivers drop before
 	life
 }
@@ -46,6 +51,7 @@ func StartForeignAgent(host link.Host, cfg ForeignAgentConfig, log *zap.Logger) 
 	if !cfg.Address.IsValid() {
 		cfg.Address, cfg.Prefix = iface.Address.Addr(), max(iface.Address.Bits(), 0)
 	}
+	cfg.AAA = cfg.RADIUS != nil
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader
 	}
@@ -100,6 +106,9 @@ func (a *ForeignAgent) open(host link.Host, iface link.Interface) error {
 			return err
 		}
 	}
+	if err := a.openAuthority(under); err != nil {
+		return err
+	}
 	if err := a.openHome(under, a.ready, a.receiveTunnelled); err != nil {
 		return err
 	}
@@ -108,7 +117,7 @@ func (a *ForeignAgent) open(host link.Host, iface link.Interface) error {
 	}
 	// What goes to a mobile node on its link is not this host's to protect: the mobile node's own layers do that.
 	a.visited = a.frames.Out(link.Protected)
-	a.loop = newLoop(host, a.machine, a.drain)
+	a.loop = newLoop(host, both{a.machine, a.authority}, a.drain)
 	close(a.ready)
 	return nil
 }
@@ -127,6 +136,9 @@ func (a *ForeignAgent) Close() error {
 			errs = append(errs, a.frames.Close())
 		}
 		errs = append(errs, a.closeHome())
+		if a.authority != nil && a.authority.flow != nil {
+			errs = append(errs, a.authority.flow.Close())
+		}
 		if a.guard != nil {
 			errs = append(errs, a.guard.Close())
 		}
@@ -139,6 +151,7 @@ func (a *ForeignAgent) Close() error {
 
 // drain sends what the machine has to send and logs its events.
 func (a *ForeignAgent) drain() {
+	a.drainAuthority()
 	for t, ok := a.machine.PollTransmit(); ok; t, ok = a.machine.PollTransmit() {
 		var err error
 		switch t.To {
