@@ -138,7 +138,7 @@ func TestMemoryPerBinding(t *testing.T) {
 //
 // Shows: GDL-6
 func TestRegistrationCostDoesNotGrow(t *testing.T) {
-	const few, many, sample = 500, 16_000, 250 // a table that is copied in parts of 1/256 costs three times as much at 16,000
+	const few, many, sample = 500, 16_000, 250 // a table that is copied in parts of 1/256 allocates more than twice as much at 16,000
 	kinds := []string{"first registration", "renewal", "move"}
 	cost := func(n int) (octets [3]float64) {
 		c := newCrowd(t, n+sample)
@@ -164,7 +164,7 @@ func TestRegistrationCostDoesNotGrow(t *testing.T) {
 	small, large := cost(few), cost(many)
 	for i, kind := range kinds {
 		t.Logf("%s: %.0f octets with %d bindings, %.0f with %d", kind, small[i], few, large[i], many)
-		if large[i] > 2*small[i]+256 {
+		if large[i] > 1.5*small[i]+256 {
 			t.Errorf("a %s allocates %.0f octets with %d bindings and %.0f with %d", kind, small[i], few, large[i], many)
 		}
 	}
