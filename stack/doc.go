@@ -6,7 +6,7 @@
 // and never changed; and the Engine, which owns the TUN device and swaps pipelines. Machines (registration, IKE,
 // detection) are driven by package client and never know the mode they run in.
 //
-// Specification: draft-vaarala-mip4-vpn §3 (access modes) and appendix B.5 (the mobile node's side); RFC 5265 §2; RFC 5944 §4.2 and RFC 3024 §5 as far as the mobile
+// Specification: draft-vaarala-mip4-vpn §3 (access modes) and appendix B.5 (the mobile node's side); RFC 5265 §2; RFC 5944 §4.2, §4.4 (at home: AtHome) and RFC 3024 §5 as far as the mobile
 // node's tunnels go; RFC 3519 §3.3 and §4.8 (tunnel data); RFC 3948 §2 (ESP and IKE on port 4500); RFC 791 §3.2
 // (fragments, before the first encapsulation and at the end of the laptop's tunnels), RFC 1191 §4 and RFC 6691 (path MTU, as
 // package pathmtu measures it).
