@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,6 +49,11 @@ func mobileGame(t *testing.T, p peer, gateways []string, addresses ...netip.Addr
 			return netlink.AddrAdd(l, addr)
 		})
 	}
+	// charon tells in IKE_AUTH which addresses it has, as far as the kernel has told it.
+	eventually(r, "charon knows its IPv6 address", func() (bool, string) {
+		log := on.daemon.Tail(100)
+		return strings.Contains(log, fmt.Sprintf("%v appeared on out", gatewayAddr6)), log
+	})
 	netnstest.Inside(t, on.client, func() error { return netnstest.SetUp("lo", netip.PrefixFrom(nowhere, 32)) })
 	c := Case{name: "mobike", peer: p, role: initiator, auth: allAuthentications()[0], suite: allTransforms()[0], nat: noNAT, sizes: usual, config: plain, ppk: noPPK, move: stays}
 	g := newGame(r, on, c)
