@@ -268,3 +268,25 @@ func TestFalseHome(t *testing.T) {
 		judge(t, j)
 	})
 }
+
+// Shows: MOD-home (the network gives the interface the home address itself: it is used all the same through device and gate).
+func TestAtHomeByTheHomeAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHomeWorld(t, 5)
+		h.Eth0.SetAddress(netip.PrefixFrom(simnet.LabHomeAddress, 24), netip.MustParseAddr("10.0.8.1"))
+		h.Plug(h.Eth0, h.Home)
+		h.home(t)
+		use(t, h.World)
+		if _, err := h.Neighbour.Ping(simnet.LabHomeAddress, 1000, time.Second); err != nil {
+			t.Error(err)
+		}
+		h.Unplug(h.Eth0)
+		h.Plug(h.Wlan0, h.Cafe)
+		if _, err := h.UntilMode(30*time.Second, "cvc"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Neighbour.Ping(simnet.LabHomeAddress, 1000, time.Second); err != nil {
+			t.Errorf("outside: %v", err)
+		}
+	})
+}
