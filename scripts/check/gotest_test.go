@@ -164,6 +164,20 @@ func TestSecondAttempt(t *testing.T) {
 	}
 }
 
+// TestInputFailed tells an input that fails from fuzzing that got no time.
+func TestInputFailed(t *testing.T) {
+	for out, want := range map[string]bool{
+		"--- FAIL: FuzzA (1.2s)\n    fuzzing process terminated by unexpected signal; no crash will be recorded: signal: interrupt\n":        false,
+		"--- FAIL: FuzzA (1.2s)\n    --- FAIL: FuzzA (0.00s)\n        a_test.go:9: no\n    Failing input written to testdata/fuzz/FuzzA/1\n": true,
+		"failure while testing seed corpus entry: FuzzA/seed#0\n--- FAIL: FuzzA (0.01s)\n":                                                   true,
+		"panic: index out of range\n": true,
+	} {
+		if got := inputFailed(out); got != want {
+			t.Errorf("%q: %t, want %t", out, got, want)
+		}
+	}
+}
+
 // TestNoSecondAttempt shows that a package whose program ended in the middle is not forgiven, since tests have not run, nor one
 // that could not be built.
 func TestNoSecondAttempt(t *testing.T) {
