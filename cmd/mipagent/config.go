@@ -140,23 +140,32 @@ type peerTable struct {
 
 type foreignAgentTable struct {
 	encapsulationTable
-	Interface             string         `toml:"interface"`
-	Address               netip.Addr     `toml:"address"`
-	CareOfAddress         netip.Addr     `toml:"care_of_address"`
-	MaxLifetime           duration       `toml:"max_lifetime"`
-	MaxVisitors           int            `toml:"max_visitors"`
-	RegistrationRequired  bool           `toml:"registration_required"`
-	Revocation            bool           `toml:"revocation"`
-	Challenge             bool           `toml:"challenge"`
-	ChallengeWindow       int            `toml:"challenge_window"`
-	EncapsulatingDelivery *bool          `toml:"encapsulating_delivery"`
-	Advertise             *bool          `toml:"advertise"`
-	NAI                   string         `toml:"nai"`
-	Interval              duration       `toml:"interval"`
-	AdvertisementLifetime duration       `toml:"advertisement_lifetime"`
-	PermittedHomeAgents   []netip.Prefix `toml:"permitted_home_agents"`
-	HomeAgents            []peerTable    `toml:"home_agent"`
-	MobileNodes           []peerTable    `toml:"mobile_node"`
+	Interface             string              `toml:"interface"`
+	Address               netip.Addr          `toml:"address"`
+	CareOfAddress         netip.Addr          `toml:"care_of_address"`
+	MaxLifetime           duration            `toml:"max_lifetime"`
+	MaxVisitors           int                 `toml:"max_visitors"`
+	RegistrationRequired  bool                `toml:"registration_required"`
+	Revocation            bool                `toml:"revocation"`
+	Challenge             bool                `toml:"challenge"`
+	RADIUS                *foreignRADIUSTable `toml:"radius"`
+	ChallengeWindow       int                 `toml:"challenge_window"`
+	EncapsulatingDelivery *bool               `toml:"encapsulating_delivery"`
+	Advertise             *bool               `toml:"advertise"`
+	NAI                   string              `toml:"nai"`
+	Interval              duration            `toml:"interval"`
+	AdvertisementLifetime duration            `toml:"advertisement_lifetime"`
+	PermittedHomeAgents   []netip.Prefix      `toml:"permitted_home_agents"`
+	HomeAgents            []peerTable         `toml:"home_agent"`
+	MobileNodes           []peerTable         `toml:"mobile_node"`
+}
+
+// foreignRADIUSTable are the RADIUS servers that a foreign agent asks about mobile nodes.
+type foreignRADIUSTable struct {
+	Identifier string               `toml:"identifier"`
+	Timeout    duration             `toml:"timeout"`
+	Tries      int                  `toml:"tries"`
+	Servers    []gatewayServerTable `toml:"server"`
 }
 
 // duration is a Go duration string, such as "30m".

@@ -259,6 +259,10 @@ func (c *configuration) foreignAgentConfig() (agent.ForeignAgentConfig, error) {
 	}
 	cfg.Encapsulations = t.offered()
 	var err error
+	if cfg.RADIUS, err = c.foreignRADIUS(t); err != nil {
+		return none, err
+	}
+	cfg.Challenge = cfg.Challenge || cfg.RADIUS != nil // there is nothing to check otherwise
 	if t.Interface == "" {
 		return none, errors.New("interface is missing: the name of the interface that mobile nodes visit")
 	}

@@ -251,16 +251,43 @@ func (c *configuration) radius(t *gatewayTable, cfg *agent.GatewayConfig) error 
 	if !r.Address.IsValid() {
 		r.Address = t.Address
 	}
-	for _, s := range t.RADIUS.Servers {
-		secret, err := c.readSecret(s.SecretFile)
-		if err != nil {
-			return fmt.Errorf("radius: server %v: secret_file: %w", s.Address, err)
-		}
-		r.Servers = append(r.Servers, radius.Server{Address: s.Address, Accounting: s.Accounting,
-			Secret: bytes.TrimSuffix(bytes.TrimSuffix(secret, []byte("\n")), []byte("\r"))})
+	var err error
+	if r.Servers, err = c.radiusServers(t.RADIUS.Servers); err != nil {
+		return err
 	}
 	cfg.RADIUS, cfg.RADIUSSource, cfg.AccountInterval = r, t.RADIUS.Source, time.Duration(t.RADIUS.Interim)
 	return nil
+}
+
+// radiusServers reads the servers of a table, with their secrets.
+func (c *configuration) radiusServers(tables []gatewayServerTable) (servers []radius.Server, err error) {
+	for _, s := range tables {
+		secret, err := c.readSecret(s.SecretFile)
+		if err != nil {
+			return nil, fmt.Errorf("radius: server %v: secret_file: %w", s.Address, err)
+		}
+		servers = append(servers, radius.Server{Address: s.Address, Accounting: s.Accounting,
+			Secret: bytes.TrimSuffix(bytes.TrimSuffix(secret, []byte("\n")), []byte("\r"))})
+	}
+	return servers, nil
+}
+
+// foreignRADIUS reads the RADIUS servers that a foreign agent has Mobile-AAA authentications checked by, nil for none.
+func (c *configuration) foreignRADIUS(t *foreignAgentTable) (*radius.Config, error) {
+	if t.RADIUS == nil {
+		return nil, nil
+	}
+	r := &radius.Config{
+		Identifier: orDefault(t.RADIUS.Identifier, "mipagent"), Address: t.CareOfAddress, Initial: time.Duration(t.RADIUS.Timeout), Tries: t.RADIUS.Tries,
+	}
+	var err error
+	if r.Servers, err = c.radiusServers(t.RADIUS.Servers); err != nil {
+		return nil, err
+	}
+	if _, err := radius.New(*r, nil); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // domains are the names as RFC 8598 has them: in lower case without a last dot.

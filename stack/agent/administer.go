@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"go.uber.org/zap"
@@ -144,6 +145,10 @@ func (a *ForeignAgent) Reload(cfg ForeignAgentConfig) (dropped int, err error) {
 	if cfg.Interface != a.cfg.Interface {
 		return 0, fmt.Errorf("%w: the interface is %s, found %s", ErrRestart, a.cfg.Interface, cfg.Interface)
 	}
+	if !reflect.DeepEqual(cfg.RADIUS, a.cfg.RADIUS) {
+		return 0, fmt.Errorf("%w: other RADIUS servers", ErrRestart)
+	}
+	cfg.AAA = cfg.RADIUS != nil
 	if !cfg.Address.IsValid() {
 		cfg.Address, cfg.Prefix = a.cfg.Address, a.cfg.Prefix
 	}
