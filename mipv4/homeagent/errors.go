@@ -22,8 +22,9 @@ var (
 	// ErrForeignHome: a Foreign-Home Authentication extension that is not valid, or of a foreign agent without a security
 	// association (RFC 5944 §3.8.2.1 a and d).
 	ErrForeignHome = errors.New("homeagent: Foreign-Home Authentication extension that cannot be verified")
-	// ErrRateLimited: a request that failed authentication came within a second of another one for the same mobile node.
-	ErrRateLimited = errors.New("homeagent: too many requests that fail authentication")
+	// ErrRateLimited: a request that failed authentication came within a second of another one for the same mobile node, or one of
+	// a mobile node that sends more than it may (Limits.Requests).
+	ErrRateLimited = errors.New("homeagent: too many requests of one mobile node")
 	// ErrSource: the datagram's source is no address that can be answered.
 	ErrSource = errors.New("homeagent: source address cannot be answered")
 )

@@ -84,6 +84,9 @@ func discardReason(err error) string {
 		{homeagent.ErrRateLimited, "rate_limited"}, {homeagent.ErrNotAuthorized, "unauthorized"}, {homeagent.ErrForeignHome, "unauthorized"},
 		{homeagent.ErrSource, "source"}, {foreignagent.ErrSource, "source"}, {foreignagent.ErrNoPending, "no_pending_request"},
 		{foreignagent.ErrRateLimited, "rate_limited"}, {foreignagent.ErrAuthentication, "unauthorized"},
+		{foreignagent.ErrUnauthenticated, "unauthorized"}, {homeagent.ErrRevocation, "revocation"}, {homeagent.ErrReplay, "revocation"},
+		{homeagent.ErrNotRevoked, "revocation"}, {foreignagent.ErrRevocation, "revocation"}, {foreignagent.ErrReplay, "revocation"},
+		{foreignagent.ErrNotRevoked, "revocation"},
 	} {
 		if errors.Is(err, c.err) {
 			return c.word
