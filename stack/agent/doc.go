@@ -4,6 +4,8 @@
 // arrives to its protocol machine (packages mipv4/homeagent, mipv4/foreignagent, ipsec/gateway) and carries user data by
 // the tables that the machine keeps. The drivers run unchanged on the kernel (stack/underlay) and on the simulated network
 // (stack/simnet). Roles of one process on one host share an Exchange, in which they hand packets over in memory.
+// A home agent with a BindingStore sends a reply only when the binding and the state of replay protection are durable: package
+// boltstore keeps them in a file, package etcdstore among several agents that stand for one.
 //
 // Specification: RFC 5944 §4.2 (routing at home agent and foreign agent), §4.6 (proxy ARP and gratuitous ARP on an on-link home network), RFC 2003 §3 to §5 (tunnels, ICMP, fragments),
 // RFC 3024 §4.3.2 and §5 (the check of reverse-tunnelled packets, delivery styles), RFC 3519 §4 (UDP tunnelling), docs/zero-overhead.md (switched addresses, draft appendix D). The
