@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mipvpn/internal/manual"
+	"mipvpn/cmd/manual"
 )
 
 // Exit codes.

@@ -3,7 +3,7 @@ package main
 import (
 	"mipvpn/client/config"
 	"mipvpn/client/hook"
-	"mipvpn/internal/manual"
+	"mipvpn/cmd/manual"
 )
 
 // manualPage is what mipvpn(1) says beside commands and flags.

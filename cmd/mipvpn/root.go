@@ -12,7 +12,7 @@ import (
 
 	"mipvpn/client/config"
 	"mipvpn/client/control"
-	"mipvpn/internal/manual"
+	"mipvpn/cmd/manual"
 )
 
 // socketVariable names the environment variable that gives the daemon's socket.

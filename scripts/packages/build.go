@@ -7,8 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-
-	"mipvpn/internal/manual"
+	"strconv"
 )
 
 // builder makes what packages hold, for one architecture. Programs of another machine cannot be run here, so that pages and completions
@@ -35,11 +34,16 @@ func (b builder) built(name, arch string) ([]byte, error) {
 
 // output runs a program and returns what it writes.
 func (b builder) output(name string, args ...string) ([]byte, error) {
+	return b.outputOf(nil, name, args...)
+}
+
+func (b builder) outputOf(in []byte, name string, args ...string) ([]byte, error) {
 	if _, err := b.built(name, runtime.GOARCH); err != nil {
 		return nil, err
 	}
 	var complaint bytes.Buffer
 	cmd := exec.Command(filepath.Join(b.dir, runtime.GOARCH, name), args...)
+	cmd.Stdin = bytes.NewReader(in)
 	cmd.Env, cmd.Stderr = append(os.Environ(), "MIPVPN_SOCKET="), &complaint
 	out, err := cmd.Output()
 	if err != nil {
@@ -53,7 +57,7 @@ func (b builder) page(name string, section int, short, from string) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	return manual.Document(name, short, markdown, manual.About{Section: section, Version: b.version, See: []string{"mipvpn(1)", "mipagent(8)"}}), nil
+	return b.outputOf(markdown, "mipvpn", "manual", name, strconv.Itoa(section), short)
 }
 
 // installed has a unit name the program where a package puts it.

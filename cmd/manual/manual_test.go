@@ -79,6 +79,28 @@ func TestDocument(t *testing.T) {
 	}
 }
 
+// TestCommandForDocuments writes the page of what comes on standard input.
+func TestCommandForDocuments(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"manual", "x.toml", "5", "what x reads"}, ".TH \"X.TOML\" 5"},
+		{[]string{"manual", "x.toml"}, ""},
+		{[]string{"manual", "x.toml", "no", "y"}, ""},
+	} {
+		var out bytes.Buffer
+		root := example()
+		root.SilenceUsage, root.SilenceErrors = true, true
+		root.SetOut(&out)
+		root.SetIn(strings.NewReader("# Title\ntext\n"))
+		root.SetArgs(c.args)
+		if err := root.Execute(); (err == nil) != (c.want != "") || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%q: %v\n%s", c.args, err, out.String())
+		}
+	}
+}
+
 // TestDocuments makes pages of the documents that become some.
 func TestDocuments(t *testing.T) {
 	for _, name := range []string{"configuration", "scripting"} {

@@ -3,6 +3,8 @@ package manual
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,13 +27,35 @@ type About struct {
 	See []string
 }
 
-// Command returns a hidden command that writes the page of the program that it belongs to.
+// Command returns a hidden command that writes the page of the program that it belongs to; with a page's name, its section and what it is
+// about in a few words, that of the Markdown document on standard input.
 func Command(about func() About) *cobra.Command {
-	return &cobra.Command{Use: "manual", Short: "Write this program's manual page", Hidden: true, Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := cmd.OutOrStdout().Write(Page(cmd.Root(), about()))
+	return &cobra.Command{Use: "manual [NAME SECTION SHORT]", Short: "Write this program's manual page", Hidden: true, Args: cobra.MatchAll(cobra.MaximumNArgs(3), all),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a := about()
+			if len(args) == 0 {
+				_, err := cmd.OutOrStdout().Write(Page(cmd.Root(), a))
+				return err
+			}
+			section, err := strconv.Atoi(args[1])
+			if err != nil || section < 1 || section > 9 {
+				return fmt.Errorf("section %q: expected 1 to 9", args[1])
+			}
+			markdown, err := io.ReadAll(cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(Document(args[0], args[2], markdown, About{Section: section, Version: a.Version, See: []string{"mipvpn(1)", "mipagent(8)"}}))
 			return err
 		}}
+}
+
+// all wants all arguments or none.
+func all(_ *cobra.Command, args []string) error {
+	if len(args) != 0 && len(args) != 3 {
+		return fmt.Errorf("%d arguments: expected none, or name, section and what it is about", len(args))
+	}
+	return nil
 }
 
 // Page returns the page of a program with all its commands but hidden ones.
