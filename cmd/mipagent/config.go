@@ -13,6 +13,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/foreignagent"
 	"mipvpn/mipv4/tunnel"
 )
 
@@ -138,8 +139,27 @@ type peerTable struct {
 	association
 }
 
+// udpTunnelMode is when a foreign agent asks for UDP tunnelling: "never", "nat" or "forced".
+type udpTunnelMode foreignagent.UDPTunnel
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (m *udpTunnelMode) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "never":
+		*m = udpTunnelMode(foreignagent.UDPTunnelNever)
+	case "nat":
+		*m = udpTunnelMode(foreignagent.UDPTunnelNAT)
+	case "forced":
+		*m = udpTunnelMode(foreignagent.UDPTunnelForced)
+	default:
+		return fmt.Errorf("found %q, valid is \"never\", \"nat\" or \"forced\"", text)
+	}
+	return nil
+}
+
 type foreignAgentTable struct {
 	encapsulationTable
+	UDPTunnel             udpTunnelMode       `toml:"udp_tunnel"`
 	Interface             string              `toml:"interface"`
 	Address               netip.Addr          `toml:"address"`
 	CareOfAddress         netip.Addr          `toml:"care_of_address"`

@@ -17,6 +17,7 @@ import (
 // gatewayAgentTable is the foreign agent in the VPN gateway.
 type gatewayAgentTable struct {
 	encapsulationTable
+	UDPTunnel           udpTunnelMode            `toml:"udp_tunnel"`
 	CareOfAddress       netip.Addr               `toml:"care_of_address"`
 	PermittedHomeAgents []netip.Prefix           `toml:"permitted_home_agents"`
 	Networks            []netip.Prefix           `toml:"networks"`
@@ -53,7 +54,7 @@ func (c *configuration) foreignAgentOf(t *gatewayAgentTable, cfg *agent.GatewayC
 		CareOfAddress: t.CareOfAddress, PermittedHomeAgents: t.PermittedHomeAgents, MaxLifetime: time.Duration(t.MaxLifetime),
 		MaxVisitors: t.MaxVisitors, Prefix: t.Prefix, NAI: t.NAI, Extensions: extensions,
 	}
-	cfg.ForeignAgent.Encapsulations = t.offered()
+	cfg.ForeignAgent.Encapsulations, cfg.ForeignAgent.UDPTunnel = t.offered(), foreignagent.UDPTunnel(t.UDPTunnel)
 	cfg.Agent = &gateway.Agent{Networks: t.Networks}
 	if cfg.ForeignAgent.HomeAgents, err = c.peers("home_agent", t.HomeAgents); err != nil {
 		return fail(err)

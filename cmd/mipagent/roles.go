@@ -257,7 +257,7 @@ func (c *configuration) foreignAgentConfig() (agent.ForeignAgentConfig, error) {
 			Interval: time.Duration(t.Interval), AdvertisementLifetime: time.Duration(t.AdvertisementLifetime), NAI: t.NAI,
 		},
 	}
-	cfg.Encapsulations = t.offered()
+	cfg.Encapsulations, cfg.UDPTunnel = t.offered(), foreignagent.UDPTunnel(t.UDPTunnel)
 	var err error
 	if cfg.RADIUS, err = c.foreignRADIUS(t); err != nil {
 		return none, err

@@ -55,6 +55,8 @@ type Config struct {
 	// Encapsulations are the forms of tunnels that are served and advertised (M and G bits) besides IP-in-IP; requests for others
 	// are denied with code 72.
 	Encapsulations tunnel.Offered
+	// UDPTunnel says when home agents are asked for UDP tunnelling.
+	UDPTunnel UDPTunnel
 	// RegistrationRequired sets the R bit: mobile nodes with co-located care-of addresses must register here too.
 	RegistrationRequired bool
 	// Revocation agrees with home agents, where there are security associations, that each tells the other when it ends a

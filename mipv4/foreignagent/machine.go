@@ -28,6 +28,7 @@ type Machine struct {
 	denialsSwept  time.Duration               // boot time at which the old ones were last taken out
 	advertiser    advertiser
 	challenges    challenges
+	keeper        keeper
 	questions     fifo.Queue[auth.Question]
 	asked         uint64                   // questions
 	asking        map[uint64]*registration // by question
@@ -57,6 +58,9 @@ type registration struct {
 	answered   time.Duration // boot time at which it was accepted last
 	// waiting is due with the oldest pending request, ending with the visitor, revoking with the next revocation; tidy sets them.
 	waiting, ending, revoking timer
+	// keepAlive is the interval of keepalives in a UDP tunnel, 0 for none; keepAt is when the next is due, and keeping then.
+	keepAlive, keepAt time.Duration
+	keeping           timer
 }
 
 // pending is a request that has been relayed and not answered.
@@ -181,6 +185,7 @@ func (m *Machine) Table() *Table { return &m.table }
 // whose lifetimes have ended.
 func (m *Machine) HandleTimeout(now link.Instant) {
 	m.advertise(now)
+	m.keepAlive(now)
 	for r := m.waits.due(now.Boot); r != nil; r = m.waits.due(now.Boot) {
 		m.expirePending(now, r)
 		m.tidy(r)

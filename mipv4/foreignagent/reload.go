@@ -22,8 +22,8 @@ func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) 
 	if cfg.Address != m.cfg.Address || cfg.CareOfAddress != m.cfg.CareOfAddress || !slices.Equal(cfg.OwnAddresses, m.cfg.OwnAddresses) {
 		return 0, fmt.Errorf("%w: the agent's address is %v and its care-of address %v, found %v and %v", ErrRestart, m.cfg.Address, m.cfg.CareOfAddress, cfg.Address, cfg.CareOfAddress)
 	}
-	if cfg.Encapsulations != m.cfg.Encapsulations {
-		return 0, fmt.Errorf("%w: encapsulations offered are %+v, found %+v", ErrRestart, m.cfg.Encapsulations, cfg.Encapsulations)
+	if cfg.Encapsulations != m.cfg.Encapsulations || cfg.UDPTunnel != m.cfg.UDPTunnel {
+		return 0, fmt.Errorf("%w: encapsulations offered are %+v, UDP tunnels %d, found %+v, %d", ErrRestart, m.cfg.Encapsulations, m.cfg.UDPTunnel, cfg.Encapsulations, cfg.UDPTunnel)
 	}
 	interval := m.cfg.Interval
 	m.cfg = cfg

@@ -49,7 +49,7 @@ func (m *Machine) HandleReply(now link.Instant, source netip.AddrPort, payload [
 	wrong := wrongChallenge(p, rest)
 	if reply.Code.Accepted() && !wrong {
 		named := m.named(entry, reply.HomeAddress)
-		m.accept(now, named, p, reply)
+		m.accept(now, named, p, reply, rest)
 		m.agree(now, named, p, rest)
 		m.tidy(named)
 	}
@@ -108,7 +108,7 @@ func (m *Machine) verifyHomeAgent(homeAgent netip.Addr, reply *wire.Registration
 const handoverTime = time.Second
 
 // accept brings the visitor list up to date after a registration was accepted (RFC 5944 §3.7.3.2).
-func (m *Machine) accept(now link.Instant, r *registration, p *pending, reply *wire.RegistrationReply) {
+func (m *Machine) accept(now link.Instant, r *registration, p *pending, reply *wire.RegistrationReply, rest wire.Extensions) {
 	if p.request.Deregistration() || reply.Lifetime == 0 {
 		mine := p.request.CareOfAddress == m.cfg.CareOfAddress || p.request.DeregistersAll() || p.request.CoLocated()
 		if r.visitor != nil && mine {
@@ -123,12 +123,14 @@ func (m *Machine) accept(now link.Instant, r *registration, p *pending, reply *w
 		kind = Arrived
 		m.visiting++
 	}
+	form, keepAlive := m.tunnelOf(p.request, rest)
+	r.keepAlive, r.keepAt = keepAlive, now.Boot+keepAlive
 	v := r.visitor
 	if v == nil || v.Station != p.station.at || v.Encapsulating != p.delivery || v.CoLocated != p.request.CoLocated() ||
-		v.Encapsulation != formOf(p.request.Flags) {
+		v.Encapsulation != form {
 		v = &Visitor{
 			Home: r.key.home, HomeAgent: r.key.homeAgent, Station: p.station.at,
-			Encapsulating: p.delivery, CoLocated: p.request.CoLocated(), Encapsulation: formOf(p.request.Flags),
+			Encapsulating: p.delivery, CoLocated: p.request.CoLocated(), Encapsulation: form,
 		}
 		if former := r.visitor; former != nil && former.Station != v.Station {
 			v.Former, v.FormerUntil = former.Station, now.Boot+handoverTime

@@ -117,6 +117,7 @@ func (m *Machine) relay(now link.Instant, p *pending) {
 	r, homeAgent := p.request, requestedHomeAgent(p.request)
 	payload := append(make([]byte, 0, len(p.message)+64), p.message...)
 	p.message = nil
+	payload = m.appendUDPTunnel(payload, r)
 	if a := m.homeAgents[homeAgent]; a != nil && !r.Deregistration() {
 		payload = m.appendSupport(now, payload, p)
 		payload = a.AppendExtension(payload, wire.ExtForeignHomeAuthentication)

@@ -76,7 +76,7 @@ func (a *agenda) Pop() any {
 // newRegistration returns a registration without anything.
 func newRegistration(key registrationKey) *registration {
 	r := &registration{key: key}
-	r.waiting.registration, r.ending.registration, r.revoking.registration = r, r, r
+	r.waiting.registration, r.ending.registration, r.revoking.registration, r.keeping.registration = r, r, r, r
 	return r
 }
 
@@ -98,6 +98,11 @@ func (m *Machine) tidy(r *registration) {
 	} else {
 		m.revokes.stop(&r.revoking)
 	}
+	if r.visitor != nil && r.keepAlive > 0 {
+		m.keeper.at.set(&r.keeping, r.keepAt)
+	} else {
+		m.keeper.at.stop(&r.keeping)
+	}
 	if r.visitor == nil && len(r.pending) == 0 && r.revocation == nil && m.registrations[r.key] == r {
 		delete(m.registrations, r.key)
 	}
@@ -106,7 +111,7 @@ func (m *Machine) tidy(r *registration) {
 // Deadline returns the boot time at which HandleTimeout wants to be called, and false when nothing can become due.
 func (m *Machine) Deadline() (time.Duration, bool) {
 	at, ok := m.advertiser.deadline()
-	for _, a := range []agenda{m.waits, m.ends, m.revokes} {
+	for _, a := range []agenda{m.waits, m.ends, m.revokes, m.keeper.at} {
 		if len(a) > 0 && (!ok || a[0].at < at) {
 			at, ok = a[0].at, true
 		}

@@ -49,14 +49,14 @@ func (h *homeward) openHome(under link.Link, ready <-chan struct{}, tunnelled fu
 	}{
 		{&h.icmp, link.FlowSpec{Protocol: packet.ProtocolICMP}, h.receiveICMP},
 		{&h.ipip, link.FlowSpec{Protocol: packet.ProtocolIPIP}, func(b *packet.Batch) { tunnelled(b, tunnel.IPIP) }},
-		{&h.udp, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: wire.Port}, h.receiveUDP},
+		{&h.udp, link.FlowSpec{Protocol: packet.ProtocolUDP, Port: wire.Port, Signalling: link.SignallingMobileIP}, func(b *packet.Batch) { h.receiveUDP(b, tunnelled) }},
 	} {
 		var err error
 		if *f.flow, err = under.Open(f.spec, whenReady(ready, h.drops, f.recv)); err != nil {
 			return err
 		}
 	}
-	h.out[tunnel.IPIP] = pathOf(h.ipip, tunnel.IPIP)
+	h.out[tunnel.IPIP], h.out[tunnel.UDP] = pathOf(h.ipip, tunnel.IPIP), pathOf(h.udp, tunnel.UDP)
 	var err error
 	h.alternatives, err = openAlternatives(under, h.offered, h.out[:], func(r link.Receiver) link.Receiver { return whenReady(ready, h.drops, r) }, tunnelled)
 	return err
@@ -92,11 +92,19 @@ func (h *homeward) enter(now time.Duration, v *foreignagent.Visitor, p *packet.B
 		h.answer(now, v, tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, uint16(mtu), ip)
 		return packet.DropTooBig
 	}
-	p.Peer, p.DontFragment = netip.AddrPortFrom(v.HomeAgent, 0), ip.DontFragment() // RFC 2003 §3.1
+	p.Peer, p.DontFragment = peerOf(v), ip.DontFragment() // RFC 2003 §3.1
 	if !ip.DecrementTTL() {
 		return packet.DropTTL
 	}
 	return fit(h.encapsulator(v.Encapsulation), mtu, p, out[:])
+}
+
+// peerOf returns the far end of a visitor's tunnel.
+func peerOf(v *foreignagent.Visitor) netip.AddrPort {
+	if v.Encapsulation == tunnel.UDP {
+		return netip.AddrPortFrom(v.HomeAgent, wire.Port)
+	}
+	return netip.AddrPortFrom(v.HomeAgent, 0)
 }
 
 // homeExits are the packets that are to leave for home agents, by form of tunnel.
@@ -172,6 +180,13 @@ func (h *homeward) leave(p *packet.Buf, e tunnel.Encapsulation) (*foreignagent.V
 	if v.Encapsulation != e && !(v.Encapsulation == tunnel.Minimal && e == tunnel.IPIP) { // RFC 2004 §3: fragments
 		return nil, packet.DropWrongTunnelPeer
 	}
+	if p.Peer != peerOf(v) {
+		return nil, packet.DropWrongTunnelPeer
+	}
+	if typ, id, _, ok := tunnel.ParseEcho(ip); ok && v.Encapsulation == tunnel.UDP && typ == tunnel.ICMPEchoReply &&
+		id == foreignagent.KeepaliveID && ip.Src() == v.HomeAgent {
+		return nil, packet.Delivered // the answer to a keepalive, whose work is done
+	}
 	if !ip.DecrementTTL() {
 		return nil, packet.DropTTL
 	}
@@ -196,7 +211,23 @@ func (h *homeward) deliver(p *packet.Buf, mtu int, out *packet.Batch) packet.Dro
 }
 
 // receiveUDP takes registration replies of home agents. Requests do not come here: they are taken from where mobile nodes are.
-func (h *homeward) receiveUDP(b *packet.Batch) {
+// Data of UDP tunnels goes to tunnelled (RFC 3519 §3.3).
+func (h *homeward) receiveUDP(b *packet.Batch, tunnelled func(*packet.Batch, tunnel.Encapsulation)) {
+	data, kept := packet.GetBatch(), b.Bufs[:0]
+	for _, p := range b.Bufs {
+		if tunnel.IsData(p.Bytes()) {
+			data.Append(p)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	clear(b.Bufs[len(kept):])
+	b.Bufs = kept
+	if data.Len() > 0 {
+		tunnelled(data, tunnel.UDP)
+	} else {
+		data.Release()
+	}
 	for _, p := range b.Bufs {
 		if typ, _ := wire.TypeOf(p.Bytes()); typ == wire.TypeRegistrationRequest {
 			continue

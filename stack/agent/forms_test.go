@@ -187,3 +187,56 @@ func TestHomeAgentCopiesDF(t *testing.T) {
 		send("forgotten", true, false)
 	})
 }
+
+// Shows: MIP-7, AGT-4 (a foreign agent's UDP tunnel to the home agent, RFC 3519 §4.5: everything both ways in UDP, and keepalives that
+// are answered and that the visitor does not see)
+func TestForeignAgentUDPTunnel(t *testing.T) {
+	inside(t, func(t *testing.T, l *simnet.Lab) {
+		ha := internal(t)
+		ha.KeepAlive = 20 * time.Second
+		startHomeAgent(t, l.InternalHA, ha)
+		fa, err := StartForeignAgent(l.InternalFA, ForeignAgentConfig{Interface: "visit0",
+			Config: foreignagent.Config{CareOfAddress: simnet.LabInternalFA, UDPTunnel: foreignagent.UDPTunnelForced}}, nopLog())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = fa.Close() })
+		plug(l, l.OfficeFA)
+		s, heard, ad := agentOn(t, l.Laptop, l.Eth0.Index())
+		n := viaForeignAgent(t, l.Laptop, s, heard, ad, laptop(t, mobilenode.EncapsulationAuto))
+		n.up(enterprise)
+		echo(t, l.Correspondent, service)
+		on := watch(t, l.Core)
+		for _, size := range []int{1, 1000, 1440, 4000} {
+			if !exchange(t, l.Laptop, simnet.LabHomeAddress, service, size) {
+				t.Errorf("%d octets did not come back; drops %v", size, fa.Drops().Snapshot())
+			}
+		}
+		if got := on.take(); got[packet.ProtocolIPIP] != 0 {
+			t.Errorf("packets by protocol %v", got)
+		}
+		var requests, replies, visited int
+		t.Cleanup(l.Core.Tap(func(f simnet.Frame) {
+			ip := packet.IPv4(f.Packet)
+			if !ip.Valid() || ip.Protocol() != packet.ProtocolUDP || !tunnel.IsData(packet.UDP(ip.Payload()).Payload()) {
+				return
+			}
+			typ, _, _, ok := tunnel.ParseEcho(packet.UDP(ip.Payload()).Payload()[tunnel.DataHeaderLen:])
+			switch {
+			case ok && typ == tunnel.ICMPEchoRequest && ip.Src() == simnet.LabInternalFA:
+				requests++
+			case ok && typ == tunnel.ICMPEchoReply && ip.Dst() == simnet.LabInternalFA:
+				replies++
+			}
+		}))
+		t.Cleanup(l.OfficeFA.Tap(func(f simnet.Frame) {
+			if ip := packet.IPv4(f.Packet); ip.Valid() && ip.Protocol() == packet.ProtocolICMP && ip.Dst() == simnet.LabHomeAddress {
+				visited++
+			}
+		}))
+		time.Sleep(65 * time.Second)
+		if requests != 3 || replies != 3 || visited != 0 {
+			t.Errorf("%d keepalives, %d answered, %d seen by the visitor; want 3, 3 and none", requests, replies, visited)
+		}
+	})
+}

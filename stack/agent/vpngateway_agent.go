@@ -273,7 +273,7 @@ func (c *GatewayConfig) sameAgent(o *GatewayConfig) bool {
 	a, b := *c.ForeignAgent, *o.ForeignAgent
 	return a.CareOfAddress == b.CareOfAddress && a.Prefix == b.Prefix && a.MaxLifetime == b.MaxLifetime && a.MaxVisitors == b.MaxVisitors &&
 		a.MaxPending == b.MaxPending && a.NAI == b.NAI && slices.Equal(a.Extensions, b.Extensions) && slices.Equal(a.PermittedHomeAgents, b.PermittedHomeAgents) &&
-		a.Encapsulations == b.Encapsulations
+		a.Encapsulations == b.Encapsulations && a.UDPTunnel == b.UDPTunnel
 }
 
 // Visitors returns the number of registrations that the foreign agent in the gateway has relayed and that are in force.
