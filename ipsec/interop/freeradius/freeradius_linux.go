@@ -58,6 +58,8 @@ modules {
 	}
 	mschap {
 	}
+	chap {
+	}
 	eap {
 		default_eap_type = ttls
 		tls-config common {
@@ -103,19 +105,29 @@ server default {
 				&Cleartext-Password := "secret"
 			}
 		}
+		chap
 		eap
 	}
 	authenticate {
 		Auth-Type MS-CHAP {
 			mschap
 		}
+		Auth-Type CHAP {
+			chap
+		}
 		eap
 	}
 	post-auth {
+		Post-Auth-Type REJECT {
+			update reply {
+				&Message-Authenticator := 0x00
+			}
+		}
 		update reply {
 			&Framed-IP-Address := 10.0.0.7
 			&Filter-Id := "staff"
 			&Class := 0x0102
+			&Message-Authenticator := 0x00
 		}
 	}
 	accounting {
