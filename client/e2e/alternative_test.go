@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,10 +39,10 @@ func TestAlternativeEncapsulations(t *testing.T) {
 							cfg.Internal.GREKey, cfg.Internal.GREChecksum = int64(o.Key), o.Checksum
 						}
 					}})
-				count := make(map[uint8]int)
+				var count [256]atomic.Int32 // by protocol
 				defer w.Core.Tap(func(f simnet.Frame) {
 					if ip := packet.IPv4(f.Packet); ip.Valid() && (ip.Src() == simnet.LabInternalHA || ip.Dst() == simnet.LabInternalHA) {
-						count[ip.Protocol()]++
+						count[ip.Protocol()].Add(1)
 					}
 				})()
 				w.Plug(w.Wlan0, officePlace.wire(w))
@@ -54,7 +55,7 @@ func TestAlternativeEncapsulations(t *testing.T) {
 				}
 				use(t, w)
 				for _, e := range []tunnel.Encapsulation{tunnel.IPIP, tunnel.Minimal, tunnel.GRE} {
-					if n := count[e.Protocol()]; (n > 0) != (e == c.want) {
+					if n := count[e.Protocol()].Load(); (n > 0) != (e == c.want) {
 						t.Errorf("%d packets of %v, the tunnel is one of %v", n, e, c.want)
 					}
 				}

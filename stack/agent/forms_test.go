@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,7 +216,7 @@ func TestForeignAgentUDPTunnel(t *testing.T) {
 		if got := on.take(); got[packet.ProtocolIPIP] != 0 {
 			t.Errorf("packets by protocol %v", got)
 		}
-		var requests, replies, visited int
+		var requests, replies, visited atomic.Int32
 		t.Cleanup(l.Core.Tap(func(f simnet.Frame) {
 			ip := packet.IPv4(f.Packet)
 			if !ip.Valid() || ip.Protocol() != packet.ProtocolUDP || !tunnel.IsData(packet.UDP(ip.Payload()).Payload()) {
@@ -224,19 +225,19 @@ func TestForeignAgentUDPTunnel(t *testing.T) {
 			typ, _, _, ok := tunnel.ParseEcho(packet.UDP(ip.Payload()).Payload()[tunnel.DataHeaderLen:])
 			switch {
 			case ok && typ == tunnel.ICMPEchoRequest && ip.Src() == simnet.LabInternalFA:
-				requests++
+				requests.Add(1)
 			case ok && typ == tunnel.ICMPEchoReply && ip.Dst() == simnet.LabInternalFA:
-				replies++
+				replies.Add(1)
 			}
 		}))
 		t.Cleanup(l.OfficeFA.Tap(func(f simnet.Frame) {
 			if ip := packet.IPv4(f.Packet); ip.Valid() && ip.Protocol() == packet.ProtocolICMP && ip.Dst() == simnet.LabHomeAddress {
-				visited++
+				visited.Add(1)
 			}
 		}))
 		time.Sleep(65 * time.Second)
-		if requests != 3 || replies != 3 || visited != 0 {
-			t.Errorf("%d keepalives, %d answered, %d seen by the visitor; want 3, 3 and none", requests, replies, visited)
+		if requests.Load() != 3 || replies.Load() != 3 || visited.Load() != 0 {
+			t.Errorf("%d keepalives, %d answered, %d seen by the visitor; want 3, 3 and none", requests.Load(), replies.Load(), visited.Load())
 		}
 	})
 }
