@@ -26,6 +26,11 @@ func (c *Client) Down(ctx context.Context) error {
 // Subscribe implements control.Backend.
 func (c *Client) Subscribe() (<-chan control.Event, func()) { return c.feed.subscribe() }
 
+// SubscribeAfter implements control.Backend.
+func (c *Client) SubscribeAfter(cursor string) (<-chan control.Event, func()) {
+	return c.feed.subscribeAfter(cursor)
+}
+
 // SetMode implements control.Backend. A mode in the clear is refused while the interface in use is known not to be inside;
 // with nothing known yet it is taken, and nothing leaves before there is a proof.
 func (c *Client) SetMode(ctx context.Context, policy string) error {

@@ -3,7 +3,6 @@ package client
 import (
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -216,60 +215,4 @@ func (c *Client) event(e control.Event) {
 		return
 	}
 	c.log.Info(e.Message, fields...)
-}
-
-// feedDepth is how many events a subscriber may be behind before it loses some.
-const feedDepth = 256
-
-// feed hands events to subscribers. It is safe for concurrent use.
-type feed struct {
-	mu          sync.Mutex
-	sequence    uint64
-	subscribers map[chan control.Event]struct{}
-	closed      bool
-}
-
-func (f *feed) subscribe() (<-chan control.Event, func()) {
-	ch := make(chan control.Event, feedDepth)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
-		close(ch)
-		return ch, func() {}
-	}
-	if f.subscribers == nil {
-		f.subscribers = make(map[chan control.Event]struct{})
-	}
-	f.subscribers[ch] = struct{}{}
-	return ch, func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if _, there := f.subscribers[ch]; there {
-			delete(f.subscribers, ch)
-			close(ch)
-		}
-	}
-}
-
-func (f *feed) send(e control.Event) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.sequence++
-	e.Sequence = f.sequence
-	for ch := range f.subscribers {
-		select {
-		case ch <- e:
-		default: // too slow; the sequence number shows the gap
-		}
-	}
-}
-
-func (f *feed) close() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.closed = true
-	for ch := range f.subscribers {
-		close(ch)
-	}
-	f.subscribers = nil
 }

@@ -37,4 +37,8 @@ type Backend interface {
 	// closed. A reader that is too slow loses events, which shows in the sequence numbers; the sender never waits. The
 	// channel is also closed when the client ends.
 	Subscribe() (events <-chan Event, cancel func())
+	// SubscribeAfter is Subscribe that begins with the events after the one with that cursor (Event.Cursor), as far as they are kept; where
+	// some are not, or the cursor is of a daemon before, an event of the kind "gap" stands before the oldest that is known. An
+	// empty cursor begins now.
+	SubscribeAfter(cursor string) (events <-chan Event, cancel func())
 }

@@ -94,8 +94,13 @@ func (c *Client) Wait(ctx context.Context, until Condition, timeout time.Duratio
 // returns ctx's error. The first call of subscribed, unless nil, comes when no event can be missed any more. The
 // connection is used up.
 func (c *Client) Events(ctx context.Context, subscribed func(), f func(Event) error) error {
+	return c.EventsAfter(ctx, "", subscribed, f)
+}
+
+// EventsAfter is Events that begins after the event with that cursor (Backend.SubscribeAfter).
+func (c *Client) EventsAfter(ctx context.Context, cursor string, subscribed func(), f func(Event) error) error {
 	defer c.conn.Close()
-	if _, err := c.ask(ctx, Request{Op: OpEvents}); err != nil {
+	if _, err := c.ask(ctx, Request{Op: OpEvents, After: cursor}); err != nil {
 		return err
 	}
 	if subscribed != nil {

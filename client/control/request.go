@@ -30,7 +30,7 @@ const (
 	OpMode Op = "mode"
 	// OpDetect asks for the Detection, after starting it anew with Request.Again.
 	OpDetect Op = "detect"
-	// OpEvents asks for all events from now on. The answer is an empty Response, and then one a event.
+	// OpEvents asks for all events from now on, or from Request.After on. The answer is an empty Response, and then one a event.
 	OpEvents Op = "events"
 	// OpWait asks for the Status once Request.For has come true, for up to Request.Timeout milliseconds.
 	OpWait Op = "wait"
@@ -99,6 +99,8 @@ type Request struct {
 	// Question and Secret are for OpAnswer; the secret stands in base64.
 	Question uint64 `json:"question,omitempty"`
 	Secret   []byte `json:"secret,omitempty"`
+	// After is for OpEvents: the cursor of the last event that is known, empty to begin now.
+	After string `json:"after,omitempty"`
 	// Address is for OpExplain, an IP address as text.
 	Address string `json:"address,omitempty"`
 }
@@ -149,6 +151,9 @@ func (r Request) check() error {
 	}
 	if r.Op != OpAnswer && (r.Question != 0 || len(r.Secret) > 0) || r.Op == OpAnswer && r.Question == 0 {
 		return fmt.Errorf("%w: operation %q and a question's answer do not fit", ErrRequest, r.Op)
+	}
+	if r.After != "" && r.Op != OpEvents {
+		return errRequest("operation %q takes no cursor", r.Op)
 	}
 	if err := r.checkExplain(); err != nil {
 		return err

@@ -181,7 +181,7 @@ func (k *conn) gone(f func()) (end func() bool) {
 func (s *Server) serve(ctx context.Context, k *conn, r Request) bool {
 	switch r.Op {
 	case OpEvents:
-		s.events(ctx, k)
+		s.events(ctx, k, r.After)
 		return false
 	case OpWait:
 		return s.wait(ctx, k, r)
@@ -227,10 +227,10 @@ func (s *Server) ask(ctx context.Context, r Request) Response {
 }
 
 // events writes events until the peer has had enough or the client ends.
-func (s *Server) events(ctx context.Context, k *conn) {
+func (s *Server) events(ctx context.Context, k *conn, after string) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events, unsubscribe := s.backend.Subscribe()
+	events, unsubscribe := s.backend.SubscribeAfter(after)
 	defer unsubscribe()
 	end := k.gone(cancel)
 	defer end()

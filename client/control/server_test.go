@@ -554,6 +554,8 @@ func requests() []control.Request {
 			r.Question, r.Secret = 7, []byte("geheim")
 		case control.OpWait:
 			r.For, r.Timeout = control.WaitConnected, 1
+		case control.OpEvents:
+			r.After = "x-1"
 		case control.OpExplain:
 			r.Address = "10.0.2.10"
 		}

@@ -216,6 +216,8 @@ type Event struct {
 	Schema int `json:"schema"`
 	// Sequence counts a daemon's events from 1; a gap means that the reader was too slow.
 	Sequence uint64 `json:"sequence"`
+	// Cursor names the event for who wants what comes after it, also after the reader was started anew. It has no other meaning.
+	Cursor string `json:"cursor,omitempty"`
 	// Time is when it happened.
 	Time time.Time `json:"time"`
 	// Kind is a stable name, such as "state", "verdict", "proof_lost", "handoff", "encapsulation", "alarm", "problem".

@@ -118,13 +118,14 @@ func (a *app) detect() *cobra.Command {
 func (a *app) events() *cobra.Command {
 	c := &cobra.Command{
 		Use: "events", Short: "Show what happens, as it happens", Args: cobra.NoArgs,
-		Long: "Show what happens, as it happens, until interrupted or the daemon ends. With --json each event is one document\non a line of its own.",
+		Long: "Show what happens, as it happens, until interrupted or the daemon ends. With --json each event is one document\non a line of its own. With --after it begins with what followed the event that\nhas this cursor (its field in --json), so that a reader that was started anew misses nothing that the daemon has kept: its\nlast thousand events. Where some are missing an event of the kind gap says so.",
 	}
 	asJSON := jsonFlag(c)
+	after := c.Flags().String("after", "", "`CURSOR` of the last event that is known")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		return a.ask(ctx, func(c *control.Client) error {
-			err := c.Events(ctx, nil, func(e control.Event) error {
+			err := c.EventsAfter(ctx, *after, nil, func(e control.Event) error {
 				if *asJSON {
 					return writeLine(a.out, e)
 				}

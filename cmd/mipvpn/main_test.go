@@ -342,7 +342,7 @@ func TestEvents(t *testing.T) {
 	for _, tc := range []struct {
 		file string
 		args []string
-	}{{"events.txt", []string{"events"}}, {"events.json", []string{"events", "--json"}}} {
+	}{{"events.txt", []string{"events"}}, {"events.json", []string{"events", "--json", "--after", "run-7"}}} {
 		b := controltest.New(control.Status{})
 		socket := serve(t, b, everybody(t))
 		ctx, interrupt := context.WithCancel(t.Context())
@@ -360,6 +360,9 @@ func TestEvents(t *testing.T) {
 			t.Errorf("exit %d", code)
 		}
 		golden(t, tc.file, out.String())
+		if calls := b.Calls(); (len(tc.args) > 1) != slices.Contains(calls, "events after run-7") {
+			t.Errorf("%q asked %q", tc.args, calls)
+		}
 	}
 }
 

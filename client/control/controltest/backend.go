@@ -171,3 +171,13 @@ func (b *Backend) Subscribe() (<-chan control.Event, func()) {
 		}
 	}
 }
+
+// SubscribeAfter implements control.Backend. It keeps no events: the cursor is noted among the calls.
+func (b *Backend) SubscribeAfter(cursor string) (<-chan control.Event, func()) {
+	if cursor != "" {
+		b.mu.Lock()
+		_ = b.call("events after %s", cursor)
+		b.mu.Unlock()
+	}
+	return b.Subscribe()
+}
