@@ -119,6 +119,7 @@ type homeAgentTable struct {
 	MobileNodes           []mobileNodeTable `toml:"mobile_node"`
 	MobileNodeFiles       string            `toml:"mobile_nodes"`
 	ForeignAgents         []peerTable       `toml:"foreign_agent"`
+	RADIUS                *agentRADIUSTable `toml:"radius"`
 }
 
 type mobileNodeTable struct {
@@ -159,29 +160,29 @@ func (m *udpTunnelMode) UnmarshalText(text []byte) error {
 
 type foreignAgentTable struct {
 	encapsulationTable
-	UDPTunnel             udpTunnelMode       `toml:"udp_tunnel"`
-	Interface             string              `toml:"interface"`
-	Address               netip.Addr          `toml:"address"`
-	CareOfAddress         netip.Addr          `toml:"care_of_address"`
-	MaxLifetime           duration            `toml:"max_lifetime"`
-	MaxVisitors           int                 `toml:"max_visitors"`
-	RegistrationRequired  bool                `toml:"registration_required"`
-	Revocation            bool                `toml:"revocation"`
-	Challenge             bool                `toml:"challenge"`
-	RADIUS                *foreignRADIUSTable `toml:"radius"`
-	ChallengeWindow       int                 `toml:"challenge_window"`
-	EncapsulatingDelivery *bool               `toml:"encapsulating_delivery"`
-	Advertise             *bool               `toml:"advertise"`
-	NAI                   string              `toml:"nai"`
-	Interval              duration            `toml:"interval"`
-	AdvertisementLifetime duration            `toml:"advertisement_lifetime"`
-	PermittedHomeAgents   []netip.Prefix      `toml:"permitted_home_agents"`
-	HomeAgents            []peerTable         `toml:"home_agent"`
-	MobileNodes           []peerTable         `toml:"mobile_node"`
+	UDPTunnel             udpTunnelMode     `toml:"udp_tunnel"`
+	Interface             string            `toml:"interface"`
+	Address               netip.Addr        `toml:"address"`
+	CareOfAddress         netip.Addr        `toml:"care_of_address"`
+	MaxLifetime           duration          `toml:"max_lifetime"`
+	MaxVisitors           int               `toml:"max_visitors"`
+	RegistrationRequired  bool              `toml:"registration_required"`
+	Revocation            bool              `toml:"revocation"`
+	Challenge             bool              `toml:"challenge"`
+	RADIUS                *agentRADIUSTable `toml:"radius"`
+	ChallengeWindow       int               `toml:"challenge_window"`
+	EncapsulatingDelivery *bool             `toml:"encapsulating_delivery"`
+	Advertise             *bool             `toml:"advertise"`
+	NAI                   string            `toml:"nai"`
+	Interval              duration          `toml:"interval"`
+	AdvertisementLifetime duration          `toml:"advertisement_lifetime"`
+	PermittedHomeAgents   []netip.Prefix    `toml:"permitted_home_agents"`
+	HomeAgents            []peerTable       `toml:"home_agent"`
+	MobileNodes           []peerTable       `toml:"mobile_node"`
 }
 
-// foreignRADIUSTable are the RADIUS servers that a foreign agent asks about mobile nodes.
-type foreignRADIUSTable struct {
+// agentRADIUSTable are the RADIUS servers that a home agent or foreign agent asks about mobile nodes.
+type agentRADIUSTable struct {
 	Identifier string               `toml:"identifier"`
 	Timeout    duration             `toml:"timeout"`
 	Tries      int                  `toml:"tries"`

@@ -169,6 +169,9 @@ func (c *configuration) homeAgentConfig(t *homeAgentTable, internal bool) (agent
 	}
 	cfg.Encapsulations = t.offered()
 	var err error
+	if cfg.RADIUS, err = c.agentRADIUS(t.RADIUS, t.Address); err != nil {
+		return none, err
+	}
 	if cfg.ZeroOverhead.Granted() && len(cfg.ZeroOverhead.Destinations) == 0 {
 		cfg.ZeroOverhead.Destinations = t.PermittedGateways
 	}
@@ -259,7 +262,7 @@ func (c *configuration) foreignAgentConfig() (agent.ForeignAgentConfig, error) {
 	}
 	cfg.Encapsulations, cfg.UDPTunnel = t.offered(), foreignagent.UDPTunnel(t.UDPTunnel)
 	var err error
-	if cfg.RADIUS, err = c.foreignRADIUS(t); err != nil {
+	if cfg.RADIUS, err = c.agentRADIUS(t.RADIUS, t.CareOfAddress); err != nil {
 		return none, err
 	}
 	cfg.Challenge = cfg.Challenge || cfg.RADIUS != nil // there is nothing to check otherwise

@@ -272,16 +272,14 @@ func (c *configuration) radiusServers(tables []gatewayServerTable) (servers []ra
 	return servers, nil
 }
 
-// foreignRADIUS reads the RADIUS servers that a foreign agent has Mobile-AAA authentications checked by, nil for none.
-func (c *configuration) foreignRADIUS(t *foreignAgentTable) (*radius.Config, error) {
-	if t.RADIUS == nil {
+// agentRADIUS reads the RADIUS servers that an agent has Mobile-AAA authentications checked by from its address, nil for none.
+func (c *configuration) agentRADIUS(t *agentRADIUSTable, address netip.Addr) (*radius.Config, error) {
+	if t == nil {
 		return nil, nil
 	}
-	r := &radius.Config{
-		Identifier: orDefault(t.RADIUS.Identifier, "mipagent"), Address: t.CareOfAddress, Initial: time.Duration(t.RADIUS.Timeout), Tries: t.RADIUS.Tries,
-	}
+	r := &radius.Config{Identifier: orDefault(t.Identifier, "mipagent"), Address: address, Initial: time.Duration(t.Timeout), Tries: t.Tries}
 	var err error
-	if r.Servers, err = c.radiusServers(t.RADIUS.Servers); err != nil {
+	if r.Servers, err = c.radiusServers(t.Servers); err != nil {
 		return nil, err
 	}
 	if _, err := radius.New(*r, nil); err != nil {

@@ -81,6 +81,12 @@ type Config struct {
 	AllowRelayedCoLocated bool
 	// Durable has the machine yield records for a driver that stores them (Machine.PollRecord).
 	Durable bool
+	// AAA has registrations checked by an AAA infrastructure (Machine.PollQuestion): they need a Mobile-AAA Authentication extension
+	// besides the Mobile-Home one (RFC 4721 §3.4, §6), and are denied with code 144 without. Deregistrations do not.
+	AAA bool
+	// MaxPending is how many questions to it wait for their answers at most, DefaultMaxPending when zero; then requests are denied with
+	// code 130.
+	MaxPending int
 	// NoRevocation turns registration revocation (RFC 3543) off. Otherwise it is agreed with foreign agents and mobile nodes that
 	// ask for it.
 	NoRevocation bool
@@ -161,6 +167,12 @@ func (c Config) check() (Config, error) {
 	}
 	if c.Tolerance < MinTolerance {
 		return fail("timestamp tolerance %v: expected at least %v (RFC 5944 §5.7.1)", c.Tolerance, MinTolerance)
+	}
+	if c.MaxPending == 0 {
+		c.MaxPending = DefaultMaxPending
+	}
+	if c.MaxPending < 0 {
+		return fail("%d questions to an AAA infrastructure: expected 0 or more", c.MaxPending)
 	}
 	if c.MaxRequests < 0 {
 		return fail("%d requests a minute: expected 0 or more", c.MaxRequests)

@@ -10,13 +10,19 @@
 // (encapsulations: IP-in-IP, and by configuration minimal encapsulation and GRE), §4.2.3 (unicast routing), §5.7 (replay
 // protection by timestamps and by nonces); RFC 3024 §4.3 (reverse tunnels, codes 137 to 139, the check of outer and inner
 // source); RFC 3519 §3, §4.6 and §4.11 (UDP tunnelling, NAT detection, F and R flags); RFC 3115 §2.3 and docs/zero-overhead.md
-// (zero-overhead tunnelling, draft appendix D); RFC 4721 §3.4 (challenges come back in replies; Mobile-AAA authentication is
-// not used here: the mobile node's own association authorizes); RFC 3543 (registration revocation, both ways, and towards a
+// (zero-overhead tunnelling, draft appendix D); RFC 4721 §3.4, §6 (challenges come back in replies; by
+// configuration registrations have a Mobile-AAA authentication besides, which an AAA infrastructure checks: the machine yields
+// questions and the driver answers them); RFC 3543 (registration revocation, both ways, and towards a
 // foreign agent that the mobile node has left); RFC 5265 §4.3 (trusted networks) and §3.7 (an x-HA that refuses requests from
 // inside). RFC 5944 says of the bit x both that it is ignored (§3.3) and that requests with it must be denied (§3.8.2.1): they
 // are denied with code 134; the bit r, Van Jacobson compression in RFC 2002, is ignored. RFC 3519 says of a UDP Tunnel Request
 // whose field Reserved 3 is not zero both that it is skipped (§3.1.3, MUST) and that the request is denied (§4.6.1, SHOULD):
-// it is skipped. Left out on purpose: minimal and GRE encapsulation in UDP (RFC 3519 §4.1, optional: code 142), broadcast (the
+// it is skipped. RFC 4721 wants the Mobile-Home
+// authentication in front of the Mobile-AAA one in requests and in every reply (§6), so that each mobile node has a security
+// association with its home agent here, also where an AAA infrastructure is asked: keys that such an infrastructure derives
+// (RFC 3957) are left out on purpose. It is asked about registrations and renewals after their Mobile-Home authentication, their
+// Identification and their form were found to be right, and not about deregistrations, which take nothing; while it is asked, a
+// later request of the mobile node overtakes an earlier one that it takes the place of. Left out on purpose: minimal and GRE encapsulation in UDP (RFC 3519 §4.1, optional: code 142), broadcast (the
 // B bit is ignored, as §3.8.2 allows); they have their own issues. What a home agent does on a home network that is a real
 // link (RFC 5944 §4.6) is HomeLink's, a machine that the driver tells of bindings.
 //

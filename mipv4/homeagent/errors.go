@@ -23,8 +23,11 @@ var (
 	// association (RFC 5944 §3.8.2.1 a and d).
 	ErrForeignHome = errors.New("homeagent: Foreign-Home Authentication extension that cannot be verified")
 	// ErrRateLimited: a request that failed authentication came within a second of another one for the same mobile node, or one of
-	// a mobile node that sends more than it may (Limits.Requests).
+	// a mobile node that sends more than it may (Limits.Requests), or while
+	// the AAA infrastructure has not answered for several of its requests (Config.AAA).
 	ErrRateLimited = errors.New("homeagent: too many requests of one mobile node")
+	// ErrPending: the request repeats one that the AAA infrastructure has not answered for (Config.AAA).
+	ErrPending = errors.New("homeagent: the same registration request waits for the AAA infrastructure")
 	// ErrSource: the datagram's source is no address that can be answered.
 	ErrSource = errors.New("homeagent: source address cannot be answered")
 )

@@ -67,6 +67,7 @@ func (m *Machine) Drop(now link.Instant, home netip.Addr) int {
 // drop takes all bindings of a mobile node back.
 func (m *Machine) drop(now link.Instant, n *node) int {
 	dropped := len(n.bindings)
+	m.asking.overtake(n, func(*pending) bool { return true })
 	for len(n.bindings) > 0 {
 		b := n.bindings[len(n.bindings)-1]
 		m.remove(b, Dropped)

@@ -21,6 +21,7 @@ type Machine struct {
 	table       Table
 	queue       expiries
 	revocations revocations
+	asking      asking
 	count       int // bindings
 
 	transmits fifo.Queue[Transmit]

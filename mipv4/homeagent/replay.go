@@ -33,6 +33,9 @@ func (m *Machine) checkNonce(now link.Instant, q *request) (answered bool, err e
 	if b := q.node.binding(q.CareOfAddress); b != nil && b.identification == q.Identification && !q.Deregistration() {
 		return true, m.answerDuplicate(now, q, b) // the mobile node repeats its requests unchanged (RFC 5944 §3.6.3)
 	}
+	if m.asking.repeats(q) {
+		return true, fmt.Errorf("%w: home address %v from %v", ErrPending, q.HomeAddress, q.source)
+	}
 	return true, m.deny(q, wire.CodeIdentificationMismatch, errors.New("the nonce is not that of this agent's last reply"))
 }
 
@@ -58,6 +61,9 @@ func (m *Machine) checkTimestamp(now link.Instant, q *request) (answered bool, e
 		if b := q.node.binding(q.CareOfAddress); b != nil && b.identification == q.Identification {
 			return true, m.answerDuplicate(now, q, b)
 		}
+	}
+	if fresh && m.asking.repeats(q) {
+		return true, fmt.Errorf("%w: home address %v from %v", ErrPending, q.HomeAddress, q.source)
 	}
 	q.RegistrationRequest.Identification = q.Identification.WithHigh(wire.IdentificationAt(now.Wall))
 	if fresh {

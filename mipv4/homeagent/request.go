@@ -28,8 +28,8 @@ type request struct {
 	revocable     *Revocability             // what the reply says of revocation, nil for nothing
 }
 
-// HandleRequest takes a registration request (RFC 5944 §3.8.2). It returns nil when the registration was accepted, a
-// *Denied when it was answered with a denial, and another error when the request was discarded without an answer: one
+// HandleRequest takes a registration request (RFC 5944 §3.8.2). It returns nil when the registration was accepted, or
+// when it waits for the answer to a question (PollQuestion); a *Denied when it was answered with a denial, and another error when the request was discarded without an answer: one
 // of this package's sentinels, or one of package wire's for what is no well-formed request.
 func (m *Machine) HandleRequest(now link.Instant, r Request) error {
 	from := r.Source.Addr()
@@ -71,6 +71,9 @@ func (m *Machine) HandleRequest(now link.Instant, r Request) error {
 		}
 		m.deregister(now, q)
 		return nil
+	}
+	if done, err := m.ask(q); done {
+		return err
 	}
 	return m.register(now, q)
 }
@@ -150,6 +153,7 @@ func (m *Machine) verifyForeignHome(q *request) error {
 // deregister takes bindings back (RFC 5944 §3.8.2.2).
 func (m *Machine) deregister(now link.Instant, q *request) {
 	n := q.node
+	m.asking.overtake(n, func(p *pending) bool { return q.DeregistersAll() || p.request.CareOfAddress == q.CareOfAddress })
 	for i := len(n.bindings) - 1; i >= 0; i-- {
 		if b := n.bindings[i]; q.DeregistersAll() || b.careOf == q.CareOfAddress {
 			m.remove(b, Deregistered)

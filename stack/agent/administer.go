@@ -56,7 +56,7 @@ func (a *HomeAgent) TunnelTraffic() (in, out Traffic) { return a.traffic.snapsho
 
 // Reload takes another configuration while the agent runs (homeagent.Machine.Reload): bindings stay but for those of mobile nodes
 // that are no longer served, whose number is returned. Errors, which leave all as it was: homeagent.ErrConfig, ErrRestart for what
-// is for good (addresses, device, the kind of agent, whether zero-overhead tunnelling is granted), and what the host says about
+// is for good (addresses, device, the kind of agent, RADIUS servers, whether zero-overhead tunnelling is granted), and what the host says about
 // routes.
 func (a *HomeAgent) Reload(cfg HomeAgentConfig) (dropped int, err error) {
 	a.reloading.Lock()
@@ -67,6 +67,10 @@ func (a *HomeAgent) Reload(cfg HomeAgentConfig) (dropped int, err error) {
 	if cfg.Device != a.cfg.Device || cfg.HomeLink != a.cfg.HomeLink || cfg.ZeroOverhead.Granted() != a.cfg.ZeroOverhead.Granted() {
 		return 0, fmt.Errorf("%w: the device, the home link, and whether zero-overhead tunnelling is granted", ErrRestart)
 	}
+	if !reflect.DeepEqual(cfg.RADIUS, a.cfg.RADIUS) {
+		return 0, fmt.Errorf("%w: other RADIUS servers", ErrRestart)
+	}
+	cfg.AAA = cfg.RADIUS != nil
 	if err := cfg.Check(); err != nil {
 		return 0, err
 	}

@@ -2,11 +2,15 @@ package agent
 
 import (
 	"errors"
+	"io"
 	"net/netip"
 	"time"
 
+	"go.uber.org/zap"
+
 	"mipvpn/ipsec/radius"
 	"mipvpn/mipv4/auth"
+	"mipvpn/mipv4/homeagent"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
@@ -113,38 +117,77 @@ func (b both) Deadline() (time.Duration, bool) {
 	return at, ok
 }
 
-// openAuthority opens the flow to the RADIUS servers, if there are any.
-func (a *ForeignAgent) openAuthority(under link.Link) error {
+// openAuthority opens the flow to RADIUS servers. gate keeps what arrives too early away, post has it handled on the agent's loop;
+// verdict and report are called there.
+func openAuthority(under link.Link, cfg radius.Config, random io.Reader, gate func(link.Receiver) link.Receiver, post func(func(link.Instant)),
+	verdict func(link.Instant, uint64, auth.Verdict), report func(string, netip.AddrPort, error)) (*authority, error) {
+	client, err := radius.New(cfg, random)
+	if err != nil {
+		return nil, err
+	}
+	a := &authority{client: client, asking: make(map[radius.ID]uint64), verdict: verdict, report: report}
+	if a.flow, err = under.Open(link.FlowSpec{Protocol: packet.ProtocolUDP}, gate(a.receive(post))); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// close gives the flow back.
+func (a *authority) close() error {
+	if a == nil {
+		return nil
+	}
+	return a.flow.Close()
+}
+
+// serve asks what the agent wants to know, and hands the answers on.
+func (a *authority) serve(now link.Instant, poll func() (auth.Question, bool)) {
+	if a == nil {
+		return
+	}
+	for q, ok := poll(); ok; q, ok = poll() {
+		a.ask(now, q)
+	}
+	a.drain(now)
+}
+
+// openAuthority opens the way to the RADIUS servers, if there are any.
+func (a *ForeignAgent) openAuthority(under link.Link) (err error) {
 	if a.cfg.RADIUS == nil {
 		return nil
 	}
-	client, err := radius.New(*a.cfg.RADIUS, a.cfg.Random)
-	if err != nil {
-		return err
-	}
-	a.authority = &authority{
-		client: client, asking: make(map[radius.ID]uint64),
-		verdict: func(now link.Instant, id uint64, v auth.Verdict) {
+	a.authority, err = openAuthority(under, *a.cfg.RADIUS, a.cfg.Random, func(r link.Receiver) link.Receiver { return whenReady(a.ready, a.drops, r) }, a.post,
+		func(now link.Instant, id uint64, v auth.Verdict) {
 			if err := a.machine.HandleVerdict(now, id, v); err != nil {
 				a.reportMessage(now, "registration request", netip.AddrPort{}, err)
 			}
 		},
-		report: func(message string, server netip.AddrPort, err error) {
+		func(message string, server netip.AddrPort, err error) {
 			a.report(message, a.clock.Now(), message, server, err)
-		},
-	}
-	a.authority.flow, err = under.Open(link.FlowSpec{Protocol: packet.ProtocolUDP}, whenReady(a.ready, a.drops, a.authority.receive(a.post)))
+		})
 	return err
 }
 
-// drainAuthority asks what the machine wants to know, and takes the answers.
-func (a *ForeignAgent) drainAuthority() {
-	if a.authority == nil {
-		return
+// openAuthority opens the way to the RADIUS servers, if there are any.
+func (a *HomeAgent) openAuthority(under link.Link) (err error) {
+	if a.cfg.RADIUS == nil {
+		return nil
 	}
-	now := a.clock.Now()
-	for q, ok := a.machine.PollQuestion(); ok; q, ok = a.machine.PollQuestion() {
-		a.authority.ask(now, q)
-	}
-	a.authority.drain(now)
+	a.authority, err = openAuthority(under, *a.cfg.RADIUS, a.cfg.Random, func(r link.Receiver) link.Receiver { return whenReady(a.ready, &a.drops, r) }, a.post,
+		func(now link.Instant, id uint64, v auth.Verdict) {
+			if err := a.machine.HandleVerdict(now, id, v); err != nil {
+				var source netip.AddrPort
+				var denied *homeagent.Denied
+				if errors.As(err, &denied) {
+					source = denied.Source
+				}
+				a.report(now, source, err)
+			}
+		},
+		func(message string, server netip.AddrPort, err error) {
+			if suppressed, due := a.notices.due(message, a.host.Now().Boot); due {
+				a.log.Warn(message, zap.Stringer("peer", server), zap.Error(err), zap.Int("suppressed", suppressed))
+			}
+		})
+	return err
 }

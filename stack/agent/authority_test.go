@@ -3,6 +3,7 @@ package agent
 import (
 	"crypto/hmac"
 	"crypto/md5"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -148,6 +149,82 @@ func TestForeignAgentRADIUS(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if n := a.Table().Len(); n != 0 {
 			t.Errorf("%d visitors after the home agent has revoked", n)
+		}
+	})
+}
+
+// A home agent has registrations checked by a RADIUS server: without an answer, with the wrong secret and without one there is no
+// binding, with the right secret there is.
+//
+// Shows: AGT-1, MIP-9 (Mobile-AAA authentication at the home agent by RADIUS, between the parts as they run)
+func TestHomeAgentRADIUS(t *testing.T) {
+	inside(t, func(t *testing.T, l *simnet.Lab) {
+		server := netip.AddrPortFrom(simnet.LabCorrespondent, 1812)
+		cfg := internal(t)
+		cfg.MobileNodes[0].NAI = "mn@corp.example"
+		cfg.RADIUS = &own.Config{Identifier: "ha", Servers: []own.Server{{Address: server, Secret: radiusSecret}}}
+		h := startHomeAgent(t, l.InternalHA, cfg)
+		plug(l, l.Office)
+		register := func(secret string) (*node, mobilenode.Event) {
+			mn := laptop(t, mobilenode.EncapsulationAuto)
+			mn.NAI = "mn@corp.example"
+			if secret != "" {
+				var err error
+				if mn.AAA, err = auth.NewAAA(auth.Parameters{SPI: wire.CHAPSPI, Key: auth.Key(secret)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n := coLocated(t, l.Laptop, l.Eth0.Index(), l.Eth0.Address().Addr(), mn)
+			time.Sleep(time.Second) // its timestamps are later than those of the node before
+			n.register()
+			e := n.wait(time.Minute)
+			if _, ok := e.(mobilenode.Refused); ok {
+				n.loop.close() // it does not try again
+			}
+			return n, e
+		}
+		code := func(e mobilenode.Event) wire.Code {
+			r, ok := e.(mobilenode.Refused)
+			if !ok || h.Len() != 0 {
+				t.Fatalf("event %+v, %d bindings", e, h.Len())
+			}
+			return r.Code
+		}
+		if _, e := register("secret of the user"); code(e) != wire.CodeInsufficientResources {
+			t.Errorf("without a server: %+v", e)
+		}
+		serveCHAP(t, l.Correspondent, server, "mn@corp.example", "secret of the user")
+		if _, e := register("another secret"); code(e) != wire.CodeBadAAAAuthentication {
+			t.Errorf("with another secret: %+v", e)
+		}
+		if _, e := register(""); code(e) != wire.CodeBadAAAAuthentication {
+			t.Errorf("without a secret: %+v", e)
+		}
+		n, e := register("secret of the user")
+		accepted, ok := e.(mobilenode.Accepted)
+		if !ok || h.Len() != 1 {
+			t.Fatalf("event %+v, %d bindings", e, h.Len())
+		}
+		n.carry(accepted, enterprise)
+		echo(t, l.Correspondent, service)
+		if !exchange(t, l.Laptop, simnet.LabHomeAddress, service, 500) {
+			t.Errorf("no traffic; drops %v", h.Drops().Snapshot())
+		}
+		counted := h.Registrations()
+		if counted.Replies[wire.CodeBadAAAAuthentication] != 2 || counted.Replies[wire.CodeInsufficientResources] == 0 || counted.Discarded["malformed"] != 0 {
+			t.Errorf("counted %+v", counted)
+		}
+		again := cfg
+		if _, err := h.Reload(again); err != nil || h.Len() != 1 {
+			t.Errorf("reload: %v, %d bindings", err, h.Len())
+		}
+		again.RADIUS = nil
+		if _, err := h.Reload(again); !errors.Is(err, ErrRestart) {
+			t.Errorf("reload without RADIUS servers: %v", err)
+		}
+		n.deregister()
+		if e, ok := n.wait(5 * time.Second).(mobilenode.Deregistered); !ok {
+			t.Errorf("not deregistered: %+v", e)
 		}
 	})
 }

@@ -81,7 +81,7 @@ func discardReason(err error) string {
 		word string
 	}{
 		{homeagent.ErrUntrustedSource, "untrusted"}, {homeagent.ErrRefusedSource, "refused"}, {homeagent.ErrUnknownMobileNode, "unknown_mobile_node"},
-		{homeagent.ErrRateLimited, "rate_limited"}, {homeagent.ErrNotAuthorized, "unauthorized"}, {homeagent.ErrForeignHome, "unauthorized"},
+		{homeagent.ErrRateLimited, "rate_limited"}, {homeagent.ErrPending, "pending"}, {homeagent.ErrNotAuthorized, "unauthorized"}, {homeagent.ErrForeignHome, "unauthorized"},
 		{homeagent.ErrSource, "source"}, {foreignagent.ErrSource, "source"}, {foreignagent.ErrNoPending, "no_pending_request"},
 		{foreignagent.ErrRateLimited, "rate_limited"}, {foreignagent.ErrAuthentication, "unauthorized"},
 		{foreignagent.ErrUnauthenticated, "unauthorized"}, {homeagent.ErrRevocation, "revocation"}, {homeagent.ErrReplay, "revocation"},

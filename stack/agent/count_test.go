@@ -20,6 +20,7 @@ func TestRegistrationsAreCounted(t *testing.T) {
 		fmt.Errorf("%w: x", homeagent.ErrUntrustedSource):                   "untrusted",
 		fmt.Errorf("%w: x", homeagent.ErrUnknownMobileNode):                 "unknown_mobile_node",
 		fmt.Errorf("%w: %w", homeagent.ErrRateLimited, wire.ErrTruncated):   "rate_limited",
+		fmt.Errorf("%w: x", homeagent.ErrPending):                           "pending",
 		fmt.Errorf("%w: x", foreignagent.ErrNoPending):                      "no_pending_request",
 		fmt.Errorf("%w: x", homeagent.ErrReplay):                            "revocation",
 		fmt.Errorf("%w: x", wire.ErrTruncated):                              "malformed",
@@ -36,7 +37,7 @@ func TestRegistrationsAreCounted(t *testing.T) {
 	if len(s.Replies) != 2 || s.Replies[0] != 1 || s.Replies[131] != 2 {
 		t.Errorf("replies %v", s.Replies)
 	}
-	if s.Discarded["malformed"] != 2 || s.Discarded["rate_limited"] != 2 || s.Discarded[""] != 0 || len(s.Discarded) != 6 {
+	if s.Discarded["malformed"] != 2 || s.Discarded["rate_limited"] != 2 || s.Discarded[""] != 0 || len(s.Discarded) != 7 {
 		t.Errorf("discarded %v", s.Discarded)
 	}
 }

@@ -135,10 +135,7 @@ func (a *ForeignAgent) Close() error {
 		if a.frames != nil {
 			errs = append(errs, a.frames.Close())
 		}
-		errs = append(errs, a.closeHome())
-		if a.authority != nil && a.authority.flow != nil {
-			errs = append(errs, a.authority.flow.Close())
-		}
+		errs = append(errs, a.closeHome(), a.authority.close())
 		if a.guard != nil {
 			errs = append(errs, a.guard.Close())
 		}
@@ -151,7 +148,7 @@ func (a *ForeignAgent) Close() error {
 
 // drain sends what the machine has to send and logs its events.
 func (a *ForeignAgent) drain() {
-	a.drainAuthority()
+	a.authority.serve(a.clock.Now(), a.machine.PollQuestion)
 	for t, ok := a.machine.PollTransmit(); ok; t, ok = a.machine.PollTransmit() {
 		var err error
 		switch t.To {

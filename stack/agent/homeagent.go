@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -10,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mipvpn/ipsec/radius"
 	"mipvpn/mipv4/homeagent"
 	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
@@ -35,6 +38,10 @@ type HomeAgentConfig struct {
 	// Interface is the name of the interface on which Address is announced when this agent starts: it takes the address from another
 	// home agent, whose bindings are in the Store, and has virtual home networks alone. Empty where the address is the host's own.
 	Interface string
+	// RADIUS are the servers that Mobile-AAA authentications are checked by (Config.AAA), nil for none. They are asked from Address.
+	RADIUS *radius.Config
+	// Random is where random numbers for them come from, read by one goroutine; nil for crypto/rand.
+	Random io.Reader
 }
 
 // HomeAgent is a running home agent.
@@ -55,6 +62,7 @@ type HomeAgent struct {
 	udp, ipip, icmp link.Flow
 	alternatives    []link.Flow // of the other forms of tunnels
 	out             [numExits]tunnelPath
+	authority       *authority // nil without RADIUS
 	switching       switching
 	homeLink        homeLink
 	taking          taking
@@ -85,7 +93,10 @@ func StartHomeAgent(host link.Host, cfg HomeAgentConfig, log *zap.Logger) (*Home
 	if err := cfg.checkSwitching(); err != nil {
 		return nil, err
 	}
-	cfg.Durable = cfg.Store != nil
+	cfg.Durable, cfg.AAA = cfg.Store != nil, cfg.RADIUS != nil
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
 	m, err := homeagent.New(cfg.Config)
 	if err != nil {
 		return nil, err
@@ -128,7 +139,10 @@ func (a *HomeAgent) open() error {
 	if err := a.openHomeLink(); err != nil {
 		return err
 	}
-	a.loop = newLoop(a.host, linked{a.machine, &a.homeLink.machine}, a.drain)
+	if err := a.openAuthority(under); err != nil {
+		return err
+	}
+	a.loop = newLoop(a.host, both{linked{a.machine, &a.homeLink.machine}, a.authority}, a.drain)
 	for _, f := range []struct {
 		flow *link.Flow
 		spec link.FlowSpec
@@ -181,7 +195,7 @@ func (a *HomeAgent) Close() error {
 				errs = append(errs, f.Close())
 			}
 		}
-		errs = append(errs, a.closeSwitching(), a.closeHomeLink(), a.taking.close())
+		errs = append(errs, a.authority.close(), a.closeSwitching(), a.closeHomeLink(), a.taking.close())
 		if a.device != nil {
 			errs = append(errs, a.host.Apply(link.Settings{}), a.device.Close())
 		}

@@ -35,8 +35,9 @@ func (a *HomeAgent) handleRequest(p *packet.Buf) {
 	})
 }
 
-// drain stores the machine's records, sends its replies and logs its events.
+// drain has the RADIUS servers asked, stores the machine's records, sends its replies and logs its events.
 func (a *HomeAgent) drain() {
+	a.authority.serve(a.host.Now(), a.machine.PollQuestion)
 	a.settle()
 	for e, ok := a.machine.PollEvent(); ok; e, ok = a.machine.PollEvent() {
 		a.followHomeLink(a.host.Now(), e)
