@@ -245,8 +245,10 @@ func (m *Machine) ask(entry *registration, p *pending, payload []byte) (bool, er
 
 // removeNewest takes the newest pending request out.
 func (m *Machine) removeNewest(entry *registration) {
-	entry.pending = entry.pending[:len(entry.pending)-1]
-	m.pendings--
+	newest := len(entry.pending) - 1
+	m.forget(entry.pending[newest])
+	entry.pending[newest] = nil
+	entry.pending = entry.pending[:newest]
 	m.tidy(entry)
 }
 
@@ -272,7 +274,7 @@ func (m *Machine) HandleVerdict(now link.Instant, id uint64, v auth.Verdict) err
 		return nil
 	}
 	entry.pending = slices.Delete(entry.pending, i, i+1)
-	m.pendings--
+	m.forget(p)
 	m.tidy(entry)
 	if v == auth.Rejected {
 		return m.deny(now, p.request, p.station, wire.CodeFABadAAAAuthentication, nil)

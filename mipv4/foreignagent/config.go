@@ -19,6 +19,9 @@ const (
 	// PendingPerRegistration is how many requests of one mobile node to one home agent may be pending at once: a newer
 	// one takes the place of the oldest.
 	PendingPerRegistration = 5
+	// PendingPerStation is how many requests of one station may be pending at once (code 66), so that none uses up what there is for
+	// all: more than one mobile node has, which may stand behind a repeater with others.
+	PendingPerStation = 32
 	// DefaultMaxPending limits the pending requests of all mobile nodes together (code 66).
 	DefaultMaxPending = 1024
 	// DefaultMaxVisitors limits the visitor list (code 66 and the B bit).

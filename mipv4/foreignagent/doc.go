@@ -19,6 +19,9 @@
 // registrations, but a mobile node that is to prove where it is needs the home agent's own answer each time (RFC 5265 §3.4),
 // and a foreign agent hierarchy would hold keys of the mobile nodes.
 //
+// Requests that are pending are bounded for each station too (PendingPerStation). Who forges link-layer addresses is many stations;
+// what keeps that off a link (port security, IEEE 802.1X) is the link's.
+//
 // In a VPN gateway (draft-ietf-mobileip-vpn-problem-solution-01 appendix B) mobile nodes are reached through their VPN sessions in the
 // place of a visited link (Station), each may register one home address (Request.HomeAddress), and the gateway hands the
 // advertisement over (Machine.Advertisement).

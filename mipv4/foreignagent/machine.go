@@ -23,6 +23,7 @@ type Machine struct {
 	waits, ends   agenda // of registrations with pending requests, and with visitors that expire
 	revokes       agenda // of registrations whose revocation waits for its acknowledgement
 	pendings      int
+	stations      map[Station]int // pending requests of each that has some
 	visiting      int
 	denials       map[denialKey]time.Duration // boot time of the last denial
 	denialsSwept  time.Duration               // boot time at which the old ones were last taken out
@@ -165,6 +166,7 @@ func New(cfg Config, now link.Instant, random io.Reader) (*Machine, error) {
 		cfg: cfg, random: random,
 		mobileNodes: associations(cfg.MobileNodes), homeAgents: associations(cfg.HomeAgents),
 		registrations: make(map[registrationKey]*registration), denials: make(map[denialKey]time.Duration),
+		stations: make(map[Station]int),
 	}
 	m.advertiser.start(cfg.Interval, now.Boot)
 	return m, nil
@@ -215,11 +217,25 @@ func (m *Machine) expirePending(now link.Instant, r *registration) {
 // removePending takes the n oldest pending requests out.
 func (m *Machine) removePending(r *registration, n int) {
 	for _, p := range r.pending[:n] {
-		delete(m.asking, p.question)
+		m.forget(p)
 	}
 	clear(r.pending[:n])
 	r.pending = r.pending[n:]
-	m.pendings -= n
+}
+
+// await counts a request that is pending from now on.
+func (m *Machine) await(p *pending) {
+	m.pendings++
+	m.stations[p.station.at]++
+}
+
+// forget counts a request that is pending no longer.
+func (m *Machine) forget(p *pending) {
+	delete(m.asking, p.question)
+	m.pendings--
+	if m.stations[p.station.at]--; m.stations[p.station.at] == 0 {
+		delete(m.stations, p.station.at)
+	}
 }
 
 func (m *Machine) removeVisitor(r *registration, why EventKind) {

@@ -457,6 +457,34 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// Shows: AGT-4, GDL-4 (one station cannot fill the table of pending requests: others are served, and it is again when its time is over)
+func TestPendingOfOneStation(t *testing.T) {
+	f := newFixture(t, nil)
+	flood := func(i int) Request {
+		r := f.request()
+		r.HomeAddress = netip.AddrFrom4([4]byte{198, 51, 200, byte(i)})
+		return f.arrive(r, nil)
+	}
+	for range 2 {
+		for i := range PendingPerStation {
+			f.relayed(flood(i))
+		}
+		f.denied(flood(PendingPerStation), wire.CodeFAInsufficientResources)
+		other := f.arrive(f.request(), nil)
+		other.Station = neighbour
+		f.relayed(other)
+		if f.m.pendings != PendingPerStation+1 || len(f.m.stations) != 2 {
+			t.Errorf("%d pending requests of %d stations", f.m.pendings, len(f.m.stations))
+		}
+		f.advance(PendingTime)
+		f.m.HandleTimeout(f.now)
+		f.transmits()
+		if f.m.pendings != 0 || len(f.m.stations) != 0 {
+			t.Errorf("%d pending requests of %d stations are left", f.m.pendings, len(f.m.stations))
+		}
+	}
+}
+
 // Shows: AGT-4 (codes 80 to 88 from ICMP errors).
 func TestUnreachable(t *testing.T) {
 	for icmp, want := range map[uint8]wire.Code{

@@ -81,16 +81,12 @@ func (m *Machine) HandleRequest(now link.Instant, q Request) error {
 	if (entry == nil || entry.visitor == nil) && !r.Deregistration() && m.visiting >= m.cfg.MaxVisitors {
 		return m.deny(now, r, s, wire.CodeFAInsufficientResources, fmt.Errorf("%d visitors", m.visiting))
 	}
-	switch {
-	case entry == nil && m.pendings >= m.cfg.MaxPending:
-		return m.deny(now, r, s, wire.CodeFAInsufficientResources, fmt.Errorf("%d pending requests", m.pendings))
-	case entry == nil:
+	if err := m.room(entry, s.at); err != nil {
+		return m.deny(now, r, s, wire.CodeFAInsufficientResources, err)
+	}
+	if entry == nil {
 		entry = newRegistration(key)
 		m.registrations[key] = entry
-	case len(entry.pending) == PendingPerRegistration:
-		m.removePending(entry, 1)
-	case m.pendings >= m.cfg.MaxPending:
-		return m.deny(now, r, s, wire.CodeFAInsufficientResources, fmt.Errorf("%d pending requests", m.pendings))
 	}
 	wait := PendingTime
 	if l := time.Duration(r.Lifetime) * time.Second; l > 0 && l < wait {
@@ -99,7 +95,7 @@ func (m *Machine) HandleRequest(now link.Instant, q Request) error {
 	p := &pending{request: r, station: s, delivery: delivery, until: now.Boot + wait, challenge: challenge, message: bytes.Clone(q.Payload[:r.Offset(n)])}
 	m.use(key, challenge)
 	entry.pending = append(entry.pending, p)
-	m.pendings++
+	m.await(p)
 	m.tidy(entry)
 	asked, err := m.ask(entry, p, q.Payload)
 	switch {
@@ -108,6 +104,21 @@ func (m *Machine) HandleRequest(now link.Instant, q Request) error {
 		return m.deny(now, r, s, wire.CodeFABadAAAAuthentication, err)
 	case !asked:
 		m.relay(now, p)
+	}
+	return nil
+}
+
+// room makes room for another pending request of the station, where the registration has the most that it may have in the place of
+// its oldest. It returns why there is none.
+func (m *Machine) room(entry *registration, at Station) error {
+	replaces := entry != nil && len(entry.pending) == PendingPerRegistration
+	switch {
+	case m.stations[at] >= PendingPerStation && !(replaces && entry.pending[0].station.at == at):
+		return fmt.Errorf("%d pending requests of %v", m.stations[at], at)
+	case replaces:
+		m.removePending(entry, 1)
+	case m.pendings >= m.cfg.MaxPending:
+		return fmt.Errorf("%d pending requests", m.pendings)
 	}
 	return nil
 }
