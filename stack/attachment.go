@@ -40,6 +40,8 @@ type CoLocated struct {
 	fromUDP tunnel.Decapsulator
 
 	answers atomic.Pointer[answers]
+	// listener is shared by all forms of the tunnel.
+	listener atomic.Pointer[tunnel.Listener]
 
 	mu    sync.Mutex
 	other [tunnel.NumEncapsulations]link.Flow // but UDP; opened when a reply grants them
@@ -63,12 +65,17 @@ func AttachCoLocated(below link.Link, home, agent netip.Addr, drops *packet.Drop
 		below: below, agent: netip.AddrPortFrom(agent, RegistrationPort), home: home, drops: drops, replies: replies, inner: inner,
 		fromUDP: tunnel.Decapsulator{Encapsulation: tunnel.UDP, Peer: netip.AddrPortFrom(agent, RegistrationPort), Inner: home, Drops: drops},
 	}
+	a.fromUDP.Listener = &a.listener
 	var err error
 	if a.udp, err = below.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Remote: a.agent, Signalling: link.SignallingMobileIP}, a.receiveUDP); err != nil {
 		return nil, fmt.Errorf("stack: attach %v to home agent %v: %w", home, agent, err)
 	}
 	return a, nil
 }
+
+// Listen has broadcasts of the home network taken out of the tunnel too, for a mobile node that has asked for them; nil ends that.
+// What the receiver makes of them is for Engine.Listen.
+func (a *CoLocated) Listen(l *tunnel.Listener) { a.listener.Store(l) }
 
 // Send implements Attachment.
 func (a *CoLocated) Send(message []byte) error { return a.udp.Send(a.agent, message) }
@@ -107,7 +114,7 @@ func (a *CoLocated) flow(e tunnel.Encapsulation, o tunnel.GREOptions) (link.Flow
 		a.other[e] = nil
 	}
 	peer := netip.AddrPortFrom(a.agent.Addr(), 0)
-	d := &tunnel.Decapsulator{Encapsulation: e, GRE: o, Peer: peer, Inner: a.home, Drops: a.drops}
+	d := &tunnel.Decapsulator{Encapsulation: e, GRE: o, Peer: peer, Inner: a.home, Listener: &a.listener, Drops: a.drops}
 	f, err := a.below.Open(link.FlowSpec{Protocol: e.Protocol(), Remote: peer}, func(b *packet.Batch) { a.receive(d, b) })
 	if err != nil {
 		return nil, fmt.Errorf("stack: encapsulation %v to home agent %v: %w", e, a.agent.Addr(), err)

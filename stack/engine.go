@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/stack/gate"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
@@ -34,6 +35,8 @@ type Engine struct {
 	current atomic.Pointer[Pipeline]   // nil: no pipeline
 	copies  atomic.Pointer[duplicates] // nil: no copies are expected
 	routes  atomic.Uint32              // given out so far
+	// listener is what is taken beside what is for the home address, nil for nothing.
+	listener atomic.Pointer[tunnel.Listener]
 
 	wake atomic.Pointer[func()] // set while Await waits
 
@@ -295,7 +298,7 @@ func (e *Engine) receive(b *packet.Batch, via route) {
 		mtu = pipe.MTU()
 	}
 	var t tally
-	copies := e.copies.Load()
+	copies, listener := e.copies.Load(), e.listener.Load()
 	b.Keep(e.drops, func(p *packet.Buf) packet.DropReason {
 		if via == routeVPN && p.SA == 0 {
 			return packet.DropPolicy
@@ -304,7 +307,12 @@ func (e *Engine) receive(b *packet.Batch, via route) {
 		if !ip.Valid() {
 			return packet.DropMalformed
 		}
-		if ip.Dst() != e.home {
+		if listener != nil {
+			if r := listener.Take(p); r != packet.NotDropped {
+				return r
+			}
+			ip = packet.IPv4(p.Bytes())
+		} else if ip.Dst() != e.home {
 			return packet.DropNotHomeAddress
 		}
 		if copies != nil && copies.second(ip, via) {
@@ -335,6 +343,10 @@ func (e *Engine) receive(b *packet.Batch, via route) {
 	e.rxPackets.Add(uint64(t.packets))
 	e.rxBytes.Add(uint64(t.octets))
 }
+
+// Listen has broadcasts of the home network taken in too, for a mobile node that has asked for them (RFC 5944 §4.3): they pass what
+// packets for the home address pass, the gate and the mark of ESP. Nil ends that. The listener's home address is the engine's.
+func (e *Engine) Listen(l *tunnel.Listener) { e.listener.Store(l) }
 
 // Deduplicate says whether a home agent may send each packet to several care-of addresses (RFC 5944 §4.2.3), so that second
 // copies have to be dropped.

@@ -102,6 +102,7 @@ type homeAgentTable struct {
 	ZeroOverheadVendor    uint32            `toml:"zero_overhead_vendor"`
 	ZeroOverheadGateways  []netip.Addr      `toml:"zero_overhead_gateways"`
 	HomeLink              string            `toml:"home_link"`
+	Broadcasts            bool              `toml:"broadcasts"`
 	Device                string            `toml:"device"`
 	Store                 *string           `toml:"store"`
 	Cluster               *clusterTable     `toml:"cluster"`

@@ -162,7 +162,7 @@ func (c *configuration) homeAgentConfig(t *homeAgentTable, internal bool) (agent
 			RequireReverseTunnel: t.RequireReverseTunnel,
 			NoUDPTunnel:          isFalse(t.UDPTunnel), NoForcedUDPTunnel: isFalse(t.ForcedUDPTunnel),
 			KeepAlive: time.Duration(t.KeepAlive), AllowRelayedCoLocated: t.AllowRelayedCoLocated,
-			NoRevocation: isFalse(t.Revocation),
+			NoRevocation: isFalse(t.Revocation), Broadcasts: t.Broadcasts,
 			ZeroOverhead: homeagent.ZeroOverhead{Vendor: t.ZeroOverheadVendor, Destinations: t.ZeroOverheadGateways},
 		},
 		Device: orDefault(t.Device, device), PermittedGateways: t.PermittedGateways, HomeLink: t.HomeLink,

@@ -59,6 +59,8 @@ type BindingRecord struct {
 	// ReverseTunnel and Switched are as in Tunnel.
 	ReverseTunnel bool       `json:"reverse,omitempty"`
 	Switched      netip.Addr `json:"switched,omitzero"`
+	// Broadcasts is as in Tunnel, by its name; "" for none.
+	Broadcasts string `json:"broadcasts,omitempty"`
 	// UDPReply is what was said of UDP tunnelling, nil for nothing; a repeated request gets it again.
 	UDPReply *wire.UDPTunnelReply `json:"udp,omitempty"`
 	// Revocable is what was agreed about revocation, nil for nothing.
@@ -141,6 +143,9 @@ func (m *Machine) record(now link.Instant, n *node) Record {
 			Encapsulation: b.tunnel.Encapsulation.String(), Remote: b.tunnel.Remote,
 			ReverseTunnel: b.tunnel.ReverseTunnel, Switched: b.tunnel.Switched, UDPReply: b.udpReply, Revocable: b.revocable,
 		}
+		if b.tunnel.Broadcasts != NoBroadcasts {
+			s.Broadcasts = b.tunnel.Broadcasts.String()
+		}
 		if b.granted != wire.LifetimeInfinite {
 			s.Until = now.Wall.Add(b.until - now.Boot).UTC().Round(0)
 		}
@@ -204,6 +209,12 @@ func (m *Machine) restored(now link.Instant, n *node, s BindingRecord) (*binding
 	var ok bool
 	if t.Encapsulation, ok = encapsulations[s.Encapsulation]; !ok {
 		return nil, fmt.Errorf("encapsulation %q", s.Encapsulation)
+	}
+	if t.Broadcasts, ok = parseBroadcasts(s.Broadcasts); !ok {
+		return nil, fmt.Errorf("broadcasts %q", s.Broadcasts)
+	}
+	if !m.cfg.Broadcasts {
+		t.Broadcasts = NoBroadcasts
 	}
 	if !usable(s.CareOfAddress) || !usable(s.Remote.Addr()) || s.Switched.IsValid() && !s.Switched.Is4() {
 		return nil, fmt.Errorf("care-of address %v, far end %v, switched to %v", s.CareOfAddress, s.Remote, s.Switched)

@@ -182,6 +182,7 @@ func (m *Machine) register(now link.Instant, q *request) error {
 	if code != wire.CodeAccepted {
 		return m.deny(q, code, err)
 	}
+	t.Broadcasts = m.broadcastsTo(q)
 	n := q.node
 	old := n.binding(q.CareOfAddress)
 	others := len(n.bindings)
@@ -245,5 +246,5 @@ func (m *Machine) register(now link.Instant, q *request) error {
 
 // continues reports whether t, a tunnel that is half bound, asks for what old has already learnt the port of.
 func (t *Tunnel) continues(old *Tunnel) bool {
-	return t.HalfBound() && old.Encapsulation == tunnel.UDP && old.Remote.Addr() == t.Remote.Addr() && old.ReverseTunnel == t.ReverseTunnel
+	return t.HalfBound() && old.Encapsulation == tunnel.UDP && old.Remote.Addr() == t.Remote.Addr() && old.ReverseTunnel == t.ReverseTunnel && old.Broadcasts == t.Broadcasts
 }

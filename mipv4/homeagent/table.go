@@ -22,6 +22,8 @@ type Tunnel struct {
 	// Switched is the default destination of zero-overhead tunnelling (draft appendix D), the zero Addr without it: ESP and IKE
 	// to and from it travel with switched addresses, everything else in the tunnel.
 	Switched netip.Addr
+	// Broadcasts says whether, and how, broadcasts of the home network go into the tunnel.
+	Broadcasts Broadcasts
 	// MTU is the soft state (RFC 2003 §5.1). All tunnels of one form to one far end share it: behind a foreign agent there may be
 	// thousands. The table sets it.
 	MTU *tunnel.PathMTU
@@ -32,7 +34,7 @@ func (t *Tunnel) HalfBound() bool { return t.Encapsulation == tunnel.UDP && t.Re
 
 // same reports whether two tunnels have the same ends and form.
 func (t *Tunnel) same(u *Tunnel) bool {
-	return t.Encapsulation == u.Encapsulation && t.Remote == u.Remote && t.ReverseTunnel == u.ReverseTunnel && t.Switched == u.Switched
+	return t.Encapsulation == u.Encapsulation && t.Remote == u.Remote && t.ReverseTunnel == u.ReverseTunnel && t.Switched == u.Switched && t.Broadcasts == u.Broadcasts
 }
 
 // Route is the tunnels of one home address: one unless the mobile node has simultaneous bindings. It does not change.
@@ -57,12 +59,14 @@ func (r *Route) Admits(e tunnel.Encapsulation, remote netip.AddrPort) *Tunnel {
 	return nil
 }
 
-// Table is the bindings as the data path sees them. Reading takes no lock and allocates nothing, and a change costs the same
+// Table is the bindings as the data path sees them. Reading takes no lock and allocates nothing (but for Listeners), and a change costs the same
 // however many bindings there are. Only its Machine writes.
 type Table struct {
 	routes   readmap.Map[*Route]    // by home address
 	switched readmap.Map[*Switched] // by care-of address
 	paths    readmap.Map[*path]     // by encapsulation and far end
+	// listeners are those of routes that broadcasts go to.
+	listeners listeners
 }
 
 // path is the soft state of the tunnels of one form to one far end.
@@ -129,8 +133,11 @@ func (t *Table) set(home netip.Addr, tunnels []*Tunnel) {
 	}
 	if len(tunnels) == 0 {
 		t.routes.Delete(addressKey(home))
+		t.listeners.set(home, nil)
 	} else {
-		t.routes.Put(addressKey(home), &Route{Home: home, Tunnels: tunnels})
+		r := &Route{Home: home, Tunnels: tunnels}
+		t.routes.Put(addressKey(home), r)
+		t.listeners.set(home, r)
 	}
 	if old == nil {
 		return

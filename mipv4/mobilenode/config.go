@@ -164,6 +164,9 @@ type Config struct {
 	EncapsulatingDelivery bool
 	// Simultaneous sets the S bit: prior bindings are kept.
 	Simultaneous bool
+	// Broadcasts sets the B bit: broadcasts of the home network are wanted (RFC 5944 §4.3). A home agent that ignores it accepts the
+	// registration all the same, and says nothing of it. Whoever sets it must take them out of both of their forms (tunnel.Listener).
+	Broadcasts bool
 	// Encapsulation to ask for.
 	Encapsulation Encapsulation
 	// AgentMinimal and AgentGRE say that the foreign agent's advertisement has the M or G bit: only then is it asked for that.

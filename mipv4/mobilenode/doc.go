@@ -10,8 +10,9 @@
 // (minimal encapsulation and GRE), §5.7.1 (timestamps), §5.7.2 (nonces); RFC 5265 §3.4 (TNC); RFC 3519 §3.1-3.2, §4.4 (UDP
 // tunnelling); RFC 3024 §3.2-3.4 (reverse tunnelling, delivery style); RFC 4636 §5 (FA error); RFC 4721 §3.1 and §3.5
 // (challenges of foreign agents, Mobile-AAA authentication); RFC 3543 §4.2.2.3 (revocation by the home agent of a registration
-// that was made directly); RFC 3115 §2.3 and docs/zero-overhead.md (zero-overhead tunnelling, draft appendix D). Left out on
-// purpose: broadcasts (the B bit is not set), and the R bit of RFC 3519 (UDP tunnelling of a co-located care-of address that is registered through a foreign agent).
+// that was made directly); RFC 3115 §2.3 and docs/zero-overhead.md (zero-overhead tunnelling, draft appendix D). The B bit
+// (broadcasts, §4.3) is set by configuration alone. Left out on purpose: the R bit of RFC 3519 (UDP tunnelling of a co-located
+// care-of address that is registered through a foreign agent).
 // UDP keepalives are data and sent by mipv4/tunnel; their interval comes with Tunnel.
 //
 // Concurrency: a Machine belongs to one goroutine. Machines may share a security association. Events and VerifiedReply

@@ -104,6 +104,9 @@ func (m *Machine) encode(r request) ([]byte, error) {
 	if m.cfg.Simultaneous && r.purpose == register && !m.cfg.AtHome {
 		flags |= wire.FlagSimultaneous
 	}
+	if m.cfg.Broadcasts && r.purpose == register && !m.cfg.AtHome {
+		flags |= wire.FlagBroadcast
+	}
 	// RFC 5944 App. C.3 deregisters all bindings without D.
 	if m.coLocated() && r.purpose != deregisterAll && !m.cfg.AtHome {
 		flags |= wire.FlagDecapsulation

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"net/netip"
+	"sync/atomic"
 
 	"mipvpn/tun/packet"
 )
@@ -71,6 +72,8 @@ type Decapsulator struct {
 	Peer netip.AddrPort
 	// Inner is the address that decapsulated packets must be for (the home address).
 	Inner netip.Addr
+	// Listener holds what is taken beside, nil in it for nothing; it may be nil itself.
+	Listener *atomic.Pointer[Listener]
 	// Drops counts what is dropped.
 	Drops *packet.Drops
 }
@@ -87,8 +90,11 @@ func (d *Decapsulator) Decapsulate(p *packet.Buf) packet.DropReason {
 	if r := d.GRE.Open(p, d.Encapsulation); r != packet.NotDropped {
 		return r
 	}
-	if packet.IPv4(p.Bytes()).Dst() != d.Inner {
+	if packet.IPv4(p.Bytes()).Dst() == d.Inner {
+		return packet.NotDropped
+	}
+	if d.Listener == nil {
 		return packet.DropNotHomeAddress
 	}
-	return packet.NotDropped
+	return d.Listener.Load().Take(p)
 }

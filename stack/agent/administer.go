@@ -64,8 +64,9 @@ func (a *HomeAgent) Reload(cfg HomeAgentConfig) (dropped int, err error) {
 	if err := cfg.checkSwitching(); err != nil {
 		return 0, err
 	}
-	if cfg.Device != a.cfg.Device || cfg.HomeLink != a.cfg.HomeLink || cfg.ZeroOverhead.Granted() != a.cfg.ZeroOverhead.Granted() {
-		return 0, fmt.Errorf("%w: the device, the home link, and whether zero-overhead tunnelling is granted", ErrRestart)
+	if cfg.Device != a.cfg.Device || cfg.HomeLink != a.cfg.HomeLink || cfg.ZeroOverhead.Granted() != a.cfg.ZeroOverhead.Granted() ||
+		cfg.Broadcasts != a.cfg.Broadcasts {
+		return 0, fmt.Errorf("%w: the device, the home link, and whether zero-overhead tunnelling and broadcasts are granted", ErrRestart)
 	}
 	if !reflect.DeepEqual(cfg.RADIUS, a.cfg.RADIUS) {
 		return 0, fmt.Errorf("%w: other RADIUS servers", ErrRestart)
@@ -118,6 +119,7 @@ func (a *HomeAgent) routeHome(networks []netip.Prefix) error {
 		return err
 	}
 	a.networks = slices.Clone(networks)
+	a.setDomains(networks)
 	return nil
 }
 

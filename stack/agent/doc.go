@@ -10,8 +10,12 @@
 //
 // Specification: RFC 5944 §4.2 (routing at home agent and foreign agent), §4.6 (proxy ARP and gratuitous ARP on an on-link home network), RFC 2003 §3 to §5 (tunnels, ICMP, fragments),
 // RFC 3024 §4.3.2 and §5 (the check of reverse-tunnelled packets, delivery styles), RFC 3519 §4 (UDP tunnelling), docs/zero-overhead.md (switched addresses, draft appendix D). The
-// gateway's is in its own file, with draft-ietf-mobileip-vpn-problem-solution-01 appendix B.4 and B.5 for the foreign agent in it. Left out on purpose: broadcasts and
-// multicasts of a home network (RFC 5944 §4.3, §4.4: no mobile node is sent any);
+// gateway's is in its own file, with draft-ietf-mobileip-vpn-problem-solution-01 appendix B.4 and B.5 for the foreign agent in it.
+// RFC 5944 §4.3 and §4.4 (broadcasts) by configuration: UDP datagrams to all, or to a group of 224.0.0.0/24, on the home link or from
+// another mobile node of the home network, so many a second, but DHCP and registrations. The host of the home agent itself is not
+// given those of mobile nodes, and its own are not handed on. Directed broadcasts that routers bring from elsewhere are not handed
+// on (RFC 2644). Left out on purpose: membership in other groups (IGMP through the tunnel, §4.4), which takes a multicast router on
+// the home link: without membership any stream there would use up what a tunnel may carry of broadcasts;
 // RADIUS for other credentials than those of CHAP_SPI, which it does not know;
 // ICMP errors toward correspondents about packets that a foreign agent cannot deliver, for which RFC 2003 has no way
 // back.

@@ -65,6 +65,7 @@ type HomeAgent struct {
 	authority       *authority // nil without RADIUS
 	switching       switching
 	homeLink        homeLink
+	broadcasting    broadcasting
 	taking          taking
 	mtu             int // of the device, in octets
 	registrations   registrations
@@ -90,7 +91,7 @@ type tunnelPath struct {
 // program on UDP port 434 or tunnels of its own. Errors: an unusable configuration (homeagent.ErrConfig), or what the host
 // says about the stored bindings, flows, device and settings.
 func StartHomeAgent(host link.Host, cfg HomeAgentConfig, log *zap.Logger) (*HomeAgent, error) {
-	if err := cfg.checkSwitching(); err != nil {
+	if err := errors.Join(cfg.checkSwitching(), cfg.checkBroadcasts()); err != nil {
 		return nil, err
 	}
 	cfg.Durable, cfg.AAA = cfg.Store != nil, cfg.RADIUS != nil
@@ -164,6 +165,9 @@ func (a *HomeAgent) open() error {
 	if err := a.openSwitching(under); err != nil {
 		return err
 	}
+	if err := a.openBroadcasts(); err != nil {
+		return err
+	}
 	if err := a.routeHome(a.cfg.HomeNetworks); err != nil {
 		return err
 	}
@@ -195,7 +199,7 @@ func (a *HomeAgent) Close() error {
 				errs = append(errs, f.Close())
 			}
 		}
-		errs = append(errs, a.authority.close(), a.closeSwitching(), a.closeHomeLink(), a.taking.close())
+		errs = append(errs, a.authority.close(), a.closeSwitching(), a.closeBroadcasts(), a.closeHomeLink(), a.taking.close())
 		if a.device != nil {
 			errs = append(errs, a.host.Apply(link.Settings{}), a.device.Close())
 		}

@@ -34,11 +34,7 @@ func (a *HomeAgent) read() {
 func (a *HomeAgent) forward(b *packet.Batch) {
 	now := a.host.Now().Boot
 	var out exits
-	for e := range out {
-		if a.out[e].path.Out != nil {
-			out[e] = packet.GetBatch()
-		}
-	}
+	a.prepare(&out)
 	at := binding{table: a.table}
 	for _, p := range b.Bufs {
 		if r := a.route(now, p, &at, &out); r != packet.NotDropped {
@@ -47,15 +43,29 @@ func (a *HomeAgent) forward(b *packet.Batch) {
 		}
 	}
 	b.Forget()
+	a.sendAll(&out)
+}
+
+// exits are the packets that are to leave, by exit.
+type exits [numExits]*packet.Batch
+
+// prepare puts empty batches into out for the exits that there are.
+func (a *HomeAgent) prepare(out *exits) {
+	for e := range out {
+		if a.out[e].path.Out != nil {
+			out[e] = packet.GetBatch()
+		}
+	}
+}
+
+// sendAll sends what is to leave. It takes ownership.
+func (a *HomeAgent) sendAll(out *exits) {
 	for e, o := range out {
 		if o != nil {
 			a.send(exit(e), o)
 		}
 	}
 }
-
-// exits are the packets that are to leave, by exit.
-type exits [numExits]*packet.Batch
 
 // binding looks up the bindings of the packets of one batch: those of one home address follow each other.
 type binding struct {
@@ -230,6 +240,9 @@ func (a *HomeAgent) leave(p *packet.Buf, e tunnel.Encapsulation, at *binding, ec
 	}
 	if !a.policy.Load().allows(ip, ip.Dst(), 2) {
 		return packet.DropPolicy
+	}
+	if a.leaveToAll(p) {
+		return packet.Delivered
 	}
 	return packet.NotDropped
 }

@@ -30,27 +30,32 @@ func onHomeLink(t testing.TB, iface string) HomeAgentConfig {
 	return cfg
 }
 
+// homeLinkLab returns a lab with a home network that is a link, a host on it for the home agent, and another one.
+func homeLinkLab(t *testing.T) (l *simnet.Lab, server, peer *simnet.Host) {
+	l = simnet.NewLab(1)
+	t.Cleanup(func() { _ = l.Close() })
+	homeWire := l.NewWire(simnet.WireConfig{Name: "home", Impairment: simnet.Impairment{Latency: time.Millisecond}})
+	join := func(h *simnet.Host, address, gateway string) {
+		cfg := simnet.NICConfig{Name: "home0", Address: netip.MustParsePrefix(address)}
+		if gateway != "" {
+			cfg.Gateway = netip.MustParseAddr(gateway)
+		}
+		h.AddNIC(cfg).Attach(homeWire)
+	}
+	join(l.Firewall, "10.1.0.1/24", "")
+	server = l.NewHost("home-agent")
+	join(server, "10.1.0.2/24", "10.1.0.1")
+	peer = l.NewHost("peer")
+	join(peer, "10.1.0.7/24", "10.1.0.1")
+	l.Firewall.AddRoute(simnet.Route{Prefix: simnet.LabEnterprise, Via: netip.MustParseAddr("10.0.1.1")})
+	return l, server, peer
+}
+
 // Shows: AGT-1 (an on-link home network: hosts there reach the mobile node that is away, nobody answers for one that is not
 // registered).
 func TestHomeLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := simnet.NewLab(1)
-		t.Cleanup(func() { _ = l.Close() })
-		homeWire := l.NewWire(simnet.WireConfig{Name: "home", Impairment: simnet.Impairment{Latency: time.Millisecond}})
-		join := func(h *simnet.Host, address, gateway string) {
-			cfg := simnet.NICConfig{Name: "home0", Address: netip.MustParsePrefix(address)}
-			if gateway != "" {
-				cfg.Gateway = netip.MustParseAddr(gateway)
-			}
-			h.AddNIC(cfg).Attach(homeWire)
-		}
-		join(l.Firewall, "10.1.0.1/24", "")
-		server := l.NewHost("home-agent")
-		join(server, "10.1.0.2/24", "10.1.0.1")
-		peer := l.NewHost("peer")
-		join(peer, "10.1.0.7/24", "10.1.0.1")
-		l.Firewall.AddRoute(simnet.Route{Prefix: simnet.LabEnterprise, Via: netip.MustParseAddr("10.0.1.1")})
-
+		l, server, peer := homeLinkLab(t)
 		a := startHomeAgent(t, server, onHomeLink(t, "home0"))
 		plug(l, l.Office)
 		cfg := laptop(t, mobilenode.EncapsulationIPIP)

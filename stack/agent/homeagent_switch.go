@@ -99,7 +99,7 @@ func (c HomeAgentConfig) Check() error {
 	if _, err := homeagent.New(c.Config); err != nil {
 		return err
 	}
-	return c.checkSwitching()
+	return errors.Join(c.checkSwitching(), c.checkBroadcasts())
 }
 
 // switchedMTU returns the longest packet in octets that reaches the care-of address of a tunnel with switched addresses: what
