@@ -167,6 +167,7 @@ type foreignAgentTable struct {
 	CareOfAddress         netip.Addr        `toml:"care_of_address"`
 	MaxLifetime           duration          `toml:"max_lifetime"`
 	MaxVisitors           int               `toml:"max_visitors"`
+	BehindNAT             bool              `toml:"behind_nat"`
 	RegistrationRequired  bool              `toml:"registration_required"`
 	Revocation            bool              `toml:"revocation"`
 	Challenge             bool              `toml:"challenge"`

@@ -260,7 +260,7 @@ func (c *configuration) foreignAgentConfig() (agent.ForeignAgentConfig, error) {
 			Interval: time.Duration(t.Interval), AdvertisementLifetime: time.Duration(t.AdvertisementLifetime), NAI: t.NAI,
 		},
 	}
-	cfg.Encapsulations, cfg.UDPTunnel = t.offered(), foreignagent.UDPTunnel(t.UDPTunnel)
+	cfg.Encapsulations, cfg.UDPTunnel, cfg.BehindNAT = t.offered(), foreignagent.UDPTunnel(t.UDPTunnel), t.BehindNAT
 	var err error
 	if cfg.RADIUS, err = c.agentRADIUS(t.RADIUS, t.CareOfAddress); err != nil {
 		return none, err

@@ -42,6 +42,14 @@ func (a Agent) ForeignAgent() bool {
 // Busy reports whether the foreign agent takes no more mobile nodes. One that has registered us goes on serving us.
 func (a Agent) Busy() bool { return a.Flags.Has(FlagBusy) }
 
+// RegistrationRequired reports whether mobile nodes are to register through the agent even with a co-located care-of address (the R
+// bit, RFC 5944 §2.4.1).
+func (a Agent) RegistrationRequired() bool { return a.Flags.Has(FlagRegistrationRequired) }
+
+// UDPTunnel reports whether the foreign agent is behind a NAT and does UDP tunnelling (the U bit, RFC 3519 §3.4): only then is UDP
+// tunnelling asked for where a co-located care-of address is registered through it (§4.4).
+func (a Agent) UDPTunnel() bool { return a.ForeignAgent() && a.Flags.Has(FlagUDPTunnel) }
+
 // Offers reports whether the agent offers the care-of address c.
 func (a Agent) Offers(c netip.Addr) bool { return slices.Contains(a.CareOfAddresses, c) }
 

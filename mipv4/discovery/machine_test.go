@@ -146,6 +146,12 @@ func TestFoundAndLost(t *testing.T) {
 	if a := m.Agents(); len(a) != 1 || !a[0].ForeignAgent() || a[0].Busy() || !a[0].Offers(want.CareOfAddresses[1]) || a[0].Offers(agentA) {
 		t.Errorf("Agents() = %+v", a)
 	}
+	for _, f := range []Flags{FlagForeignAgent | FlagUDPTunnel, FlagForeignAgent | FlagRegistrationRequired, FlagHomeAgent | FlagUDPTunnel} {
+		a := Agent{Flags: f, CareOfAddresses: want.CareOfAddresses}
+		if a.UDPTunnel() != (f == FlagForeignAgent|FlagUDPTunnel) || a.RegistrationRequired() != f.Has(FlagRegistrationRequired) {
+			t.Errorf("%v: UDP tunnelling %t, registration required %t", f, a.UDPTunnel(), a.RegistrationRequired())
+		}
+	}
 	// Heard in time, it stays, and nobody solicits.
 	hear(t, m, 20*time.Second, agentA, hwA, func(a *Advertisement) { a.Sequence++ })
 	if sent := run(t, m, 49*time.Second); len(sent) != 0 {

@@ -125,6 +125,9 @@ func (c *Config) advertisement(sequence uint16, busy bool) discovery.Advertiseme
 	if c.Encapsulations.GRE {
 		flags |= discovery.FlagGRE
 	}
+	if c.BehindNAT {
+		flags |= discovery.FlagUDPTunnel
+	}
 	if busy {
 		flags |= discovery.FlagBusy
 	}

@@ -118,6 +118,7 @@ func TestConfig(t *testing.T) {
 		"lifetime":          func(c *Config) { c.MaxLifetime = time.Millisecond },
 		"visitors":          func(c *Config) { c.MaxVisitors = -1 },
 		"peer":              func(c *Config) { c.HomeAgents = []Peer{{Address: external}} },
+		"NAT":               func(c *Config) { c.BehindNAT = true },
 		"permitted invalid": func(c *Config) { c.PermittedHomeAgents = []netip.Prefix{{}} },
 	} {
 		c := good

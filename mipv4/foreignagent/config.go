@@ -60,6 +60,9 @@ type Config struct {
 	Encapsulations tunnel.Offered
 	// UDPTunnel says when home agents are asked for UDP tunnelling.
 	UDPTunnel UDPTunnel
+	// BehindNAT says that there is a NAT between the agent and home agents, and sets the U bit (RFC 3519 §3.4): mobile nodes with
+	// co-located care-of addresses then get UDP tunnels of their own through that NAT. It needs UDPTunnel.
+	BehindNAT bool
 	// RegistrationRequired sets the R bit: mobile nodes with co-located care-of addresses must register here too.
 	RegistrationRequired bool
 	// Revocation agrees with home agents, where there are security associations, that each tells the other when it ends a
@@ -134,6 +137,8 @@ func (c Config) check() (Config, error) {
 	switch {
 	case c.ChallengeWindow < 1 || c.ChallengeWindow > 1000:
 		return fail("challenge window %d: expected 1 to 1000, 2 or more being better", c.ChallengeWindow)
+	case c.BehindNAT && c.UDPTunnel == UDPTunnelNever:
+		return fail("behind a NAT, but without UDP tunnels: expected UDPTunnelNAT or UDPTunnelForced (RFC 3519 §3.4)")
 	case c.AAA && !c.Challenge:
 		return fail("an AAA infrastructure, but no challenges (RFC 4721)")
 	case c.MaxLifetime < time.Second || c.MaxLifetime > wire.LifetimeInfinite*time.Second:

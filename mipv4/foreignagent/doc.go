@@ -8,7 +8,7 @@
 //
 // Specification: RFC 2794 §3 (NAI); RFC 4433 §5.2 (requested home agents); RFC 5944 §2.1 and §2.3 (advertisements), §3.7 (foreign agent), §4.2.2 (routing); RFC 1256 as far as RFC 5944
 // §2.3 refers to it; RFC 3024 §4.2 and §5 (reverse tunnels, both delivery styles, TTL of 255); RFC 5944 §4.1 (minimal
-// encapsulation and GRE by configuration); RFC 3519 §4.5, §4.9 (UDP tunnels to home agents); RFC 4721 §2 to §3.3 (challenges; Mobile-AAA authentication, which an AAA
+// encapsulation and GRE by configuration); RFC 3519 §3.4 (U bit), §4.5, §4.9 (UDP tunnels to home agents); RFC 4721 §2 to §3.3 (challenges; Mobile-AAA authentication, which an AAA
 // infrastructure is asked about through the driver) with RFC 4636 (FA Error, for ha_wrong_challenge); RFC 3543 (registration
 // revocation, both ways, with the mobile node told by an advertisement with sequence number 0). A solicited advertisement is
 // sent at once, in a frame to the mobile node that asked, but with the group 224.0.0.1 as its IPv4 destination: on an

@@ -1,10 +1,12 @@
 package foreignagent
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 	"time"
 
+	"mipvpn/mipv4/discovery"
 	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
 )
@@ -86,5 +88,53 @@ func TestForeignAgentUDPTunnel(t *testing.T) {
 				t.Errorf("%d keepalives in 5 minutes, one every %v", sent, c.every)
 			}
 		})
+	}
+}
+
+// Shows: MIP-7 (RFC 3519 §3.4: the U bit of an agent that does UDP tunnelling behind a NAT, and of no other)
+func TestUDPTunnelBit(t *testing.T) {
+	for _, behind := range []bool{false, true} {
+		f := newFixture(t, func(c *Config) { c.UDPTunnel, c.BehindNAT = UDPTunnelForced, behind })
+		ad, err := discovery.ParseAdvertisement(f.m.Advertisement())
+		if err != nil || ad.Flags.Has(discovery.FlagUDPTunnel) != behind {
+			t.Errorf("behind a NAT: %t, advertised %v, %v", behind, ad.Flags, err)
+		}
+	}
+}
+
+// The mobile node's own request, with the R flag, goes to the home agent as it is and its answer comes back as it is (RFC 3519 §4.5).
+//
+// Shows: MIP-7
+func TestUDPTunnelRequestRelayed(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.UDPTunnel, c.BehindNAT, c.RegistrationRequired = UDPTunnelForced, true, true })
+	r := f.request()
+	r.Flags |= wire.FlagDecapsulation
+	r.CareOfAddress = netip.MustParseAddr("172.16.5.77")
+	r.Extensions = wire.Extensions{wire.UDPTunnelRequest{ThroughForeignAgent: true, Encapsulation: 4}.Extension()}
+	q := f.arrive(r, nil)
+	if up := f.relayed(q); !bytes.Equal(up.Payload, q.Payload) {
+		t.Errorf("relayed %x, want %x", up.Payload, q.Payload)
+	}
+	down := r.Reply(wire.CodeAccepted, 600)
+	down.Extensions = wire.Extensions{wire.UDPTunnelReply{KeepAlive: 30 * time.Second}.Extension()}
+	message, err := down.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	message = f.mn.AppendExtension(message, wire.ExtMobileHomeAuthentication)
+	if err := f.m.HandleReply(f.now, netip.AddrPortFrom(external, wire.Port), message); err != nil {
+		t.Fatal(err)
+	}
+	if out := f.transmits(); len(out) != 1 || out[0].To != ToMobileNode || !bytes.Equal(out[0].Payload, message) {
+		t.Errorf("passed on %+v, want %x", out, message)
+	}
+	v := f.events()[0].Visitor
+	if !v.CoLocated || v.Encapsulation == tunnel.UDP || f.m.Table().Deliver(homeOut, external) != nil {
+		t.Errorf("visitor %+v", v)
+	}
+	f.advance(5 * time.Minute)
+	f.m.HandleTimeout(f.now)
+	if out := f.transmits(); len(out) != 0 {
+		t.Errorf("keepalives for a tunnel of somebody else: %+v", out)
 	}
 }

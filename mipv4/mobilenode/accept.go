@@ -22,10 +22,10 @@ func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply,
 		origin:    m.cfg.Origin,
 		homeAgent: reply.HomeAgent, homeAddress: reply.HomeAddress, careOfAddress: r.careOf,
 		code: reply.Code, sentAt: r.sentAt, receivedAt: now.Boot,
-		trustedNetwork: trusted(covered), strongKey: m.cfg.Association.Strong(),
+		trustedNetwork: trusted(covered) && !m.cfg.aside(), strongKey: m.cfg.Association.Strong(),
 		lifetime: time.Duration(granted) * time.Second,
 		tunnel:   m.grantedTunnel(r, covered),
-		nat:      throughNAT(r, covered),
+		nat:      throughNAT(r, covered) && !m.cfg.aside(),
 	}
 	ends := granted != wire.LifetimeInfinite
 	if r.purpose == register && granted > 0 && ends && now.Since(r.sentAt) >= v.lifetime {
@@ -105,7 +105,7 @@ func (m *Machine) grantedTunnel(r request, covered wire.Extensions) Tunnel {
 	if reply.KeepAlive == 0 {
 		reply.KeepAlive = DefaultKeepAlive
 	}
-	return Tunnel{Encapsulation: tunnel.UDP, KeepAlive: reply.KeepAlive}
+	return Tunnel{Encapsulation: tunnel.UDP, KeepAlive: reply.KeepAlive, HalfBound: m.cfg.halfBinds()}
 }
 
 // throughNAT reports whether the home agent vouches for a NAT on the way.

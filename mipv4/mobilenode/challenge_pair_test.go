@@ -29,15 +29,16 @@ type trio struct {
 	mn     *mobilenode.Machine
 	fa     *foreignagent.Machine
 	ha     *homeagent.Machine
-	aaa    *auth.AAA // what the AAA server has
-	heard  bool      // the mobile node hears advertisements
+	aaa    *auth.AAA      // what the AAA server has
+	from   netip.AddrPort // what the home agent sees of the foreign agent
+	heard  bool           // the mobile node hears advertisements
 	events []mobilenode.Event
 	codes  []wire.Code // of the foreign agent's replies
 }
 
 func newTrio(t *testing.T, secret string, change func(*mobilenode.Config)) *trio {
 	t.Helper()
-	x := &trio{t: t, now: link.Instant{Boot: time.Hour, Wall: time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)}}
+	x := &trio{t: t, from: netip.AddrPortFrom(agentCo, wire.Port), now: link.Instant{Boot: time.Hour, Wall: time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)}}
 	var err error
 	if x.aaa, err = auth.NewAAA(auth.Parameters{SPI: wire.CHAPSPI, Key: auth.Key("secret of the user")}); err != nil {
 		t.Fatal(err)
@@ -104,7 +105,7 @@ func (x *trio) settle() {
 					x.mn.SetChallenge(ad.Challenge)
 				}
 			case foreignagent.ToHomeAgent:
-				_ = x.ha.HandleRequest(x.now, homeagent.Request{Source: netip.AddrPortFrom(agentCo, 434), Payload: tr.Payload})
+				_ = x.ha.HandleRequest(x.now, homeagent.Request{Source: x.from, Payload: tr.Payload})
 			case foreignagent.ToMobileNode:
 				if r, err := wire.ParseRegistrationReply(tr.Payload); err == nil {
 					x.codes = append(x.codes, r.Code)

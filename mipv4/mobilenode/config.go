@@ -14,8 +14,10 @@ import (
 // ErrConfig means that a machine cannot be made of the configuration given.
 var ErrConfig = errors.New("mipv4/mobilenode: unusable configuration")
 
-// Encapsulation says which tunnel is asked for. Through a foreign agent UDP tunnelling is not (RFC 3519 §4.4), unless the
-// care-of address is co-located, and minimal and GRE encapsulation only where the agent offers them (RFC 5944 §3.6.1.2).
+// Encapsulation says which tunnel is asked for. Through a foreign agent UDP tunnelling is not, unless the care-of address is
+// co-located and the agent's advertisement has the U bit: then the agent is behind a NAT, and the home agent is asked with the R
+// flag and without the F flag (RFC 3519 §4.4). Minimal and GRE encapsulation are asked for only where the agent offers them (RFC
+// 5944 §3.6.1.2).
 type Encapsulation uint8
 
 const (
@@ -171,6 +173,9 @@ type Config struct {
 	Encapsulation Encapsulation
 	// AgentMinimal and AgentGRE say that the foreign agent's advertisement has the M or G bit: only then is it asked for that.
 	AgentMinimal, AgentGRE bool
+	// AgentUDPTunnel says that its advertisement has the U bit: only then, and with a co-located care-of address, is UDP tunnelling
+	// asked for through it (RFC 3519 §4.4).
+	AgentUDPTunnel bool
 	// GRE are the optional fields of the GRE headers of a GRE tunnel whose end the mobile node itself is. Nothing negotiates them:
 	// the home agent is configured alike.
 	GRE tunnel.GREOptions
@@ -228,14 +233,21 @@ func (c Config) check() error {
 		return fmt.Errorf("%w: lifetime is %v, whole seconds from 1s to %v are expected", ErrConfig, c.Lifetime, Infinite)
 	case c.EncapsulatingDelivery && (!c.ReverseTunnel || !c.ForeignAgent.IsValid()):
 		return fmt.Errorf("%w: encapsulating delivery needs a foreign agent and reverse tunnelling (RFC 3024 §3.3)", ErrConfig)
-	case c.Encapsulation == EncapsulationUDP && c.ForeignAgent.IsValid():
-		return fmt.Errorf("%w: UDP tunnelling is not possible through foreign agent %v (RFC 3519 §4.4)", ErrConfig, c.ForeignAgent)
+	case c.Encapsulation == EncapsulationUDP && c.ForeignAgent.IsValid() && !c.halfBinds():
+		return fmt.Errorf("%w: UDP tunnelling is not possible through foreign agent %v without the U bit and a co-located care-of address (RFC 3519 §4.4)",
+			ErrConfig, c.ForeignAgent)
 	}
 	if err := c.ZeroOverhead.check(c); err != nil {
 		return err
 	}
 	return c.Retransmission.check()
 }
+
+// aside reports whether data go another way than registrations: to a co-located care-of address, past the foreign agent.
+func (c Config) aside() bool { return c.ForeignAgent.IsValid() && c.CoLocated }
+
+// halfBinds reports whether UDP tunnels are asked for with the R flag (RFC 3519 §3.1.2).
+func (c Config) halfBinds() bool { return c.aside() && c.AgentUDPTunnel }
 
 func usable(a netip.Addr) bool {
 	return a.Is4() && !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})

@@ -51,7 +51,7 @@ type offer uint8
 
 const (
 	offerForcedUDP offer = iota // UDP Tunnel Request with F
-	offerUDP                    // UDP Tunnel Request, if the home agent sees a NAT
+	offerUDP                    // UDP Tunnel Request, if the home agent sees a NAT; through a foreign agent with R
 	offerMinimal                // M bit
 	offerGRE                    // G bit
 	offerIPIP                   // none: what every agent must have (RFC 5944 §4.1)
@@ -70,8 +70,10 @@ func mostOf(c Config) offer {
 		return offerMinimal
 	case c.Encapsulation == EncapsulationGRE && (direct || c.CoLocated || c.AgentGRE):
 		return offerGRE
-	case !direct:
+	case !direct && !c.halfBinds():
 		return offerIPIP
+	case !direct && c.Encapsulation != EncapsulationIPIP:
+		return offerUDP // R has the same effect as F
 	case c.Encapsulation == EncapsulationAuto, c.Encapsulation == EncapsulationUDP:
 		return offerForcedUDP
 	case c.Encapsulation == EncapsulationNAT:

@@ -95,7 +95,7 @@ func (m *Machine) whyTunnel(r request, covered wire.Extensions) string {
 	switch {
 	case m.most >= offerMinimal && r.offer == offerIPIP && m.most != offerIPIP:
 		return m.whyRefused(fmt.Sprintf("or the foreign agent refuses %v encapsulation", m.cfg.Encapsulation))
-	case m.throughForeignAgent():
+	case m.throughForeignAgent() && !m.cfg.halfBinds():
 		return "registered through a foreign agent"
 	case m.most >= offerMinimal:
 		return "asked for by the configuration"
@@ -103,7 +103,9 @@ func (m *Machine) whyTunnel(r request, covered wire.Extensions) string {
 		return m.whyRefused("refuses to be asked for UDP tunnelling")
 	case !answered:
 		return "the home agent knows no UDP tunnelling (RFC 3519)"
-	case !reply.Assents() && r.offer == offerForcedUDP:
+	case reply.Assents() && m.cfg.halfBinds():
+		return "registered through a foreign agent that is behind a NAT"
+	case !reply.Assents() && (r.offer == offerForcedUDP || m.cfg.halfBinds()):
 		return fmt.Sprintf("the home agent declines UDP tunnelling (reply code %d)", reply.Code)
 	case !reply.Assents() && m.most == offerUDP:
 		return "the home agent sees no NAT"

@@ -17,6 +17,11 @@ type Tunnel struct {
 	// KeepAlive is the longest time without any packet to the home agent before a keepalive is due (RFC 3519 §4.9); zero
 	// without UDP.
 	KeepAlive time.Duration
+	// HalfBound says that the home agent does not know yet where the far end of the UDP tunnel is: the registration went through a
+	// foreign agent. It learns that from a keepalive, which must be sent as soon as the registration has been accepted, each time, and
+	// from the source port that data have (RFC 3519 §4.4). Its source address must be that of the registration as the home agent has
+	// seen it: foreign agent and mobile node are to be behind the same NAT (§4.11).
+	HalfBound bool
 	// Switched is the default destination of zero-overhead tunnelling (draft appendix D) where that is granted, the zero Addr
 	// otherwise: ESP and IKE to and from it travel with switched addresses, and everything else in the tunnel.
 	Switched netip.Addr
@@ -67,7 +72,8 @@ func (r VerifiedReply) ReceivedAt() time.Duration { return r.receivedAt }
 
 // TrustedNetwork reports whether the Trusted Networks Configured extension (RFC 5265 §3.4) stands before the
 // Mobile-Home Authentication extension, so that the home agent vouches for it. One behind it does not count: a foreign
-// agent could have added it.
+// agent could have added it. Nor does any where a co-located care-of address was registered through a foreign agent: what it
+// says of the agent's way says nothing of the way that data take.
 func (r VerifiedReply) TrustedNetwork() bool { return r.trustedNetwork }
 
 // StrongKey reports whether the security association may yield proofs (auth.SecurityAssociation.Strong).
@@ -91,5 +97,5 @@ func (r VerifiedReply) SwitchReason() string { return r.switchReason }
 // NAT reports whether the home agent vouches for a NAT, or whatever else changes source addresses, between it and the
 // care-of address: it assented to a UDP tunnel that it was not forced to (RFC 3519 §3.2, §4.6). False says something only
 // where UDP tunnelling was asked for without force: some agents tell a forced tunnel apart from one through a NAT, others
-// do not.
+// do not. It is false too where the assent was to the R flag, which comes with or without a NAT.
 func (r VerifiedReply) NAT() bool { return r.nat }

@@ -131,7 +131,7 @@ func (m *Machine) encode(r request) ([]byte, error) {
 	}
 	if r.offer.udp() {
 		msg.Extensions = append(msg.Extensions, wire.UDPTunnelRequest{
-			Force: r.offer == offerForcedUDP, Encapsulation: packet.ProtocolIPIP,
+			Force: r.offer == offerForcedUDP, ThroughForeignAgent: m.cfg.halfBinds(), Encapsulation: packet.ProtocolIPIP,
 		}.Extension())
 	}
 	if r.zero.asked() {
