@@ -1,6 +1,7 @@
 package homeagent
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -70,5 +71,25 @@ func TestBroadcastsStored(t *testing.T) {
 	}
 	if got, ok := parseBroadcasts(""); got != NoBroadcasts || !ok {
 		t.Errorf("nothing is read as %v, %t", got, ok)
+	}
+}
+
+// A tunnel that a keepalive binds is what was granted, and goes on so over a renewal.
+//
+// Shows: MIP-7, MIP-11
+func TestBroadcastsOfHalfBound(t *testing.T) {
+	f := newFixture(t, func(cfg *Config) { cfg.Broadcasts = true })
+	at := netip.AddrPortFrom(nat.Addr(), 7777)
+	for i := range 2 {
+		r := f.request()
+		r.Flags |= wire.FlagBroadcast
+		r.Extensions = wire.Extensions{wire.UDPTunnelRequest{ThroughForeignAgent: true}.Extension()}
+		f.must(f.sign(r, f.mn, nil), nat, 1, f.mn)
+		if i == 0 {
+			f.m.HandleKeepalive(f.now, home, at)
+		}
+		if got := f.m.Table().Route(home).Tunnels[0]; got.Remote != at || got.Broadcasts != PlainBroadcasts {
+			t.Errorf("registration %d: a tunnel to %v with broadcasts %v", i, got.Remote, got.Broadcasts)
+		}
 	}
 }

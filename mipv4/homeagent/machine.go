@@ -80,7 +80,7 @@ func (m *Machine) HandleKeepalive(_ link.Instant, home netip.Addr, remote netip.
 	}
 	for _, b := range n.bindings {
 		if b.tunnel.HalfBound() && b.tunnel.Remote.Addr() == remote.Addr() {
-			b.tunnel = &Tunnel{Encapsulation: tunnel.UDP, Remote: remote, ReverseTunnel: b.tunnel.ReverseTunnel}
+			b.tunnel = &Tunnel{Encapsulation: tunnel.UDP, Remote: remote, ReverseTunnel: b.tunnel.ReverseTunnel, Broadcasts: b.tunnel.Broadcasts}
 			m.table.set(home, n.tunnels())
 			m.touch(n)
 			return
