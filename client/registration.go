@@ -67,7 +67,7 @@ func (c *Client) register(name string, ha config.HomeAgent, mn mobilenode.Config
 		mn.Lifetime = ha.Lifetime
 	}
 	mn.Association, mn.ReverseTunnel, mn.Revocation = c.association(name), true, true
-	mn.AAA = c.aaa(name)
+	mn.AAA, mn.Broadcasts = c.aaa(name), ha.Broadcasts
 	c.askFor(&mn, name, ha)
 	tries := c.cfg.Detection.RetransmitCount
 	if n := mn.Retransmission.Count; n > 0 {
@@ -83,6 +83,7 @@ func (c *Client) register(name string, ha config.HomeAgent, mn mobilenode.Config
 	if r.attachment, err = open(func(m []byte) { c.post(func() { c.reply(r, m) }) }); err != nil {
 		return nil, err
 	}
+	c.takeBroadcasts(ha, r.attachment)
 	r.remove = c.drive(&driven{
 		timeout: r.machine.HandleTimeout, deadline: r.machine.Deadline,
 		drain: func() bool { return c.drainRegistration(r, handle) },

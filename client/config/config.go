@@ -124,6 +124,8 @@ type HomeAgent struct {
 	// HomeLink are the networks of the i-HA's home link: an interface whose own address is in one is at home. None for a virtual
 	// home network, where nobody can be at home, and for the x-HA.
 	HomeLink []netip.Prefix
+	// Broadcasts asks the i-HA for broadcasts of the home network (B bit, RFC 5944 §4.3); not for the x-HA.
+	Broadcasts bool
 	// NAI is the laptop's network access identifier (RFC 2794), "" for none.
 	NAI string
 	// Dynamic leaves it to the x-HA at Address to serve, or to name another one (RFC 4433); it needs a NAI.

@@ -46,7 +46,7 @@ func newKernelHome(t *testing.T) *kernelHome {
 	k.move(t, "home0")
 
 	cfg := internalConfig()
-	cfg.HomeLink = "home0"
+	cfg.HomeLink, cfg.Broadcasts = "home0", true
 	a, err := agent.StartHomeAgent(kernelHost(t, k.server), cfg, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func newKernelHome(t *testing.T) *kernelHome {
 	})
 	laptop := ClientConfig()
 	laptop.External.Address = netip.Addr{} // nobody is outside here
-	laptop.Internal.HomeLink = []netip.Prefix{simnet.LabHomeNetwork}
+	laptop.Internal.HomeLink, laptop.Internal.Broadcasts = []netip.Prefix{simnet.LabHomeNetwork}, true
 	if k.client, err = client.Start(kernelHost(t, k.laptop), laptop, zaptest.NewLogger(t)); err != nil {
 		t.Fatal(err)
 	}

@@ -27,8 +27,8 @@ type homeWorld struct {
 // homeNeighbour is the neighbour's address.
 var homeNeighbour = netip.MustParseAddr("10.0.8.7")
 
-// newHomeWorld starts the lab with a home link.
-func newHomeWorld(t *testing.T, seed uint64) *homeWorld {
+// newHomeWorld starts the lab with a home link, and the client with its configuration changed by each of more.
+func newHomeWorld(t *testing.T, seed uint64, more ...func(*config.Config)) *homeWorld {
 	t.Helper()
 	h := &homeWorld{}
 	h.World = world(t, Options{Seed: seed,
@@ -54,8 +54,13 @@ func newHomeWorld(t *testing.T, seed uint64) *homeWorld {
 			h.Neighbour = l.NewHost("neighbour")
 			join(h.Neighbour, "10.0.8.7/24", "10.0.8.1")
 		},
-		InternalHA: func(c *agent.HomeAgentConfig) { c.HomeLink = "home0" },
-		Client:     func(c *config.Config) { c.Internal.HomeLink = []netip.Prefix{simnet.LabHomeNetwork} },
+		InternalHA: func(c *agent.HomeAgentConfig) { c.HomeLink, c.Broadcasts = "home0", true },
+		Client: func(c *config.Config) {
+			c.Internal.HomeLink = []netip.Prefix{simnet.LabHomeNetwork}
+			for _, change := range more {
+				change(c)
+			}
+		},
 	})
 	return h
 }

@@ -48,7 +48,8 @@ type Listener struct {
 
 // Take judges a packet that has come out of the tunnel: it is for the home address, or a broadcast. One that the home agent has
 // put into a unicast datagram, because a foreign agent ends the tunnel, is taken out of that (RFC 5944 §4.3, §4.4); in a datagram
-// from anybody else, or in fragments, it stays what it is, a packet for the home address. A packet that must be dropped is left to
+// from anybody else, or in fragments, it stays what it is, a packet for the home address. Nothing else is nested by the home agent. A
+// packet that must be dropped is left to
 // the caller. A nil Listener takes no packet.
 func (l *Listener) Take(p *packet.Buf) packet.DropReason {
 	ip := packet.IPv4(p.Bytes())
@@ -64,8 +65,11 @@ func (l *Listener) Take(p *packet.Buf) packet.DropReason {
 		return packet.NotDropped
 	}
 	inner := packet.IPv4(ip.Payload())
-	if !inner.Valid() || !inner.ChecksumOK() || !Broadcast(inner.Dst(), l.Networks) {
-		return packet.NotDropped
+	if !inner.Valid() || !inner.ChecksumOK() {
+		return packet.DropMalformed
+	}
+	if !Broadcast(inner.Dst(), l.Networks) {
+		return packet.DropNotHomeAddress // one of a network that is not known here, for example
 	}
 	n := inner.TotalLen()
 	p.Pull(ip.HeaderLen())

@@ -3,6 +3,8 @@ package tunnel
 import (
 	"net/netip"
 	"testing"
+
+	"mipvpn/tun/packet"
 )
 
 // Shows: MIP-11 (which destinations are for all on a link: RFC 1122 §3.2.1.3, RFC 5771 §4)
@@ -23,4 +25,88 @@ func TestBroadcast(t *testing.T) {
 	if Broadcast(netip.Addr{}, networks) {
 		t.Error("no address is a broadcast")
 	}
+}
+
+var (
+	listenerAgent = netip.MustParseAddr("10.0.1.10")
+	listenerHome  = netip.MustParseAddr("10.1.0.50")
+)
+
+func toAll(src, dst string, protocol uint8) *packet.Buf {
+	p := packet.Get(20)
+	clear(p.Extend(20))
+	packet.PushIPv4(p, packet.IPv4Fields{TTL: 1, Protocol: protocol, Src: netip.MustParseAddr(src), Dst: netip.MustParseAddr(dst)})
+	return p
+}
+
+// Shows: MIP-11 (nested broadcasts are taken out at the mobile node, RFC 5944 §4.3, and only those of the home agent; nothing else
+// passes beside what is for the home address)
+func TestListener(t *testing.T) {
+	l := &Listener{Agent: listenerAgent, Home: listenerHome, Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}}
+	nested := func(dst string, agent string) *packet.Buf {
+		p := toAll("10.1.0.7", dst, packet.ProtocolUDP)
+		Nest(p, netip.MustParseAddr(agent), listenerHome)
+		return p
+	}
+	part := nested("255.255.255.255", "10.0.1.10")
+	part.Bytes()[6] |= 0x20 // more fragments
+	damaged := nested("255.255.255.255", "10.0.1.10")
+	damaged.Bytes()[packet.IPv4Len+10] ^= 1 // the inner checksum
+	const home = "10.1.0.50"
+	for name, c := range map[string]struct {
+		p    *packet.Buf
+		want packet.DropReason
+		dst  string
+	}{
+		"for the home address":            {toAll("10.1.0.7", home, packet.ProtocolUDP), packet.NotDropped, home},
+		"plain":                           {toAll("10.1.0.7", "255.255.255.255", packet.ProtocolUDP), packet.NotDropped, "255.255.255.255"},
+		"plain, directed":                 {toAll("10.1.0.7", "10.1.0.255", packet.ProtocolUDP), packet.NotDropped, "10.1.0.255"},
+		"plain, of another network":       {toAll("10.1.0.7", "10.2.0.255", packet.ProtocolUDP), packet.DropNotHomeAddress, ""},
+		"for somebody else":               {toAll("10.1.0.7", "10.1.0.51", packet.ProtocolUDP), packet.DropNotHomeAddress, ""},
+		"nested":                          {nested("224.0.0.251", "10.0.1.10"), packet.NotDropped, "224.0.0.251"},
+		"nested by somebody else":         {nested("255.255.255.255", "10.0.1.11"), packet.NotDropped, home},
+		"nested, of another network":      {nested("10.2.0.255", "10.0.1.10"), packet.DropNotHomeAddress, ""},
+		"nested, for the home address":    {nested(home, "10.0.1.10"), packet.DropNotHomeAddress, ""},
+		"a fragment of one nested":        {part, packet.NotDropped, home},
+		"damaged within":                  {damaged, packet.DropMalformed, ""},
+		"nothing within":                  {toAll("10.0.1.10", home, packet.ProtocolIPIP), packet.DropMalformed, ""},
+		"another protocol from the agent": {toAll("10.0.1.10", home, packet.ProtocolICMP), packet.NotDropped, home},
+	} {
+		if got := l.Take(c.p); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		} else if got == packet.NotDropped && packet.IPv4(c.p.Bytes()).Dst().String() != c.dst {
+			t.Errorf("%s: for %v now, want %s", name, packet.IPv4(c.p.Bytes()).Dst(), c.dst)
+		}
+		c.p.Release()
+	}
+	var none *Listener
+	p := toAll("10.1.0.7", "255.255.255.255", packet.ProtocolUDP)
+	defer p.Release()
+	if got := none.Take(p); got != packet.DropNotHomeAddress {
+		t.Errorf("without a listener: %v", got)
+	}
+}
+
+// FuzzListener holds that whatever comes, what is taken is a whole packet for the home address or a broadcast.
+func FuzzListener(f *testing.F) {
+	l := &Listener{Agent: listenerAgent, Home: listenerHome}
+	p := toAll("10.1.0.7", "224.0.0.251", packet.ProtocolUDP)
+	f.Add(append([]byte(nil), p.Bytes()...))
+	Nest(p, listenerAgent, listenerHome)
+	f.Add(append([]byte(nil), p.Bytes()...))
+	p.Release()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > packet.LargeSize {
+			return
+		}
+		p := packet.From(data)
+		defer p.Release()
+		if l.Take(p) != packet.NotDropped {
+			return
+		}
+		ip := packet.IPv4(p.Bytes())
+		if !ip.Valid() || ip.Dst() != listenerHome && !Broadcast(ip.Dst(), nil) {
+			t.Errorf("%x was taken", p.Bytes())
+		}
+	})
 }
