@@ -233,6 +233,21 @@ func TestProgramsOfOthers(t *testing.T) {
 	if files, refused := list(dir); len(files) != 0 || refused[dir] == "" {
 		t.Errorf("a directory that everybody may write to: %q, %q", files, refused)
 	}
+	above := directory(t)
+	below := filepath.Join(above, "hooks.d")
+	if err := os.Mkdir(below, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	script(t, below, "own", "exit 0", 0o755)
+	if files, refused := list(below); len(files) != 1 || len(refused) != 0 {
+		t.Errorf("a directory of one's own: %q, %q", files, refused)
+	}
+	if err := os.Chmod(above, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if files, refused := list(below); len(files) != 0 || !strings.Contains(refused[below], above+" has mode 0777") {
+		t.Errorf("a directory that everybody may replace: %q, %q", files, refused)
+	}
 	if files, refused := list(filepath.Join(dir, "none")); len(files) != 0 || len(refused) != 0 {
 		t.Errorf("no directory: %q, %q", files, refused)
 	}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func TestNotify(t *testing.T) {
 	b.Fail(errors.New("hung"))
 	asked := len(b.Calls())
 	for len(b.Calls()) < asked+3 { // it is asked, and its silence is not told as life
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 	end()
 	last, alive := "", 0
