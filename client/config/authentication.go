@@ -161,8 +161,8 @@ func authenticationFields() []field {
 }
 
 // words takes a list of some of the values, each at most once.
-func words[T ~string](values []string, most int, of func(*Config) *[]T) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func words[T ~string](values []string, most int, of func(*Config) *[]T) setter {
+	return setter{listShape(1, most, true, shape{Type: "string", Enum: texts(values)}), func(c *Config, v any) error {
 		items, ok := v.([]any)
 		if !ok || len(items) == 0 || len(items) > most {
 			return found(v)
@@ -182,12 +182,12 @@ func words[T ~string](values []string, most int, of func(*Config) *[]T) func(*Co
 		}
 		*of(c) = out
 		return nil
-	}
+	}}
 }
 
 // secretSource takes a SecretSource.
-func secretSource(of func(*Config) *SecretSource) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func secretSource(of func(*Config) *SecretSource) setter {
+	return setter{shape{Type: "string", Pattern: "^(ask|keyring|[a-z]+:.+)$", MaxLength: 4096}, func(c *Config, v any) error {
 		s, ok := v.(string)
 		if !ok {
 			return found(v)
@@ -203,7 +203,7 @@ func secretSource(of func(*Config) *SecretSource) func(*Config, any) error {
 		}
 		*of(c) = SecretSource(s)
 		return nil
-	}
+	}}
 }
 
 // Words returns the program and its arguments of a command. White space divides them; there is no quoting and no shell.

@@ -29,8 +29,8 @@ var detectionFields = []field{
 const vDomains = `a list of domain names such as ["corp.example"]`
 
 // domains takes a list of domain names (RFC 1035 §2.3.1, without a last dot), in lower case from then on.
-func domains(of func(*Config) *[]string) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func domains(of func(*Config) *[]string) setter {
+	return setter{listShape(0, 0, false, domainShape), func(c *Config, v any) error {
 		items, ok := v.([]any)
 		if !ok {
 			return found(v)
@@ -45,7 +45,7 @@ func domains(of func(*Config) *[]string) func(*Config, any) error {
 		}
 		*of(c) = out
 		return nil
-	}
+	}}
 }
 
 // domainName reports whether s is a domain name of letters, digits and hyphens in labels of 1 to 63 octets.

@@ -60,8 +60,8 @@ var dnsFields = []field{
 }
 
 // servers takes a list of IPv4 addresses.
-func servers(of func(*Config) *[]netip.Addr) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func servers(of func(*Config) *[]netip.Addr) setter {
+	return setter{listShape(0, 0, false, addressShape), func(c *Config, v any) error {
 		items, ok := v.([]any)
 		if !ok {
 			return found(v)
@@ -77,12 +77,12 @@ func servers(of func(*Config) *[]netip.Addr) func(*Config, any) error {
 		}
 		*of(c) = out
 		return nil
-	}
+	}}
 }
 
 // loopback takes an IPv4 loopback address that systemd-resolved does not use itself.
-func loopback(of func(*Config) *netip.Addr) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func loopback(of func(*Config) *netip.Addr) setter {
+	return setter{shape{Type: "string", Pattern: `^127(\.[0-9]{1,3}){3}$`}, func(c *Config, v any) error {
 		s, ok := v.(string)
 		a, err := netip.ParseAddr(s)
 		if !ok || err != nil || !a.Is4() || !a.IsLoopback() {
@@ -93,7 +93,7 @@ func loopback(of func(*Config) *netip.Addr) func(*Config, any) error {
 		}
 		*of(c) = a
 		return nil
-	}
+	}}
 }
 
 // dns checks the keys of [dns] against the rest.

@@ -13,8 +13,8 @@ const vEndpoint = `an IPv4 address or a domain name in quotes, such as "192.0.2.
 const vAddress6 = `a global IPv6 address in quotes, such as "2001:db8::10"`
 
 // address6 sets an IPv6 address that a host elsewhere can have.
-func address6(of func(*Config) *netip.Addr) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func address6(of func(*Config) *netip.Addr) setter {
+	return setter{shape{Type: "string", Pattern: "^[0-9A-Fa-f:.]+$"}, func(c *Config, v any) error {
 		s, ok := v.(string)
 		if !ok {
 			return found(v)
@@ -25,24 +25,24 @@ func address6(of func(*Config) *netip.Addr) func(*Config, any) error {
 		}
 		*of(c) = a
 		return nil
-	}
+	}}
 }
 
 // endpoint takes an IPv4 address, or a domain name of two labels or more.
-func endpoint(of func(*Config) (*netip.Addr, *string)) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func endpoint(of func(*Config) (*netip.Addr, *string)) setter {
+	return setter{endpointShape, func(c *Config, v any) error {
 		addr, name := of(c)
 		if s, ok := v.(string); ok && domainName(s) && hostName(s) {
 			*name = strings.ToLower(s)
 			return nil
 		}
-		return address(func(*Config) *netip.Addr { return addr })(c, v)
-	}
+		return address(func(*Config) *netip.Addr { return addr }).take(c, v)
+	}}
 }
 
 // endpoints sets a list of peers that may have names.
-func endpoints(of func(*Config) *[]Endpoint) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func endpoints(of func(*Config) *[]Endpoint) setter {
+	return setter{listShape(0, 0, false, endpointShape), func(c *Config, v any) error {
 		items, ok := v.([]any)
 		if !ok {
 			return found(v)
@@ -52,13 +52,13 @@ func endpoints(of func(*Config) *[]Endpoint) func(*Config, any) error {
 			out = make([]Endpoint, len(items))
 		}
 		for i, item := range items {
-			if err := endpoint(func(*Config) (*netip.Addr, *string) { return &out[i].Address, &out[i].Name })(c, item); err != nil {
+			if err := endpoint(func(*Config) (*netip.Addr, *string) { return &out[i].Address, &out[i].Name }).take(c, item); err != nil {
 				return fmt.Errorf("found %s in the list", describe(item))
 			}
 		}
 		*of(c) = out
 		return nil
-	}
+	}}
 }
 
 // hostName reports whether a domain name has two labels or more, and a last one that is no number, so that a mistyped address

@@ -23,7 +23,7 @@ type field struct {
 	unless string
 	// about says what the key is for, for the reference.
 	about string
-	set   func(c *Config, v any) error
+	set   setter
 }
 
 // algorithms and encapsulations are the values of those keys.
@@ -115,7 +115,7 @@ var fields = slices.Concat(
 		{key: "gateway.dummy_interval", valid: vDurationOrZero(10 * time.Millisecond), standard: `"0s"`, about: "send packets that the gateway drops unread so often, against those who watch when packets go (RFC 4303 §2.6); 0 for none",
 			set: duration(10*time.Millisecond, true, func(c *Config) *time.Duration { return &c.Gateway.DummyInterval })},
 		{key: "gateway.ike_datagram", valid: vInteger(576, 9000) + ", or 0", standard: "1280", about: "longest IP datagram that IKE sends, in octets: longer messages are fragmented (RFC 7383), further down to 576 where these do not pass; 0 for no fragmentation",
-			set: datagram},
+			set: setter{shape{Type: "integer", Minimum: new(int64), Maximum: &maxDatagram}, datagram}},
 		{key: "gateway.tcp", valid: vOneOf(tcps), standard: `"auto"`, about: "IKE and ESP in TCP (RFC 9329), where the way to the gateway takes TCP: when UDP is not answered, until it is; always; or never",
 			set: oneOf(tcps, func(c *Config) *TCP { return &c.Gateway.TCP })},
 		{key: "gateway.tcp_port", valid: vInteger(1, 65535), standard: "4500", about: "the gateway's port for that",
@@ -135,7 +135,7 @@ var fields = slices.Concat(
 	authenticationFields(),
 	[]field{
 		{key: "detection.t_monitor", valid: vDuration(location.MinMonitor), standard: `"60s"`, about: "T_MONITOR (RFC 5265 section 3.2.4): the greatest age of a proof of inside",
-			set: monitor},
+			set: setter{durationShape, monitor}},
 		{key: "detection.grace", valid: vDuration(time.Second) + ", less than t_monitor", standard: `"30s", or half of t_monitor where that is less`, about: "N: re-registration starts at t_monitor - grace",
 			set: duration(time.Second, false, func(c *Config) *time.Duration { return &c.Detection.Grace })},
 		{key: "detection.period", valid: vDurationOrZero(0), standard: `"2s"`, about: "how long the i-HA is tried before a new IKE exchange starts outside",

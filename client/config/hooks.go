@@ -29,7 +29,7 @@ func hooksFields() []field {
 		{key: "hooks.directory", valid: "an absolute path in quotes", standard: `"` + hook.DefaultDirectory + `"`, about: "directory of these programs, which nobody but root may write to; it need not exist",
 			set: text(4096, filepath.IsAbs, func(c *Config) *string { return &c.Hooks.Directory })},
 		{key: "hooks.timeout", valid: vDuration(time.Second) + ` and at most "10m"`, standard: `"30s"`, about: "time after which such a program is ended",
-			set: hooksTimeout},
+			set: setter{durationShape, hooksTimeout}},
 	}
 }
 

@@ -49,8 +49,8 @@ func tunnelFields() []field {
 }
 
 // prefixes6 takes a list of IPv6 prefixes.
-func prefixes6(of func(*Config) *[]netip.Prefix) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func prefixes6(of func(*Config) *[]netip.Prefix) setter {
+	return setter{listShape(0, 0, false, shape{Type: "string", Pattern: "^[0-9A-Fa-f:.]+/[0-9]{1,3}$"}), func(c *Config, v any) error {
 		items, ok := v.([]any)
 		if !ok {
 			return found(v)
@@ -72,7 +72,7 @@ func prefixes6(of func(*Config) *[]netip.Prefix) func(*Config, any) error {
 		}
 		*of(c) = out
 		return nil
-	}
+	}}
 }
 
 // tunnel checks what goes into the tunnel against the rest.

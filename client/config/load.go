@@ -219,7 +219,7 @@ func (r *reader) values() {
 			}
 			continue
 		}
-		if err := f.set(r.config, v); err != nil {
+		if err := f.set.take(r.config, v); err != nil {
 			r.fail(f.key, err.Error(), f.valid)
 		}
 	}

@@ -56,14 +56,14 @@ func mtuFields() []field {
 	d := pathmtu.DefaultConfig
 	return []field{
 		{key: "mtu.probe", valid: vBool, standard: "true", about: "measure the path MTU by probes to the i-HA (RFC 8899); without, only the interface's MTU and ICMP keep packets small enough",
-			set: func(c *Config, v any) error {
+			set: setter{shape{Type: "boolean"}, func(c *Config, v any) error {
 				probe := true
-				if err := boolean(func(*Config) *bool { return &probe })(c, v); err != nil {
+				if err := boolean(func(*Config) *bool { return &probe }).take(c, v); err != nil {
 					return err
 				}
 				c.MTU.NoProbes = !probe
 				return nil
-			}},
+			}}},
 		{key: "mtu.floor", valid: vInteger(68, 1280), standard: fmt.Sprint(d.Floor), about: "least MTU in octets that a network is believed to have, whatever messages or lost probes say",
 			set: integer(68, 1280, func(c *Config, n int64) { c.MTU.Floor = int(n) })},
 		{key: "mtu.base", valid: vInteger(576, 1500), standard: fmt.Sprint(d.Base), about: "MTU in octets of a network that counts until a larger one has been found to work; not under mtu.floor",

@@ -51,7 +51,7 @@ func portalFields() []field {
 		{key: "portal.browser", valid: vPath + ", or a program's name", standard: "the first of chromium, firefox and epiphany that is there", about: "browser that `mipvpn portal` starts, with the portal's URL as its argument",
 			set: text(4096, nil, func(c *Config) *string { return &c.Portal.Browser })},
 		{key: "portal.timeout", valid: vDuration(10*time.Second) + ` and at most "1h"`, standard: `"10m"`, about: "longest time that the way to a portal stays open",
-			set: portalTimeout},
+			set: setter{durationShape, portalTimeout}},
 	}
 }
 

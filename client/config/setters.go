@@ -77,31 +77,31 @@ func shortQuote(s string) string {
 
 func found(v any) error { return errors.New("found " + describe(v)) }
 
-func boolean(of func(*Config) *bool) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func boolean(of func(*Config) *bool) setter {
+	return setter{shape{Type: "boolean"}, func(c *Config, v any) error {
 		b, ok := v.(bool)
 		if !ok {
 			return found(v)
 		}
 		*of(c) = b
 		return nil
-	}
+	}}
 }
 
-func integer(least, most int64, put func(*Config, int64)) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func integer(least, most int64, put func(*Config, int64)) setter {
+	return setter{shape{Type: "integer", Minimum: &least, Maximum: &most}, func(c *Config, v any) error {
 		n, ok := v.(int64)
 		if !ok || n < least || n > most {
 			return found(v)
 		}
 		put(c, n)
 		return nil
-	}
+	}}
 }
 
 // text takes a text of 1 to most octets without control characters that check, if there is one, likes.
-func text(most int, check func(string) bool, of func(*Config) *string) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func text(most int, check func(string) bool, of func(*Config) *string) setter {
+	return setter{shape{Type: "string", MinLength: 1, MaxLength: most}, func(c *Config, v any) error {
 		s, ok := v.(string)
 		if !ok || s == "" || strings.ContainsFunc(s, unicode.IsControl) || check != nil && !check(s) {
 			return found(v)
@@ -111,7 +111,7 @@ func text(most int, check func(string) bool, of func(*Config) *string) func(*Con
 		}
 		*of(c) = s
 		return nil
-	}
+	}}
 }
 
 // deviceName reports whether s can name a network interface everywhere.
@@ -121,8 +121,8 @@ func deviceName(s string) bool {
 	})
 }
 
-func oneOf[T ~string](values []string, of func(*Config) *T) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func oneOf[T ~string](values []string, of func(*Config) *T) setter {
+	return setter{shape{Type: "string", Enum: texts(values)}, func(c *Config, v any) error {
 		s, ok := v.(string)
 		if !ok {
 			return found(v)
@@ -132,12 +132,12 @@ func oneOf[T ~string](values []string, of func(*Config) *T) func(*Config, any) e
 		}
 		*of(c) = T(s)
 		return nil
-	}
+	}}
 }
 
 // duration takes a Go duration of at least least, or 0 where zero is allowed.
-func duration(least time.Duration, zero bool, of func(*Config) *time.Duration) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func duration(least time.Duration, zero bool, of func(*Config) *time.Duration) setter {
+	return setter{durationShape, func(c *Config, v any) error {
 		d, err := parseDuration(v)
 		if err != nil {
 			return err
@@ -147,7 +147,7 @@ func duration(least time.Duration, zero bool, of func(*Config) *time.Duration) f
 		}
 		*of(c) = d
 		return nil
-	}
+	}}
 }
 
 func parseDuration(v any) (time.Duration, error) {
@@ -180,8 +180,8 @@ func monitor(c *Config, v any) error {
 }
 
 // lifetime takes a registration lifetime, which the wire has in 16 bits of seconds (RFC 5944 §3.3); 65535 means infinite.
-func lifetime(of func(*Config) *time.Duration) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func lifetime(of func(*Config) *time.Duration) setter {
+	return setter{durationShape, func(c *Config, v any) error {
 		d, err := parseDuration(v)
 		if err != nil {
 			return err
@@ -191,11 +191,11 @@ func lifetime(of func(*Config) *time.Duration) func(*Config, any) error {
 		}
 		*of(c) = d
 		return nil
-	}
+	}}
 }
 
-func address(of func(*Config) *netip.Addr) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func address(of func(*Config) *netip.Addr) setter {
+	return setter{addressShape, func(c *Config, v any) error {
 		s, ok := v.(string)
 		if !ok {
 			return found(v)
@@ -209,11 +209,11 @@ func address(of func(*Config) *netip.Addr) func(*Config, any) error {
 		}
 		*of(c) = a
 		return nil
-	}
+	}}
 }
 
-func prefixes(least int, of func(*Config) *[]netip.Prefix) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func prefixes(least int, of func(*Config) *[]netip.Prefix) setter {
+	return setter{listShape(least, 0, false, shape{Type: "string", Pattern: `^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$`}), func(c *Config, v any) error {
 		items, ok := v.([]any)
 		if !ok || len(items) < least {
 			return found(v)
@@ -235,14 +235,14 @@ func prefixes(least int, of func(*Config) *[]netip.Prefix) func(*Config, any) er
 		}
 		*of(c) = out
 		return nil
-	}
+	}}
 }
 
 // patterns takes a list of names or patterns of path.Match.
-func patterns(of func(*Config) *[]string) func(*Config, any) error {
+func patterns(of func(*Config) *[]string) setter {
 	list := names(of)
-	return func(c *Config, v any) error {
-		if err := list(c, v); err != nil {
+	return setter{list.shape, func(c *Config, v any) error {
+		if err := list.take(c, v); err != nil {
 			return err
 		}
 		for _, p := range *of(c) {
@@ -251,11 +251,11 @@ func patterns(of func(*Config) *[]string) func(*Config, any) error {
 			}
 		}
 		return nil
-	}
+	}}
 }
 
-func names(of func(*Config) *[]string) func(*Config, any) error {
-	return func(c *Config, v any) error {
+func names(of func(*Config) *[]string) setter {
+	return setter{listShape(0, 0, false, shape{Type: "string", MinLength: 1, MaxLength: 255}), func(c *Config, v any) error {
 		items, ok := v.([]any)
 		if !ok {
 			return found(v)
@@ -270,13 +270,16 @@ func names(of func(*Config) *[]string) func(*Config, any) error {
 		}
 		*of(c) = out
 		return nil
-	}
+	}}
 }
+
+// maxDatagram is the greatest length of a datagram in octets.
+var maxDatagram int64 = 9000
 
 // datagram takes the length of a datagram, or 0.
 func datagram(c *Config, v any) error {
 	n, ok := v.(int64)
-	if !ok || n != 0 && (n < 576 || n > 9000) {
+	if !ok || n != 0 && (n < 576 || n > maxDatagram) {
 		return found(v)
 	}
 	c.Gateway.Datagram = int(n)
