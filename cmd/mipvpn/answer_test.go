@@ -150,7 +150,7 @@ func TestGatewayLines(t *testing.T) {
 		"RFC 8784":                      {Established: true, Downgraded: true, PPK: true},
 		"lets through only 10.1.0.0/16": {Established: true, Narrowed: true, Selectors: []string{"10.1.0.0/16"}},
 	} {
-		if got := gatewayLines(v); !strings.Contains(got, want) || want == "" && got != "" {
+		if got := gatewayText(v); !strings.Contains(got, want) || want == "" && got != "" {
 			t.Errorf("%+v: %q, want %q", v, got, want)
 		}
 	}

@@ -131,11 +131,15 @@ func look(t *testing.T, w *e2e.World) (control.Status, string) {
 		t.Fatal(err)
 	}
 	var text bytes.Buffer
-	if err := writeStatus(&text, s); err != nil {
+	if err := writeStatus(&text, screen{width: 80, height: 24}, s); err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(text.String(), "\n"); n > 24 {
-		t.Errorf("%d lines do not fit a screen:\n%s", n, &text)
+	if n := strings.Count(text.String(), "\n"); n >= 24 {
+		t.Errorf("%d lines do not fit a screen with a prompt:\n%s", n, &text)
+	}
+	text.Reset()
+	if err := writeStatus(&text, screen{}, s); err != nil {
+		t.Fatal(err)
 	}
 	if err := c.Close(); err != nil {
 		t.Fatal(err)

@@ -82,7 +82,7 @@ func (a *app) status() *cobra.Command {
 			if *asJSON {
 				err = writeJSON(a.out, s)
 			} else {
-				err = writeStatus(a.out, s)
+				err = writeStatus(a.out, a.screen, s)
 			}
 			if err == nil && *check && s.State != control.StateConnected {
 				err = &exitError{exitNotConnected, fmt.Errorf("not connected: %s", s.State)}

@@ -7,37 +7,37 @@ import (
 	"mipvpn/client/control"
 )
 
-// gatewayLines say how the gateway and the laptop have proved who they are, and how packets are protected.
-func gatewayLines(v *control.VPN) string {
-	if v == nil {
-		return ""
+// gatewayFields say how the gateway and the laptop have proved who they are, and how packets are protected.
+func gatewayFields(v *control.VPN) []field {
+	switch {
+	case v == nil:
+		return nil
+	case !v.Established:
+		return []field{{label: "gateway", text: "being set up"}}
 	}
-	if !v.Established {
-		return "  gateway   being set up\n"
-	}
-	var b strings.Builder
+	var list []field
 	if v.GatewayIdentity != "" {
-		fmt.Fprintf(&b, "  gateway   %s, by %s; laptop by %s\n", v.GatewayIdentity, orNone(v.GatewayProof), orNone(v.OwnProof))
+		list = append(list, field{label: "gateway", text: fmt.Sprintf("%s, by %s; laptop by %s", v.GatewayIdentity, orNone(v.GatewayProof), orNone(v.OwnProof))})
 	}
 	if v.Suite != "" {
-		fmt.Fprintf(&b, "  suite     %s; packets %s\n", v.Suite, orNone(v.PacketSuite))
+		list = append(list, field{label: "suite", text: fmt.Sprintf("%s; packets %s", v.Suite, orNone(v.PacketSuite)), spare: spareMost})
 	}
 	switch {
 	case v.PPK:
-		b.WriteString("  quantum   a post-quantum pre-shared key is in the keys (RFC 8784)\n")
+		list = append(list, field{label: "quantum", text: "a post-quantum pre-shared key is in the keys (RFC 8784)", spare: spareMost})
 	case v.Downgraded:
-		b.WriteString("  quantum   DOWNGRADED: the gateway does no hybrid key exchange (RFC 9370)\n")
+		list = append(list, field{label: "quantum", text: "DOWNGRADED: the gateway does no hybrid key exchange (RFC 9370)", style: poor})
 	case len(v.KeyExchanges) > 1:
-		fmt.Fprintf(&b, "  quantum   hybrid key exchange: %s\n", strings.Join(v.KeyExchanges, " + "))
+		list = append(list, field{label: "quantum", text: "hybrid key exchange: " + strings.Join(v.KeyExchanges, " + "), spare: spareMost})
 	}
 	switch {
 	case v.Agent != "":
-		fmt.Fprintf(&b, "  agent     %s: the gateway is the foreign agent of the home address\n", v.Agent)
+		list = append(list, field{label: "agent", text: v.Agent + ": the gateway is the foreign agent of the home address", spare: spareLittle})
 	case v.NoAgent != "":
-		fmt.Fprintf(&b, "  agent     none: %s\n", v.NoAgent)
+		list = append(list, field{label: "agent", text: "none: " + v.NoAgent, spare: spareMore})
 	}
 	if v.Narrowed {
-		fmt.Fprintf(&b, "  narrowed  the gateway lets through only %s\n", strings.Join(v.Selectors, ", "))
+		list = append(list, field{label: "narrowed", text: "the gateway lets through only " + strings.Join(v.Selectors, ", "), style: poor})
 	}
-	return b.String()
+	return list
 }

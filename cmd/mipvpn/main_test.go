@@ -195,6 +195,7 @@ func TestStatusForPeopleAndPrograms(t *testing.T) {
 				t.Errorf("%d lines do not fit a screen", n)
 			}
 			golden(t, "status-"+name+".txt", text.out)
+			golden(t, "status-"+name+"-80x24.txt", shown(t, screen{width: 80, height: 24}, s))
 			document := mipvpn(t.Context(), socket, "status", "--json")
 			if document.code != exitDone || document.err != "" {
 				t.Errorf("exit %d, %s", document.code, document.err)

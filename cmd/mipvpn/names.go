@@ -29,11 +29,15 @@ func liftNames() error {
 	return client.ClearNames(systemNames(config.DNS{}).Host.Left)
 }
 
-// namesLine says on a line how names are resolved, nothing where the client leaves that alone.
-func namesLine(d *control.DNS) string {
+// namesFields say how names are resolved, nothing where the client leaves that alone.
+func namesFields(d *control.DNS) []field {
 	if d == nil {
-		return ""
+		return nil
 	}
+	return []field{{label: "names", text: namesText(d), spare: spareBlank}}
+}
+
+func namesText(d *control.DNS) string {
 	what := strings.Join(d.Domains, ", ")
 	if d.Full {
 		what = "all names"
@@ -42,11 +46,11 @@ func namesLine(d *control.DNS) string {
 	if len(d.Servers) > 0 {
 		by = join(d.Servers)
 	}
-	line := fmt.Sprintf("  names     %s by %s (%s asks %v)", what, by, d.By, d.Forwarder)
+	text := fmt.Sprintf("%s by %s (%s asks %v)", what, by, d.By, d.Forwarder)
 	if d.Failed > 0 {
-		line += fmt.Sprintf("; %d unanswered", d.Failed)
+		text += fmt.Sprintf("; %d unanswered", d.Failed)
 	}
-	return line + "\n"
+	return text
 }
 
 // names checks who is asked about the enterprise's names.
@@ -57,7 +61,7 @@ func (r *report) names(d *control.DNS) {
 		r.add("names", checkWarning, "no name server inside is known: the enterprise's names are not resolved",
 			"set dns.servers, or have the gateway tell of name servers within the enterprise's prefixes")
 	default:
-		r.add("names", checkOK, strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(namesLine(d)), "names")), "")
+		r.add("names", checkOK, namesText(d), "")
 	}
 }
 

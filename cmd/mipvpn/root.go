@@ -28,6 +28,8 @@ type backend interface {
 // terminal is what a command runs with.
 type terminal struct {
 	out, err io.Writer
+	// screen is what out is for the eye.
+	screen screen
 	// start starts the client, for the daemon.
 	start func(*config.Config, *zap.Logger) (backend, error)
 	// lift gives back what a daemon that has ended has left blocked.

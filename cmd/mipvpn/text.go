@@ -8,97 +8,13 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"text/tabwriter"
-	"time"
 	"unicode"
 
 	"mipvpn/client/control"
 )
 
-// What a screen of 24 lines has room for.
-const (
-	shownInterfaces = 4
-	shownHandoffs   = 3
-	shownProblems   = 3
-)
-
-// writeStatus writes the status for people.
-func writeStatus(w io.Writer, s control.Status) error {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s, mode %s (policy %s)\n", strings.ToUpper(string(s.State)), orNone(s.Mode), s.ModePolicy)
-	if s.TNCWaived {
-		fmt.Fprintf(&b, "  WARNING   %s\n", waived)
-	}
-	fmt.Fprintf(&b, "  where     %s\n", whereabouts(s))
-	fmt.Fprintf(&b, "  known by  %s\n", s.Proof.Reason)
-	if s.ModeReason != "" {
-		fmt.Fprintf(&b, "  mode by   %s\n", s.ModeReason)
-	}
-	if s.HomeAddress.IsValid() {
-		fmt.Fprintf(&b, "  address   %v%s\n", s.HomeAddress, on(s.Device))
-	}
-	b.WriteString(namesLine(s.DNS))
-	b.WriteString(gatewayLines(s.VPN))
-	for _, q := range s.Questions {
-		fmt.Fprintf(&b, "  asks for  %s (`mipvpn up` or `mipvpn answer` on a terminal)\n", q)
-	}
-	for i, p := range s.Problems {
-		if i == shownProblems {
-			fmt.Fprintf(&b, "  problem   and %d more (--json shows all)\n", len(s.Problems)-i)
-			break
-		}
-		fmt.Fprintf(&b, "  problem   %v\n", p)
-	}
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	if len(s.Layers) > 0 {
-		fmt.Fprintln(t, "layers, from the interface up")
-	}
-	for _, l := range s.Layers {
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\n", l.Kind, orNone(addr(l.Local)), to(l), orNone(l.Encapsulation), layerDetail(l))
-	}
-	if len(s.Interfaces) > 0 {
-		fmt.Fprintln(t, "interfaces")
-	}
-	for i, f := range s.Interfaces {
-		if i == shownInterfaces {
-			fmt.Fprintf(t, "  and %d more (--json shows all)\n", len(s.Interfaces)-i)
-			break
-		}
-		fmt.Fprintf(t, "%s %s\t%s\t%s\n", star(f.InUse), f.Name, ifaceAddress(f), standing(f))
-	}
-	if len(s.Handoffs) > 0 {
-		fmt.Fprintln(t, "last changes")
-	}
-	for _, h := range s.Handoffs[max(0, len(s.Handoffs)-shownHandoffs):] {
-		fmt.Fprintf(t, "  %s\t%s -> %s\t%.0f ms without\t%s\n", h.Time.Local().Format(time.TimeOnly), orNone(h.From), orNone(h.To), h.Outage, h.Reason)
-	}
-	t.Flush()
-	fmt.Fprintf(&b, "carried: %d packets (%s) out, %d (%s) in; dropped: %s\n", s.Counters.TxPackets, octets(s.Counters.TxBytes),
-		s.Counters.RxPackets, octets(s.Counters.RxBytes), drops(s.Counters.Drops))
-	fmt.Fprintln(&b, exposed(s))
-	return plain(w, b.String())
-}
-
 // waived is said loudly wherever the administrator has waived the TNC extension (DET-3).
 const waived = "the Trusted Networks Configured extension is WAIVED (detection.waive_tnc): only the firewall keeps a laptop outside from sending plaintext"
-
-// whereabouts says in one line where the laptop is and for how long that holds.
-func whereabouts(s control.Status) string {
-	if s.State == control.StateDown {
-		return "not looked for: the client is down (`mipvpn up`)"
-	}
-	where := proven(s.Proof)
-	if s.Interface == "" {
-		return where
-	}
-	where += "; on " + s.Interface
-	for _, i := range s.Interfaces {
-		if i.Name == s.Interface {
-			where += " (" + ifaceAddress(i) + ")"
-		}
-	}
-	return where
-}
 
 // proven says what a proof, or its absence, means for plaintext.
 func proven(p control.Proof) string {
@@ -135,9 +51,9 @@ func exposed(s control.Status) string {
 		limit = fmt.Sprintf(" (T_MONITOR is %.0f s)", s.Monitor)
 	}
 	if s.Exposure == 0 {
-		return "worst exposure: none, no plaintext has passed" + limit
+		return "no plaintext has passed" + limit
 	}
-	return fmt.Sprintf("worst exposure: plaintext has passed on a proof %.1f s old%s", float64(s.Exposure)/1000, limit)
+	return fmt.Sprintf("at worst, plaintext has passed on a proof %.1f s old%s", float64(s.Exposure)/1000, limit)
 }
 
 // writeDetection writes what detection knows for people.
@@ -250,14 +166,14 @@ func to(l control.Layer) string {
 
 func layerDetail(l control.Layer) string {
 	var s []string
-	if l.Why != "" {
-		s = append(s, l.Why)
-	}
 	if l.Lifetime > 0 {
 		s = append(s, fmt.Sprintf("%.0f s left", l.Lifetime))
 	}
 	if len(l.SPIs) > 0 {
 		s = append(s, "SPI "+strings.Join(l.SPIs, " "))
+	}
+	if l.Why != "" {
+		s = append(s, l.Why)
 	}
 	return strings.Join(s, ", ")
 }
@@ -316,11 +232,4 @@ func on(device string) string {
 		return ""
 	}
 	return " on " + device
-}
-
-func star(used bool) string {
-	if used {
-		return "*"
-	}
-	return " "
 }
