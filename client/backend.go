@@ -138,6 +138,8 @@ func (c *Client) status() control.Status {
 		s.Handoffs = []control.Handoff{}
 	}
 	s.Counters.Drops, s.DNS = c.drops.Snapshot(), c.dnsStatus()
+	t := c.traffic()
+	s.Counters.TxPackets, s.Counters.TxBytes, s.Counters.RxPackets, s.Counters.RxBytes = t.TxPackets, t.TxBytes, t.RxPackets, t.RxBytes
 	if c.session == nil {
 		return s
 	}
@@ -145,8 +147,6 @@ func (c *Client) status() control.Status {
 	for _, q := range c.desk.Questions() {
 		s.Questions = append(s.Questions, q.Name)
 	}
-	t := c.session.engine.Traffic()
-	s.Counters.TxPackets, s.Counters.TxBytes, s.Counters.RxPackets, s.Counters.RxBytes = t.TxPackets, t.TxBytes, t.RxPackets, t.RxBytes
 	for _, i := range c.sorted() {
 		s.Interfaces = append(s.Interfaces, c.interfaceStatus(i))
 	}

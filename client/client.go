@@ -15,6 +15,7 @@ import (
 
 	"mipvpn/client/config"
 	"mipvpn/client/control"
+	"mipvpn/client/metrics"
 	"mipvpn/client/roam"
 	"mipvpn/client/secret"
 	"mipvpn/client/vpn"
@@ -77,8 +78,10 @@ type Client struct {
 	following following
 	standing  *attempt // whose interface the tunnel stands on by itself, nil before that was so
 	encapsulations
-	agents gatewayAgents
-	homes  homes
+	counted metrics.Counts
+	carried stack.Traffic // by the sessions before
+	agents  gatewayAgents
+	homes   homes
 }
 
 // associations are the mobility security associations, each shared by all registrations under it (MIP-3).
@@ -441,6 +444,7 @@ func (c *Client) end(reason string) {
 		c.log.Error("closing the TUN device", zap.Error(err))
 	}
 	s.running.Wait()
+	c.carried = c.carried.Plus(s.engine.Traffic())
 	c.session = nil
 	c.protocol.Forget()
 	c.story.clear()

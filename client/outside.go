@@ -106,6 +106,7 @@ func (c *Client) compose(mode stack.Mode) {
 	c.measure(p, a)
 	c.session.engine.Swap(p)
 	if h, changed := c.story.connected(c.now, c.where(a, mode)); changed {
+		c.countHandoff(h)
 		c.event(control.Event{Kind: "handoff", Interface: a.iface.Name, Handoff: &h,
 			Message: fmt.Sprintf("%s, was %s, outage %.0f ms (%s)", h.To, orNone(h.From), h.Outage, h.Reason)})
 	}

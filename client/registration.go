@@ -136,6 +136,7 @@ func (c *Client) drainRegistration(r *registration, handle func(mobilenode.Event
 			break
 		}
 		busy = true
+		c.countRegistration(r, e)
 		if c.redirected(r.name, e) {
 			continue
 		}

@@ -205,6 +205,7 @@ func (c *Client) event(e control.Event) {
 			e.Verdict = control.Verdict(a.det.State().Verdict().String())
 		}
 	}
+	c.counted.Event(e.Kind)
 	c.feed.send(e)
 	fields := []zap.Field{zap.String("kind", e.Kind), zap.String("state", string(e.State)), zap.String("mode", e.Mode)}
 	if e.Interface != "" {

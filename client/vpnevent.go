@@ -12,6 +12,7 @@ import (
 )
 
 func (c *Client) vpnEvent(v *vpnLayer, e vpn.Event) {
+	c.countVPN(e)
 	if v == c.session.leaving {
 		if _, ok := e.(vpn.Closed); ok {
 			c.closeLeaving(false)

@@ -68,6 +68,11 @@ type Traffic struct {
 	TxLong uint64
 }
 
+// Plus returns the sum of both.
+func (t Traffic) Plus(o Traffic) Traffic {
+	return Traffic{t.TxPackets + o.TxPackets, t.TxBytes + o.TxBytes, t.RxPackets + o.RxPackets, t.RxBytes + o.RxBytes, t.TxLong + o.TxLong}
+}
+
 // NewEngine returns an engine for the device whose own address is home. It has no pipeline yet and drops everything.
 func NewEngine(dev link.Device, clock link.Clock, home netip.Addr, drops *packet.Drops) *Engine {
 	return &Engine{dev: dev, clock: clock, home: home, drops: drops}

@@ -50,6 +50,8 @@ type Config struct {
 	Portal Portal
 	// Hooks are programs that are run when something happens.
 	Hooks Hooks
+	// Metrics says where figures for Prometheus are served.
+	Metrics Metrics
 	// Control is the control socket.
 	Control Control
 	// Log is about the log on standard error.

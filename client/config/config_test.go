@@ -285,6 +285,8 @@ probe_status = 200
 probe_body = "ok"
 browser = "/opt/browser"
 timeout = "1m"
+[metrics]
+listen = "127.0.0.1:9464"
 [control]
 socket = "/tmp/s"
 users = ["alice", "1000"]
@@ -361,9 +363,9 @@ func TestErrors(t *testing.T) {
 		{"unknown key without suggestion", with("log", `zzzzzzzz = 1`),
 			`mipvpn.toml:24: log.zzzzzzzz: unknown key; valid is one of level`},
 		{"unknown table", with("gatewai", `address = "192.0.2.1"`),
-			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, mechanisms, authentication, trust, detection, dns, interfaces, portal, hooks, control or log`},
+			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, mechanisms, authentication, trust, detection, dns, interfaces, portal, hooks, metrics, control or log`},
 		{"unknown inline table", with("", `detect = { period = "1s" }`),
-			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, mechanisms, authentication, trust, detection, dns, interfaces, portal, hooks, control or log`},
+			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, mechanisms, authentication, trust, detection, dns, interfaces, portal, hooks, metrics, control or log`},
 		{"table in a table", with("log", "[log.more]\nx = 1"),
 			`mipvpn.toml:24: log.more: unknown key; valid is one of level`},
 		{"table as value", with("", `log = 3`), `mipvpn.toml:2: log: found the number 3; valid is a table: [log] on a line of its own`},

@@ -169,6 +169,7 @@ var fields = slices.Concat(
 	},
 	portalFields(),
 	hooksFields(),
+	metricsFields(),
 	[]field{
 		{key: "control.socket", valid: vPath, standard: `"` + DefaultSocket + `"`, about: "unix socket of the daemon",
 			set: text(100, nil, func(c *Config) *string { return &c.Control.Socket })},

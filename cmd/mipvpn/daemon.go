@@ -13,6 +13,7 @@ import (
 	"mipvpn/client/config"
 	"mipvpn/client/control"
 	"mipvpn/client/hook"
+	"mipvpn/client/metrics"
 )
 
 func (a *app) daemon() *cobra.Command {
@@ -59,10 +60,28 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, log *zap.Logger) (e
 		defer hooks.Close() // behind the client's end, which is an event
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
+	if cfg.Metrics.Listen != "" {
+		defer serveMetrics(cfg.Metrics.Listen, b, log)()
+	}
 	defer notify(ctx, b, log)()
 	log.Info("daemon started", zap.String("socket", cfg.Control.Socket), zap.String("version", thisBuild().Version))
 	defer log.Info("daemon ends")
 	return control.NewServer(b, authority, log).Serve(ctx, l)
+}
+
+// serveMetrics serves figures for Prometheus until stop is called. That it cannot is no reason to carry nothing.
+func serveMetrics(place string, b backend, log *zap.Logger) (stop func()) {
+	s, err := metrics.Serve(place, b, thisBuild().Version, log)
+	if err != nil {
+		log.Warn("there are no metrics: choose another place for metrics.listen", zap.Error(err))
+		return func() {}
+	}
+	log.Info("metrics are served", zap.Stringer("at", s.Addr()))
+	return func() {
+		if err := s.Close(); err != nil {
+			log.Warn("ending the server of metrics", zap.Error(err))
+		}
+	}
 }
 
 // newLog returns the daemon's log.

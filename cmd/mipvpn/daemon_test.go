@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -87,11 +89,12 @@ func TestConfigCheck(t *testing.T) {
 func TestDaemon(t *testing.T) {
 	path := configure(t, configuration)
 	hooks, told := hooksDirectory(t)
+	figures := filepath.Join(t.TempDir(), "metrics.sock")
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, fmt.Appendf(text, "[hooks]\ndirectory = %q\n", hooks), 0o600); err != nil {
+	if err := os.WriteFile(path, fmt.Appendf(text, "[hooks]\ndirectory = %q\n[metrics]\nlisten = %q\n", hooks, figures), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(filepath.Dir(path), "run", "s")
@@ -121,9 +124,15 @@ func TestDaemon(t *testing.T) {
 		t.Errorf("a second daemon: exit %d", second)
 	}
 	b.Change(func(s *control.Status) { s.State = control.StateConnected }, control.Event{Kind: "state", State: control.StateConnected})
+	if text := figuresAt(t, figures); !strings.Contains(text, `mipvpn_client_state{state="connected"} 1`) {
+		t.Errorf("metrics:\n%s", text)
+	}
 	stop()
 	if code := <-ended; code != exitDone {
 		t.Errorf("exit %d", code)
+	}
+	if _, err := os.Lstat(figures); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket of the metrics is left: %v", err)
 	}
 	if runtime.GOOS != "windows" {
 		if got, err := os.ReadFile(told); err != nil || string(got) != "state connected\n" {
@@ -147,6 +156,24 @@ func TestDaemon(t *testing.T) {
 	if log := logs.String(); !strings.Contains(log, "daemon started") || !strings.Contains(log, "daemon ends") || strings.Contains(log, "passphrase") {
 		t.Errorf("log %q", log)
 	}
+}
+
+// figuresAt returns the metrics that a unix socket serves.
+func figuresAt(t *testing.T, socket string) string {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	response, err := client.Get("http://localhost/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // hooksDirectory returns a directory with a hook, and the file that it writes events to.

@@ -12,6 +12,7 @@ import (
 
 	"mipvpn/client/config"
 	"mipvpn/client/control"
+	"mipvpn/client/metrics"
 	"mipvpn/cmd/manual"
 )
 
@@ -21,6 +22,7 @@ const socketVariable = "MIPVPN_SOCKET"
 // backend is a running client.
 type backend interface {
 	control.Backend
+	metrics.Source
 	// Close ends the client; the enterprise's traffic stays blocked.
 	Close() error
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"mipvpn/client/control"
+	"mipvpn/client/metrics"
 )
 
 // Backend is a control.Backend made of values.
@@ -24,7 +25,17 @@ type Backend struct {
 	closed      bool
 }
 
-var _ control.Backend = (*Backend)(nil)
+var (
+	_ control.Backend = (*Backend)(nil)
+	_ metrics.Source  = (*Backend)(nil)
+)
+
+// Counts implements metrics.Source; nothing has been counted.
+func (b *Backend) Counts(context.Context) (metrics.Counts, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return metrics.Counts{}, b.err
+}
 
 // New returns a Backend with that status.
 func New(s control.Status) *Backend { return &Backend{status: s} }
