@@ -34,7 +34,8 @@ func TestMetrics(t *testing.T) {
 		if _, err := w.UntilMode(20*time.Second, "c"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := StartSession(w); err != nil {
+		session, err := StartSession(w)
+		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(3 * time.Second)
@@ -47,6 +48,9 @@ func TestMetrics(t *testing.T) {
 		expect("café", `mipvpn_client_mode{mode="cvc"} 1`, `mipvpn_client_verdict{verdict="outside"} 1`, `mipvpn_client_handoffs_total{from="c",to="cvc"} 1`,
 			`mipvpn_client_handoff_outage_seconds_count 1`, `mipvpn_client_vpn_established 1`, `mipvpn_client_vpn_events_total{event="established"} 1`,
 			`mipvpn_client_registration_replies_total{agent="x-ha",code="0"} `)
+		if _, _, err := session.Finish(); err != nil {
+			t.Error(err)
+		}
 		before, err := w.Client.Status(t.Context())
 		if err != nil || before.Counters.TxPackets == 0 {
 			t.Fatalf("%+v, %v", before.Counters, err)
