@@ -68,6 +68,7 @@ type Client struct {
 	resume    resumeWatch
 	sleep     sleepState
 	asking    []*question
+	pinging   *ping // nil unless one is under way
 	activity  activity
 	portals   portals
 	hints     hints
@@ -428,6 +429,9 @@ func (c *Client) end(reason string) {
 	c.closeVPN(true) // its goodbye goes through x-MIP, so it comes first
 	c.closeAccess()
 	c.endQuestions()
+	if c.pinging != nil {
+		c.endPing(c.pinging)
+	}
 	c.leaveHomeAgents()
 	c.roam.Stop(reason)
 	if c.copies != nil {

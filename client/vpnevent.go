@@ -49,6 +49,7 @@ func (c *Client) vpnEvent(v *vpnLayer, e vpn.Event) {
 	case vpn.Elsewhere:
 		c.vpnElsewhere(v, e)
 	case vpn.Alive:
+		c.gatewayLives(v)
 		c.confirmed(v)
 		c.agentSilent(v)
 	case vpn.Closed:

@@ -46,6 +46,7 @@ type Engine struct {
 	heldOctets int
 
 	measurement atomic.Pointer[Measurement]
+	ping        atomic.Pointer[Measurement]
 	lastRefusal atomic.Int64 // boot time
 	errors      limiter
 

@@ -35,6 +35,10 @@ type Measurement struct {
 // Measure replaces the measurement that is told; nil for none.
 func (e *Engine) Measure(m *Measurement) { e.measurement.Store(m) }
 
+// Ping replaces what is told of the answers to other echo requests of Probe, with another identifier; nil for none. Refused is
+// not called.
+func (e *Engine) Ping(m *Measurement) { e.ping.Store(m) }
+
 // TellMTU tells the home agent that the tunnel that it granted carries packets of mtu octets at most (tunnel.AppendTooBig).
 func (a *CoLocated) TellMTU(granted mobilenode.Tunnel, mtu int) error {
 	form, entry, exit := granted.Encapsulation, a.agent, a.udp.Local()
@@ -60,7 +64,11 @@ func (e *Engine) Probe(p *Pipeline, probe []byte) error {
 
 // answers reports whether ip is an answer to a probe, and gives it away if it is.
 func (e *Engine) answers(ip packet.IPv4) bool {
-	m := e.measurement.Load()
+	return e.measurement.Load().takes(ip) || e.ping.Load().takes(ip)
+}
+
+// takes is answers for one measurement, which may be nil.
+func (m *Measurement) takes(ip packet.IPv4) bool {
 	if m == nil || ip.Src() != m.Agent {
 		return false
 	}

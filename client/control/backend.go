@@ -33,6 +33,10 @@ type Backend interface {
 	Probe(ctx context.Context) (Probe, error)
 	// Explain returns which way packets to the address go at this moment. It asks nothing of the network.
 	Explain(ctx context.Context, address netip.Addr) (Explanation, error)
+	// Ping asks the far end of each layer once and returns what came back within a few seconds. What concerns the home address
+	// goes by the path in use, through the gate where that is in the clear; nothing of a user is in it. One ping runs at a time:
+	// the error of another, and of one while the client is down, wraps ErrRefused.
+	Ping(ctx context.Context) (Ping, error)
 	// Subscribe returns a channel of all events from now on, in order, until cancel is called, after which the channel is
 	// closed. A reader that is too slow loses events, which shows in the sequence numbers; the sender never waits. The
 	// channel is also closed when the client ends.

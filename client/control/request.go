@@ -47,11 +47,13 @@ const (
 	OpProbe Op = "probe"
 	// OpExplain asks which way packets to Request.Address go, and answers with the Explanation.
 	OpExplain Op = "explain"
+	// OpPing asks the far end of each layer whether it answers, which takes up to a few seconds, and answers with the Ping.
+	OpPing Op = "ping"
 )
 
 // Ops returns all operations.
 func Ops() []Op {
-	return []Op{OpUp, OpDown, OpStatus, OpMode, OpDetect, OpEvents, OpWait, OpProbe, OpExplain, OpPortal, OpPortalJoin, OpQuestions, OpAnswer}
+	return []Op{OpUp, OpDown, OpStatus, OpMode, OpDetect, OpEvents, OpWait, OpProbe, OpExplain, OpPing, OpPortal, OpPortalJoin, OpQuestions, OpAnswer}
 }
 
 // Condition is what a wait request waits for.
@@ -212,6 +214,8 @@ type Response struct {
 	Probe *Probe `json:"probe,omitempty"`
 	// Explanation answers OpExplain.
 	Explanation *Explanation `json:"explanation,omitempty"`
+	// Ping answers OpPing.
+	Ping *Ping `json:"ping,omitempty"`
 	// Event is one event of OpEvents.
 	Event *Event `json:"event,omitempty"`
 	// Portal answers OpPortal.

@@ -216,6 +216,8 @@ func (s *Server) ask(ctx context.Context, r Request) Response {
 		answer.Detection, err = pointer(s.backend.Detect(ctx, r.Again))
 	case OpProbe:
 		answer.Probe, err = pointer(s.backend.Probe(ctx))
+	case OpPing:
+		answer.Ping, err = pointer(s.backend.Ping(ctx))
 	case OpExplain:
 		address, _ := netip.ParseAddr(r.Address) // checked with the request
 		answer.Explanation, err = pointer(s.backend.Explain(ctx, address))

@@ -76,6 +76,10 @@ func TestRequestsOverAPipe(t *testing.T) {
 		if e, err := c.Explain(ctx, netip.MustParseAddr("10.0.2.10")); err != nil || e.Way != control.WayHeld {
 			t.Errorf("%+v, %v", e, err)
 		}
+		b.SetPings(control.Ping{Mode: "c"})
+		if p, err := c.Ping(ctx); err != nil || p.Mode != "c" {
+			t.Errorf("%+v, %v", p, err)
+		}
 		b.Fail(fmt.Errorf("%w: mode f needs a foreign agent", control.ErrRefused))
 		var answer *control.Error
 		if err := c.SetMode(ctx, "f"); !errors.As(err, &answer) || answer.Kind != control.KindFailed || !strings.Contains(answer.Message, "needs a foreign agent") {
@@ -89,7 +93,7 @@ func TestRequestsOverAPipe(t *testing.T) {
 			t.Error(err)
 		}
 		<-ended
-		if want := []string{"up", "status", "mode cvc", "detect again=true", "explain 10.0.2.10", "mode f", "down"}; !slices.Equal(b.Calls(), want) {
+		if want := []string{"up", "status", "mode cvc", "detect again=true", "explain 10.0.2.10", "ping", "mode f", "down"}; !slices.Equal(b.Calls(), want) {
 			t.Errorf("asked %q, want %q", b.Calls(), want)
 		}
 	})

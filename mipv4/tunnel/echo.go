@@ -31,7 +31,11 @@ func ParseEcho(ip packet.IPv4) (typ uint8, id, seq uint16, ok bool) {
 	if !ip.Valid() || ip.Protocol() != packet.ProtocolICMP || ip.MoreFragments() || ip.FragmentOffset() != 0 {
 		return 0, 0, 0, false
 	}
-	m := ip.Payload()
+	return ParseEchoMessage(ip.Payload())
+}
+
+// ParseEchoMessage reads an ICMP echo request or reply with a right checksum (RFC 792).
+func ParseEchoMessage(m []byte) (typ uint8, id, seq uint16, ok bool) {
 	if len(m) < icmpHeaderLen || m[1] != 0 || m[0] != ICMPEchoRequest && m[0] != ICMPEchoReply {
 		return 0, 0, 0, false
 	}

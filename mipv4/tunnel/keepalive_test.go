@@ -126,3 +126,21 @@ func TestKeepaliveIgnoresOthers(t *testing.T) {
 		t.Error("a request was taken for an answer")
 	}
 }
+
+func FuzzParseEcho(f *testing.F) {
+	request := AppendEchoRequest(nil, home, homeAgent, 0x1234, 2)
+	f.Add(request[DataHeaderLen:])
+	f.Add(request[DataHeaderLen+packet.IPv4Len:])
+	f.Add([]byte{ICMPEchoReply, 0, 0xff, 0xff, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if typ, id, seq, ok := ParseEcho(packet.IPv4(b)); ok {
+			m := packet.IPv4(b).Payload()
+			if typ2, id2, seq2, ok2 := ParseEchoMessage(m); !ok2 || typ2 != typ || id2 != id || seq2 != seq {
+				t.Errorf("the packet holds %d %d %d, its message %d %d %d %v", typ, id, seq, typ2, id2, seq2, ok2)
+			}
+		}
+		if typ, _, _, ok := ParseEchoMessage(b); ok && (len(b) < 8 || typ != b[0] || packet.Checksum(b, 0) != 0) {
+			t.Errorf("% x is taken for an echo", b)
+		}
+	})
+}

@@ -18,6 +18,7 @@ type Backend struct {
 	detection   control.Detection
 	probe       control.Probe
 	explanation control.Explanation
+	pings       []control.Ping
 	err         error
 	calls       []string
 	subscribers []chan control.Event
@@ -66,6 +67,13 @@ func (b *Backend) SetExplanation(e control.Explanation) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.explanation = e
+}
+
+// SetPings sets what Ping returns, one after the other, and the last from then on.
+func (b *Backend) SetPings(p ...control.Ping) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pings = p
 }
 
 // Change changes the status and sends the event, with the next sequence number, to all subscribers.
@@ -161,6 +169,20 @@ func (b *Backend) Explain(_ context.Context, address netip.Addr) (control.Explan
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.explanation, b.call("explain %v", address)
+}
+
+// Ping implements control.Backend.
+func (b *Backend) Ping(context.Context) (control.Ping, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var p control.Ping
+	if len(b.pings) > 0 {
+		p = b.pings[0]
+	}
+	if len(b.pings) > 1 {
+		b.pings = b.pings[1:]
+	}
+	return p, b.call("ping")
 }
 
 // Subscribe implements control.Backend.
