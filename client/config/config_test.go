@@ -62,7 +62,16 @@ func readSecret(path string) ([]byte, error) {
 	return []byte(s), nil
 }
 
-func parse(text string) (*Config, error) { return Parse("mipvpn.toml", []byte(text), readSecret) }
+// parse reads a configuration. What it accepts the schema accepts, too.
+func parse(text string) (*Config, error) {
+	c, err := Parse("mipvpn.toml", []byte(text), readSecret)
+	if err == nil {
+		if refused := fits(text); refused != nil {
+			return nil, fmt.Errorf("valid, and the schema refuses it: %w", refused)
+		}
+	}
+	return c, err
+}
 
 // with returns minimal with the lines of a table, made if it is not there, added behind its header.
 func with(table, lines string) string {
@@ -466,6 +475,7 @@ mipvpn.toml:24: detection.period: found the number 2 without a unit (seconds wou
 			if !errors.Is(err, ErrInvalid) || c != nil {
 				t.Errorf("wraps ErrInvalid: %v, config %v", errors.Is(err, ErrInvalid), c)
 			}
+			schemaAgrees(t, tc.name, tc.text)
 		})
 	}
 }

@@ -12,7 +12,7 @@ var ErrInvalid = errors.New("configuration is not valid")
 
 // Error is one thing that is wrong with a configuration.
 type Error struct {
-	// File is the file's name as it was given, and Line and Column where the error stands, counted from 1; Line is 0 when
+	// File is the file's name as it was given, empty for a value that is in no file, and Line and Column where the error stands, counted from 1; Line is 0 when
 	// it is about something that is not in the file.
 	File         string
 	Line, Column int
@@ -27,11 +27,13 @@ type Error struct {
 // Error writes file, line, key, message and what is valid.
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString(e.File)
-	if e.Line > 0 {
-		fmt.Fprintf(&b, ":%d", e.Line)
+	if e.File != "" {
+		b.WriteString(e.File)
+		if e.Line > 0 {
+			fmt.Fprintf(&b, ":%d", e.Line)
+		}
+		b.WriteString(": ")
 	}
-	b.WriteString(": ")
 	if e.Key != "" {
 		b.WriteString(e.Key + ": ")
 	}

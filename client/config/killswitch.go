@@ -110,5 +110,8 @@ func LoadPublic(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config: open the configuration: %w", err)
 	}
-	return Parse(path, data, func(string) ([]byte, error) { return []byte(placeholderSecret), nil })
+	return Parse(path, data, placeholder)
 }
+
+// placeholder is a SecretReader that reads nothing.
+func placeholder(string) ([]byte, error) { return []byte(placeholderSecret), nil }

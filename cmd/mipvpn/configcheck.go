@@ -72,7 +72,19 @@ func (a *app) config() *cobra.Command {
 		}
 		return nil
 	}
-	parent.AddCommand(c)
+	schema := &cobra.Command{
+		Use: "schema", Short: "Print the JSON Schema of configurations, for editors", Args: cobra.NoArgs,
+		Long: "Print the JSON Schema of configurations. Editors complete and check keys with it: packages have it in\n" + config.SchemaPath + ", and a first line\n" + config.SchemaLine + "\nin the configuration leads there. What concerns several keys only `mipvpn config check` knows.",
+		RunE: func(*cobra.Command, []string) error {
+			text, err := config.JSONSchema()
+			if err != nil {
+				return failed(err)
+			}
+			_, err = a.out.Write(text)
+			return failed(err)
+		},
+	}
+	parent.AddCommand(c, schema)
 	return parent
 }
 

@@ -42,6 +42,8 @@ type terminal struct {
 	line func() firewall
 	// prompt asks the person at the terminal for a secret; nil where there is no terminal. The result is the caller's to wipe.
 	prompt func(ctx context.Context, text string) ([]byte, error)
+	// question asks the person at the terminal for a line that may be seen; nil where there is no terminal.
+	question func(ctx context.Context, text string) (string, error)
 	// ring looks a secret up in the key ring of the person's desktop; nil for none.
 	ring func(ctx context.Context, name string) ([]byte, error)
 	// keep puts a secret into that key ring; nil for none.
@@ -89,6 +91,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.socket, "socket", socket, "unix socket of the daemon (or $"+socketVariable+")")
 	root.AddCommand(a.daemon(), a.up(), a.answer(), a.down(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.explain(), a.ping(), a.doctor(), a.bugreport(), a.config(), a.firewall(), a.portal(), a.portalBrowser(), a.version(), manual.Command(manualPage))
+	root.AddCommand(a.initialise())
 	return root
 }
 
