@@ -36,7 +36,7 @@ var ErrClosed = errors.New("client: closed")
 // Client is a running mobile node. It implements control.Backend.
 type Client struct {
 	host  link.Host
-	cfg   *config.Config
+	cfg   *config.Config // with what has been found out, such as addresses of names; it is the actor's own
 	log   *zap.Logger
 	rand  io.Reader
 	tasks chan func()
@@ -46,6 +46,7 @@ type Client struct {
 	feed  feed
 
 	// What follows is the actor's own.
+	given    config.Config // as it is written
 	now      link.Instant
 	timer    link.Timer
 	machines []*driven
@@ -117,9 +118,9 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 		host: host, cfg: cfg, log: log, rand: rand.Reader, drops: new(packet.Drops),
 		tasks: make(chan func(), taskQueue), stop: make(chan struct{}), done: make(chan struct{}),
 		timer: host.NewTimer(), gate: gate.New(host, host), ifaces: make(map[int]*iface), policy: cfg.Mode,
-		following: make(following),
+		following: make(following), given: own,
 	}
-	c.roam = roam.New(roam.Config{Prefer: cfg.Interfaces.Prefer, Probe: cfg.Detection.Probe, Update: updatePolicy(cfg.Mechanisms.EndpointUpdate), NoExternal: !cfg.HasExternal()})
+	c.roam = roam.New(roamConfig(cfg))
 	c.desk = secret.NewDesk(config.ReadSecretFile, secret.Run)
 	c.protocol = ipsec.New(cfg, c.desk)
 	for _, o := range options {
@@ -133,19 +134,8 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 		drain:    func() bool { return false }, // drained before all others
 	})
 	var err error
-	if c.associations.internal, err = association(cfg.Internal); err != nil {
-		return nil, fmt.Errorf("client: internal home agent: %w", err)
-	}
-	if cfg.HasExternal() {
-		if c.associations.external, err = association(cfg.External); err != nil {
-			return nil, fmt.Errorf("client: external home agent: %w", err)
-		}
-	}
-	if c.associations.internalAAA, err = aaaOf(cfg.Internal); err != nil {
-		return nil, fmt.Errorf("client: AAA secret of the internal home agent: %w", err)
-	}
-	if c.associations.externalAAA, err = aaaOf(cfg.External); err != nil {
-		return nil, fmt.Errorf("client: AAA secret of the external home agent: %w", err)
+	if c.associations, err = newAssociations(cfg); err != nil {
+		return nil, err
 	}
 	if mode, err := stack.ParseMode(cfg.Mode); err == nil {
 		c.roam.HandlePin(c.now, mode)
@@ -256,15 +246,7 @@ func (c *Client) run() {
 			c.feed.close()
 			c.protocol.Forget()
 			c.desk.Close()
-			c.associations.internal.Wipe()
-			if c.associations.external != nil {
-				c.associations.external.Wipe()
-			}
-			for _, a := range []*auth.AAA{c.associations.internalAAA, c.associations.externalAAA} {
-				if a != nil {
-					a.Wipe()
-				}
-			}
+			c.associations.wipe()
 			return
 		}
 		c.settle()
@@ -409,12 +391,17 @@ func (c *Client) down(reason string) error {
 	return names
 }
 
-// end ends the session. The enterprise's traffic stays blocked.
+// end ends the session and forgets what people have answered. The enterprise's traffic stays blocked.
 func (c *Client) end(reason string) {
-	s := c.session
-	if s == nil {
-		return
+	if c.session != nil {
+		c.endSession(reason)
+		c.protocol.Forget()
 	}
+}
+
+// endSession ends the session, for another one to follow.
+func (c *Client) endSession(reason string) {
+	s := c.session
 	c.gate.CloseAll(reason)
 	c.portalEnd(reason)
 	s.engine.Swap(nil)
@@ -450,7 +437,6 @@ func (c *Client) end(reason string) {
 	s.running.Wait()
 	c.carried = c.carried.Plus(s.engine.Traffic())
 	c.session = nil
-	c.protocol.Forget()
 	c.story.clear()
 	c.event(control.Event{Kind: "down", Message: reason})
 }

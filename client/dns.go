@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"mipvpn/client/config"
 	"mipvpn/client/control"
 	"mipvpn/client/dns"
 	"mipvpn/detect/resolve/query"
@@ -35,8 +34,9 @@ const (
 type NamesHost struct {
 	// Sockets are the host's ordinary ones.
 	Sockets dns.Sockets
-	// Settings returns how the resolver of the host is changed, nil for not at all. It is asked anew each time the client comes up.
-	Settings func() (dns.Settings, error)
+	// Settings returns how the resolver of the host is changed in that mode, nil for not at all. It is asked anew each time the client comes
+	// up.
+	Settings func(mode dns.Mode) (dns.Settings, error)
 	// Left returns what takes back whatever an earlier process has left, in any way.
 	Left []dns.Settings
 }
@@ -68,7 +68,7 @@ func (c *Client) dnsUp() {
 	fail := func(err error, advice string) {
 		c.problem(control.Problem{Peer: peerDNS, Message: "the enterprise's names may be asked anywhere: " + err.Error(), Advice: advice})
 	}
-	settings, err := c.names.Host.Settings()
+	settings, err := c.names.Host.Settings(dns.Mode(c.cfg.DNS.Mode))
 	if err != nil {
 		fail(err, "set dns.mode, or dns.mode to \"off\" if that is meant")
 		return
@@ -449,10 +449,10 @@ func (w *way) Servers(ctx context.Context) ([]netip.Addr, error) {
 
 // ResolverSettings returns a chooser among the ways of changing the host's resolver, by a configuration's mode, and all of
 // them. resolved is nil where there is no systemd-resolved.
-func ResolverSettings(d config.DNS, file *dns.ResolvConf, resolved dns.Settings) (choose func() (dns.Settings, error), ways []dns.Settings) {
+func ResolverSettings(file *dns.ResolvConf, resolved dns.Settings) (choose func(dns.Mode) (dns.Settings, error), ways []dns.Settings) {
 	ways = []dns.Settings{file}
 	if resolved != nil {
 		ways = append(ways, resolved)
 	}
-	return func() (dns.Settings, error) { return dns.Choose(dns.Mode(d.Mode), file, resolved) }, ways
+	return func(mode dns.Mode) (dns.Settings, error) { return dns.Choose(mode, file, resolved) }, ways
 }

@@ -11,9 +11,9 @@ var _ control.QuestionBackend = (*Client)(nil)
 
 // Questions implements control.QuestionBackend.
 func (c *Client) Questions(ctx context.Context) (control.Questions, error) {
-	q := control.Questions{Schema: control.Schema, Expected: c.asksPersons(), Open: []control.Question{}}
+	q := control.Questions{Schema: control.Schema, Open: []control.Question{}}
 	err := c.ask(ctx, func() error {
-		q.State = c.state()
+		q.State, q.Expected = c.state(), c.asksPersons()
 		return nil
 	})
 	for _, o := range c.desk.Questions() {

@@ -48,6 +48,8 @@ type Authentication struct {
 	Gateway []GatewayProof
 	// Certificate names the file of the laptop's certificate, Key its private key (credential.Source), TPM the device of a TPM.
 	Certificate, Key, TPM string
+	// Digest is a hash of the certificate's file as it was when the configuration was loaded, so that a renewed one shows.
+	Digest [32]byte
 	// PIN is where the PIN or password of the private key comes from.
 	PIN SecretSource
 	// EAPIdentity is what EAP is told first, seen by whoever gets that far; empty for the user's name, or the local identity.
@@ -68,6 +70,8 @@ type Trust struct {
 	AnchorFiles, IntermediateFiles, CRLFiles []string
 	// Verifier verifies gateways' certificates, as Load makes it of the files; nil without trust anchors. It has no Fetcher yet.
 	Verifier *pki.Verifier
+	// Digest is a hash of the files that Verifier was made of, so that another content shows.
+	Digest [32]byte
 	// Revocation is "soft", "hard" or "off"; Usage is "checked", "required" or "ignored".
 	Revocation, Usage string
 	// Fetch lets CRLs and OCSP responders be asked over HTTP, OCSP has the gateway asked for a response (RFC 4806).

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +45,12 @@ func Load(path string) (*Config, error) {
 		return nil, err
 	}
 	c.Authentication.resolve(within)
+	if path := c.Authentication.Certificate; path != "" {
+		if own, err := readPublicFile(path); err == nil { // what is wrong with it shows when it is used
+			c.Authentication.Digest = sha256.Sum256(own)
+			clear(own)
+		}
+	}
 	return c, nil
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -40,6 +41,13 @@ func (r *reader) trust() {
 	if r.public == nil || len(t.AnchorFiles) == 0 {
 		return
 	}
+	digest, public := sha256.New(), r.public
+	r.public = func(path string) ([]byte, error) {
+		data, err := public(path)
+		fmt.Fprintf(digest, "%s %d ", path, len(data))
+		digest.Write(data)
+		return data, err
+	}
 	v := &pki.Verifier{Purpose: pki.Gateway, Wildcards: t.Wildcards, Revocation: revocationOf(t.Revocation), Usage: usageOf(t.Usage), Cache: &pki.Cache{}}
 	certs := r.certificates("trust.anchors", t.AnchorFiles)
 	v.Intermediates = r.certificates("trust.intermediates", t.IntermediateFiles)
@@ -60,6 +68,7 @@ func (r *reader) trust() {
 		}
 	}
 	t.Verifier = v
+	digest.Sum(t.Digest[:0])
 }
 
 // certificates reads the certificates of some files.

@@ -53,7 +53,7 @@ const (
 
 // Ops returns all operations.
 func Ops() []Op {
-	return []Op{OpUp, OpDown, OpStatus, OpMode, OpDetect, OpEvents, OpWait, OpProbe, OpExplain, OpPing, OpPortal, OpPortalJoin, OpQuestions, OpAnswer}
+	return []Op{OpUp, OpDown, OpStatus, OpMode, OpDetect, OpEvents, OpWait, OpProbe, OpExplain, OpPing, OpPortal, OpPortalJoin, OpQuestions, OpAnswer, OpReload}
 }
 
 // Condition is what a wait request waits for.
@@ -103,6 +103,8 @@ type Request struct {
 	Secret   []byte `json:"secret,omitempty"`
 	// After is for OpEvents: the cursor of the last event that is known, empty to begin now.
 	After string `json:"after,omitempty"`
+	// Anew is for OpReload.
+	Anew bool `json:"anew,omitempty"`
 	// Address is for OpExplain, an IP address as text.
 	Address string `json:"address,omitempty"`
 }
@@ -156,6 +158,9 @@ func (r Request) check() error {
 	}
 	if r.After != "" && r.Op != OpEvents {
 		return errRequest("operation %q takes no cursor", r.Op)
+	}
+	if r.Anew && r.Op != OpReload {
+		return errRequest("operation %q does not take \"anew\"", r.Op)
 	}
 	if err := r.checkExplain(); err != nil {
 		return err
@@ -215,7 +220,8 @@ type Response struct {
 	// Explanation answers OpExplain.
 	Explanation *Explanation `json:"explanation,omitempty"`
 	// Ping answers OpPing.
-	Ping *Ping `json:"ping,omitempty"`
+	Ping   *Ping   `json:"ping,omitempty"`
+	Reload *Reload `json:"reload,omitempty"`
 	// Event is one event of OpEvents.
 	Event *Event `json:"event,omitempty"`
 	// Portal answers OpPortal.

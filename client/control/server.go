@@ -33,6 +33,7 @@ type Server struct {
 	authority Authority
 	log       *zap.Logger
 	slots     chan struct{}
+	reload    Reloader
 }
 
 // NewServer returns a server that obeys those whom the authority allows. A nil log is none.
@@ -195,6 +196,8 @@ func (s *Server) serve(ctx context.Context, k *conn, r Request) bool {
 		return k.answer(s.takeAnswer(r))
 	case OpPortalJoin:
 		return k.answer(s.joinPortal(ctx, k))
+	case OpReload:
+		return k.answer(s.reloaded(ctx, r.Anew))
 	}
 	return k.answer(s.ask(ctx, r))
 }

@@ -45,7 +45,7 @@ func NewResolver(laptop func() *simnet.Host) *Resolver { return &Resolver{laptop
 // Option has a client use the resolver.
 func (r *Resolver) Option() client.Option {
 	return client.WithNames(client.Names{Servers: r, Host: &client.NamesHost{
-		Sockets: r, Settings: func() (dns.Settings, error) { return r, nil }, Left: []dns.Settings{r},
+		Sockets: r, Settings: func(dns.Mode) (dns.Settings, error) { return r, nil }, Left: []dns.Settings{r},
 	}})
 }
 

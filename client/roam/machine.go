@@ -192,6 +192,19 @@ func (m *Machine) HandleResume(now link.Instant) {
 	m.consider(now, "resumed from suspend")
 }
 
+// HandleReload takes another configuration. With anew a new epoch of every interface begins, since what has to be found out there
+// differs.
+func (m *Machine) HandleReload(now link.Instant, config Config, anew bool, reason string) {
+	m.config = config
+	for _, c := range m.sorted() {
+		c.notBefore, c.tries = 0, 0
+		if anew {
+			m.renew(c, reason)
+		}
+	}
+	m.consider(now, reason)
+}
+
 // HandleRetry begins a new epoch of an interface that could not be used in the given one, unless something else has begun
 // meanwhile.
 func (m *Machine) HandleRetry(now link.Instant, index int, epoch uint64) {

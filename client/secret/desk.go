@@ -224,6 +224,19 @@ func (d *Desk) Wrong(name, text string) {
 	}
 }
 
+// Drop forgets the secret of that name and withdraws the question for it: nobody needs it any more.
+func (d *Desk) Drop(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a := d.open[name]; a != nil {
+		d.settle(a, nil, fmt.Errorf("%s: %w", name, ErrNotAsked))
+	}
+	clear(d.known[name])
+	delete(d.known, name)
+	clear(d.wrong[name].answer)
+	delete(d.wrong, name)
+}
+
 // Questions returns what persons are asked, the oldest first.
 func (d *Desk) Questions() []Question {
 	d.mu.Lock()

@@ -16,7 +16,7 @@ import (
 // systemNames returns what the client needs to resolve names on this machine, and to change how the machine does.
 func systemNames(d config.DNS) client.Names {
 	file := &dns.ResolvConf{Files: dns.OSFiles{}}
-	choose, ways := client.ResolverSettings(d, file, dns.SystemResolved())
+	choose, ways := client.ResolverSettings(file, dns.SystemResolved())
 	return client.Names{
 		Servers: resolve.NewSystemServers(d.Listen, file.Original),
 		Routers: nat64.Watch,

@@ -62,9 +62,9 @@ func (t *tunnel) sign(e ike.SignatureWanted) {
 
 // trust answers ike.TrustWanted.
 func (t *tunnel) trust(e ike.TrustWanted, wall link.Instant) {
-	m := t.machine
+	m, trust := t.machine, t.access.protocol.cfg.Trust
 	t.beside(func(ctx context.Context) func(link.Instant) {
-		got, err := t.verify(ctx, pki.Presented{ID: e.ID, Chain: e.Chain, CRLs: e.CRLs, OCSP: e.OCSP}, wall)
+		got, err := t.verify(ctx, trust, pki.Presented{ID: e.ID, Chain: e.Chain, CRLs: e.CRLs, OCSP: e.OCSP}, wall)
 		return func(now link.Instant) {
 			var key crypto.PublicKey
 			if err == nil {
@@ -77,8 +77,7 @@ func (t *tunnel) trust(e ike.TrustWanted, wall link.Instant) {
 }
 
 // verify verifies a certificate of the gateway's or of an EAP server's.
-func (t *tunnel) verify(ctx context.Context, p pki.Presented, now link.Instant) (pki.Trusted, error) {
-	trust := t.access.protocol.cfg.Trust
+func (t *tunnel) verify(ctx context.Context, trust config.Trust, p pki.Presented, now link.Instant) (pki.Trusted, error) {
 	if trust.Verifier == nil {
 		return pki.Trusted{}, errNoTrust
 	}
@@ -240,7 +239,7 @@ func (t *tunnel) signEAP(e eap.SignatureWanted) {
 
 // trustEAP answers eap.TrustWanted.
 func (t *tunnel) trustEAP(e eap.TrustWanted, wall link.Instant) {
-	m := t.eap
+	m, trust := t.eap, t.access.protocol.cfg.Trust
 	id, err := message.NewIdentity(t.access.protocol.eapServer())
 	p := pki.Presented{ID: id, Chain: e.Chain}
 	if len(e.OCSP) > 0 {
@@ -248,7 +247,7 @@ func (t *tunnel) trustEAP(e eap.TrustWanted, wall link.Instant) {
 	}
 	t.beside(func(ctx context.Context) func(link.Instant) {
 		if err == nil {
-			_, err = t.verify(ctx, p, wall)
+			_, err = t.verify(ctx, trust, p, wall)
 		}
 		return func(now link.Instant) {
 			t.answered(m.AnswerTrust(err))

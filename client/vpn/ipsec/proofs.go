@@ -58,23 +58,46 @@ func (k *key) close() {
 }
 
 // Names of secrets, which key rings know them by.
-func (p *Protocol) passwordName() string {
-	return "password of " + p.user() + " at " + p.cfg.Gateway.RemoteIdentity
+func (p *Protocol) passwordName() string { return passwordName(p.cfg) }
+
+func passwordName(cfg *config.Config) string {
+	return "password of " + user(cfg) + " at " + cfg.Gateway.RemoteIdentity
 }
 
-func (p *Protocol) pinName() string {
-	a := p.cfg.Authentication
+func pinName(a *config.Authentication) string {
 	if a.Key != "" {
 		return "PIN of " + a.Key
 	}
 	return "password of " + a.Certificate
 }
 
-func (p *Protocol) user() string {
-	if u := p.cfg.Authentication.User; u != "" {
+func (p *Protocol) user() string { return user(p.cfg) }
+
+func user(cfg *config.Config) string {
+	if u := cfg.Authentication.User; u != "" {
 		return u
 	}
-	return p.cfg.Gateway.LocalIdentity
+	return cfg.Gateway.LocalIdentity
+}
+
+// Reconfigured says that the configuration is another one than it was before. Tunnels that are dialed from now on go by it. A private key
+// and what people have answered are kept as far as they are what the configuration asks for.
+func (p *Protocol) Reconfigured(before *config.Config) {
+	was, is := &before.Authentication, &p.cfg.Authentication
+	if was.Certificate != is.Certificate || was.Digest != is.Digest || was.Key != is.Key || was.TPM != is.TPM || was.PIN != is.PIN ||
+		was.UsesCertificate() != is.UsesCertificate() {
+		p.dropKey()
+	}
+	if p.cancel != nil { // it is getting what may not be asked for any more
+		p.cancel()
+		p.cancel = nil
+	}
+	if was.PIN != is.PIN || pinName(was) != pinName(is) {
+		p.desk.Drop(pinName(was))
+	}
+	if was.Password != is.Password || passwordName(before) != passwordName(p.cfg) {
+		p.desk.Drop(passwordName(before))
+	}
 }
 
 // Prepare implements vpn.Protocol.
@@ -101,7 +124,7 @@ func (p *Protocol) Prepare(run func(f func()), done func(error)) bool {
 		}
 		if err == nil && needPassword {
 			var s []byte
-			s, err = p.desk.Ask(ctx, p.passwordName(), "Password of "+p.user(), own.Authentication.Password)
+			s, err = p.desk.Ask(ctx, passwordName(&own), "Password of "+user(&own), own.Authentication.Password)
 			clear(s) // it is asked for again when it is used
 		}
 		run(func() {
@@ -124,7 +147,7 @@ func (p *Protocol) Prepare(run func(f func()), done func(error)) bool {
 
 // load loads the credential, on a goroutine of its own.
 func (p *Protocol) load(ctx context.Context, a config.Authentication) (*credential.Credential, error) {
-	name := p.pinName()
+	name := pinName(&a)
 	c, err := credential.Load(credential.Source{
 		Certificate: a.Certificate, Key: a.Key, Device: a.TPM, ReadPrivate: config.ReadPrivateFile, ReadPublic: os.ReadFile,
 		Ask: func(prompt string) ([]byte, error) { return p.desk.Ask(ctx, name, prompt, a.PIN) },
