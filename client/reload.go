@@ -87,6 +87,7 @@ var consequences = []struct {
 	{"portal", renewPortals},
 	{"hooks", used},
 	{"log", used},
+	{"metrics", used},
 	{"control.socket", needsRestart},
 	{"control", used},
 }
@@ -101,10 +102,9 @@ func consequenceOf(key string) consequence {
 	return needsRestart
 }
 
-// Reload takes another configuration while the client runs, whose secrets the caller may wipe with Config.Wipe once the client has ended
-// or has got another one. anew allows it to end the session and begin another one where it cannot go on; the enterprise's traffic stays
-// blocked meanwhile. What people have answered is kept as far as the question is the same. Errors, which leave all as it was but for
-// one that says otherwise: ErrRestart and ErrAnew with the keys, one that wraps control.ErrRefused for a mode that is not available,
+// Reload takes another configuration while the client runs. Then the one before is not used any more and the caller may wipe its secrets;
+// where nothing has changed, and with an error, it stays, and cfg is not used. anew allows it to end the session and begin another one where it cannot go on; the enterprise's traffic stays
+// blocked meanwhile. What people have answered is kept as far as the question is the same. Errors, which leave all as it was: ErrRestart and ErrAnew with the keys, one that wraps control.ErrRefused for a mode that is not available,
 // and what the host says about its settings.
 func (c *Client) Reload(ctx context.Context, cfg *config.Config, anew bool) (control.Reload, error) {
 	var r control.Reload
@@ -139,16 +139,13 @@ func (c *Client) reload(cfg *config.Config, anew bool) (control.Reload, error) {
 	case len(ending) > 0 && c.session != nil && !anew:
 		return control.Reload{}, fmt.Errorf("%w %s: `mipvpn reload --anew` does that; nothing has been changed", ErrAnew, strings.Join(ending, ", "))
 	case len(r.Changed) == 0:
-		c.given = *cfg
 		return r, nil
 	}
 	n, err := c.newReload(cfg, all)
 	if err != nil {
 		return control.Reload{}, err
 	}
-	if err := c.carryOut(n); err != nil {
-		return control.Reload{}, err
-	}
+	c.carryOut(n)
 	r.Renewed = append(r.Renewed, n.renewed...)
 	c.log.Info("another configuration", zap.Strings("changed", r.Changed), zap.Strings("renewed", r.Renewed))
 	c.event(control.Event{Kind: "configuration", Message: "another configuration: " + strings.Join(r.Changed, ", ")})
@@ -226,7 +223,7 @@ func (c *Client) applyHost(next, before *config.Config) error {
 }
 
 // carryOut changes the configuration and does what follows from that.
-func (c *Client) carryOut(n *reload) error {
+func (c *Client) carryOut(n *reload) {
 	again := c.session != nil && n.has(renewSession)
 	if again {
 		c.endSession("another configuration")
@@ -273,16 +270,16 @@ func (c *Client) carryOut(n *reload) error {
 		c.roam.HandleReload(c.now, roamConfig(c.cfg), false, "another configuration")
 		c.roam.HandlePin(c.now, c.pinOf(n))
 		if !again {
-			return nil
+			return
 		}
 		n.renewed = append(n.renewed, "session")
 		if err := c.up(); err != nil {
-			return fmt.Errorf("the configuration has been changed, and coming up with it failed: %w", err)
+			c.log.Error("coming up anew", zap.Error(err))
+			c.problem(control.Problem{Message: "coming up with another configuration: " + err.Error(), Advice: "run `mipvpn up` to try again"})
 		}
-		return nil
+		return
 	}
 	c.renewLayers(n)
-	return nil
 }
 
 // pinOf returns the pin from now on.
@@ -325,8 +322,9 @@ func (c *Client) renewLayers(n *reload) {
 	s := c.session
 	if n.has(renewHost) {
 		n.renewed = append(n.renewed, "host")
+		c.permitAgain()
 	}
-	if n.has(renewPortals) {
+	if n.has(renewPortals | renewHost) {
 		c.portalEnd(why)
 	}
 	if n.has(renewExternal) && n.before.External.HomeAddress != n.next.External.HomeAddress {
@@ -361,6 +359,17 @@ func (c *Client) renewLayers(n *reload) {
 		}
 	}
 	c.tellMechanisms()
+}
+
+// permitAgain opens the gate with the proof in use once more: the kernel has another line now, which has no permit of the one before.
+func (c *Client) permitAgain() {
+	a := c.inUse()
+	if _, mode := c.roam.Using(); a == nil || !mode.Plaintext() || !a.proof.Live(c.now.Boot) {
+		return
+	}
+	if err := c.gate.Open(a.proof); err != nil {
+		c.log.Warn("the gate refused a proof", zap.String("interface", a.iface.Name), zap.Error(err))
+	}
 }
 
 // renewInner registers with the i-HA through the VPN anew; data waits for the reply.

@@ -13,7 +13,7 @@ var tablesOf = map[string]string{"Internal": "internal_home_agent", "External": 
 
 // keysOfFields names the keys of those fields of a Config that are not called like their key.
 var keysOfFields = map[string]string{
-	"mtu.NoProbes":            "probes",
+	"mtu.NoProbes":            "probe",
 	"internal_home_agent.Key": "key_file", "internal_home_agent.AAAKey": "aaa_key_file", "internal_home_agent.AAASPI": "aaa_spi",
 	"internal_home_agent.Name": "address", "internal_home_agent.Dynamic": "address",
 	"external_home_agent.Key": "key_file", "external_home_agent.AAAKey": "aaa_key_file", "external_home_agent.AAASPI": "aaa_spi",

@@ -220,12 +220,13 @@ type Response struct {
 	// Explanation answers OpExplain.
 	Explanation *Explanation `json:"explanation,omitempty"`
 	// Ping answers OpPing.
-	Ping   *Ping   `json:"ping,omitempty"`
-	Reload *Reload `json:"reload,omitempty"`
+	Ping *Ping `json:"ping,omitempty"`
 	// Event is one event of OpEvents.
 	Event *Event `json:"event,omitempty"`
 	// Portal answers OpPortal.
 	Portal *PortalWay `json:"portal,omitempty"`
+	// Reload answers OpReload.
+	Reload *Reload `json:"reload,omitempty"`
 	// Questions answers OpQuestions.
 	Questions *Questions `json:"questions,omitempty"`
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,7 +31,7 @@ const (
 // Server answers requests from a Backend.
 type Server struct {
 	backend   Backend
-	authority Authority
+	authority atomic.Pointer[Authority]
 	log       *zap.Logger
 	slots     chan struct{}
 	reload    Reloader
@@ -41,8 +42,13 @@ func NewServer(backend Backend, authority Authority, log *zap.Logger) *Server {
 	if log == nil {
 		log = zap.NewNop()
 	}
-	return &Server{backend: backend, authority: authority, log: log, slots: make(chan struct{}, maxConnections)}
+	s := &Server{backend: backend, log: log, slots: make(chan struct{}, maxConnections)}
+	s.SetAuthority(authority)
+	return s
 }
+
+// SetAuthority has the server obey those whom another authority allows, on connections that begin from now on.
+func (s *Server) SetAuthority(a Authority) { s.authority.Store(&a) }
 
 // Serve accepts connections until ctx ends or the listener is closed, and returns when all of them have ended. The
 // listener is closed then. The error is nil when ctx ended.
@@ -98,7 +104,7 @@ func (s *Server) ServeConn(ctx context.Context, c net.Conn, peer Peer) {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
 	k := &conn{Conn: c, in: bufio.NewReaderSize(c, MaxRequest), peer: peer}
-	if !s.authority.Allows(peer) {
+	if !s.authority.Load().Allows(peer) {
 		s.log.Warn("control connection refused: not allowed", zap.Stringer("peer", peer))
 		k.answer(failure(KindPermission, fmt.Sprintf("user %d may not control mipvpn: root may, and whom control.users and control.groups of the configuration name", peer.UID)))
 		return

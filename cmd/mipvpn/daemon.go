@@ -12,7 +12,6 @@ import (
 
 	"mipvpn/client/config"
 	"mipvpn/client/control"
-	"mipvpn/client/hook"
 	"mipvpn/client/metrics"
 )
 
@@ -23,25 +22,34 @@ func (a *app) daemon() *cobra.Command {
 	}
 	file := c.Flags().String("config", config.DefaultPath, "configuration file")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := config.Load(*file)
-		if err != nil {
-			return failed(fmt.Errorf("the configuration cannot be used\n%w", err))
+		load := func() (*config.Config, error) {
+			cfg, err := config.Load(*file)
+			if err == nil && cmd.Flags().Changed("socket") {
+				cfg.Control.Socket = a.socket
+			}
+			return cfg, err
 		}
-		if cmd.Flags().Changed("socket") {
-			cfg.Control.Socket = a.socket
-		}
-		return failed(a.serve(cmd.Context(), cfg, newLog(a.err, cfg.Log.Level)))
+		return failed(a.serve(cmd.Context(), load))
 	}
 	return c
 }
 
-// serve runs the client until ctx ends. The socket comes first: a second daemon must not touch the network.
-func (a *app) serve(ctx context.Context, cfg *config.Config, log *zap.Logger) (err error) {
-	defer cfg.Wipe()
-	defer func() { _ = log.Sync() }()
-	for _, w := range cfg.Warnings {
-		log.Warn("configuration", zap.String("key", w.Key), zap.Int("line", w.Line), zap.String("message", w.Message))
+// serve runs the client until ctx ends, with the configuration that load returns, now and when it is read again. The socket comes first: a
+// second daemon must not touch the network.
+func (a *app) serve(ctx context.Context, load func() (*config.Config, error)) (err error) {
+	cfg, err := load()
+	if err != nil {
+		return fmt.Errorf("the configuration cannot be used\n%w", err)
 	}
+	level := zap.NewAtomicLevel()
+	if l, err := zapcore.ParseLevel(cfg.Log.Level); err == nil {
+		level.SetLevel(l)
+	}
+	log := newLog(a.err, level)
+	s := &service{load: load, level: level, log: log, cfg: cfg}
+	defer func() { s.cfg.Wipe() }()
+	defer func() { _ = log.Sync() }()
+	s.warn(cfg)
 	authority, err := control.NewAuthority(cfg.Control.Users, cfg.Control.Groups)
 	if err != nil {
 		return err
@@ -51,22 +59,21 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, log *zap.Logger) (e
 		return err
 	}
 	defer l.Close()
-	b, err := a.start(cfg, log)
-	if err != nil {
+	if s.backend, err = a.start(cfg, log); err != nil {
 		return fmt.Errorf("the client cannot start: %w", err)
 	}
-	if cfg.Hooks.Run {
-		hooks := hook.Start(b, hook.Config{Directory: cfg.Hooks.Directory, Timeout: cfg.Hooks.Timeout, Prefixes: cfg.Enterprise.Prefixes}, log)
-		defer hooks.Close() // behind the client's end, which is an event
-	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	if cfg.Metrics.Listen != "" {
-		defer serveMetrics(cfg.Metrics.Listen, b, log)()
-	}
-	defer notify(ctx, b, log)()
+	s.startHooks()
+	defer s.stopHooks() // behind the client's end, which is an event
+	defer func() { err = errors.Join(err, s.backend.Close()) }()
+	s.startMetrics()
+	defer s.stopMetrics()
+	defer notify(ctx, s.backend, log)()
 	log.Info("daemon started", zap.String("socket", cfg.Control.Socket), zap.String("version", thisBuild().Version))
 	defer log.Info("daemon ends")
-	return control.NewServer(b, authority, log).Serve(ctx, l)
+	s.server = control.NewServer(s.backend, authority, log)
+	s.server.OnReload(s.reload)
+	defer s.reloadOnHangup(ctx)()
+	return s.server.Serve(ctx, l)
 }
 
 // serveMetrics serves figures for Prometheus until stop is called. That it cannot is no reason to carry nothing.
@@ -85,13 +92,9 @@ func serveMetrics(place string, b backend, log *zap.Logger) (stop func()) {
 }
 
 // newLog returns the daemon's log.
-func newLog(w io.Writer, level string) *zap.Logger {
-	l, err := zapcore.ParseLevel(level)
-	if err != nil {
-		l = zapcore.InfoLevel
-	}
+func newLog(w io.Writer, level zap.AtomicLevel) *zap.Logger {
 	e := zap.NewProductionEncoderConfig()
 	e.EncodeTime = zapcore.ISO8601TimeEncoder
 	e.EncodeDuration = zapcore.StringDurationEncoder
-	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(e), zapcore.Lock(zapcore.AddSync(w)), l))
+	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(e), zapcore.Lock(zapcore.AddSync(w)), level))
 }

@@ -19,7 +19,7 @@ func TestSystemNames(t *testing.T) {
 		if n.Servers == nil || len(n.Host.Left) == 0 {
 			t.Errorf("%s: %+v", mode, n)
 		}
-		s, err := n.Host.Settings()
+		s, err := n.Host.Settings(mode)
 		if (s == nil) != (mode == dns.ModeOff) && err == nil {
 			t.Errorf("%s: %v, %v", mode, s, err)
 		}

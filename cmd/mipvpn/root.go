@@ -90,7 +90,7 @@ func (a *app) root() *cobra.Command {
 		socket = s
 	}
 	root.PersistentFlags().StringVar(&a.socket, "socket", socket, "unix socket of the daemon (or $"+socketVariable+")")
-	root.AddCommand(a.daemon(), a.up(), a.answer(), a.down(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.explain(), a.ping(), a.doctor(), a.bugreport(), a.config(), a.firewall(), a.portal(), a.portalBrowser(), a.version(), manual.Command(manualPage))
+	root.AddCommand(a.daemon(), a.up(), a.answer(), a.down(), a.reload(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.explain(), a.ping(), a.doctor(), a.bugreport(), a.config(), a.firewall(), a.portal(), a.portalBrowser(), a.version(), manual.Command(manualPage))
 	root.AddCommand(a.initialise())
 	return root
 }
