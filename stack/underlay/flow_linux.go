@@ -216,6 +216,11 @@ func (f *flow) Local() netip.AddrPort { return f.local }
 
 func (f *flow) Remote() netip.AddrPort { return f.remote }
 
+// receiving reports whether the calling goroutine is one that receives on the flow.
+func (f *flow) receiving() bool {
+	return f.socket.receiving() || f.signals != nil && f.signals.receiving()
+}
+
 func (f *flow) Close() error { return closeBoth(f.socket, f.signals) }
 
 // overhead returns the octets of the headers that the kernel writes in front of a payload.
@@ -229,9 +234,6 @@ func (f *flow) overhead() int {
 	}
 	return n
 }
-
-// ipv6Len is the length of the IPv6 header in octets (RFC 8200 §3).
-const ipv6Len = 40
 
 func (f *flow) Path(c link.Class) link.Path {
 	n := f.overhead()

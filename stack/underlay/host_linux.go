@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,9 +21,7 @@ type Host struct {
 	opts    Options
 	monitor *linkmon.Monitor
 	network *hostnet.Network
-
-	shareMu sync.Mutex
-	shared  map[shareKey]*sharedPort // UDP ports with branches
+	ports   *ports
 }
 
 var _ link.Host = (*Host)(nil)
@@ -40,7 +37,7 @@ func NewHost(opts Options) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("underlay: %w", err)
 	}
-	return &Host{clock: c, opts: opts, monitor: linkmon.New(), network: hostnet.New(opts.Settings)}, nil
+	return &Host{clock: c, opts: opts, monitor: linkmon.New(), network: hostnet.New(opts.Settings), ports: &ports{drops: opts.Drops}}, nil
 }
 
 // Close ends the Host's timers. It takes back nothing that Apply has done: Apply the zero Settings for that.

@@ -12,9 +12,6 @@ import (
 	"mipvpn/tun/packet"
 )
 
-// defaultMTU is the MTU in octets that a link of no particular interface is taken to have.
-const defaultMTU = 1500
-
 // kernelLink is the link of one interface and address, or of one address on every interface.
 type kernelLink struct {
 	host  *Host
@@ -45,7 +42,9 @@ func (k *kernelLink) MTU() int { return k.mtu }
 func (k *kernelLink) Open(spec link.FlowSpec, recv link.Receiver) (fl link.Flow, err error) {
 	err = k.host.in(func() error {
 		if spec.Protocol == packet.ProtocolUDP && spec.Port != 0 && spec.Remote.IsValid() {
-			b, err := openBranch(k, spec, recv)
+			b, err := k.host.ports.branch(k.index, k.addr, spec, recv, func(spec link.FlowSpec, recv link.Receiver) (portFlow, error) {
+				return openFlow(k, spec, recv)
+			})
 			if err == nil {
 				fl = b
 			}

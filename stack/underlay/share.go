@@ -23,12 +23,28 @@ type shareKey struct {
 	port  uint16
 }
 
+// ports are the UDP ports of a Host that branches share.
+type ports struct {
+	drops  *packet.Drops
+	mu     sync.Mutex
+	shared map[shareKey]*sharedPort
+}
+
+// portFlow is the flow of a socket, as a shared port needs it.
+type portFlow interface {
+	link.Flow
+	// reaches tells whether an address is of the flow's IP version.
+	reaches(netip.Addr) bool
+	// receiving reports whether the calling goroutine is one that receives on the flow.
+	receiving() bool
+}
+
 // sharedPort is the flow of one UDP port that several branches share.
 type sharedPort struct {
-	host *Host
-	key  shareKey
-	flow link.Flow // unconnected
-	// branches is replaced whole under the host's shareMu.
+	ports *ports
+	key   shareKey
+	flow  portFlow // unconnected
+	// branches is replaced whole under the ports' mu.
 	branches atomic.Pointer[[]*branch]
 }
 
@@ -43,21 +59,21 @@ type branch struct {
 
 var _ link.Flow = (*branch)(nil)
 
-// openBranch opens a flow that names its port and its remote endpoint.
-func openBranch(k *kernelLink, spec link.FlowSpec, recv link.Receiver) (*branch, error) {
-	h := k.host
-	h.shareMu.Lock()
-	defer h.shareMu.Unlock()
-	key := shareKey{k.index, k.addr, spec.Port}
+// branch opens a flow that names its port and its remote endpoint, on the interface with this index and from the address. The
+// first of a port opens the port's own with open.
+func (h *ports) branch(index int, addr netip.Addr, spec link.FlowSpec, recv link.Receiver, open func(link.FlowSpec, link.Receiver) (portFlow, error)) (*branch, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := shareKey{index, addr, spec.Port}
 	s := h.shared[key]
 	b := &branch{port: s, remote: spec.Remote, recv: recv}
 	if s == nil {
-		s = &sharedPort{host: h, key: key}
+		s = &sharedPort{ports: h, key: key}
 		b.port = s
 		s.branches.Store(&[]*branch{b})
 		base := spec
 		base.Remote = netip.AddrPort{}
-		f, err := openFlow(k, base, s.receive)
+		f, err := open(base, s.receive)
 		if err != nil {
 			return nil, err
 		}
@@ -70,10 +86,10 @@ func openBranch(k *kernelLink, spec link.FlowSpec, recv link.Receiver) (*branch,
 	}
 	all := *s.branches.Load()
 	if slices.ContainsFunc(all, func(o *branch) bool { return o.remote == b.remote }) {
-		return nil, fmt.Errorf("underlay: open flow of port %d from %v to %v: it is open already", spec.Port, k.addr, spec.Remote)
+		return nil, fmt.Errorf("underlay: open flow of port %d from %v to %v: it is open already", spec.Port, addr, spec.Remote)
 	}
-	if !s.flow.(*flow).reaches(spec.Remote.Addr()) {
-		return nil, fmt.Errorf("underlay: open flow of port %d from %v: remote address %v: expected the IP version of %v", spec.Port, k.addr, spec.Remote.Addr(), k.addr)
+	if !s.flow.reaches(spec.Remote.Addr()) {
+		return nil, fmt.Errorf("underlay: open flow of port %d from %v: remote address %v: expected the IP version of %v", spec.Port, addr, spec.Remote.Addr(), addr)
 	}
 	next := append(slices.Clone(all), b)
 	s.branches.Store(&next)
@@ -120,22 +136,16 @@ func (s *sharedPort) hand(to *branch, b *packet.Batch) {
 	case b.Len() == 0:
 		b.Forget()
 	case to == nil:
-		b.Drop(s.host.opts.Drops, packet.DropNoFlow)
+		b.Drop(s.ports.drops, packet.DropNoFlow)
 	default:
 		to.inside.RLock()
 		defer to.inside.RUnlock()
 		if to.closed.Load() {
-			b.Drop(s.host.opts.Drops, packet.DropNoFlow)
+			b.Drop(s.ports.drops, packet.DropNoFlow)
 			return
 		}
 		to.recv(b)
 	}
-}
-
-// receiving reports whether the calling goroutine is one that receives on the port.
-func (s *sharedPort) receiving() bool {
-	f := s.flow.(*flow)
-	return f.socket.receiving() || f.signals != nil && f.signals.receiving()
 }
 
 func (b *branch) Local() netip.AddrPort { return b.port.flow.Local() }
@@ -167,7 +177,7 @@ type branchSender struct {
 // Send implements link.Sender.
 func (s *branchSender) Send(b *packet.Batch) error {
 	if s.branch.closed.Load() {
-		b.Drop(s.branch.port.host.opts.Drops, packet.DropSendFailed)
+		b.Drop(s.branch.port.ports.drops, packet.DropSendFailed)
 		return fmt.Errorf("underlay: send to %v: %w", s.branch.remote, net.ErrClosed)
 	}
 	for _, p := range b.Bufs {
@@ -179,10 +189,10 @@ func (s *branchSender) Send(b *packet.Batch) error {
 // Close ends the branch, and with the last one the port.
 func (b *branch) Close() error {
 	s := b.port
-	h := s.host
-	h.shareMu.Lock()
+	h := s.ports
+	h.mu.Lock()
 	if b.closed.Swap(true) {
-		h.shareMu.Unlock()
+		h.mu.Unlock()
 		return nil
 	}
 	next := slices.DeleteFunc(slices.Clone(*s.branches.Load()), func(o *branch) bool { return o == b })
@@ -191,11 +201,11 @@ func (b *branch) Close() error {
 	if last {
 		delete(h.shared, s.key)
 	}
-	h.shareMu.Unlock()
+	h.mu.Unlock()
 	if last {
 		return s.flow.Close()
 	}
-	if !s.receiving() {
+	if !s.flow.receiving() {
 		b.inside.Lock() // what is being handed over comes first
 		defer b.inside.Unlock()
 	}
