@@ -7,7 +7,9 @@
 //
 // Specification: REQUIREMENTS DET-2. On Linux: rtnetlink for interfaces, addresses, routes and neighbours, nl80211 for
 // associations, a timerfd for resume from suspend and clock changes; of several IPv6 addresses the one to send from by
-// RFC 6724 §5, rules 3 and 7. Left out on purpose: other systems, where everything fails with ErrUnsupported.
+// RFC 6724 §5, rules 3 and 7. On darwin the routing socket and its tables (route(4)), on Windows the IP helper API; neither has been
+// run on a real machine, neither tells how often the carrier has changed nor of access points, and the first address is taken.
+// Left out on purpose: other systems, where everything fails with ErrUnsupported.
 //
 // Concurrency: a Monitor may be used from several goroutines. Snapshot and Watch work on the network namespace of the
 // thread that calls them.
