@@ -48,6 +48,12 @@
 // the way closes when nobody renews them. A way that a crashed run has left is taken away, and its processes are killed, by the
 // next Apply.
 //
+// Other systems: on darwin addresses and routes are set by ifconfig(8) and route(8) and the kill switch stands in an anchor of
+// pf(4) (pf.go, hostnet_darwin.go), on Windows by the IP helper API and in the Windows Filtering Platform (filters.go,
+// hostnet_windows.go). Neither has marks for packets: what this program sends as signalling and ESP is known by its ports and its
+// user or file. Neither has permits that end by themselves, so that Permit fails there and plaintext modes do not go. Neither has
+// been run on a real machine; the rules and commands themselves are tested everywhere.
+//
 // Specification: none of its own. RFC 5944 §5.7 and RFC 4093 §4.2 want no ARP for a home address away from home.
 //
 // Concurrency: a Network may be used from several goroutines; calls are done one after the other. They work on the
