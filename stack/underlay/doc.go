@@ -7,8 +7,10 @@
 //
 // Specification: RFC 768 flows with segmentation offload, flows of the IP protocols 4 (RFC 2003), 47 (RFC 2784), 50
 // (RFC 4303), 55 (RFC 2004) and others over raw sockets, each of the IP version of its link's address, and IPv4 in Ethernet
-// frames (RFC 894) without ARP, which stays with the kernel but for home addresses on a home link (RFC 826, RFC 5944 §4.6). Left out on purpose: IPv6 in frames; systems other than Linux, where
-// NewHost says so.
+// frames (RFC 894) without ARP, which stays with the kernel but for home addresses on a home link (RFC 826, RFC 5944 §4.6). On
+// darwin and Windows there are UDP flows over the sockets of Go's net package alone (plainflow.go, which is tried on Linux), and no
+// permits for plaintext; neither has been run on a real machine. Left out on purpose: IPv6 in frames; other systems, where NewHost
+// says so.
 //
 // Concurrency: everything may be used from several goroutines. Each flow and each Frames has one receiving goroutine, a
 // flow that carries signalling and data two, a Host has one for its timers.

@@ -19,20 +19,26 @@ const (
 // plainSet has a socket send through the interface alone and sets its time to live, 0 for the usual one. The address that it is
 // bound to keeps what arrives by other interfaces from it (the strong host model).
 func plainSet(fd uintptr, index int, six bool, ttl int) error {
-	s := windows.Handle(fd)
-	level, option, value, hops := windows.IPPROTO_IP, ipUnicastIf, int(swapped(uint32(index))), ipTTL
-	if six {
-		level, option, value, hops = windows.IPPROTO_IPV6, ipv6UnicastIf, index, ipv6Hops
-	}
 	if index != 0 {
-		if err := windows.SetsockoptInt(s, level, option, value); err != nil {
+		if err := plainBind(int(fd), index, six); err != nil {
 			return err
 		}
 	}
-	if ttl == 0 {
+	switch {
+	case ttl == 0:
 		return nil
+	case six:
+		return windows.SetsockoptInt(windows.Handle(fd), windows.IPPROTO_IPV6, ipv6Hops, ttl)
 	}
-	return windows.SetsockoptInt(s, level, hops, ttl)
+	return windows.SetsockoptInt(windows.Handle(fd), windows.IPPROTO_IP, ipTTL, ttl)
+}
+
+// plainBind has a socket send through the interface alone.
+func plainBind(s, index int, six bool) error {
+	if six {
+		return windows.SetsockoptInt(windows.Handle(s), windows.IPPROTO_IPV6, ipv6UnicastIf, index)
+	}
+	return windows.SetsockoptInt(windows.Handle(s), windows.IPPROTO_IP, ipUnicastIf, int(swapped(uint32(index))))
 }
 
 // swapped returns the number whose octets in host order are those of n in network order.

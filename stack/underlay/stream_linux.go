@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,9 +18,6 @@ var _ link.StreamHost = (*Host)(nil)
 const (
 	// streamUnsent bounds what a TCP connection takes before it can send it, so that little is late when the path is slow.
 	streamUnsent = 128 << 10
-	// streamSilence is how long the other end may leave what was sent unacknowledged (RFC 5482), or, with nothing to send, the
-	// kernel's own probes unanswered.
-	streamSilence = 30 * time.Second
 )
 
 // tune sets what all TCP connections of a Host have.
@@ -51,8 +47,6 @@ func (h *Host) controlling(more func(fd int) error) func(string, string, syscall
 	}
 }
 
-var streamProbes = net.KeepAliveConfig{Enable: true, Idle: streamSilence, Interval: streamSilence / 3, Count: 3}
-
 // DialThrough implements link.StreamHost and link.PortalHost.
 func (h *Host) DialThrough(ctx context.Context, index int, to netip.AddrPort) (c net.Conn, err error) {
 	d := net.Dialer{KeepAliveConfig: streamProbes, Control: h.controlling(func(fd int) error {
@@ -72,27 +66,6 @@ func (h *Host) DialThrough(ctx context.Context, index int, to netip.AddrPort) (c
 	}
 	return c, nil
 }
-
-// ownAddress returns the first global address of the interface and the family, with port 0.
-func ownAddress(index int, ipv4 bool) (*net.TCPAddr, error) {
-	i, err := net.InterfaceByIndex(index)
-	if err != nil {
-		return nil, err
-	}
-	all, err := i.Addrs()
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range all {
-		if n, ok := a.(*net.IPNet); ok && (n.IP.To4() != nil) == ipv4 && n.IP.IsGlobalUnicast() {
-			return &net.TCPAddr{IP: n.IP}, nil
-		}
-	}
-	return nil, errNoAddress
-}
-
-// errNoAddress is for an interface from which nothing can be sent under an address of its own.
-var errNoAddress = errors.New("it has no address of that family")
 
 // ListenStream implements link.StreamHost. Connections that are accepted inherit the mark.
 func (h *Host) ListenStream(local netip.AddrPort) (l net.Listener, err error) {
