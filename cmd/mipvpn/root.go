@@ -40,6 +40,8 @@ type terminal struct {
 	examine func() []finding
 	// line works on the kill switch without a daemon.
 	line func() firewall
+	// console takes the terminal for a live view; nil where there is none.
+	console func() (*console, error)
 	// prompt asks the person at the terminal for a secret; nil where there is no terminal. The result is the caller's to wipe.
 	prompt func(ctx context.Context, text string) ([]byte, error)
 	// question asks the person at the terminal for a line that may be seen; nil where there is no terminal.
@@ -90,7 +92,7 @@ func (a *app) root() *cobra.Command {
 		socket = s
 	}
 	root.PersistentFlags().StringVar(&a.socket, "socket", socket, "unix socket of the daemon (or $"+socketVariable+")")
-	root.AddCommand(a.daemon(), a.up(), a.answer(), a.down(), a.reload(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.explain(), a.ping(), a.doctor(), a.bugreport(), a.config(), a.firewall(), a.portal(), a.portalBrowser(), a.version(), manual.Command(manualPage))
+	root.AddCommand(a.daemon(), a.up(), a.answer(), a.down(), a.reload(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.explain(), a.ping(), a.monitor(), a.doctor(), a.bugreport(), a.config(), a.firewall(), a.portal(), a.portalBrowser(), a.version(), manual.Command(manualPage))
 	root.AddCommand(a.initialise())
 	return root
 }

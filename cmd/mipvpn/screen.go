@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -134,17 +135,20 @@ func wrap(text string, first, rest int) []string {
 type page struct {
 	screen
 	lines []row
+	parts int // that have been begun
 }
 
-// row is a line with what it is worth: 0 stays, and of the others those with the greatest number go first when there is no room.
+// row is a line with what it is worth: 0 stays, and of the others those with the greatest number go first when there is no room,
+// each with all lines of its part.
 type row struct {
-	line  line
-	spare int
+	line        line
+	spare, part int
 }
 
-// add adds a line, cut to the screen.
+// add adds a line as a part of its own, cut to the screen.
 func (p *page) add(spare int, l line) {
-	p.lines = append(p.lines, row{l.cut(p.width), spare})
+	p.parts++
+	p.lines = append(p.lines, row{l.cut(p.width), spare, p.parts})
 }
 
 // labelWidth is the column that texts behind a label begin in.
@@ -164,11 +168,13 @@ func (p *page) field(f field) {
 	if p.width >= leastWidth {
 		room = p.width - labelWidth
 	}
+	p.parts++
 	for i, text := range wrap(f.text, room, room) {
 		if i > 0 {
 			label = strings.Repeat(" ", labelWidth-2)
 		}
-		p.add(f.spare, line{say("  "), {label, faint}, {text, f.style}})
+		l := line{say("  "), {label, faint}, {text, f.style}}
+		p.lines = append(p.lines, row{l.cut(p.width), f.spare, p.parts})
 	}
 }
 
@@ -195,7 +201,7 @@ func (p *page) table(spare int, rows [][]span) {
 	}
 }
 
-// fit takes away spare lines, the sparest first and of those the last first, until the page has room for height lines.
+// fit takes away spare parts, the sparest first and of those the last first, until the page has room for height lines.
 func (p *page) fit() {
 	for p.height > 0 && len(p.lines) >= p.height { // one line is the prompt's
 		least := -1
@@ -207,7 +213,8 @@ func (p *page) fit() {
 		if least < 0 {
 			return
 		}
-		p.lines = append(p.lines[:least:least], p.lines[least+1:]...)
+		part := p.lines[least].part
+		p.lines = slices.DeleteFunc(p.lines, func(r row) bool { return r.part == part })
 	}
 }
 

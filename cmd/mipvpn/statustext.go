@@ -32,7 +32,7 @@ func writeStatus(w io.Writer, sc screen, s control.Status) error {
 	p.headline(s)
 	p.situation(s)
 	p.layers(s.Layers)
-	p.interfaces(s.Interfaces, shownInterfaces)
+	p.interfaces(s.Interfaces, shownInterfaces, standsAt)
 	p.handoffs(s.Handoffs, shownHandoffs)
 	p.traffic(s)
 	p.fit()
@@ -123,8 +123,20 @@ func carriedBy(l control.Layer) string {
 	return orNone(l.Encapsulation)
 }
 
-// interfaces shows where each interface is, the one in use first, and no more than most of them. Those that are down share a line.
-func (p *page) interfaces(all []control.Interface, most int) {
+// standsAt says on little room where an interface is and for how long that is proven.
+func standsAt(i control.Interface) span {
+	switch {
+	case i.Portal != nil:
+		return span{"login page: run `mipvpn portal`", poor}
+	case i.Proof.Age != nil && i.Proof.ExpiresIn != nil:
+		return span{fmt.Sprintf("inside, proven for %.0f s more", *i.Proof.ExpiresIn), good}
+	}
+	return span{standing(i), proofStyle(i.Proof)}
+}
+
+// interfaces shows where each interface is, as place says it, the one in use first, and no more than most of them. Those that are
+// down share a line.
+func (p *page) interfaces(all []control.Interface, most int, place func(control.Interface) span) {
 	if len(all) == 0 {
 		return
 	}
@@ -147,14 +159,7 @@ func (p *page) interfaces(all []control.Interface, most int) {
 		if i.InUse {
 			mark = span{"* " + i.Name, strong}
 		}
-		where := span{standing(i), proofStyle(i.Proof)}
-		switch {
-		case i.Portal != nil:
-			where = span{"login page: run `mipvpn portal`", poor}
-		case i.Proof.Age != nil && i.Proof.ExpiresIn != nil:
-			where.text = fmt.Sprintf("inside, proven for %.0f s more", *i.Proof.ExpiresIn)
-		}
-		rows = append(rows, []span{mark, say(ifaceAddress(i)), where})
+		rows = append(rows, []span{mark, say(ifaceAddress(i)), place(i)})
 	}
 	p.table(0, rows)
 	if len(up) > most {
