@@ -40,6 +40,9 @@ type attempt struct {
 
 	internal *registration // nil when a mode with a VPN is pinned
 	external *registration
+	aside    *aside          // the way of external through an agent that asks for it, tried or in use; nil without one
+	former   []*registration // that external was before; quiet
+	doubted  netip.Addr      // an agent that aside went through and whose tunnel did not seem to work
 }
 
 // begin starts detection and registration on an interface (DET-6).
@@ -238,6 +241,9 @@ func (c *Client) externalEvent(a *attempt, e mobilenode.Event) {
 	switch e := e.(type) {
 	case mobilenode.Accepted:
 		c.externalHeard(a, a.external.bound)
+		if a.aside == nil {
+			a.doubted = netip.Addr{}
+		}
 		err = a.det.HandleExternalReply(c.now, e.Reply)
 	case mobilenode.Refused:
 		c.tooMany(a, a.external, e)
@@ -247,6 +253,7 @@ func (c *Client) externalEvent(a *attempt, e mobilenode.Event) {
 	case mobilenode.Unanswered:
 		if !e.Deregistration {
 			err = a.det.HandleExternalUnanswered(c.now, a.epoch)
+			c.insistAside(a)
 			c.externalUnanswered(a)
 		}
 	case mobilenode.Expired:
@@ -312,6 +319,9 @@ func (c *Client) detected(a *attempt, e location.Event) {
 		}
 		if e.External {
 			a.external.start(c)
+			if i := c.ifaces[index]; i != nil && i.attempt == a {
+				c.registerAside(i)
+			}
 		}
 	case location.Reregister, location.ProbeInternal:
 		if a.internal != nil {
@@ -323,6 +333,9 @@ func (c *Client) detected(a *attempt, e location.Event) {
 		c.silenceOver(c.externalName())
 		c.alarmOver()
 		a.proof = e.Proof
+		if x := a.aside; x != nil && !x.stands {
+			c.endAside(a)
+		}
 		if err := c.gate.Open(e.Proof); err != nil {
 			c.log.Warn("the gate refused a proof", zap.String("interface", name), zap.Error(err))
 			return
@@ -426,6 +439,7 @@ func (c *Client) abandon(i *iface, reason string) {
 		a.remove()
 	}
 	c.disappear(a)
+	c.endAside(a)
 	c.log.Debug("attempt abandoned", zap.String("interface", a.iface.Name), zap.String("reason", reason))
 	a.internal.quiet()
 	if a.leaving {
@@ -439,16 +453,13 @@ func (c *Client) abandon(i *iface, reason string) {
 
 // closeAttachments closes what an abandoned attempt still received from.
 func (c *Client) closeAttachments(a *attempt) {
-	for _, r := range []*registration{a.internal, a.external} {
-		if r == nil || r.attachment == nil {
-			continue
+	for _, r := range append([]*registration{a.internal, a.external}, a.former...) {
+		if r != nil {
+			r.quiet()
+			r.detach(c.log)
 		}
-		r.quiet()
-		if err := r.attachment.Close(); err != nil {
-			c.log.Debug("closing an attachment", zap.Error(err))
-		}
-		r.attachment = nil
 	}
+	a.former = nil
 	c.leaveHome(a)
 	if i := c.ifaces[a.iface.Index]; i != nil {
 		i.drained(a)

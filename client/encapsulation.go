@@ -53,6 +53,10 @@ func (c *Client) askFor(mn *mobilenode.Config, name string, ha config.HomeAgent)
 	if ha.GREKey != config.NoGREKey {
 		mn.GRE.Keyed, mn.GRE.Key = true, uint32(ha.GREKey)
 	}
+	if mn.CoLocated {
+		mn.Encapsulation = encapsulation(ha.Encapsulation, true)
+		return
+	}
 	if mn.ForeignAgent.IsValid() {
 		if ha.Encapsulation == config.EncapsulationMinimal || ha.Encapsulation == config.EncapsulationGRE {
 			mn.Encapsulation = encapsulation(ha.Encapsulation, false)

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -28,8 +29,12 @@ type iface struct {
 
 	// The link layer, open while foreign agents are looked for or used there.
 	segment   *stack.Segment
+	ears      ears
 	discovery *discovery.Machine
+	solicited int // how often agents were asked for beside an address
 	remove    func()
+	// shunned are agents that were registered through in vain, and until when they are left out.
+	shunned map[netip.Addr]time.Duration
 }
 
 // agentInUse is a foreign agent that an attempt goes through.
@@ -41,6 +46,8 @@ type agentInUse struct {
 	lifetime time.Duration // the longest registration that it takes
 	// minimal and gre say which encapsulations it has besides IP in IP.
 	minimal, gre bool
+	// udp says that it does UDP tunnelling (the U bit).
+	udp bool
 	// challenge is the last one that it has advertised, nil for none (RFC 4721 §2).
 	challenge []byte
 }
@@ -160,6 +167,7 @@ func (c *Client) epoch(e roam.Epoch) {
 		return
 	}
 	c.portalChanged(e.Interface.Index, e.Reason)
+	i.shunned = nil
 	if e.Relinked {
 		c.closeSegment(i) // and look for foreign agents anew
 	}
@@ -167,34 +175,40 @@ func (c *Client) epoch(e roam.Epoch) {
 	c.seek(i)
 }
 
-// listen opens or closes the link layer of an interface: open to look for foreign agents where there is no address, or
-// where a pinned mode wants one.
+// listen opens or closes the link layer of an interface, as earsFor says.
 func (c *Client) listen(i *iface) {
-	comp, pinned := c.roam.Pin().Composition()
-	wanted := i.Up && (!i.Address.IsValid() || pinned && comp.ForeignAgent) && !(pinned && !comp.ForeignAgent)
-	switch {
-	case wanted && i.segment == nil:
-		c.openSegment(i)
-	case !wanted && i.segment != nil:
-		c.closeSegment(i)
+	wanted := c.earsFor(i)
+	if wanted == i.ears {
+		return
+	}
+	c.closeSegment(i)
+	if wanted != noEars {
+		c.openSegment(i, wanted)
 	}
 }
 
 // openSegment begins to look for foreign agents.
-func (c *Client) openSegment(i *iface) {
-	segment, err := stack.OpenSegment(c.host, i.Index, c.drops, func(a stack.Advertisement) {
+func (c *Client) openSegment(i *iface, e ears) {
+	open := stack.OpenSegment
+	if e == advertisements {
+		open = stack.ListenSegment
+	}
+	segment, err := open(c.host, i.Index, c.drops, func(a stack.Advertisement) {
 		c.post(func() { c.advertised(i, a) })
 	})
+	if errors.Is(err, stack.ErrNoEars) {
+		return
+	}
 	if err != nil {
 		c.log.Warn("no foreign agent can be looked for", zap.String("interface", i.Name), zap.Error(err))
 		return
 	}
 	m, err := discovery.NewMachine(discovery.Config{}, c.rand)
 	if err != nil {
-		c.log.Error("no foreign agent can be looked for", zap.String("interface", i.Name), zap.Error(err))
+		c.log.Error("no foreign agent can be looked for", zap.String("interface", i.Name), zap.Error(errors.Join(err, segment.Close())))
 		return
 	}
-	i.segment, i.discovery = segment, m
+	i.segment, i.ears, i.discovery, i.solicited = segment, e, m, 0
 	i.remove = c.drive(&driven{timeout: m.HandleTimeout, deadline: m.Deadline, drain: func() bool { return c.drainDiscovery(i, m) }})
 	m.Start(c.now)
 }
@@ -205,6 +219,9 @@ func (c *Client) closeSegment(i *iface) {
 		return
 	}
 	i.remove()
+	if a := i.attempt; a != nil && a.aside != nil {
+		c.straighten(i, a)
+	}
 	for _, a := range slices.Clone(i.draining) {
 		if a.agent != nil {
 			a.remove()
@@ -214,7 +231,7 @@ func (c *Client) closeSegment(i *iface) {
 	if err := i.segment.Close(); err != nil {
 		c.log.Debug("closing a link layer", zap.Error(err))
 	}
-	i.segment, i.discovery = nil, nil
+	i.segment, i.ears, i.discovery = nil, noEars, nil
 	c.roam.HandleAgent(c.now, i.Index, false)
 }
 
@@ -231,14 +248,22 @@ func (c *Client) advertised(i *iface, a stack.Advertisement) {
 
 // challenged gives the challenge that an agent has just advertised to the registrations through it (RFC 4721 §2).
 func (i *iface) challenged(agent netip.Addr) {
-	if i.attempt == nil || i.attempt.agent == nil || i.attempt.agent.address != agent {
+	var through []*registration
+	switch a := i.attempt; {
+	case a == nil:
+		return
+	case a.agent != nil && a.agent.address == agent:
+		through = []*registration{a.internal, a.external}
+	case a.aside != nil && a.aside.agent.address == agent:
+		through = []*registration{a.aside.reg}
+	default:
 		return
 	}
 	for _, a := range i.discovery.Agents() {
 		if a.Address != agent {
 			continue
 		}
-		for _, r := range []*registration{i.attempt.internal, i.attempt.external} {
+		for _, r := range through {
 			if r != nil && r.machine != nil {
 				r.machine.SetChallenge(a.Challenge)
 			}
@@ -259,6 +284,9 @@ func (c *Client) drainDiscovery(i *iface, m *discovery.Machine) bool {
 		if err := i.segment.Solicit(netip.Addr{}, t.Payload); err != nil {
 			c.log.Debug("agent solicitation not sent", zap.String("interface", i.Name), zap.Error(err))
 		}
+		if i.solicited++; i.ears == advertisements && i.solicited >= mostSolicitations {
+			m.Stop() // there is an address: who asks for more advertises itself (RFC 5944 §2.4)
+		}
 	}
 	for i.discovery == m {
 		e, ok := m.PollEvent()
@@ -270,6 +298,9 @@ func (c *Client) drainDiscovery(i *iface, m *discovery.Machine) bool {
 	}
 	return busy
 }
+
+// mostSolicitations is how often agents are asked for on a link where there is an address without any.
+const mostSolicitations = 3
 
 // agentEvent takes account of what was heard of foreign agents.
 func (c *Client) agentEvent(i *iface, e discovery.Event) {
@@ -287,18 +318,25 @@ func (c *Client) agentEvent(i *iface, e discovery.Event) {
 		if inUse(e.Agent) && (!e.Agent.Offers(i.attempt.agent.careOf) || e.Agent.Hardware != i.attempt.agent.hardware) {
 			c.roam.HandleAgent(c.now, i.Index, false) // what the attempt stands on is gone
 		}
+		c.asideHeard(i, e.Agent.Address, e.Agent.RegistrationRequired() && e.Agent.UDPTunnel() == e.Before.UDPTunnel() && e.Agent.Hardware == e.Before.Hardware, false)
 	case discovery.AgentRebooted:
 		tell(e.Agent, "has rebooted: registering again (RFC 5944 section 2.4.4)")
 		if inUse(e.Agent) {
 			c.roam.HandleAgent(c.now, i.Index, false)
 		}
+		c.asideHeard(i, e.Agent.Address, true, true)
 	case discovery.AgentLost:
 		tell(e.Agent, "is not heard any more")
 		if inUse(e.Agent) {
 			c.roam.HandleAgent(c.now, i.Index, false)
 		}
+		c.asideHeard(i, e.Agent.Address, false, false)
 	}
-	c.roam.HandleAgent(c.now, i.Index, i.choose() != nil)
+	if i.ears == advertisements { // nothing that can be attached through: the interface has an address
+		c.registerAside(i)
+	} else {
+		c.roam.HandleAgent(c.now, i.Index, i.choose() != nil)
+	}
 	c.rehint(i)
 }
 
@@ -311,13 +349,18 @@ func (i *iface) choose() *agentInUse {
 		if a.Busy() || !a.ForeignAgent() {
 			continue
 		}
-		return &agentInUse{
-			segment: i.segment, address: a.Address, careOf: a.CareOfAddresses[0], hardware: a.Hardware,
-			lifetime: max(time.Duration(a.RegistrationLifetime)*time.Second, time.Second), challenge: a.Challenge,
-			minimal: a.Flags&discovery.FlagMinimal != 0, gre: a.Flags&discovery.FlagGRE != 0,
-		}
+		return i.agentInUse(a)
 	}
 	return nil
+}
+
+// agentInUse returns the agent as an attempt goes by it.
+func (i *iface) agentInUse(a discovery.Agent) *agentInUse {
+	return &agentInUse{
+		segment: i.segment, address: a.Address, careOf: a.CareOfAddresses[0], hardware: a.Hardware,
+		lifetime: max(time.Duration(a.RegistrationLifetime)*time.Second, time.Second), challenge: a.Challenge,
+		minimal: a.Flags&discovery.FlagMinimal != 0, gre: a.Flags&discovery.FlagGRE != 0,
+	}
 }
 
 // drained forgets an attempt that has drained.

@@ -61,7 +61,7 @@ type attach func(replies func([]byte)) (stack.Attachment, error)
 // register makes a registration. handle is called on the actor with each of the machine's events, after the registration
 // has taken account of it.
 func (c *Client) register(name string, ha config.HomeAgent, mn mobilenode.Config, open attach, handle func(mobilenode.Event)) (*registration, error) {
-	r := &registration{name: name, agent: ha.Address, careOf: mn.CareOfAddress, coLocated: !mn.ForeignAgent.IsValid() && !mn.AtHome}
+	r := &registration{name: name, agent: ha.Address, careOf: mn.CareOfAddress, coLocated: (!mn.ForeignAgent.IsValid() || mn.CoLocated) && !mn.AtHome}
 	c.identify(&mn, name, ha)
 	if mn.Lifetime == 0 || mn.Lifetime > ha.Lifetime { // a foreign agent may allow less
 		mn.Lifetime = ha.Lifetime
@@ -244,6 +244,9 @@ func (c *Client) keepAlive(r *registration, reply mobilenode.VerifiedReply) {
 		})
 	})
 	c.tryTunnel(r, k)
+	if r.granted.HalfBound {
+		k.Check(c.now.Boot) // the x-HA learns from it where the tunnel ends (RFC 3519 §4.4)
+	}
 	r.keepalive = k
 	r.removeKeepalive = c.drive(&driven{timeout: k.HandleTimeout, deadline: k.Deadline, drain: func() bool { return c.drainKeepalive(r, k) }})
 }
@@ -269,7 +272,9 @@ func (c *Client) drainKeepalive(r *registration, k *tunnel.Keepalive) bool {
 		c.tunnelTried(r, e)
 		if e == tunnel.KeepaliveLost {
 			c.event(control.Event{Kind: "keepalive", Message: fmt.Sprintf("%s %v answers no keepalive: registering again", r.name, r.agent)})
-			r.start(c)
+			if !c.asideLost(r) {
+				r.start(c)
+			}
 		}
 	}
 	return busy

@@ -52,7 +52,7 @@ func (c *Client) whyNotAsked(r *registration) string {
 		return `[mechanisms] zero_overhead is "off"`
 	case m.Vendor == 0:
 		return "[mechanisms] vendor is not set"
-	case !r.coLocated:
+	case !r.coLocated, r.machine != nil && r.machine.Config().ForeignAgent.IsValid():
 		return "the registration goes through a foreign agent"
 	case c.cfg.External.Encapsulation == config.EncapsulationUDP:
 		return `[external_home_agent] encapsulation is "udp"`
@@ -69,7 +69,7 @@ func (c *Client) askSwitching() {
 			continue
 		}
 		r := i.attempt.external
-		if r.ways.failed == "" && r.coLocated {
+		if r.ways.failed == "" && r.coLocated && !r.machine.Config().ForeignAgent.IsValid() {
 			c.setSwitching(r, c.zeroOverhead(c.cfg.External))
 		}
 	}

@@ -39,6 +39,9 @@ type CoLocated struct {
 	// fromUDP takes packets out of UDP tunnelling.
 	fromUDP tunnel.Decapsulator
 
+	// aside is where registrations go that go through a foreign agent, nil where they go straight to the home agent.
+	aside *aside
+
 	answers atomic.Pointer[answers]
 	// listener is shared by all forms of the tunnel.
 	listener atomic.Pointer[tunnel.Listener]
@@ -61,13 +64,18 @@ type answers struct {
 // AttachCoLocated attaches the home address to its home agent through the link below. replies is called with each message
 // that is no tunnelled data, and owns it; inner receives the decapsulated packets. Both must not block.
 func AttachCoLocated(below link.Link, home, agent netip.Addr, drops *packet.Drops, replies func([]byte), inner link.Receiver) (*CoLocated, error) {
+	return attachCoLocated(below, home, agent, 0, drops, replies, inner)
+}
+
+// attachCoLocated attaches by the UDP port given, 0 for any.
+func attachCoLocated(below link.Link, home, agent netip.Addr, port uint16, drops *packet.Drops, replies func([]byte), inner link.Receiver) (*CoLocated, error) {
 	a := &CoLocated{
 		below: below, agent: netip.AddrPortFrom(agent, RegistrationPort), home: home, drops: drops, replies: replies, inner: inner,
 		fromUDP: tunnel.Decapsulator{Encapsulation: tunnel.UDP, Peer: netip.AddrPortFrom(agent, RegistrationPort), Inner: home, Drops: drops},
 	}
 	a.fromUDP.Listener = &a.listener
 	var err error
-	if a.udp, err = below.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Remote: a.agent, Signalling: link.SignallingMobileIP}, a.receiveUDP); err != nil {
+	if a.udp, err = below.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: port, Remote: a.agent, Signalling: link.SignallingMobileIP}, a.receiveUDP); err != nil {
 		return nil, fmt.Errorf("stack: attach %v to home agent %v: %w", home, agent, err)
 	}
 	return a, nil
@@ -78,7 +86,12 @@ func AttachCoLocated(below link.Link, home, agent netip.Addr, drops *packet.Drop
 func (a *CoLocated) Listen(l *tunnel.Listener) { a.listener.Store(l) }
 
 // Send implements Attachment.
-func (a *CoLocated) Send(message []byte) error { return a.udp.Send(a.agent, message) }
+func (a *CoLocated) Send(message []byte) error {
+	if a.aside != nil && !tunnel.IsData(message) {
+		return a.aside.request.Send(netip.AddrPort{}, message)
+	}
+	return a.udp.Send(a.agent, message)
+}
 
 // Carrier implements Attachment. UDP tunnelling goes over the flow of the registrations, so that a NAT maps both alike
 // (RFC 3519 §4.2).
@@ -128,6 +141,11 @@ func (a *CoLocated) flow(e tunnel.Encapsulation, o tunnel.GREOptions) (link.Flow
 // Close implements Attachment.
 func (a *CoLocated) Close() error {
 	err := a.udp.Close()
+	if a.aside != nil {
+		if e := a.aside.close(); err == nil {
+			err = e
+		}
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, f := range a.other {

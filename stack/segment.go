@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -73,6 +74,26 @@ func OpenSegment(host link.Host, index int, drops *packet.Drops, advertised func
 	return s, nil
 }
 
+// ErrNoEars means that a host gives no access to the advertisements on an interface alone.
+var ErrNoEars = errors.New("stack: this host cannot listen for agent advertisements beside an address of its own")
+
+// ListenSegment opens the link layer of an interface that has an address of its own, for advertisements to arrive and nothing else:
+// nobody can visit it (Visit), what is sent leaves as from any Segment. Errors wrap ErrNoEars where the host cannot do that.
+func ListenSegment(host link.Host, index int, drops *packet.Drops, advertised func(Advertisement)) (*Segment, error) {
+	able, ok := host.(link.AdvertisementHost)
+	if !ok {
+		return nil, ErrNoEars
+	}
+	s := &Segment{index: index, drops: drops, advertised: advertised}
+	s.visits.Store(&map[netip.Addr]visit{})
+	frames, err := able.OpenAdvertisements(index, s.receive)
+	if err != nil {
+		return nil, fmt.Errorf("stack: listen on the link layer of interface %d: %w", index, err)
+	}
+	s.frames = frames
+	return s, nil
+}
+
 // Hardware returns the interface's link-layer address.
 func (s *Segment) Hardware() packet.HardwareAddr { return s.frames.Hardware() }
 
@@ -85,9 +106,7 @@ func (s *Segment) Visit(home netip.Addr, agent packet.HardwareAddr, mtu int, res
 // visit does what Visit does, as v says.
 func (s *Segment) visit(home netip.Addr, v visit, mtu int, rest link.Receiver) *PacketLink {
 	l := NewPacketLink(home, s.drops, rest)
-	l.SetCarrier(func(c link.Class) link.Path {
-		return link.Path{Steps: []link.Step{address{v.agent}}, Out: s.frames.Out(c), MTU: mtu}
-	})
+	l.SetCarrier(s.carrier(v.agent, mtu))
 	v.link = l
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,6 +114,13 @@ func (s *Segment) visit(home netip.Addr, v visit, mtu int, rest link.Receiver) *
 	visits[home] = v
 	s.visits.Store(&visits)
 	return l
+}
+
+// carrier carries whole packets to the station with the link-layer address agent.
+func (s *Segment) carrier(agent packet.HardwareAddr, mtu int) Carrier {
+	return func(c link.Class) link.Path {
+		return link.Path{Steps: []link.Step{address{agent}}, Out: s.frames.Out(c), MTU: mtu}
+	}
 }
 
 // Leave takes the link back that Visit returned.

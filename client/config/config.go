@@ -301,6 +301,9 @@ type Interfaces struct {
 	Prefer []string
 	// Ignore names interfaces never to use.
 	Ignore []string
+	// HearAgents listens for foreign agents on interfaces that have an address of their own, and registers that address with the x-HA
+	// through one that asks for it (the R bit, RFC 5944 §2.4.1).
+	HearAgents bool
 }
 
 // Allows reports whether the interface of this name may be used.

@@ -282,6 +282,7 @@ vendor = 32473
 [interfaces]
 use = ["eth0", "wlan0"]
 ignore = ["docker0"]
+hear_agents = false
 prefer = ["wlan*"]
 [hooks]
 run = false

@@ -147,6 +147,16 @@ func (p *Process) OpenFrames(index int, recv link.Receiver) (link.Frames, error)
 	return processFrames{f, p}, nil
 }
 
+// OpenAdvertisements implements link.AdvertisementHost.
+func (p *Process) OpenAdvertisements(index int, recv link.Receiver) (link.Frames, error) {
+	p.step()
+	f, err := p.Host.OpenAdvertisements(index, recv)
+	if err != nil {
+		return nil, err
+	}
+	return processFrames{f, p}, nil
+}
+
 type processLink struct {
 	link.Link
 	p *Process

@@ -28,6 +28,24 @@ func (h *Host) OpenFrames(index int, recv link.Receiver) (link.Frames, error) {
 	return f, nil
 }
 
+// OpenAdvertisements implements link.AdvertisementHost.
+func (h *Host) OpenAdvertisements(index int, recv link.Receiver) (link.Frames, error) {
+	return h.OpenFrames(index, func(b *packet.Batch) {
+		b.Keep(&h.drops, func(p *packet.Buf) packet.DropReason {
+			ip := packet.IPv4(p.Bytes())
+			if ip.Valid() && ip.Protocol() == packet.ProtocolICMP && ip.FragmentOffset() == 0 && len(ip.Payload()) > 0 && ip.Payload()[0] == 9 {
+				return packet.NotDropped
+			}
+			return packet.Delivered
+		})
+		if b.Len() == 0 {
+			b.Release()
+			return
+		}
+		recv(b)
+	})
+}
+
 // Out implements link.Frames.
 func (f *frames) Out(c link.Class) link.Sender { return frameSender{f, c} }
 

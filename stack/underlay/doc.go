@@ -7,7 +7,8 @@
 //
 // Specification: RFC 768 flows with segmentation offload, flows of the IP protocols 4 (RFC 2003), 47 (RFC 2784), 50
 // (RFC 4303), 55 (RFC 2004) and others over raw sockets, each of the IP version of its link's address, and IPv4 in Ethernet
-// frames (RFC 894) without ARP, which stays with the kernel but for home addresses on a home link (RFC 826, RFC 5944 §4.6). On
+// frames (RFC 894) without ARP, which stays with the kernel but for home addresses on a home link (RFC 826, RFC 5944 §4.6); of them
+// agent advertisements alone (RFC 1256 §3), by a filter in the kernel, where an interface has an address of its own. On
 // darwin and Windows there are UDP flows over the sockets of Go's net package alone (plainflow.go, which is tried on Linux), and no
 // permits for plaintext; neither has been run on a real machine. Left out on purpose: IPv6 in frames; other systems, where NewHost
 // says so.

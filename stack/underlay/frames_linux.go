@@ -33,14 +33,26 @@ type frames struct {
 	hardware packet.HardwareAddr
 	recv     link.Receiver
 	tx       *transmitter
+	kind     framesKind
 	signals  *socket     // what is signalling goes this way; nil where there is only one socket
 	cut      atomic.Bool // superpackets are not to go whole
 }
 
-var _ link.Frames = (*frames)(nil)
+var (
+	_ link.Frames            = (*frames)(nil)
+	_ link.AdvertisementHost = (*Host)(nil)
+)
 
-func openFrames(h *Host, index int, recv link.Receiver) (*frames, error) {
-	f := &frames{host: h, index: index, recv: recv}
+// framesKind says what of an interface's frames arrives.
+type framesKind uint8
+
+const (
+	allFrames      framesKind = iota
+	advertisements            // ICMP router advertisements alone
+)
+
+func openFrames(h *Host, index int, kind framesKind, recv link.Receiver) (*frames, error) {
+	f := &frames{host: h, index: index, kind: kind, recv: recv}
 	if err := f.open(); err != nil {
 		return nil, fmt.Errorf("underlay: open frames of interface %d: %w", index, err)
 	}
@@ -68,6 +80,10 @@ func (f *frames) open() error {
 		return err
 	}
 	f.tx = newTransmitter(s)
+	if f.kind == advertisements {
+		s.start(newFrameReceiver(f, s, signalMessages).run)
+		return nil
+	}
 	f.openSignals()
 	s.start(newFrameReceiver(f, s, receiveMessages).run)
 	if f.signals != nil {
@@ -85,11 +101,18 @@ func (f *frames) prepare(s *socket) error {
 		return err
 	}
 	_ = s.set("PACKET_IGNORE_OUTGOING", unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) // since Linux 4.20; else sorted out on receipt
+	if f.kind == advertisements {
+		if err := s.filter(onlyAdvertisements()); err != nil {
+			return err
+		}
+	}
 	return s.control(func(fd int) error {
 		// Agents are found through groups that the kernel does not listen to (RFC 5944 §2.4: 224.0.0.11).
 		mreq := unix.PacketMreq{Ifindex: int32(f.index), Type: unix.PACKET_MR_ALLMULTI}
-		if err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &mreq); err != nil {
-			return fmt.Errorf("receive all groups: %w", err)
+		if f.kind == allFrames {
+			if err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &mreq); err != nil {
+				return fmt.Errorf("receive all groups: %w", err)
+			}
 		}
 		if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: etherTypeIPv4(), Ifindex: f.index}); err != nil {
 			return fmt.Errorf("bind: %w", err)

@@ -106,6 +106,22 @@ func classifyFrames(signalling, other uint32) []bpf.Instruction {
 	return program
 }
 
+// onlyAdvertisements returns the filter that takes the frames with a whole ICMP message of type 9 (RFC 1256 §3), and no others.
+func onlyAdvertisements() []bpf.Instruction {
+	const ip = ethernetLen
+	return []bpf.Instruction{ // a load past the end of a frame refuses it
+		bpf.LoadAbsolute{Off: ip + 9, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: packet.ProtocolICMP, SkipFalse: 6},
+		bpf.LoadAbsolute{Off: ip + 6, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpBitsNotSet, Val: 0x3fff, SkipFalse: 4}, // a fragment
+		bpf.LoadMemShift{Off: ip},
+		bpf.LoadIndirect{Off: ip, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 9, SkipFalse: 1},
+		bpf.RetConstant{Val: accepted},
+		bpf.RetConstant{Val: 0},
+	}
+}
+
 // filter has the socket take only what the program accepts.
 func (s *socket) filter(program []bpf.Instruction) error {
 	return s.attach("SO_ATTACH_FILTER", unix.SO_ATTACH_FILTER, program)

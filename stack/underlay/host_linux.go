@@ -144,7 +144,19 @@ func (h *Host) Underlay(index int, addr netip.Addr) (l link.Link, err error) {
 // OpenFrames opens IPv4 in Ethernet frames on the interface with this index.
 func (h *Host) OpenFrames(index int, recv link.Receiver) (fr link.Frames, err error) {
 	err = h.in(func() error {
-		f, err := openFrames(h, index, recv)
+		f, err := openFrames(h, index, allFrames, recv)
+		if err == nil {
+			fr = f
+		}
+		return err
+	})
+	return fr, err
+}
+
+// OpenAdvertisements implements link.AdvertisementHost.
+func (h *Host) OpenAdvertisements(index int, recv link.Receiver) (fr link.Frames, err error) {
+	err = h.in(func() error {
+		f, err := openFrames(h, index, advertisements, recv)
 		if err == nil {
 			fr = f
 		}

@@ -124,6 +124,14 @@ type NeighbourResolver interface {
 	ResolveNeighbour(index int, neighbour netip.Addr) error
 }
 
+// AdvertisementHost is what a Host may implement beside: ears for foreign agents on an interface that has an address of its own.
+type AdvertisementHost interface {
+	// OpenAdvertisements opens the link layer of the interface as OpenFrames does, but ICMP router advertisements (RFC 1256 §3, type
+	// 9, which those of mobility agents are) are all that arrives, in unicast, to all or to groups that every host is in. Everything else
+	// passes by at the cost of a look in the kernel.
+	OpenAdvertisements(index int, recv Receiver) (Frames, error)
+}
+
 // Host is what a driver asks of the operating system.
 type Host interface {
 	Clock
