@@ -91,7 +91,7 @@ func (h *hints) begin(cfg *config.Config, log *zap.Logger) {
 			h.store = nil
 		}
 	default: // of a newer version, or not to be read now: it is left as it is
-		log.Warn("the gateways learnt before cannot be used; what is learnt now is not kept", zap.Error(err))
+		log.Warn("the gateways learnt before cannot be used; what is learnt now is not kept, until gateways.json in the state directory is readable or removed", zap.Error(err))
 		h.store = nil
 	}
 }

@@ -40,6 +40,7 @@ type story struct {
 	handoffs []control.Handoff
 	problems []control.Problem
 	silent   map[string]bool // peers of whom no more is known than that they do not answer
+	slow     bool            // of the VPN gateway it is only known that it takes its time
 }
 
 func (s *story) begin(now link.Instant) { s.state, s.since = control.StateDown, now.Wall }
@@ -95,6 +96,9 @@ func (c *Client) problem(p control.Problem) {
 		}
 	}
 	delete(c.story.silent, p.Peer)
+	if p.Peer == c.gatewayName() {
+		c.story.slow = false
+	}
 	p.Since = c.now.Wall
 	c.story.problems = append(c.story.problems, p)
 	c.event(control.Event{Kind: "problem", Message: p.String(), Problem: &p})
@@ -180,7 +184,7 @@ func (c *Client) refused() bool {
 	a := c.inUse()
 	cutOff := a != nil && (a.det == nil || a.det.State() == location.StateUnreachable) // nobody has answered there yet
 	return slices.ContainsFunc(c.story.problems, func(p control.Problem) bool {
-		return !alarm(p) && (p.Peer == c.gatewayName() || cutOff && p.Code == codePortal || strings.HasPrefix(p.Peer, nameInternal) || strings.HasPrefix(p.Peer, nameExternal) && (comp.ExternalMIP || !comp.VPN))
+		return !alarm(p) && (p.Peer == c.gatewayName() && !c.story.slow || cutOff && p.Code == codePortal || strings.HasPrefix(p.Peer, nameInternal) || strings.HasPrefix(p.Peer, nameExternal) && (comp.ExternalMIP || !comp.VPN))
 	})
 }
 

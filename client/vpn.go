@@ -71,6 +71,21 @@ func (c *Client) openVPN() {
 	c.session.vpn = v
 	c.event(control.Event{Kind: "vpn", Message: fmt.Sprintf("setting up the VPN with gateway %v from %v", c.gatewayInUse(), v.tunnel.Bearer())})
 	c.watchStraight(v)
+	c.watchSlow(v)
+}
+
+// watchSlow tells people of a tunnel that takes its time, since IKE asks a gateway that is silent for minutes (RFC 7296 §2.4). The gateway
+// may be about it all the same, asking a RADIUS server or a person's telephone, so that nothing else follows from it.
+func (c *Client) watchSlow(v *vpnLayer) {
+	patience := c.cfg.Gateway.GiveUp
+	c.after(patience, func() {
+		if !c.serves(v) || v != c.session.vpn || v.established || v.resting || !c.outside() {
+			return
+		}
+		c.silence(control.Problem{Peer: c.gatewayName(), Message: fmt.Sprintf("has not set up the VPN within %v and is still being asked", patience),
+			Advice: "if it stays so, check that the gateway runs, that its address in [gateway] is right, and that its UDP ports 500 and 4500 are reached from here"})
+		c.story.slow = c.story.silent[c.gatewayName()]
+	})
 }
 
 // dial begins to set up a tunnel; first says that there is no other one that may live.

@@ -108,7 +108,7 @@ const placeholderSecret = "0x00112233445566778899aabbccddeeff"
 func LoadPublic(path string) (*Config, error) {
 	data, err := os.ReadFile(filepath.Clean(path))
 	if err != nil {
-		return nil, fmt.Errorf("config: open the configuration: %w", err)
+		return nil, notOpened(err)
 	}
 	return Parse(path, data, placeholder)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -20,12 +21,20 @@ const maxFile = 64 << 10
 // SecretReader returns the content of the secret file of that path.
 type SecretReader func(path string) ([]byte, error)
 
+// notOpened says why there is no configuration to be read, and what to do when there is none at all.
+func notOpened(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("config: there is no configuration: %w; write one as docs/configuration.md or mipvpn.toml(5) says", err)
+	}
+	return fmt.Errorf("config: open the configuration: %w", err)
+}
+
 // Load reads the configuration file and the secrets that it names. Relative paths in it are relative to its directory.
 // The error is an Errors when the file could be read but not used.
 func Load(path string) (*Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("config: open the configuration: %w", err)
+		return nil, notOpened(err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))

@@ -271,11 +271,32 @@ func (s *Server) wait(ctx context.Context, k *conn, r Request) bool {
 	end := k.gone(cancel)
 	answer := s.await(ctx, r.For)
 	if ctx.Err() == context.DeadlineExceeded && answer.Error != nil {
-		answer = failure(KindTimeout, fmt.Sprintf("not %s within %v", r.For, limit))
+		answer = failure(KindTimeout, fmt.Sprintf("not %s within %v%s", r.For, limit, s.hindrance()))
 	}
 	goesOn := end()
 	return k.answer(answer) && goesOn
 }
+
+// hindrance says what the client is about and what keeps it from more, for who has waited in vain.
+func (s *Server) hindrance() string {
+	ctx, cancel := context.WithTimeout(context.Background(), statusPatience)
+	defer cancel()
+	status, err := s.backend.Status(ctx)
+	if err != nil {
+		return ""
+	}
+	text := fmt.Sprintf(": the client is %s", status.State)
+	for _, p := range status.Problems {
+		text += "; " + p.String()
+	}
+	if len(status.Problems) == 0 {
+		text += "; `mipvpn status` and `mipvpn doctor` say more"
+	}
+	return text
+}
+
+// statusPatience is how long the status may take for that.
+const statusPatience = time.Second
 
 // await looks at the status at once and after each event.
 func (s *Server) await(ctx context.Context, c Condition) Response {

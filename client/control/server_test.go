@@ -163,6 +163,8 @@ func TestWait(t *testing.T) {
 					}
 				} else if e, ok := errors.AsType[*control.Error](err); !ok || e.Kind != tc.kind {
 					t.Errorf("error %v, want one of kind %s", err, tc.kind)
+				} else if says := "the client is " + string(tc.status.State); tc.kind == control.KindTimeout && !strings.Contains(e.Error(), says) {
+					t.Errorf("error %v, want it to say %q", err, says)
 				}
 				if n := b.Subscribers(); n != 0 {
 					t.Errorf("%d subscriptions are left", n)

@@ -25,8 +25,9 @@ const standing = "standing"
 
 // labFlags are those of the commands on a standing lab.
 type labFlags struct {
-	dir        string
-	strongSwan bool
+	dir           string
+	strongSwan    bool
+	withoutClient bool
 }
 
 func (l labFlags) socket() string { return filepath.Join(l.dir, "holder.sock") }
@@ -92,6 +93,7 @@ func labCommands() []*cobra.Command {
 		c.Flags().StringVar(&l.dir, "dir", defaultDir(), "directory of the standing lab's files")
 		if c.Use == "up" || c.Use == "hold" {
 			c.Flags().BoolVar(&l.strongSwan, "strongswan", false, "strongSwan is the VPN gateway")
+			c.Flags().BoolVar(&l.withoutClient, "without-client", false, "leave the laptop without mipvpn, to bring one's own; keys and mipvpn.toml are in the directory")
 		}
 	}
 	return append(append(all, soakCommand(), pinnedCommand()), withHandoff(benchCommands())...)
@@ -165,6 +167,9 @@ func (l labFlags) up(out io.Writer) error {
 	if l.strongSwan {
 		args = append(args, "--strongswan")
 	}
+	if l.withoutClient {
+		args = append(args, "--without-client")
+	}
 	cmd := exec.Command(self, args...)
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives the terminal
@@ -178,8 +183,12 @@ func (l labFlags) up(out io.Writer) error {
 	lines := bufio.NewScanner(said)
 	for lines.Scan() {
 		if lines.Text() == standing {
+			first := "miplab exec laptop -- mipvpn status       what the client sees"
+			if l.withoutClient {
+				first = "miplab exec laptop -- sh                  the laptop, where nothing runs"
+			}
 			fmt.Fprintf(out, "The lab stands; the laptop's eth0 is in the office. Files and logs are in %s.\n\n"+
-				"  miplab exec laptop -- mipvpn status       what the client sees\n"+
+				"  "+first+"\n"+
 				"  miplab plug eth0 cafe                     move the laptop (%s)\n"+
 				"  miplab exec correspondent -- ping 10.0.8.100\n"+
 				"  miplab down\n", l.dir, wireNames())
@@ -219,7 +228,7 @@ func (l labFlags) hold(ctx context.Context, out io.Writer) (err error) {
 	if err := os.RemoveAll(filepath.Join(dir, "strongswan")); err != nil {
 		return err
 	}
-	c, err := company.Start(ctx, lab, dir, binaries, company.Options{StrongSwan: l.strongSwan, Optional: true})
+	c, err := company.Start(ctx, lab, dir, binaries, company.Options{StrongSwan: l.strongSwan, WithoutClient: l.withoutClient, Optional: true})
 	if err != nil {
 		return err
 	}
@@ -227,16 +236,21 @@ func (l labFlags) hold(ctx context.Context, out io.Writer) (err error) {
 	if err := lab.Plug("eth0", topology.Office); err != nil {
 		return err
 	}
-	if err := c.Up(ctx); err != nil {
-		return err
-	}
-	if err := awaitMode(ctx, c, "c"); err != nil {
-		return fmt.Errorf("%w\n%s", err, c.Tail(20))
+	if !l.withoutClient {
+		if err := c.Up(ctx); err != nil {
+			return err
+		}
+		if err := awaitMode(ctx, c, "c"); err != nil {
+			return fmt.Errorf("%w\n%s", err, c.Tail(20))
+		}
 	}
 	if _, err := fmt.Fprintln(out, standing); err != nil {
 		return err
 	}
-	env := []string{"PATH=" + binaries + string(os.PathListSeparator) + os.Getenv("PATH"), "MIPVPN_SOCKET=" + filepath.Join(dir, company.Socket)}
+	env := []string{"PATH=" + binaries + string(os.PathListSeparator) + os.Getenv("PATH")}
+	if !l.withoutClient {
+		env = append(env, "MIPVPN_SOCKET="+filepath.Join(dir, company.Socket))
+	}
 	done, err = holder.New(lab, env).Serve(ctx, listener)
 	return err
 }

@@ -35,8 +35,11 @@ func (a *app) down() *cobra.Command {
 	without := c.Flags().Bool("without-daemon", false, "lift what a daemon that is not running any more has left blocked")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		err := a.ask(cmd.Context(), func(c *control.Client) error { return c.Down(cmd.Context()) })
-		if *without && errors.Is(err, control.ErrUnreachable) {
+		switch {
+		case errors.Is(err, control.ErrUnreachable) && *without:
 			return failed(a.lift())
+		case errors.Is(err, control.ErrUnreachable):
+			return failed(fmt.Errorf("%w; without a daemon `mipvpn down --without-daemon` gives the enterprise's traffic back", err))
 		}
 		return err
 	}

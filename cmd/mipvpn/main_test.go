@@ -273,7 +273,7 @@ func TestCommands(t *testing.T) {
 		{name: "mode unknown", args: []string{"mode", "vcv"}, code: exitUsage, err: `access mode "vcv" is not one of [auto c f vc vf cvc cvf fvc fvf]`},
 		{name: "too many modes", args: []string{"mode", "c", "f"}, code: exitUsage, err: "accepts at most 1 arg"},
 		{name: "wait", args: []string{"wait", "--for", "inside", "--timeout", "5s"}, status: inside, out: "connected, inside, mode c\n", calls: "status"},
-		{name: "wait times out", args: []string{"wait", "--for", "outside", "--timeout", "1ms"}, status: inside, code: exitTimeout, err: "not outside within 1ms", calls: "status"},
+		{name: "wait times out", args: []string{"wait", "--for", "outside", "--timeout", "1ms"}, status: inside, code: exitTimeout, err: "not outside within 1ms: the client is connected", calls: "status, status"},
 		{name: "wait while down", args: []string{"wait", "--for", "connected"}, status: down, code: exitNotConnected, err: "the client is down", calls: "status"},
 		{name: "wait for nothing", args: []string{"wait"}, code: exitUsage, err: `--for "" is not one of`},
 		{name: "wait for something else", args: []string{"wait", "--for", "godot"}, code: exitUsage, err: `--for "godot" is not one of`},

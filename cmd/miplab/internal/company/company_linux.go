@@ -39,7 +39,7 @@ func Binaries() (string, error) {
 	return filepath.Dir(self), nil
 }
 
-// Start writes the configuration into the directory, starts all programs and returns once the client answers. binaries is
+// Start writes the configuration into the directory, starts all programs and returns once the client, if there is one, answers. binaries is
 // the directory of mipagent and mipvpn.
 func Start(ctx context.Context, lab *topology.Lab, dir, binaries string, o Options) (*Company, error) {
 	for _, name := range []string{"mipagent", "mipvpn"} {
@@ -70,6 +70,9 @@ func (c *Company) start(ctx context.Context, binaries string, o Options) error {
 		if err := c.run(box, filepath.Join(binaries, "mipagent"), "run", "--config", filepath.Join(c.dir, box+".toml")); err != nil {
 			return err
 		}
+	}
+	if o.WithoutClient {
+		return nil
 	}
 	return c.StartClient(ctx)
 }

@@ -31,6 +31,8 @@ type Options struct {
 	ZeroOverhead string
 	// StrongSwan makes charon the VPN gateway instead of mipagent.
 	StrongSwan bool
+	// WithoutClient leaves the laptop without mipvpn, for a person or a test to bring one.
+	WithoutClient bool
 }
 
 // Files of a company's directory that others name.
