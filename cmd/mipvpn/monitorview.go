@@ -115,12 +115,10 @@ func (m *monitor) view() []string {
 		p.headline(s)
 		p.situation(s)
 		m.throughput(p)
-		p.field(field{label: "dropped", text: m.drops(), spare: spareLittle})
+		p.field(field{label: "dropped", text: m.drops()})
 		p.interfaces(s.Interfaces, 2*shownInterfaces, m.remaining)
 		p.layers(s.Layers)
-		if room := p.height - 2 - p.kept(); room > 1 || p.height == 0 {
-			p.handoffs(s.Handoffs, min(monitorHandoffs, max(room-1, 1)))
-		}
+		p.handoffs(s.Handoffs, min(monitorHandoffs, max(p.height-2-len(p.lines), shownHandoffs)))
 	}
 	p.fit()
 	lines := strings.Split(strings.TrimSuffix(p.text(), "\n"), "\n")
@@ -132,16 +130,6 @@ func (m *monitor) view() []string {
 		keys = line{{"HELD: ", poor}, {"p ", strong}, {"goes on  ", faint}, {"q ", strong}, {"ends", faint}}
 	}
 	return append(lines, keys.cut(p.width).render(p.colour))
-}
-
-// kept is how many lines of the page stay whatever the room.
-func (p *page) kept() (n int) {
-	for _, r := range p.lines {
-		if r.spare == 0 {
-			n++
-		}
-	}
-	return n
 }
 
 // heading says whether the daemon answers.
