@@ -26,7 +26,7 @@ func Modes() []Mode { return []Mode{ModeAuto, ModeResolved, ModeResolvConf, Mode
 
 // Choose returns which of the two the mode wants on a host whose resolv.conf file is. A resolv.conf belongs to
 // systemd-resolved when it is a link to one of its files, or names its server on 127.0.0.53 (a file that an administrator
-// has copied). With ModeOff neither is. Errors wrap ErrManaged: the file is a link to another program's.
+// has copied). On systems that have a way of their own (SystemResolved) auto and resolved both are that. With ModeOff neither is. Errors wrap ErrManaged: the file is a link to another program's.
 func Choose(mode Mode, file *ResolvConf, resolved Settings) (Settings, error) {
 	if resolved == nil {
 		resolved = noResolved{}
@@ -38,6 +38,9 @@ func Choose(mode Mode, file *ResolvConf, resolved Settings) (Settings, error) {
 		return resolved, nil
 	case ModeResolvConf:
 		return file, nil
+	}
+	if systemFirst {
+		return resolved, nil
 	}
 	target, err := file.Files.Link(file.path())
 	if err != nil {

@@ -14,6 +14,8 @@
 // a later process after this one was killed. Which of them is used Choose decides, from what manages the host's
 // resolv.conf.
 //
+// Darwin has a file for each domain (ResolverDir), Windows a table of policies (PolicyTable); neither has been run on a real machine.
+//
 // What stays when the daemon is killed: a managed resolv.conf goes on naming the Forwarder, so that no name is resolved at
 // all until the daemon is back or `mipvpn down --without-daemon` puts the old file back. With systemd-resolved a link of
 // its own that outlives the process (OwnLink) keeps the enterprise's domains, and they alone fail.

@@ -170,3 +170,20 @@ func searchList(domains query.Domains) string {
 	}
 	return list
 }
+
+// OSList returns the names of the files in a directory of this machine, none where it is not there.
+func OSList(path string) (names []string, err error) {
+	entries, err := os.ReadDir(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}

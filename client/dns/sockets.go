@@ -16,11 +16,17 @@ func (OSSockets) ListenUDP(local netip.AddrPort) (net.PacketConn, error) {
 	if !local.Addr().IsValid() {
 		local = netip.AddrPortFrom(netip.IPv4Unspecified(), local.Port())
 	}
+	if err := prepareLoopback(local.Addr()); err != nil {
+		return nil, err
+	}
 	return net.ListenUDP("udp4", net.UDPAddrFromAddrPort(local))
 }
 
 // ListenTCP implements Sockets.
 func (OSSockets) ListenTCP(local netip.AddrPort) (net.Listener, error) {
+	if err := prepareLoopback(local.Addr()); err != nil {
+		return nil, err
+	}
 	return net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(local))
 }
 
