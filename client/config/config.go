@@ -9,12 +9,6 @@ import (
 // Schema is the version of the configuration that this program reads, the key "schema".
 const Schema = 1
 
-// DefaultPath is where the daemon looks for its configuration.
-const DefaultPath = "/etc/mipvpn/mipvpn.toml"
-
-// DefaultSocket is where the daemon listens for the command line.
-const DefaultSocket = "/run/mipvpn/mipvpn.sock"
-
 // Config is the whole configuration, checked and with the secrets read.
 type Config struct {
 	// UpAtStart brings the client up when the daemon starts, without `mipvpn up`.

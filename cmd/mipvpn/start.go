@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"path/filepath"
 
 	"go.uber.org/zap"
 
@@ -23,10 +24,10 @@ type running struct {
 }
 
 // gatewaysPath is where the gateways that were learnt are kept (`detection.learn_gateways`).
-const gatewaysPath = "/var/lib/mipvpn/gateways.json"
+var gatewaysPath = filepath.Join(config.StateDirectory, "gateways.json")
 
 // homesPath is where assigned home addresses are kept (`nai` without `home_address`).
-const homesPath = "/var/lib/mipvpn/homes.json"
+var homesPath = filepath.Join(config.StateDirectory, "homes.json")
 
 // startClient starts the client on this machine's kernel.
 func startClient(cfg *config.Config, log *zap.Logger) (backend, error) {

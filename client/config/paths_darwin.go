@@ -1,0 +1,10 @@
+package config
+
+const (
+	// DefaultPath is where the daemon looks for its configuration.
+	DefaultPath = "/etc/mipvpn/mipvpn.toml"
+	// DefaultSocket is where the daemon listens for the command line.
+	DefaultSocket = "/var/run/mipvpn/mipvpn.sock"
+	// StateDirectory is where the daemon keeps what it has to know after a restart.
+	StateDirectory = "/var/db/mipvpn"
+)

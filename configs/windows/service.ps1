@@ -1,0 +1,22 @@
+# The daemon on Windows, as a service that starts with the system and is started again when it ends. Run it as an administrator, with
+# mipvpn.exe and wintun.dll in the same folder. It has not been run on a real machine.
+#
+#     powershell -ExecutionPolicy RemoteSigned -File service.ps1            # install and start
+#     powershell -ExecutionPolicy RemoteSigned -File service.ps1 -Remove    # stop and take away; first: mipvpn down
+param([switch]$Remove, [string]$Folder = "C:\Program Files\mipvpn", [string]$Config = "C:\ProgramData\mipvpn\mipvpn.toml")
+$ErrorActionPreference = "Stop"
+
+if ($Remove) {
+    Stop-Service -Name mipvpn
+    & sc.exe delete mipvpn
+    exit $LASTEXITCODE
+}
+
+if (-not (Test-Path $Config)) { throw "$Config is not there: write it first (mipvpn init)" }
+# Secrets and state are for the system and administrators alone.
+& icacls.exe (Split-Path $Config) /inheritance:r /grant "*S-1-5-18:(OI)(CI)F" "*S-1-5-32-544:(OI)(CI)F" "*S-1-5-32-545:(RX)"
+if ($LASTEXITCODE -ne 0) { throw "the rights of $(Split-Path $Config) could not be set" }
+New-Service -Name mipvpn -DisplayName "mipvpn" -StartupType Automatic -Description "VPN client on Mobile IPv4 and IPsec" `
+    -BinaryPathName "`"$Folder\mipvpn.exe`" daemon --config `"$Config`""
+& sc.exe failure mipvpn reset= 60 actions= restart/1000
+Start-Service -Name mipvpn
