@@ -11,6 +11,7 @@ import (
 
 	"mipvpn/client/config"
 	"mipvpn/client/config/draft"
+	"mipvpn/client/config/strongswan"
 )
 
 // initFlags are the flags of `init` that give the value of a key as a text, in the order in which the questions come.
@@ -41,7 +42,9 @@ type written struct {
 	Kept     []string        `json:"kept"`
 	New      []string        `json:"new_keys"`
 	Warnings []checkedRemark `json:"warnings"`
-	Next     []string        `json:"next"`
+	// Remarks are what --import has not carried over.
+	Remarks []importedRemark `json:"remarks,omitempty"`
+	Next    []string         `json:"next"`
 }
 
 func (a *app) initialise() *cobra.Command {
@@ -68,8 +71,21 @@ func (a *app) initialise() *cobra.Command {
 	f.StringSliceVar(&i.from.anchors, "ca", nil, "`FILE` of the certification authority of the gateway (may be repeated)")
 	f.BoolVar(&i.noExternal, "no-external-home-agent", false, "there is no x-HA: the gateway follows the laptop")
 	f.BoolVar(&i.newKeys, "new-keys", false, "make keys that are not given; the company's side needs them, too")
+	profile := f.String("import", "", "`FILE` of a strongSwan profile (.sswan, or swanctl.conf) to take the VPN part from")
+	connection := f.String("connection", "", "`NAME` of its connection, where there are several")
 	up := f.Bool("up-at-start", false, "come up when the daemon starts")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *profile != "" {
+			r, err := strongswan.Read(*profile, *connection)
+			if err != nil {
+				return failed(err)
+			}
+			i.d.Merge(r.Draft)
+			i.doc.Remarks = remarksOf(r)
+			if !*asJSON {
+				a.tellRemarks(i.doc.Remarks)
+			}
+		}
 		for n, flag := range initFlags {
 			if f.Changed(flag.flag) {
 				if err := i.d.SetText(flag.key, strings.Join(*values[n], ",")); err != nil {
@@ -186,7 +202,7 @@ func missing(errs config.Errors, undecided bool) error {
 func adviseInit(err error) error {
 	switch {
 	case errors.Is(err, draft.ErrExists):
-		return fmt.Errorf("%w: look at it with `mipvpn config check`, or write it anew with --force", err)
+		return fmt.Errorf("%w: keep it, or overwrite it with --force", err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: run it as root, or write elsewhere with --config", err)
 	case errors.Is(err, syscall.EROFS):

@@ -93,7 +93,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.socket, "socket", socket, "unix socket of the daemon (or $"+socketVariable+")")
 	root.AddCommand(a.daemon(), a.up(), a.answer(), a.down(), a.reload(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.explain(), a.ping(), a.monitor(), a.doctor(), a.bugreport(), a.config(), a.firewall(), a.portal(), a.portalBrowser(), a.version(), manual.Command(manualPage))
-	root.AddCommand(a.initialise())
+	root.AddCommand(a.initialise(), a.importer())
 	return root
 }
 

@@ -5,6 +5,8 @@
 // package config. A Stage then puts all files into place at once: they are written into a folder beside, read back by config.Load, and
 // only then moved, the configuration last, so that a full disk, a file system that cannot be written or a mistake changes nothing.
 //
+// Replace puts tables into a configuration that is there already and leaves its other lines as they are.
+//
 // Specification: TOML 1.0, and the project's own: files that hold secrets have mode 0600, the configuration 0644, because it holds none.
 // Nothing is overwritten unless that is asked for.
 //
