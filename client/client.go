@@ -89,6 +89,7 @@ type Client struct {
 // associations are the mobility security associations, each shared by all registrations under it (MIP-3).
 type associations struct {
 	internal, external *auth.SecurityAssociation
+	foreign            *auth.SecurityAssociation // with the foreign agents that share one, nil for none
 	// with the AAA infrastructure that the agents ask (RFC 4721), nil for none
 	internalAAA, externalAAA *auth.AAA
 }

@@ -67,6 +67,9 @@ func (c *Client) register(name string, ha config.HomeAgent, mn mobilenode.Config
 		mn.Lifetime = ha.Lifetime
 	}
 	mn.Association, mn.ReverseTunnel, mn.Revocation = c.association(name), true, true
+	if c.cfg.ForeignAgent.Shares(mn.ForeignAgent) {
+		mn.ForeignAssociation = c.associations.foreign
+	}
 	mn.AAA, mn.Broadcasts = c.aaa(name), ha.Broadcasts
 	c.askFor(&mn, name, ha)
 	tries := c.cfg.Detection.RetransmitCount
@@ -187,6 +190,11 @@ func (c *Client) noteRegistration(r *registration, e mobilenode.Event) {
 		}
 		c.problem(control.Problem{Peer: peer, Code: e.Code.String(), Message: e.Err.Error(), Advice: registrationAdvice(e.Err)})
 	case mobilenode.Unverified:
+		if agent := r.machine.Config().ForeignAgent; e.Code.ByForeignAgent() {
+			c.problem(control.Problem{Peer: peer, Code: e.Code.String(), Message: fmt.Sprintf("foreign agent %v refuses the registration, and does not prove that it has the key of [foreign_agent]: %v", agent, e.Err),
+				Advice: "compare key, SPI and algorithm of [foreign_agent] with those that this foreign agent has for this home address, or take its address out of networks"})
+			return
+		}
 		c.problem(control.Problem{Peer: peer, Code: e.Code.String(), Message: "it refuses the registration and its reply is not authentic: " + e.Err.Error(),
 			Advice: "compare key, SPI and algorithm of this home agent with those that the agent has for this home address"})
 	case mobilenode.Revoked:

@@ -70,6 +70,7 @@ var consequences = []struct {
 	{"external_home_agent.nai", renewSession},
 	{"external_home_agent.dynamic", renewSession},
 	{"external_home_agent", renewExternal | renewPaths},
+	{"foreign_agent", renewExternal | renewPaths},
 	{"gateway.give_up", used},
 	{"gateway.park", used},
 	{"gateway.fallback", renewGateway},
@@ -437,12 +438,17 @@ func newAssociations(cfg *config.Config) (associations, error) {
 	if a.externalAAA, err = aaaOf(cfg.External); err != nil {
 		return a, fmt.Errorf("client: AAA secret of the external home agent: %w", err)
 	}
+	if f := cfg.ForeignAgent; len(f.Key) > 0 {
+		if a.foreign, err = association(config.HomeAgent{SPI: f.SPI, Algorithm: f.Algorithm, Key: f.Key}); err != nil {
+			return a, fmt.Errorf("client: foreign agents' security association: %w", err)
+		}
+	}
 	return a, nil
 }
 
 // wipe clears the keys.
 func (a associations) wipe() {
-	for _, sa := range []*auth.SecurityAssociation{a.internal, a.external} {
+	for _, sa := range []*auth.SecurityAssociation{a.internal, a.external, a.foreign} {
 		if sa != nil {
 			sa.Wipe()
 		}

@@ -37,6 +37,7 @@ func (r *reader) across() {
 	r.key("external_home_agent", &c.External, false)
 	r.aaaKey("internal_home_agent", &c.Internal)
 	r.aaaKey("external_home_agent", &c.External)
+	r.foreignKey()
 	r.psk()
 	r.ppk()
 	if g := c.Gateway; g.Dead != 0 && g.Dead < g.Liveness+time.Second {

@@ -53,6 +53,7 @@ func TestChanges(t *testing.T) {
 		want   string
 	}{
 		{func(c *Config) { c.Mode = "cvc" }, "mode"},
+		{func(c *Config) { c.ForeignAgent.Key = Secret{1} }, "foreign_agent.key_file"},
 		{func(c *Config) { c.Internal.Key[0] ^= 1 }, "internal_home_agent.key_file"},
 		{func(c *Config) { c.Gateway.PSK = Secret("another one that is long enough") }, "gateway.psk_file"},
 		{func(c *Config) { c.Gateway.IKELifetime = time.Minute }, "gateway.ike_lifetime"},

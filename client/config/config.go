@@ -27,6 +27,8 @@ type Config struct {
 	Internal HomeAgent
 	// External is the registration with the x-HA.
 	External HomeAgent
+	// ForeignAgent is what is shared with foreign agents.
+	ForeignAgent ForeignAgent
 	// Gateway is the VPN gateway.
 	Gateway Gateway
 	// Mechanisms are the optional mechanisms.
@@ -336,7 +338,7 @@ type Warning struct {
 
 // Wipe clears all secrets.
 func (c *Config) Wipe() {
-	for _, s := range []Secret{c.Internal.Key, c.External.Key, c.Gateway.PSK, c.Gateway.PPK} {
+	for _, s := range []Secret{c.Internal.Key, c.Internal.AAAKey, c.External.Key, c.External.AAAKey, c.ForeignAgent.Key, c.Gateway.PSK, c.Gateway.PPK} {
 		clear(s)
 	}
 }

@@ -115,6 +115,7 @@ func TestMinimal(t *testing.T) {
 			Algorithm: AlgorithmHMACMD5, ReplayProtection: "timestamps", AAASPI: 2, KeyFile: "i-ha.key", Key: key(0), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto, GREKey: NoGREKey},
 		External: HomeAgent{Address: netip.MustParseAddr("192.0.2.20"), HomeAddress: netip.MustParseAddr("198.51.100.100"), SPI: 257,
 			Algorithm: AlgorithmHMACMD5, ReplayProtection: "timestamps", AAASPI: 2, KeyFile: "x-ha.key", Key: key(16), Lifetime: 30 * time.Minute, Encapsulation: EncapsulationAuto, GREKey: NoGREKey},
+		ForeignAgent: ForeignAgent{Algorithm: AlgorithmHMACMD5},
 		Gateway: Gateway{Address: netip.MustParseAddr("192.0.2.10"), LocalIdentity: "laptop@example.com", RemoteIdentity: "gateway.example.com",
 			PSKFile: "gateway.psk", PSK: Secret("correct horse battery staple"), RequestDNS: true, RemoteSubnets: enterprise,
 			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second, KeepAliveLimit: 110 * time.Second, Datagram: 1280, TCP: TCPAuto, TCPPort: 4500, ReturnAfter: 30 * time.Minute,
@@ -187,6 +188,11 @@ gre_key = 8
 aaa_key_file = "i-ha.key"
 aaa_spi = 257
 gre_checksum = true
+[foreign_agent]
+networks = ["10.0.3.0/24"]
+spi = 300
+algorithm = "hmac-sha256"
+key_file = "i-ha.key"
 [gateway]
 address = "192.0.2.10"
 local_identity = "laptop@example.com"
@@ -373,9 +379,9 @@ func TestErrors(t *testing.T) {
 		{"unknown key without suggestion", with("log", `zzzzzzzz = 1`),
 			`mipvpn.toml:24: log.zzzzzzzz: unknown key; valid is one of level`},
 		{"unknown table", with("gatewai", `address = "192.0.2.1"`),
-			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, mechanisms, authentication, trust, detection, dns, interfaces, portal, hooks, metrics, control or log`},
+			`mipvpn.toml:23: gatewai: unknown table, did you mean "gateway"?; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, foreign_agent, gateway, mechanisms, authentication, trust, detection, dns, interfaces, portal, hooks, metrics, control or log`},
 		{"unknown inline table", with("", `detect = { period = "1s" }`),
-			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, gateway, mechanisms, authentication, trust, detection, dns, interfaces, portal, hooks, metrics, control or log`},
+			`mipvpn.toml:2: detect: unknown table; valid is one of the tables device, enterprise, kill_switch, mtu, internal_home_agent, external_home_agent, foreign_agent, gateway, mechanisms, authentication, trust, detection, dns, interfaces, portal, hooks, metrics, control or log`},
 		{"table in a table", with("log", "[log.more]\nx = 1"),
 			`mipvpn.toml:24: log.more: unknown key; valid is one of level`},
 		{"table as value", with("", `log = 3`), `mipvpn.toml:2: log: found the number 3; valid is a table: [log] on a line of its own`},

@@ -32,7 +32,7 @@ func TestDocument(t *testing.T) {
 	for _, f := range fields {
 		standard := f.standard
 		switch {
-		case f.required && strings.HasPrefix(f.key, tableExternal+"."):
+		case f.required && strings.HasPrefix(f.key, tableExternal+".") || f.required && strings.HasPrefix(f.key, tableForeign+"."):
 			standard = "required, unless the whole table is left out"
 		case f.required:
 			standard = "required"
@@ -85,7 +85,15 @@ func TestDefaultsAreDocumented(t *testing.T) {
 			value = value[:i]
 		}
 		table, key := splitKey(f.key)
-		got, err := parse(with(table, key+" = "+value))
+		text, want := with(table, key+" = "+value), want
+		if table == tableForeign { // which is nothing without these
+			const required = "\nnetworks = [\"10.0.3.1/32\"]\nspi = 300\nkey_file = \"i-ha.key\"\n"
+			text += required
+			if want, err = parse(minimal + "[" + tableForeign + "]" + required); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := parse(text)
 		if err != nil {
 			t.Errorf("%s = %s: %v", f.key, value, err)
 			continue

@@ -64,6 +64,7 @@ var fields = slices.Concat(
 	homeAgentFields("external_home_agent", "x-HA", "x-HoA", func(c *Config) *HomeAgent { return &c.External }),
 	[]field{{key: "external_home_agent.dynamic", valid: vBool, standard: "false", about: "leave it to the x-HA at address to serve, or to name another one (RFC 4433); needs a nai",
 		set: boolean(func(c *Config) *bool { return &c.External.Dynamic })}},
+	foreignAgentFields(),
 	[]field{
 		{key: "gateway.address", valid: vEndpoint, required: true, about: "outer address of the VPN gateway, or its name, which is resolved through each interface with its own name servers",
 			set: endpoint(func(c *Config) (*netip.Addr, *string) { return &c.Gateway.Address, &c.Gateway.Name })},
@@ -225,7 +226,7 @@ func defaults() *Config {
 		Enterprise: Enterprise{Tunnel: TunnelSplit},
 		Device:     Device{Name: "mip0", MTU: 1386},
 		MTU:        defaultMTU(),
-		Internal:   agent, External: agent,
+		Internal:   agent, External: agent, ForeignAgent: ForeignAgent{Algorithm: AlgorithmHMACMD5},
 		Gateway: Gateway{RequestDNS: true, IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second, KeepAliveLimit: 110 * time.Second, Datagram: 1280, TCP: TCPAuto, TCPPort: 4500, ReturnAfter: 30 * time.Minute,
 			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: ParkKeep, Profile: "default"},
 		Mechanisms:     Mechanisms{EndpointUpdate: MechanismAuto, GatewayAgent: MechanismAuto, ZeroOverhead: MechanismAuto},

@@ -230,7 +230,7 @@ func (r *reader) values() {
 		v, there := t[k]
 		if !there {
 			_, instead := t[f.unless]
-			if _, has := r.doc[table]; f.required && !instead && (has || table != tableExternal) {
+			if _, has := r.doc[table]; f.required && !instead && (has || !optional(table)) {
 				r.fail(f.key, "missing", f.valid)
 			}
 			continue

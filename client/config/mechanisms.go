@@ -81,7 +81,7 @@ func mechanismFields() []field {
 	}
 }
 
-// tableExternal is the one table with required keys that may be left out: without an x-HA.
+// tableExternal is the table of the x-HA, which may be left out: without one.
 const tableExternal = "external_home_agent"
 
 // mechanisms checks the mechanisms against each other, against the pinned mode, and against there being no x-HA.

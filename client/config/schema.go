@@ -91,7 +91,7 @@ func JSONSchema() ([]byte, error) {
 		}
 	}
 	for _, t := range tables() {
-		if len(inTables[t].Required) > 0 && t != tableExternal {
+		if len(inTables[t].Required) > 0 && !optional(t) {
 			root.Required = append(root.Required, t)
 		}
 	}
