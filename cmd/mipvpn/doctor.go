@@ -65,7 +65,7 @@ const doctorPatience = 6 * time.Second
 func (a *app) doctor() *cobra.Command {
 	c := &cobra.Command{
 		Use: "doctor [--expect inside|outside]", Short: "Look for what keeps the client from working, or makes it unsafe", Args: cobra.NoArgs,
-		Long: "Look for what keeps the client from working, or makes it unsafe: the daemon, its configuration, this machine, the\nkill switch, the home agents. With --expect it also tells whether the laptop is found to be where it is. Outside, that\nincludes asking the internal home agent straight through every interface, also where such requests are suppressed: an\nanswer means that the firewall lets registrations in from outside. Exits with 1 when a check failed, and with 5 when\nno daemon answers.",
+		Long: "Look for what keeps the client from working, or makes it unsafe: the daemon, its configuration, this machine\n(kernel, clock, kill switch, other VPNs and firewalls in it), the home agents, the gateway and each layer, the path's MTU,\nand names. What is not in order ends with what to do. With --expect it also tells whether the laptop is found to be where it is. Outside, that\nincludes asking the internal home agent straight through every interface, also where such requests are suppressed: an\nanswer means that the firewall lets registrations in from outside. Exits with 1 when a check failed, and with 5 when\nno daemon answers.",
 	}
 	asJSON := jsonFlag(c)
 	expect := c.Flags().String("expect", "", "where the laptop is: inside or outside")
@@ -86,7 +86,7 @@ func (a *app) doctor() *cobra.Command {
 		if asked != nil {
 			r.add("daemon", checkFailed, asked.Error(), "start it: `mipvpn daemon`, or `systemctl start mipvpn`")
 		}
-		write := writeReport
+		write := func(w io.Writer, r *report) error { return writeReport(w, a.screen, r) }
 		if *asJSON {
 			write = func(w io.Writer, r *report) error { return writeJSON(w, r) }
 		}
@@ -148,6 +148,7 @@ func (r *report) daemon(ctx context.Context, c *control.Client) error {
 		return err
 	}
 	r.interfaces(d)
+	r.clocks(d)
 	if s, err = c.Status(ctx); err != nil { // a fresh detection may have changed it
 		return err
 	}
@@ -156,7 +157,13 @@ func (r *report) daemon(ctx context.Context, c *control.Client) error {
 	} else {
 		r.add("state", checkFailed, fmt.Sprintf("user data does not flow: the client is %s (%s)", s.State, s.Proof.Reason), "see the problems below; `mipvpn events` shows how it goes on")
 	}
+	if err := r.layers(ctx, c); err != nil {
+		return err
+	}
+	r.gateway(s.VPN)
+	r.mtu(s.PathMTU)
 	r.names(s.DNS)
+	r.assumptions(s)
 	for _, p := range s.Problems {
 		r.add("problem", checkFailed, strings.TrimSuffix(p.String(), "; "+p.Advice), p.Advice)
 	}
@@ -230,10 +237,6 @@ func (r *report) interfaces(d control.Detection) {
 			e    control.Registration
 		}{{"i-HA", i.Internal}, {"x-HA", i.External}} {
 			name := fmt.Sprintf("%s on %s", agent.name, i.Name)
-			if ahead := agent.e.ClockOffset / 1000; ahead > 60 || ahead < -60 {
-				r.add("clock", checkWarning, fmt.Sprintf("the %s's clock is %+.0f s from this laptop's", agent.name, ahead),
-					"set the clock (`timedatectl set-ntp true`): registrations work all the same, certificates and logs may not")
-			}
 			if agent.e.Answered {
 				reached++
 				r.add(name, checkOK, registration(agent.e, agent.name == "i-HA"), "")
@@ -309,15 +312,33 @@ func (r *report) outside(d control.Detection, p control.Probe) {
 	}
 }
 
-// writeReport writes the report for people.
-func writeReport(w io.Writer, r *report) error {
-	var b strings.Builder
-	for _, k := range r.Checks {
-		fmt.Fprintf(&b, "%-8s %s: %s\n", k.Result, k.Name, k.Message)
-		if k.Advice != "" && k.Result != checkOK {
-			fmt.Fprintf(&b, "         -> %s\n", k.Advice)
+// writeReport writes the report for people: each check on a line, or as many as it takes, and what to do beneath.
+func writeReport(w io.Writer, sc screen, r *report) error {
+	p := &page{screen: screen{width: sc.width, colour: sc.colour}}
+	looks := map[grade]style{checkOK: good, checkWarning: poor, checkFailed: bad, checkSkipped: faint}
+	add := func(mark span, text string, look style) {
+		room := 0
+		if p.width >= leastWidth {
+			room = p.width - gradeWidth
+		}
+		for _, l := range wrap(text, room, room) {
+			p.add(0, line{mark, {l, look}})
+			mark = say(strings.Repeat(" ", gradeWidth))
 		}
 	}
-	fmt.Fprintf(&b, "%s\n", map[bool]string{true: "all is well, as far as can be seen from here", false: "NOT ALL IS WELL"}[r.Result == checkOK])
-	return plain(w, b.String())
+	for _, k := range r.Checks {
+		add(span{fmt.Sprintf("%-*s", gradeWidth, k.Result), looks[k.Result]}, k.Name+": "+k.Message, usual)
+		if k.Advice != "" && k.Result != checkOK {
+			add(say(strings.Repeat(" ", gradeWidth)), "-> "+k.Advice, strong)
+		}
+	}
+	end := span{"all is well, as far as can be seen from here", good}
+	if r.Result != checkOK {
+		end = span{"NOT ALL IS WELL", bad}
+	}
+	p.add(0, line{end})
+	return p.write(w)
 }
+
+// gradeWidth is the column that a finding begins in.
+const gradeWidth = 9

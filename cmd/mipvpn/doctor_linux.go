@@ -24,7 +24,49 @@ func examineHost() []finding {
 	}
 	out := []finding{kernelCheck(release)}
 	out = append(out, reversePathCheck("/proc/sys/net/ipv4/conf"))
-	return append(out, killSwitchCheck(hostnet.New(hostnet.Options{}).Dump()))
+	network := hostnet.New(hostnet.Options{})
+	out = append(out, killSwitchCheck(network.Dump()))
+	out = append(out, rivalChecks(network.Rivals())...)
+	state, err := unix.Adjtimex(new(unix.Timex))
+	return append(out, clockCheck(state, err))
+}
+
+// rivalChecks tells of other VPNs and firewalls in the kernel's network.
+func rivalChecks(list []hostnet.Rival, err error) (out []finding) {
+	what := map[hostnet.RivalKind]struct{ name, says, advice string }{
+		hostnet.RivalRule: {"policy rule", "is asked before the client's rules: %s %s",
+			"if it is another VPN's, take that down; else see to it that its table has no route for the company's addresses (`ip rule`, `ip route show table all`)"},
+		hostnet.RivalTunnel: {"other VPN", "a tunnel of another program takes the place of the default route: %s (%s)",
+			"take the other VPN down, or have it leave the company's addresses and the home agents' alone; two VPNs that both want everything do not go together"},
+		hostnet.RivalFirewall: {"other kill switch", "chain %s %s",
+			"have it let out UDP 434, 500 and 4500, and the IP protocols 4, 47, 50 and 55; in nftables the client's own packets bear the marks 0x6d690001 and 0x6d690002"},
+		hostnet.RivalIPsec: {"other IPsec", "the kernel has an IPsec policy for %s %s",
+			"take the other IPsec down (`ip xfrm policy`, `swanctl --list-sas`): it takes packets before, or after, the client does"},
+	}
+	for _, r := range list {
+		k := what[r.Kind]
+		out = append(out, finding{k.name, checkWarning, fmt.Sprintf(k.says, r.Name, r.Text), k.advice})
+	}
+	switch {
+	case err != nil:
+		out = append(out, finding{"other VPNs", checkSkipped, "not all of the kernel's network can be read: " + err.Error(), "run `mipvpn doctor` as root to have it looked at"})
+	case len(list) == 0:
+		out = append(out, finding{"other VPNs", checkOK, "none is seen in the kernel's rules, routes, firewall and IPsec policies", ""})
+	}
+	return out
+}
+
+// clockCheck says whether something keeps this machine's clock right, from the state that adjtimex(2) returns.
+func clockCheck(state int, err error) finding {
+	k := finding{Name: "time", Result: checkOK, Message: "the clock is kept right"}
+	switch {
+	case err != nil:
+		k.Result, k.Message = checkSkipped, "the kernel does not say whether the clock is kept right: "+err.Error()
+	case state == unix.TIME_ERROR:
+		k.Result, k.Message = checkWarning, "nothing keeps the clock right"
+		k.Advice = "turn on the time service (`timedatectl set-ntp true`): certificates are judged by the clock"
+	}
+	return k
 }
 
 // kernelCheck checks the kernel's version, which begins with two numbers.

@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"mipvpn/tun/hostnet"
 )
 
 func TestKernelCheck(t *testing.T) {
@@ -51,6 +55,40 @@ func TestReversePathCheck(t *testing.T) {
 	}
 	if k := reversePathCheck(dir); k.Result != checkWarning || !strings.Contains(k.Message, "eth0") || strings.Contains(k.Message, "wlan0") {
 		t.Errorf("strict: %+v", k)
+	}
+}
+
+func TestRivalChecks(t *testing.T) {
+	one := func(list []hostnet.Rival, err error) finding {
+		t.Helper()
+		found := rivalChecks(list, err)
+		if len(found) != 1 || found[0].Result != checkOK && found[0].Advice == "" {
+			t.Fatalf("%+v", found)
+		}
+		return found[0]
+	}
+	if k := one(nil, nil); k.Result != checkOK {
+		t.Errorf("none: %+v", k)
+	}
+	if k := one(nil, errors.New("operation not permitted")); k.Result != checkSkipped {
+		t.Errorf("not to be seen: %+v", k)
+	}
+	for _, kind := range []hostnet.RivalKind{hostnet.RivalRule, hostnet.RivalTunnel, hostnet.RivalFirewall, hostnet.RivalIPsec} {
+		if k := one([]hostnet.Rival{{Kind: kind, Name: "its name", Text: "what it does"}}, nil); k.Result != checkWarning || !strings.Contains(k.Message, "its name") || !strings.Contains(k.Message, "what it does") {
+			t.Errorf("%s: %+v", kind, k)
+		}
+	}
+}
+
+func TestClockCheck(t *testing.T) {
+	if k := clockCheck(unix.TIME_OK, nil); k.Result != checkOK {
+		t.Errorf("kept right: %+v", k)
+	}
+	if k := clockCheck(unix.TIME_ERROR, nil); k.Result != checkWarning || k.Advice == "" {
+		t.Errorf("not kept right: %+v", k)
+	}
+	if k := clockCheck(0, errors.New("operation not permitted")); k.Result != checkSkipped {
+		t.Errorf("not known: %+v", k)
 	}
 }
 

@@ -13,12 +13,18 @@ import (
 	"mipvpn/client/control/controltest"
 )
 
+// patientPing is what patients' layers answer.
+var patientPing = control.Ping{Schema: control.Schema, Mode: "c", Interface: "eth0", Layers: []control.PingLayer{
+	echo("underlay", "router", "10.0.2.1", 0), echo("i-mip", "i-HA", "10.0.1.10", 1.5),
+}}
+
 // patient runs `doctor` with the arguments against a client in that state.
 func patient(t *testing.T, s control.Status, d control.Detection, p control.Probe, host []finding, args ...string) result {
 	t.Helper()
 	b := controltest.New(s)
 	b.SetDetection(d)
 	b.SetProbe(p)
+	b.SetPings(patientPing)
 	socket := serve(t, b, everybody(t))
 	var out, errs bytes.Buffer
 	code := run(t.Context(), append([]string{"--socket", socket, "doctor", "--config", filepath.Join(t.TempDir(), "none.toml")}, args...),
@@ -160,6 +166,58 @@ func TestDoctorFinds(t *testing.T) {
 				t.Errorf("exit %d", r.code)
 			}
 		})
+	}
+}
+
+// Each layer that does not answer is told with what to do, unless what lies behind it answers.
+func TestDoctorAsksTheLayers(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		round control.Ping
+		layer string
+		want  grade
+	}{
+		{"whole", pingOf(1, 20, 21, 22, 24), "layer x-mip", checkOK},
+		{"a silent gateway", pingOf(1, 20, 21, 0, 24), "layer vpn", checkSkipped},
+		{"no ESP", pingOf(1, 20, 21, 22, 0), "layer i-mip", checkWarning},
+		{"nothing behind the router", pingOf(1, 0, 0, 0, 0), "layer vpn", checkWarning},
+		{"no tunnel", pingOf(1, 20, 21, -1, -1), "layer vpn", checkSkipped},
+	} {
+		before := patientPing
+		patientPing = c.round
+		r := patient(t, statuses()["outside"], answered(control.VerdictOutside), control.Probe{}, nil, "--json")
+		patientPing = before
+		if k := found(t, r, c.layer); len(k) != 1 || k[0].Result != c.want || (k[0].Result == checkWarning) != (k[0].Advice != "") {
+			t.Errorf("%s: %+v, want %s", c.name, k, c.want)
+		}
+		if k := found(t, r, "firewall"); len(k) != 1 || k[0].Result != checkSkipped || !strings.Contains(k[0].Advice, "--expect outside") {
+			t.Errorf("the firewall's assumption: %+v", k)
+		}
+	}
+}
+
+func TestDoctorLooksAtMTUAndGateway(t *testing.T) {
+	for want, m := range map[string]control.PathMTU{
+		"packets of up to 1400": {MTU: 1400, State: "complete"}, "of 1100 octets at most": {MTU: 1100, State: "complete"},
+		"without knowing": {MTU: 1400, State: "unanswered"}, "no longer did": {MTU: 1300, State: "complete", BlackHoles: 2},
+	} {
+		r := new(report)
+		r.mtu(&m)
+		if len(r.Checks) != 1 || !strings.Contains(r.Checks[0].Message, want) || (r.Checks[0].Result == checkOK) != (r.Checks[0].Advice == "") {
+			t.Errorf("%+v: %+v, want %q", m, r.Checks, want)
+		}
+	}
+	r := new(report)
+	r.mtu(nil)
+	r.gateway(nil)
+	r.gateway(&control.VPN{})
+	if len(r.Checks) != 0 {
+		t.Errorf("%+v", r.Checks)
+	}
+	r.gateway(&control.VPN{Established: true, GatewayIdentity: "gw.example", GatewayProof: "certificate"})
+	r.gateway(&control.VPN{Established: true, GatewayIdentity: "gw.example", Narrowed: true})
+	if len(r.Checks) != 2 || r.Checks[0].Result != checkOK || r.Checks[1].Result != checkWarning || r.Checks[1].Advice == "" {
+		t.Errorf("%+v", r.Checks)
 	}
 }
 
