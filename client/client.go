@@ -80,6 +80,7 @@ type Client struct {
 	following following
 	standing  *attempt // whose interface the tunnel stands on by itself, nil before that was so
 	encapsulations
+	keeping keeping
 	counted metrics.Counts
 	carried stack.Traffic // by the sessions before
 	agents  gatewayAgents
@@ -153,9 +154,10 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 	if c.watch, err = host.Watch(func() { c.post(c.readInterfaces) }); err != nil {
 		return nil, fmt.Errorf("client: watch the interfaces: %w", err)
 	}
+	c.keepSettings()
 	if cfg.UpAtStart {
 		if err := c.up(); err != nil {
-			c.watch()
+			c.unwatch()
 			return nil, err
 		}
 	} else {
@@ -165,6 +167,14 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 	c.watchSleep()
 	go c.run()
 	return c, nil
+}
+
+// unwatch ends the watches on the host.
+func (c *Client) unwatch() {
+	c.watch()
+	if c.keeping.stop != nil {
+		c.keeping.stop()
+	}
 }
 
 // association makes the mobility security association of a home agent.
@@ -242,7 +252,7 @@ func (c *Client) run() {
 			c.dnsClose()
 			c.names.end()
 			c.timer.Stop()
-			c.watch()
+			c.unwatch()
 			c.unwatchSleep()
 			c.feed.close()
 			c.protocol.Forget()

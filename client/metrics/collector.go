@@ -56,7 +56,7 @@ var (
 	descDowngraded = desc("vpn_downgraded", "1 while the gateway did no hybrid key exchange though one was offered.")
 	descVPN        = desc("vpn_events_total", "What has become of tunnels to the gateway.", "event")
 	descEvents     = desc("events_total", "Events, as `mipvpn events` shows them, by kind.", "kind")
-	descRestored   = desc("restored_rules_total", "Rules and routes of the client that another program had removed and that were put back.")
+	descRestored   = desc("restored_settings_total", "Rules, routes and nftables tables of the client that other programs had taken away and that were put back.")
 	descPackets    = desc("packets_total", "Packets of the home address carried.", "direction")
 	descOctets     = desc("octets_total", "Octets carried: those of packets of the home address (layer user).", "layer", "direction")
 	descDropped    = desc("dropped_packets_total", "Packets that were not passed on.", "reason")
@@ -192,7 +192,7 @@ func (s sink) counts(c Counts) {
 	for kind, n := range c.Events {
 		s.counter(descEvents, n, kind)
 	}
-	s.counter(descRestored, c.RestoredRules)
+	s.counter(descRestored, c.Restored)
 }
 
 // agentLabel returns "i-ha" for "i-HA".

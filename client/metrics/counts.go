@@ -22,8 +22,8 @@ type Counts struct {
 	VPN map[VPNEvent]uint64
 	// Events counts what subscribers were told, by kind.
 	Events map[string]uint64
-	// RestoredRules counts how often rules or routes that others had removed were put back.
-	RestoredRules uint64
+	// Restored counts rules, routes and tables that other programs had taken away and that were put back.
+	Restored uint64
 }
 
 // Handoff is one kind of change: access modes before and after, empty for none.

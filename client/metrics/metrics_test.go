@@ -59,7 +59,7 @@ func busy() *fixed {
 	f.counts.Forged("i-HA")
 	f.counts.Tunnel(VPNEstablished)
 	f.counts.Event("handoff")
-	f.counts.RestoredRules = 2
+	f.counts.Restored = 2
 	return f
 }
 
@@ -84,7 +84,7 @@ func TestCollector(t *testing.T) {
 		`mipvpn_client_registration_replies_total{agent="i-ha",code="0"} 2`, `mipvpn_client_registration_replies_total{agent="x-ha",code="131"} 1`,
 		`mipvpn_client_registrations_unanswered_total{agent="x-ha"} 1`, `mipvpn_client_registration_replies_unverified_total{agent="i-ha"} 1`,
 		`mipvpn_client_vpn_established 1`, `mipvpn_client_vpn_downgraded 1`, `mipvpn_client_vpn_events_total{event="established"} 1`,
-		`mipvpn_client_vpn_events_total{event="failed"} 0`, `mipvpn_client_events_total{kind="handoff"} 1`, `mipvpn_client_restored_rules_total 2`,
+		`mipvpn_client_vpn_events_total{event="failed"} 0`, `mipvpn_client_events_total{kind="handoff"} 1`, `mipvpn_client_restored_settings_total 2`,
 		`mipvpn_client_packets_total{direction="sent"} 3`, `mipvpn_client_octets_total{direction="received",layer="user"} 400`,
 		`mipvpn_client_dropped_packets_total{reason="gate_closed"} 7`,
 	} {

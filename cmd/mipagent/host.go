@@ -1,7 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"time"
+
+	"go.uber.org/zap"
 
 	"mipvpn/stack/agent"
 	"mipvpn/stack/underlay"
@@ -28,14 +32,41 @@ func numbers(place int) hostnet.Options {
 	}
 }
 
-// kernelHosts returns the maker of this machine as the roles' hosts, between which packets are handed over in memory.
-func kernelHosts() hostMaker {
+// kernelHosts returns the maker of this machine as the roles' hosts, between which packets are handed over in memory. What other
+// programs take away of their routes and rules is put back.
+func kernelHosts(log *zap.Logger) hostMaker {
 	exchange := agent.NewExchange()
 	return func(place int) (link.Host, func() error, error) {
 		h, err := underlay.NewHost(underlay.Options{Settings: numbers(place)})
 		if err != nil {
 			return nil, nil, err
 		}
-		return exchange.Host(h), h.Close, nil
+		stop, err := h.KeepSettings(restored(log))
+		if err != nil {
+			return nil, nil, errors.Join(fmt.Errorf("watch routes and rules: %w", err), h.Close())
+		}
+		return exchange.Host(h), func() error {
+			stop()
+			return h.Close()
+		}, nil
+	}
+}
+
+// restoredPause is how long one message stands for all that is put back.
+const restoredPause = time.Minute
+
+// restored returns what logs that settings were put back, one message in restoredPause.
+func restored(log *zap.Logger) func(link.Restored, error) {
+	var last time.Time
+	return func(r link.Restored, err error) {
+		if !last.IsZero() && time.Since(last) < restoredPause {
+			return
+		}
+		last = time.Now()
+		if err != nil {
+			log.Error("another program has changed routes or rules, and they cannot be put back", zap.Error(err))
+			return
+		}
+		log.Warn("another program took away what is put back: exempt the agents in its configuration (docs/desktop.md)", zap.Stringer("settings", r))
 	}
 }

@@ -34,7 +34,8 @@ type Host struct {
 	devices     []*device
 	settings    map[string]link.Settings // by device
 	shielded    map[netip.Addr]bool
-	line        *line // nil without a kill switch
+	line        *line                      // nil without a kill switch
+	told        func(link.Restored, error) // of settings that were put back, nil for nobody
 
 	endpoints []*endpoint
 	nextPort  uint16

@@ -31,6 +31,9 @@
 //
 // Load writes what outlives a process before there is one, at the system's start.
 //
+// Restore puts back what other programs have taken away of what Apply made (systemd-networkd, `nft flush ruleset`), and Watch says when
+// that may be so. Of sysctls it puts nothing back but their memory.
+//
 // What passes: IPv6 to other than blocked prefixes in split tunnels, addresses embedded in it (6to4, NAT64) included; what
 // another tunnel carries inside packets of its own; what a process with CAP_NET_ADMIN marks itself or takes away; in split
 // tunnels, frames with two VLAN tags that a packet socket has made up. In the output hook the interface is the one from

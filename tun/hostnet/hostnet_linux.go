@@ -30,6 +30,10 @@ type Network struct {
 	homes      map[netip.Addr]bool // by RouteHome
 
 	way *PortalWay // the open way to a captive portal, nil without one
+
+	kept   *link.Settings // what Apply has made, nil for none
+	shield shield         // that it has written; exists says that there was need of one
+	added  int            // routes or rules, since Restore set it to 0
 }
 
 // step is called before each change of the kernel's state.
@@ -88,6 +92,9 @@ func (n *Network) apply(s link.Settings, load bool) error {
 			return wrap(err)
 		}
 	}
+	if !load {
+		n.remember(s)
+	}
 	// Routes before rules: until the rules are there the table is not looked at.
 	if err := n.setRoutes(s, load); err != nil {
 		return wrap(err)
@@ -115,6 +122,8 @@ func (n *Network) setHost(s link.Settings, found shield) error {
 			return err
 		}
 	}
+	n.shield = want
+	n.shield.exists = !want.empty()
 	n.step("set sysctls")
 	if err := sysctls.write(); err != nil {
 		return err
@@ -136,6 +145,7 @@ func (n *Network) setHost(s link.Settings, found shield) error {
 // takeBack undoes everything, the rest also when one thing fails.
 func (n *Network) takeBack(found shield) error {
 	n.local, n.homes, n.homeDevice = nil, nil, "" // setRoutes takes theirs too
+	n.kept, n.shield = nil, shield{}
 	var errs []error
 	errs = append(errs, n.setRules(link.Settings{}), n.setRoutes(link.Settings{}, false))
 	if n.device != "" {

@@ -26,6 +26,16 @@ func (*Network) Load(link.Settings) error {
 	return fmt.Errorf("hostnet: load settings on %s: %w", runtime.GOOS, ErrUnsupported)
 }
 
+// Restore fails with ErrUnsupported.
+func (*Network) Restore() (link.Restored, error) {
+	return link.Restored{}, fmt.Errorf("hostnet: put settings back on %s: %w", runtime.GOOS, ErrUnsupported)
+}
+
+// Watch fails with ErrUnsupported.
+func (*Network) Watch(func()) (stop func(), err error) {
+	return nil, fmt.Errorf("hostnet: watch settings on %s: %w", runtime.GOOS, ErrUnsupported)
+}
+
 // Cover fails with ErrUnsupported.
 func (*Network) Cover([]string) error {
 	return fmt.Errorf("hostnet: cover interfaces on %s: %w", runtime.GOOS, ErrUnsupported)

@@ -74,6 +74,7 @@ func (n *Network) setRules(s link.Settings) error {
 		if err := netlink.RuleAdd(r); err != nil && !without6(r.Family, err) {
 			return fmt.Errorf("add rule %s: %w", ruleKey(*r), err)
 		}
+		n.added++
 	}
 	return nil
 }

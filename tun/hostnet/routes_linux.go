@@ -60,6 +60,7 @@ func (n *Network) setRoutes(s link.Settings, load bool) error {
 			if err := netlink.RouteReplace(&r); err != nil && !without6(r.Family, err) {
 				return fmt.Errorf("add route %s to table %d: %w", key, n.opts.Table, err)
 			}
+			n.added++
 		}
 	}
 	return nil

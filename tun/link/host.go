@@ -1,7 +1,9 @@
 package link
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"mipvpn/tun/packet"
@@ -114,6 +116,60 @@ type PlaintextPermit interface {
 	Permit(index int, until time.Duration) error
 	// Forbid takes the permit back; without one it changes nothing.
 	Forbid(index int) error
+}
+
+// Restored says what of Settings was put back.
+type Restored struct {
+	// Rules and Routes count policy rules and routes.
+	Rules, Routes int
+	// KillSwitch says that the kill switch was made anew, without any permit; Shield that shielding was.
+	KillSwitch, Shield bool
+}
+
+// Any reports whether something was put back.
+func (r Restored) Any() bool { return r.Parts() > 0 }
+
+// Parts counts what was put back: each rule, each route, the kill switch and shielding.
+func (r Restored) Parts() int {
+	n := r.Rules + r.Routes
+	for _, b := range []bool{r.KillSwitch, r.Shield} {
+		if b {
+			n++
+		}
+	}
+	return n
+}
+
+// String says it in plain words, such as "2 rules, 3 routes and the kill switch".
+func (r Restored) String() string {
+	var parts []string
+	count := func(n int, what string) {
+		switch {
+		case n == 1:
+			parts = append(parts, "1 "+what)
+		case n > 1:
+			parts = append(parts, fmt.Sprintf("%d %ss", n, what))
+		}
+	}
+	count(r.Rules, "rule")
+	count(r.Routes, "route")
+	if r.KillSwitch {
+		parts = append(parts, "the kill switch")
+	}
+	if r.Shield {
+		parts = append(parts, "the shielding of home addresses")
+	}
+	if n := len(parts); n > 1 {
+		return strings.Join(parts[:n-1], ", ") + " and " + parts[n-1]
+	}
+	return strings.Join(parts, "")
+}
+
+// SettingsKeeper is what a Host may implement beside: it puts back what other programs take away of what Apply has made.
+type SettingsKeeper interface {
+	// KeepSettings does so until stop is called. told is called from a goroutine of its own, never from two at once, whenever something
+	// has been put back, or could not be; stop waits for a call that is under way.
+	KeepSettings(told func(Restored, error)) (stop func(), err error)
 }
 
 // NeighbourResolver is what a Host may implement beside: it finds a neighbour out before anything is sent to it, so that the
