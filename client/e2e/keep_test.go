@@ -50,7 +50,9 @@ func TestSettingsTakenAway(t *testing.T) {
 		if err != nil || counts.Restored != 12 {
 			t.Errorf("counted %d, expected 12, %v", counts.Restored, err)
 		}
-		gone := func(p control.Problem) bool { return p.Code == "settings_gone" && strings.Contains(p.Message, "no memory") }
+		gone := func(p control.Problem) bool {
+			return p.Code == "settings_gone" && strings.Contains(p.Message, "no memory")
+		}
 		w.Laptop.TakeAway(link.Restored{}, errors.New("no memory"))
 		synctest.Wait()
 		if s, err := w.Client.Status(t.Context()); err != nil || !slices.ContainsFunc(s.Problems, gone) {

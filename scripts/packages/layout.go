@@ -48,13 +48,16 @@ func packs() []pack {
 			contents: slices.Concat(programFiles("mipvpn", 1), []content{
 				{to: units + "/mipvpn.service", from: "configs/systemd/mipvpn.service", mode: public},
 				{to: units + "/mipvpn-firewall.service", from: "configs/systemd/mipvpn-firewall.service", mode: public},
+				{to: "/usr/lib/systemd/network/10-mipvpn.network", from: "configs/desktop/10-mipvpn.network", mode: public},
+				{to: "/usr/lib/NetworkManager/conf.d/90-mipvpn.conf", from: "configs/desktop/NetworkManager.conf", mode: public},
+				{to: "/usr/lib/udev/rules.d/85-mipvpn.rules", from: "configs/desktop/85-mipvpn.rules", mode: public},
 				{to: "/etc/mipvpn", mode: fs.ModeDir | 0o755},
 				{to: "/etc/mipvpn/hooks.d", mode: fs.ModeDir | 0o755},
 				{to: "/usr/share/mipvpn/mipvpn.schema.json", mode: public, make: func(b builder) ([]byte, error) { return b.output("mipvpn", "config", "schema") }},
 				page("mipvpn.toml", 5, "configuration of mipvpn", "docs/configuration.md"),
 				page("mipvpn-hooks", 7, "scripts and hooks of mipvpn", "docs/scripting.md"),
 				{to: docs + "/mipvpn/examples/mipvpn.toml", from: "configs/laptop/mipvpn.toml", mode: public},
-			}),
+			}, examples("mipvpn", "observe/mipvpn-rules.yml", "observe/mipvpn-dashboard.json", "desktop/networkd.conf")),
 			recommends: []string{"systemd-resolved"}, postinstall: "mipvpn.postinst", preremove: "mipvpn.prerm",
 		},
 		{
@@ -65,7 +68,8 @@ func packs() []pack {
 				{to: "/usr/lib/sysusers.d/mipagent.conf", from: "configs/systemd/mipagent.sysusers", mode: public},
 				{to: "/etc/mipvpn", mode: fs.ModeDir | 0o755},
 				page("mipagent-operations", 7, "setting up and running the agents", "docs/operations.md"),
-			}, examples("mipagent", "external-home-agent.toml", "foreign-agent.toml", "gateway.toml", "gateway-agent.toml", "gateway-radius.toml", "gateway-users.toml", "home-agent-cluster.toml", "internal-home-agent.toml")),
+			}, examples("mipagent", "external-home-agent.toml", "foreign-agent.toml", "gateway.toml", "gateway-agent.toml", "gateway-radius.toml", "gateway-users.toml", "home-agent-cluster.toml", "internal-home-agent.toml",
+				"observe/mipagent-rules.yml", "observe/mipagent-dashboard.json")),
 			postinstall: "mipagent.postinst", preremove: "mipagent.prerm",
 		},
 		{
@@ -111,7 +115,7 @@ func manualPath(name string, section int) string {
 
 func examples(name string, files ...string) (list []content) {
 	for _, f := range files {
-		list = append(list, content{to: docs + "/" + name + "/examples/" + f, from: "configs/" + f, mode: public})
+		list = append(list, content{to: docs + "/" + name + "/examples/" + path.Base(f), from: "configs/" + f, mode: public})
 	}
 	return list
 }

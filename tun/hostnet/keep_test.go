@@ -201,4 +201,3 @@ func FuzzConcerns(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) { n.concerns(data) })
 }
-
