@@ -53,7 +53,7 @@ const (
 
 // Ops returns all operations.
 func Ops() []Op {
-	return []Op{OpUp, OpDown, OpStatus, OpMode, OpDetect, OpEvents, OpWait, OpProbe, OpExplain, OpPing, OpPortal, OpPortalJoin, OpQuestions, OpAnswer, OpReload}
+	return []Op{OpUp, OpDown, OpStatus, OpMode, OpDetect, OpEvents, OpWait, OpProbe, OpExplain, OpPing, OpPortal, OpPortalJoin, OpQuestions, OpAnswer, OpReload, OpProfiles, OpProfile}
 }
 
 // Condition is what a wait request waits for.
@@ -105,6 +105,8 @@ type Request struct {
 	After string `json:"after,omitempty"`
 	// Anew is for OpReload.
 	Anew bool `json:"anew,omitempty"`
+	// Profile is for OpProfile, a profile's name.
+	Profile string `json:"profile,omitempty"`
 	// Address is for OpExplain, an IP address as text.
 	Address string `json:"address,omitempty"`
 }
@@ -161,6 +163,9 @@ func (r Request) check() error {
 	}
 	if r.Anew && r.Op != OpReload {
 		return errRequest("operation %q does not take \"anew\"", r.Op)
+	}
+	if (r.Profile != "") != (r.Op == OpProfile) {
+		return errRequest("operation %q and profile %.20q do not fit", r.Op, r.Profile)
 	}
 	if err := r.checkExplain(); err != nil {
 		return err
@@ -225,8 +230,10 @@ type Response struct {
 	Event *Event `json:"event,omitempty"`
 	// Portal answers OpPortal.
 	Portal *PortalWay `json:"portal,omitempty"`
-	// Reload answers OpReload.
+	// Reload answers OpReload and OpProfile.
 	Reload *Reload `json:"reload,omitempty"`
+	// Profiles answers OpProfiles.
+	Profiles *Profiles `json:"profiles,omitempty"`
 	// Questions answers OpQuestions.
 	Questions *Questions `json:"questions,omitempty"`
 }

@@ -35,6 +35,7 @@ type Server struct {
 	log       *zap.Logger
 	slots     chan struct{}
 	reload    Reloader
+	profiles  Profiler
 }
 
 // NewServer returns a server that obeys those whom the authority allows. A nil log is none.
@@ -204,6 +205,8 @@ func (s *Server) serve(ctx context.Context, k *conn, r Request) bool {
 		return k.answer(s.joinPortal(ctx, k))
 	case OpReload:
 		return k.answer(s.reloaded(ctx, r.Anew))
+	case OpProfiles, OpProfile:
+		return k.answer(s.profile(ctx, r))
 	}
 	return k.answer(s.ask(ctx, r))
 }
