@@ -95,7 +95,11 @@ type part struct {
 
 // reportParts asks everybody. What cannot be had is in the report as that.
 func (a *app) reportParts(ctx context.Context, file string) []part {
+	base := file
 	var parts []part
+	if path, err := a.chosen(file); err == nil {
+		file = path
+	}
 	for _, p := range []struct {
 		name string
 		args []string
@@ -103,7 +107,7 @@ func (a *app) reportParts(ctx context.Context, file string) []part {
 		{"version.json", []string{"version", "--json"}},
 		{"status.json", []string{"status", "--json"}},
 		{"detect.json", []string{"detect", "--json"}},
-		{"doctor.json", []string{"doctor", "--json", "--config", file}},
+		{"doctor.json", []string{"doctor", "--json", "--config", base}},
 		{"config-check.txt", []string{"config", "check", file}},
 	} {
 		parts = append(parts, part{p.name, a.own(ctx, p.args)})

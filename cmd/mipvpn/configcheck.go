@@ -39,39 +39,7 @@ func (a *app) config() *cobra.Command {
 		Long: "Check a configuration file and the secrets that it names, without a daemon. Errors name file, line, what was\nfound and what would be valid.",
 	}
 	asJSON := jsonFlag(c)
-	c.RunE = func(_ *cobra.Command, args []string) error {
-		cfg, err := config.Load(args[0])
-		errs, understood := errors.AsType[config.Errors](err)
-		if err != nil && !understood {
-			return failed(err)
-		}
-		doc := checked{Schema: 1, File: args[0], Valid: err == nil, Errors: []checkedError{}, Warnings: []checkedRemark{}}
-		for _, e := range errs {
-			doc.Errors = append(doc.Errors, checkedError{checkedRemark{e.Line, e.Key, e.Message}, e.Valid})
-		}
-		if cfg != nil {
-			defer cfg.Wipe()
-			for _, w := range cfg.Warnings {
-				doc.Warnings = append(doc.Warnings, checkedRemark{w.Line, w.Key, w.Message})
-			}
-		}
-		if *asJSON {
-			if err := writeJSON(a.out, doc); err != nil {
-				return failed(err)
-			}
-		} else {
-			for _, w := range doc.Warnings {
-				fmt.Fprintf(a.err, "%s: warning: %s: %s\n", place(args[0], w.Line), w.Key, w.Message)
-			}
-			if doc.Valid {
-				fmt.Fprintf(a.out, "%s is valid\n", args[0])
-			}
-		}
-		if err != nil {
-			return failed(fmt.Errorf("%s cannot be used\n%w", args[0], err))
-		}
-		return nil
-	}
+	c.RunE = func(_ *cobra.Command, args []string) error { return a.check(args[0], *asJSON) }
 	schema := &cobra.Command{
 		Use: "schema", Short: "Print the JSON Schema of configurations, for editors", Args: cobra.NoArgs,
 		Long: "Print the JSON Schema of configurations. Editors complete and check keys with it: packages have it in\n" + config.SchemaPath + ", and a first line\n" + config.SchemaLine + "\nin the configuration leads there. What concerns several keys only `mipvpn config check` knows.",
@@ -86,6 +54,41 @@ func (a *app) config() *cobra.Command {
 	}
 	parent.AddCommand(c, schema)
 	return parent
+}
+
+// check checks a configuration file and the secrets that it names, and says what is wrong.
+func (a *app) check(path string, asJSON bool) error {
+	cfg, err := config.Load(path)
+	errs, understood := errors.AsType[config.Errors](err)
+	if err != nil && !understood {
+		return failed(err)
+	}
+	doc := checked{Schema: 1, File: path, Valid: err == nil, Errors: []checkedError{}, Warnings: []checkedRemark{}}
+	for _, e := range errs {
+		doc.Errors = append(doc.Errors, checkedError{checkedRemark{e.Line, e.Key, e.Message}, e.Valid})
+	}
+	if cfg != nil {
+		defer cfg.Wipe()
+		for _, w := range cfg.Warnings {
+			doc.Warnings = append(doc.Warnings, checkedRemark{w.Line, w.Key, w.Message})
+		}
+	}
+	if asJSON {
+		if err := writeJSON(a.out, doc); err != nil {
+			return failed(err)
+		}
+	} else {
+		for _, w := range doc.Warnings {
+			fmt.Fprintf(a.err, "%s: warning: %s: %s\n", place(path, w.Line), w.Key, w.Message)
+		}
+		if doc.Valid {
+			fmt.Fprintf(a.out, "%s is valid\n", path)
+		}
+	}
+	if err != nil {
+		return failed(fmt.Errorf("%s cannot be used\n%w", path, err))
+	}
+	return nil
 }
 
 func place(file string, line int) string {

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"mipvpn/client/config"
+	"mipvpn/client/config/profile"
 	"mipvpn/client/control"
 	"mipvpn/client/metrics"
 )
@@ -22,31 +23,35 @@ func (a *app) daemon() *cobra.Command {
 	}
 	file := c.Flags().String("config", config.DefaultPath, "configuration file")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		load := func() (*config.Config, error) {
-			cfg, err := config.Load(*file)
+		profiles, err := a.profiles(*file)
+		if err != nil {
+			return failed(err)
+		}
+		read := func(path string) (*config.Config, error) {
+			cfg, err := config.Load(path)
 			if err == nil && cmd.Flags().Changed("socket") {
 				cfg.Control.Socket = a.socket
 			}
 			return cfg, err
 		}
-		return failed(a.serve(cmd.Context(), load))
+		return failed(a.serve(cmd.Context(), profiles, read))
 	}
 	return c
 }
 
-// serve runs the client until ctx ends, with the configuration that load returns, now and when it is read again. The socket comes first: a
-// second daemon must not touch the network.
-func (a *app) serve(ctx context.Context, load func() (*config.Config, error)) (err error) {
-	cfg, err := load()
+// serve runs the client until ctx ends, with the profile that is chosen as read returns it, now and when it is read again. The socket
+// comes first: a second daemon must not touch the network.
+func (a *app) serve(ctx context.Context, profiles profile.Set, read func(path string) (*config.Config, error)) (err error) {
+	s := &service{profiles: profiles, read: read, level: zap.NewAtomicLevel()}
+	cfg, err := s.load()
 	if err != nil {
 		return fmt.Errorf("the configuration cannot be used\n%w", err)
 	}
-	level := zap.NewAtomicLevel()
 	if l, err := zapcore.ParseLevel(cfg.Log.Level); err == nil {
-		level.SetLevel(l)
+		s.level.SetLevel(l)
 	}
-	log := newLog(a.err, level)
-	s := &service{load: load, level: level, log: log, cfg: cfg}
+	log := newLog(a.err, s.level)
+	s.log, s.cfg = log, cfg
 	defer func() { s.cfg.Wipe() }()
 	defer func() { _ = log.Sync() }()
 	s.warn(cfg)
@@ -72,6 +77,7 @@ func (a *app) serve(ctx context.Context, load func() (*config.Config, error)) (e
 	defer log.Info("daemon ends")
 	s.server = control.NewServer(s.backend, authority, log)
 	s.server.OnReload(s.reload)
+	s.server.OnProfiles(s)
 	defer s.reloadOnHangup(ctx)()
 	return s.server.Serve(ctx, l)
 }

@@ -81,7 +81,11 @@ func (a *app) doctor() *cobra.Command {
 				r.add(k.Name, k.Result, k.Message, k.Advice)
 			}
 		}
-		r.configuration(*file)
+		if path, err := a.chosen(*file); err != nil {
+			r.add("configuration", checkFailed, err.Error(), "choose a profile that is there: `mipvpn profile list`, `mipvpn profile use NAME`")
+		} else {
+			r.configuration(path)
+		}
 		asked := a.ask(cmd.Context(), func(c *control.Client) error { return r.daemon(cmd.Context(), c) })
 		if asked != nil {
 			r.add("daemon", checkFailed, asked.Error(), "start it: `mipvpn daemon`, or `systemctl start mipvpn`")

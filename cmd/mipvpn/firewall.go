@@ -35,7 +35,11 @@ func (a *app) firewall() *cobra.Command {
 	}
 	file := load.Flags().String("config", config.DefaultPath, "configuration file")
 	load.RunE = func(*cobra.Command, []string) error {
-		cfg, err := config.LoadPublic(*file)
+		path, err := a.chosen(*file)
+		if err != nil {
+			return failed(err)
+		}
+		cfg, err := config.LoadPublic(path)
 		if err != nil {
 			return failed(fmt.Errorf("the configuration cannot be used\n%w", err))
 		}

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"mipvpn/client/config"
+	"mipvpn/client/config/profile"
 	"mipvpn/client/control"
 	"mipvpn/client/hook"
 )
@@ -66,9 +67,11 @@ type reconfigurable interface {
 type service struct {
 	backend backend
 	server  *control.Server
-	load    func() (*config.Config, error)
 	level   zap.AtomicLevel
 	log     *zap.Logger
+	// profiles are the configurations that there are, and read reads one.
+	profiles profile.Set
+	read     func(path string) (*config.Config, error)
 
 	mu      sync.Mutex // one change at a time
 	cfg     *config.Config
@@ -117,11 +120,25 @@ func (s *service) warn(cfg *config.Config) {
 func (s *service) reload(ctx context.Context, anew bool) (control.Reload, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.take(ctx, anew, s.load)
+}
+
+// load reads the profile that is chosen.
+func (s *service) load() (*config.Config, error) {
+	p, err := s.profiles.Chosen()
+	if err != nil {
+		return nil, err
+	}
+	return s.read(p.File)
+}
+
+// take has the client take what load returns. mu is held.
+func (s *service) take(ctx context.Context, anew bool, load func() (*config.Config, error)) (control.Reload, error) {
 	b, able := s.backend.(reconfigurable)
 	if !able {
 		return control.Reload{}, errors.New("this client does not take another configuration: restart the daemon")
 	}
-	cfg, err := s.load()
+	cfg, err := load()
 	if err != nil {
 		return control.Reload{}, fmt.Errorf("the configuration cannot be used, and nothing has been changed\n%w", err)
 	}

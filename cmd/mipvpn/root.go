@@ -44,6 +44,8 @@ type terminal struct {
 	console func() (*console, error)
 	// prompt asks the person at the terminal for a secret; nil where there is no terminal. The result is the caller's to wipe.
 	prompt func(ctx context.Context, text string) ([]byte, error)
+	// state is the file of the chosen profile; empty for profile.DefaultState.
+	state string
 	// question asks the person at the terminal for a line that may be seen; nil where there is no terminal.
 	question func(ctx context.Context, text string) (string, error)
 	// ring looks a secret up in the key ring of the person's desktop; nil for none.
@@ -93,7 +95,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.socket, "socket", socket, "unix socket of the daemon (or $"+socketVariable+")")
 	root.AddCommand(a.daemon(), a.up(), a.answer(), a.down(), a.reload(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.explain(), a.ping(), a.monitor(), a.doctor(), a.bugreport(), a.config(), a.firewall(), a.portal(), a.portalBrowser(), a.version(), manual.Command(manualPage))
-	root.AddCommand(a.initialise(), a.importer())
+	root.AddCommand(a.initialise(), a.importer(), a.profile())
 	return root
 }
 

@@ -53,6 +53,7 @@ func packs() []pack {
 				{to: "/usr/lib/udev/rules.d/85-mipvpn.rules", from: "configs/desktop/85-mipvpn.rules", mode: public},
 				{to: "/etc/mipvpn", mode: fs.ModeDir | 0o755},
 				{to: "/etc/mipvpn/hooks.d", mode: fs.ModeDir | 0o755},
+				{to: "/etc/mipvpn/profiles.d", mode: fs.ModeDir | 0o755},
 				{to: "/usr/share/mipvpn/mipvpn.schema.json", mode: public, make: func(b builder) ([]byte, error) { return b.output("mipvpn", "config", "schema") }},
 				page("mipvpn.toml", 5, "configuration of mipvpn", "docs/configuration.md"),
 				page("mipvpn-hooks", 7, "scripts and hooks of mipvpn", "docs/scripting.md"),
