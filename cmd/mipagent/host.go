@@ -41,7 +41,11 @@ func kernelHosts(log *zap.Logger) hostMaker {
 		if err != nil {
 			return nil, nil, err
 		}
-		stop, err := h.KeepSettings(restored(log))
+		keeper, able := any(h).(link.SettingsKeeper)
+		if !able {
+			return exchange.Host(h), h.Close, nil
+		}
+		stop, err := keeper.KeepSettings(restored(log))
 		if err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("watch routes and rules: %w", err), h.Close())
 		}
