@@ -115,6 +115,9 @@ func (r *report) configuration(path string) {
 	case errors.Is(err, fs.ErrPermission):
 		r.add("configuration", checkSkipped, path+" and its secrets may be read by root alone", "run `mipvpn doctor` as root to have it checked")
 		return
+	case errors.Is(err, fs.ErrNotExist):
+		r.add("configuration", checkFailed, "there is no "+path, "write one with `mipvpn init`, or name another file with --config")
+		return
 	case err != nil:
 		r.add("configuration", checkFailed, strings.ReplaceAll(err.Error(), "\n", "; "), "mend it and look again with `mipvpn config check "+path+"`")
 		return

@@ -43,7 +43,7 @@ func (a *app) monitor() *cobra.Command {
 		Use: "monitor", Short: "Watch interfaces, proofs, layers, throughput and changes, live", Args: cobra.NoArgs,
 		Long: `Watch the client on a terminal, asked once a second: where the laptop is and for how long the proof of that holds, the
 interfaces, the layers, what is carried and dropped, and the last changes. It asks the daemon and nobody else, and changes
-nothing. A daemon that ends is waited for.
+nothing. Behind a reason for drops stands how many there were since the view began. A daemon that ends is waited for.
 
 Keys: q or ctrl-c ends, p or the space bar holds the picture and lets it go on.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -100,7 +100,7 @@ func TestMonitorAfterARestart(t *testing.T) {
 	if m.out[len(m.out)-1] != 2500 || m.in[len(m.in)-1] != 0 {
 		t.Errorf("rates %v and %v", m.out[len(m.out)-1], m.in[len(m.in)-1])
 	}
-	if got := m.drops(); got != "7 no_path (7 of them now)" {
+	if got := m.drops(); got != "7 no_path (+7)" {
 		t.Errorf("%q", got)
 	}
 	m.take(polled{status: s, at: noon.Add(2*time.Minute + 2*time.Second)}) // at the same instant

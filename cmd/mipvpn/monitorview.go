@@ -194,7 +194,7 @@ func (m *monitor) drops() string {
 	for _, reason := range slices.Sorted(maps.Keys(all)) {
 		text := fmt.Sprintf("%d %s", all[reason], reason)
 		if more := all[reason] - m.began[reason]; more > 0 {
-			text += fmt.Sprintf(" (%d of them now)", more)
+			text += fmt.Sprintf(" (+%d)", more)
 		}
 		list = append(list, text)
 	}

@@ -127,8 +127,8 @@ func TestStatusInColour(t *testing.T) {
 
 func TestNothingCommandsTheTerminal(t *testing.T) {
 	s := statuses()["blocked"]
-	s.Problems[0].Message, s.Interface, s.Proof.Reason = "\x1b[2J\x9b1m", "eth\x1b]0;x\a", "in\r\ntwo lines"
-	if text := sgr.ReplaceAllString(shown(t, screen{width: 80, height: 24, colour: true}, s), ""); strings.ContainsAny(text, "\x1b\x9b\a\r") {
+	s.Problems[0].Message, s.Interface, s.Proof.Reason = "\x1b[2J\u009b1m", "eth\x1b]0;x\a", "in\r\ntwo lines"
+	if text := sgr.ReplaceAllString(shown(t, screen{width: 80, height: 24, colour: true}, s), ""); strings.ContainsAny(text, "\x1b\u009b\a\r") {
 		t.Errorf("%q", text)
 	}
 }
