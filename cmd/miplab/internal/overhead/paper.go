@@ -4,10 +4,11 @@ import "mipvpn/stack"
 
 // Octets of headers.
 const (
-	ipv4     = 20    // RFC 791 §3.1
-	udp      = 8     // RFC 768
-	data     = 4     // RFC 3519 §3.3, the MIP tunnel data header
-	espFixed = 8 + 2 // RFC 4303 §2: SPI and sequence number; pad length and next header
+	ipv4       = 20 // RFC 791 §3.1
+	udp        = 8  // RFC 768
+	data       = 4  // RFC 3519 §3.3, the MIP tunnel data header
+	espHeader  = 8  // RFC 4303 §2: SPI and sequence number
+	espTrailer = 2  // RFC 4303 §2: pad length and next header
 )
 
 // Cipher is what ESP's overhead depends on.
@@ -27,11 +28,8 @@ var (
 	GCM = Cipher{Name: "AES-GCM-16", IV: 8, ICV: 16, Align: 4}
 )
 
-// esp returns what ESP in tunnel mode adds to a packet of n octets, its own IPv4 header included.
-func (c Cipher) esp(n int) int {
-	pad := (c.Align - (n+2)%c.Align) % c.Align
-	return ipv4 + espFixed + c.IV + c.ICV + pad
-}
+// padding returns how many octets of padding ESP puts behind a packet of n octets (RFC 4303 §2.4).
+func (c Cipher) padding(n int) int { return (c.Align - (n+espTrailer)%c.Align) % c.Align }
 
 // Composition is an access mode with or without zero-overhead tunnelling.
 type Composition struct {
@@ -61,29 +59,13 @@ func Compositions() []Composition {
 }
 
 // Added returns how many octets are added to an IPv4 packet of n octets between the laptop and its first router. With
-// encapsulated, each layer that can go in UDP does: ESP by RFC 3948, a Mobile IP tunnel by RFC 3519; a tunnel that is
-// switched is none.
+// encapsulated, each layer that can go in UDP does (see Layers).
 func (c Composition) Added(cipher Cipher, n int, encapsulated bool) int {
-	l, _ := c.Mode.Composition()
-	tunnel, natESP := ipv4, 0
-	if encapsulated {
-		tunnel, natESP = ipv4+udp+data, udp
+	headers, err := Headers(c.Layers(encapsulated), cipher, n)
+	if err != nil {
+		panic(err) // Layers names what Headers counts
 	}
-	if !l.VPN {
-		if l.ForeignAgent {
-			return 0 // the agent tunnels (RFC 5944 §3.1)
-		}
-		return tunnel
-	}
-	added := 0
-	if !l.GatewayAgent {
-		added = tunnel
-	}
-	added += cipher.esp(n+added) + natESP
-	if l.ExternalMIP && !l.ForeignAgent && !c.Switched {
-		added += tunnel
-	}
-	return added
+	return Octets(headers)
 }
 
 // Most returns the most of Added over all lengths.

@@ -41,6 +41,8 @@ type Scenario struct {
 	Dwell, Patience time.Duration
 	// Log takes lines for a person while it goes.
 	Log io.Writer
+	// Observe is told each Moment, one at a time and in their order; nil for nobody. It must not wait for the scenario.
+	Observe func(Moment)
 }
 
 // run is a scenario being played.
@@ -52,6 +54,7 @@ type run struct {
 
 	near, far *session.End
 	stream    *session.Stream
+	observing observing
 	mode      string
 	policy    string            // what the client has been told
 	in        map[string]string // the network that each interface is in
@@ -66,10 +69,12 @@ func (s Scenario) Run(ctx context.Context, w World) (*Report, error) {
 	watching, stop := context.WithCancel(ctx)
 	watched := make(chan error, 1)
 	go func() { watched <- w.Client().Events(watching, r.event) }()
+	sampled := r.sample(watching)
 	err := r.play(ctx)
 	r.end(ctx)
 	stop()
 	<-watched
+	<-sampled
 	r.report.Took = time.Since(r.begun)
 	if err == nil {
 		r.report.Settle()
@@ -78,7 +83,11 @@ func (s Scenario) Run(ctx context.Context, w World) (*Report, error) {
 }
 
 func (r *run) say(format string, args ...any) {
-	fmt.Fprintf(r.Log, "%7.3fs  %s\n", time.Since(r.begun).Seconds(), fmt.Sprintf(format, args...))
+	text := fmt.Sprintf(format, args...)
+	fmt.Fprintf(r.Log, "%7.3fs  %s\n", time.Since(r.begun).Seconds(), text)
+	if text != "" {
+		r.observe(Moment{Kind: MomentLine, Text: text})
+	}
 }
 
 // event tells one event of the client.
@@ -118,6 +127,7 @@ func (r *run) step(ctx context.Context, s Step) error {
 	before := r.world.Outside().Tally(s.Network)
 	touched := time.Now()
 	offered := touched
+	r.observe(Moment{Kind: MomentStep, Text: c.Cause, Cable: &Cable{Interface: s.Interface, Network: s.Network}})
 	var err error
 	if s.policy() != r.policy {
 		if err := r.world.Client().SetMode(limit, s.policy()); err != nil {
@@ -148,6 +158,9 @@ func (r *run) step(ctx context.Context, s Step) error {
 	if err != nil {
 		return err
 	}
+	r.observe(Moment{Kind: MomentResumed, Gap: &Gap{
+		Touched: touched.Sub(r.begun).Seconds(), Offered: offered.Sub(r.begun).Seconds(), Resumed: resumed.Sub(r.begun).Seconds(), First: first,
+	}})
 	after := r.world.Outside().Tally(s.Network)
 	c.Registrations, c.IKE = after.Registrations-before.Registrations, after.IKE-before.IKE
 	received := r.near.Received()
@@ -170,6 +183,7 @@ func (r *run) step(ctx context.Context, s Step) error {
 	c.PlaintextFrames = total - leaks
 	r.report.Changes = append(r.report.Changes, c)
 	r.tell(c)
+	r.observe(Moment{Kind: MomentChange, Change: &c})
 	r.mode = status.Mode
 	if status.Mode != s.Mode {
 		return fmt.Errorf("scenario: %s: the client is in mode %q, want %q", c.Cause, status.Mode, s.Mode)
@@ -255,6 +269,7 @@ func (r *run) openSessions(ctx context.Context, mode string) error {
 		return fmt.Errorf("scenario: opening the UDP stream: %w", err)
 	}
 	r.stream = session.StartStream(conn, canary)
+	r.observing.flows.Store(&flows{r.near, r.stream})
 	return nil
 }
 

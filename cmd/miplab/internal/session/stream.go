@@ -13,6 +13,8 @@ const (
 	Interval = 10 * time.Millisecond
 	// datagramLen is the length in octets of a datagram's payload.
 	datagramLen = 8 + 6*blockLen
+	// PacketLen is the length in octets of the IPv4 packet of a Stream's datagram.
+	PacketLen = 20 + 8 + datagramLen
 )
 
 // Stream sends datagrams at a steady pace to a correspondent that sends each back, and remembers when.
@@ -24,6 +26,7 @@ type Stream struct {
 
 	mu      sync.Mutex
 	packets []packet // by sequence number
+	back    int      // of these, how many have come back
 	waiters []waiter
 }
 
@@ -97,6 +100,7 @@ func (s *Stream) echoed(seq uint64, now time.Time) {
 		return
 	}
 	s.packets[seq].echoed = now
+	s.back++
 	rest := s.waiters[:0]
 	for _, w := range s.waiters {
 		if s.packets[seq].sent.Before(w.after) {
@@ -121,6 +125,13 @@ func (s *Stream) Resumed(t time.Time) <-chan time.Time {
 	}
 	s.waiters = append(s.waiters, waiter{t, ch})
 	return ch
+}
+
+// Counts returns how many datagrams have been sent so far, and how many of them have come back.
+func (s *Stream) Counts() (sent, back int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.packets), s.back
 }
 
 // Figures are what a stream came to in some span of time.
