@@ -19,8 +19,9 @@ const nestedVariable = "MIPLAB_NESTED"
 const tunDevice = "/dev/net/tun"
 
 // becomeAble returns nil in a process that may make network namespaces and TUN devices. Without root it runs this very
-// command line in a user namespace and returns its exit code as an exitError. The error says what is missing.
-func becomeAble() error {
+// command line in a user namespace, with the files open from number 3 on, and returns its exit code as an exitError. The error says
+// what is missing.
+func becomeAble(inherited ...*os.File) error {
 	direct := able()
 	if direct == nil {
 		return nil
@@ -34,7 +35,7 @@ func becomeAble() error {
 	if err := userNamespacePossible(); err != nil {
 		return fmt.Errorf("the lab needs root or a user namespace: %w", err)
 	}
-	return nest()
+	return nest(inherited)
 }
 
 // able tries what the lab is made of.
@@ -77,7 +78,7 @@ func userNamespacePossible() error {
 }
 
 // nest runs this command line as root of a new user namespace and returns its end.
-func nest() error {
+func nest(inherited []*os.File) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -85,6 +86,7 @@ func nest() error {
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), nestedVariable+"=1")
+	cmd.ExtraFiles = inherited
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
@@ -97,7 +99,20 @@ func nest() error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("making a user namespace: %w", err)
 	}
+	// What asks this process to end is for the other one.
+	terminated := make(chan os.Signal, 1)
+	signal.Notify(terminated, syscall.SIGTERM)
+	defer signal.Stop(terminated)
+	gone := make(chan struct{})
+	go func() {
+		select {
+		case s := <-terminated:
+			cmd.Process.Signal(s) // one that has ended needs none
+		case <-gone:
+		}
+	}()
 	err = cmd.Wait()
+	close(gone)
 	var ended *exec.ExitError
 	if errors.As(err, &ended) && ended.ExitCode() >= 0 {
 		return exitError(ended.ExitCode())

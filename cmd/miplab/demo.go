@@ -10,8 +10,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"mipvpn/cmd/miplab/internal/company"
+	octets "mipvpn/cmd/miplab/internal/overhead"
+	"mipvpn/cmd/miplab/internal/recording"
 	"mipvpn/cmd/miplab/internal/scenario"
 	"mipvpn/cmd/miplab/internal/verdict"
 	"mipvpn/stack"
@@ -30,6 +33,11 @@ type demoOptions struct {
 	period    string
 	dwell     time.Duration
 	patience  time.Duration
+	web       bool
+	listen    string
+	report    string
+
+	recording *recording.Recording // nil where nothing is shown but in the terminal
 }
 
 // mainModes are the access modes of the main job, which need nothing optional.
@@ -50,14 +58,19 @@ func demoCommand() *cobra.Command {
 		Use: "demo", Short: "Take the laptop through every access mode with one TCP session", Args: cobra.NoArgs,
 		Long: "Take the laptop through every access mode with one TCP session alive all the while, and judge every frame on the\nwires outside. The exit code is 1 if the session broke, an octet differed, a mode was not reached, or a frame of\nenterprise traffic was to be seen outside.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if slices.Equal(o.modes, []string{"all"}) {
-				o.modes = modeNames()
-			}
-			return demo(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return o.run(cmd)
 		},
 	}
 	f := c.Flags()
 	f.BoolVar(&o.json, "json", false, "write the report as one JSON document; what happens meanwhile goes to standard error")
+	f.BoolVar(&o.web, "web", false, "show it on a page too, live, which stays until you press Ctrl-C")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "where --web serves the page: 127.0.0.1 or [::1] with a port, 0 for any that is free")
+	o.flags(f)
+	return c
+}
+
+// flags are the flags of every command that plays the tour.
+func (o *demoOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.simulated, "simulated", false, "play on the simulated network, which needs no rights")
 	f.StringVar(&o.gateway, "gateway", "mipagent", "program that is the VPN gateway: mipagent or strongswan")
 	f.StringVar(&o.pcap, "pcap", "", "directory to keep a capture of each wire in")
@@ -68,10 +81,23 @@ func demoCommand() *cobra.Command {
 	f.StringVar(&o.period, "period", "", "the client's detection period")
 	f.DurationVar(&o.dwell, "dwell", 4*time.Second, "how long to stay in each network")
 	f.DurationVar(&o.patience, "patience", 30*time.Second, "how long a change may take before it counts as failed")
-	return c
+}
+
+// run plays the tour as the command line says.
+func (o demoOptions) run(cmd *cobra.Command) error {
+	if slices.Equal(o.modes, []string{"all"}) {
+		o.modes = modeNames()
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
+	return demo(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 }
 
 func (o demoOptions) check() error {
+	if err := checkListen(o.listen); o.web && err != nil {
+		return err
+	}
 	if !slices.Contains([]string{"mipagent", "strongswan"}, o.gateway) {
 		return fmt.Errorf("%w: --gateway %s: must be mipagent or strongswan", errUsage, o.gateway)
 	}
@@ -111,18 +137,28 @@ func (o demoOptions) steps() []scenario.Step {
 	return scenario.Through(o.modes)
 }
 
+// log is where what happens meanwhile is written.
+func (o demoOptions) log(out, errOut io.Writer) io.Writer {
+	if o.json {
+		return errOut
+	}
+	return out
+}
+
 // play plays the tour in the world and writes the report, which review may add to. tail is asked for the programs' last
 // words when it failed.
-func (o demoOptions) play(ctx context.Context, w scenario.World, review func(*scenario.Report) error, tail func() string, out, errOut io.Writer) error {
-	log := out
-	if o.json {
-		log = errOut
+func (o demoOptions) play(ctx context.Context, w octets.World, review func(*scenario.Report) error, tail func() string, out, errOut io.Writer) error {
+	s := scenario.Scenario{Steps: o.steps(), Dwell: o.dwell, Patience: o.patience, Log: o.log(out, errOut)}
+	finish := func(*scenario.Report, error) {}
+	if o.recording != nil {
+		camera := recording.NewCamera(o.recording, recording.NewStage(w.Describe(), s.Steps), w.Tap)
+		s.Observe, finish = camera.Observe, camera.Close
 	}
-	s := scenario.Scenario{Steps: o.steps(), Dwell: o.dwell, Patience: o.patience, Log: log}
 	report, err := s.Run(ctx, w)
 	if err == nil {
 		err = review(report)
 	}
+	finish(report, err)
 	if err != nil || !report.Passed {
 		fmt.Fprintln(errOut, tail())
 	}

@@ -17,20 +17,26 @@ import (
 )
 
 // demo plays the tour in namespaces, or on the simulated network where that is asked for.
-func demo(ctx context.Context, o demoOptions, out, errOut io.Writer) (err error) {
-	if err := o.check(); err != nil {
+func demo(ctx context.Context, o demoOptions, out, errOut io.Writer) error {
+	listener, err := o.open()
+	if err != nil {
 		return err
 	}
 	if o.simulated {
-		return o.simulate(ctx, out, errOut)
+		return o.present(ctx, listener, out, errOut, demoOptions.simulate)
 	}
-	if err := becomeAble(); err != nil {
+	if err := becomeAble(files(listener)...); err != nil {
 		var code exitError
 		if errors.As(err, &code) {
 			return err
 		}
 		return fmt.Errorf("%w\n\nThe same tour on the simulated network needs no rights: miplab demo --simulated", err)
 	}
+	return o.present(ctx, listener, out, errOut, demoOptions.inNamespaces)
+}
+
+// inNamespaces plays the tour with the real programs.
+func (o demoOptions) inNamespaces(ctx context.Context, out, errOut io.Writer) (err error) {
 	dir, remove, err := directory(o.dir)
 	if err != nil {
 		return err

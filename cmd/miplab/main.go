@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	root.SetOut(out)
 	root.SetErr(errOut)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
-	root.AddCommand(demoCommand(), overheadCommand())
+	root.AddCommand(demoCommand(), reportCommand(), overheadCommand())
 	root.AddCommand(labCommands()...)
 	root.AddCommand(manual.Command(func() manual.About {
 		return manual.About{Section: 1, Exits: [][2]string{{"0", "done"}, {"1", "failed, or not all went as it should"}, {"2", "wrong usage"}}, See: []string{"mipvpn(1)", "mipagent(8)"}}
