@@ -292,6 +292,9 @@ func TestUsage(t *testing.T) {
 		{[]string{"overhead", "--modes", "cvd"}, "cvf+zot"},
 		{[]string{"demo", "--simulated", "--gateway", "strongswan"}, "simulated"},
 		{[]string{"demo", "--no-such-flag"}, "unknown flag"},
+		{[]string{"demo", "--web", "--listen", "0.0.0.0:8080"}, "for this machine alone"},
+		{[]string{"demo", "--web", "--listen", "example.com:8080"}, "for this machine alone"},
+		{[]string{"demo", "--web", "--listen", "8080"}, "an address and a port"},
 	} {
 		var out, errOut bytes.Buffer
 		if code := run(t.Context(), c.args, &out, &errOut); code != exitUsage || !strings.Contains(errOut.String(), c.want) {

@@ -70,7 +70,7 @@ func (c *Camera) Close(report *scenario.Report, err error) {
 	if err != nil {
 		end.Text = err.Error()
 	}
-	c.addNow(end)
+	c.add(end) // at the time of the last moment, whatever judging took
 }
 
 // addNow adds a moment that is now.

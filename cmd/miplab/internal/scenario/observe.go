@@ -41,6 +41,7 @@ type Moment struct {
 
 // Cable says where the cable of an interface is: in no network when that is empty.
 type Cable struct {
+	// Interface is the name that the client knows it by.
 	Interface string `json:"interface"`
 	Network   string `json:"network"`
 }
@@ -108,6 +109,14 @@ func (r *run) observe(m Moment) {
 	defer r.observing.mu.Unlock()
 	m.At = time.Since(r.begun).Seconds()
 	r.Observe(m)
+}
+
+// named returns the client's name of an interface, which some worlds call otherwise.
+func (r *run) named(iface string) string {
+	if w, ok := r.world.(interface{ InterfaceName(iface string) string }); ok {
+		return w.InterfaceName(iface)
+	}
+	return iface
 }
 
 // sample takes samples, and looks for changes of the client's state, until ctx ends; then the channel is closed.

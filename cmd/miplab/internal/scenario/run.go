@@ -127,7 +127,7 @@ func (r *run) step(ctx context.Context, s Step) error {
 	before := r.world.Outside().Tally(s.Network)
 	touched := time.Now()
 	offered := touched
-	r.observe(Moment{Kind: MomentStep, Text: c.Cause, Cable: &Cable{Interface: s.Interface, Network: s.Network}})
+	r.observe(Moment{Kind: MomentStep, Text: c.Cause, Cable: &Cable{Interface: r.named(s.Interface), Network: s.Network}})
 	var err error
 	if s.policy() != r.policy {
 		if err := r.world.Client().SetMode(limit, s.policy()); err != nil {

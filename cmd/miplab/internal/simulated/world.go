@@ -133,6 +133,14 @@ func (w *World) nic(iface string) (*simnet.NIC, error) {
 	return nil, fmt.Errorf("simulated: the laptop has no interface %s", iface)
 }
 
+// InterfaceName returns the laptop's own name of the interface that scenarios know by the name given, that itself where there is none.
+func (w *World) InterfaceName(iface string) string {
+	if nic, err := w.nic(iface); err == nil {
+		return nic.Name()
+	}
+	return iface
+}
+
 // Plug implements scenario.World.
 func (w *World) Plug(ctx context.Context, iface, network string) (time.Time, error) {
 	nic, err := w.nic(iface)

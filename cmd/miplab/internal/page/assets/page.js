@@ -117,9 +117,9 @@
   function drawMap(s) {
     const map = element("map");
     const g = draw("g", {});
-    g.append(draw("rect", { class: "zone in", x: 10, y: 30, width: 372, height: 322, rx: 10 }));
+    g.append(draw("rect", { class: "zone in", x: 10, y: 30, width: 372, height: 332, rx: 10 }));
     g.append(draw("text", { x: 22, y: 50 }, "Company"));
-    g.append(draw("rect", { class: "zone out", x: 420, y: 30, width: 570, height: 322, rx: 10 }));
+    g.append(draw("rect", { class: "zone out", x: 420, y: 30, width: 570, height: 332, rx: 10 }));
     g.append(draw("text", { x: 432, y: 50 }, "Outside: the Internet, where anybody may listen"));
     g.append(draw("line", { class: "bus", x1: 30, y1: coreY, x2: borderX, y2: coreY }));
     g.append(draw("line", { class: "bus", x1: borderX, y1: internetY, x2: 975, y2: internetY }));
@@ -165,8 +165,11 @@
     laptop.style.transform = `translate(${here}px, ${laptopY + 8}px)`;
 
     const where = plugged.map(([i, n]) => `${i} is in ${n} (${network(n).about})`).join(", ") || "The laptop is in no network";
-    const through = (s.client && s.client.layers || []).filter((l) => l.kind !== "underlay").reverse()
-      .map((l) => `${word[l.kind]} to ${owner(l.remote) || l.remote || "its agent"}`).join(" inside ");
+    const about = (address) => { const a = stage.agents.find((a) => a.name === owner(address)); return "the " + (a ? a.about : address || "agent"); };
+    const layers = (s.client && s.client.layers || []).filter((l) => l.kind !== "underlay").reverse();
+    const relayed = layers.length > 1 && owner(layers[0].remote) === "gateway"; // the gateway is i-MIP's foreign agent
+    const through = (relayed ? layers.slice(1) : layers).map((l) => `${word[l.kind]} to ${about(l.remote)}`).join(" inside ") +
+      (relayed ? "; the gateway tunnels on to the internal home agent" : "");
     element("map-text").textContent = where + ". " + (s.client && s.client.state === "connected" && through ? `Packets go through ${through}.` : "No packets go.");
   }
 
@@ -413,7 +416,7 @@
       if (!r) {
         [text, kind] = ["The run could not be played to its end: " + (end.text || "no reason was given"), "failed"];
       } else if (r.passed) {
-        [text, kind] = [`Passed: one session through ${r.changes.length} networks, ${r.plaintext_frames} frames in plaintext outside`, "passed"];
+        [text, kind] = [`Passed: one session through ${r.changes.length} steps, ${r.plaintext_frames} frames in plaintext outside`, "passed"];
       } else {
         [text, kind] = ["Failed: " + (r.failures[0] || end.text || "the run did not come to its end"), "failed"];
       }
