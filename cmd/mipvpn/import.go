@@ -59,6 +59,7 @@ func (a *app) importer() *cobra.Command {
 			if doc.File, err = filepath.Abs(*file); err != nil {
 				return failed(err)
 			}
+			r.Draft.Prefix(draft.PrefixOf(doc.File))
 			if warnings, err = writeImported(doc.File, r.Draft, *force); err != nil {
 				return failed(adviseInit(err))
 			}

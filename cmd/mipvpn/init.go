@@ -50,7 +50,7 @@ type written struct {
 func (a *app) initialise() *cobra.Command {
 	c := &cobra.Command{
 		Use: "init", Short: "Make a configuration, by asking or from flags", Args: cobra.NoArgs,
-		Long: "Make a configuration: ask on a terminal for what the flags do not say, write it with its key files, which nobody but\ntheir owner may read, and check it. With --yes, with --json or without a terminal nothing is asked, and what is missing is named.\nNothing that is there is overwritten without --force; files of the names i-ha.key, x-ha.key and gateway.psk beside the\nconfiguration are used as they are.",
+		Long: "Make a configuration: ask on a terminal for what the flags do not say, write it with its key files, which nobody but\ntheir owner may read, and check it. With --yes, with --json or without a terminal nothing is asked, and what is missing is named.\nNothing that is there is overwritten without --force; files of the names i-ha.key, x-ha.key and gateway.psk beside the\nconfiguration are used as they are (home.i-ha.key and so on for home.toml).",
 	}
 	i := &interview{app: a, d: &draft.Draft{}, doc: written{Schema: 1, Written: []string{}, Kept: []string{}, New: []string{}, Warnings: []checkedRemark{}}}
 	f := c.Flags()
@@ -80,6 +80,7 @@ func (a *app) initialise() *cobra.Command {
 			if err != nil {
 				return failed(err)
 			}
+			r.Draft.Prefix(draft.PrefixOf(*file))
 			i.d.Merge(r.Draft)
 			i.doc.Remarks = remarksOf(r)
 			if !*asJSON {

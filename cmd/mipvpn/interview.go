@@ -54,7 +54,7 @@ func (i *interview) gather() error {
 			return i.text("enterprise.prefixes", "Networks of the company, with commas between, such as 10.0.0.0/8", "", false)
 		},
 		func() error {
-			return i.homeAgent("internal_home_agent", "i-HA (the home agent inside)", i.from.internal, internalKeyName)
+			return i.homeAgent("internal_home_agent", "i-HA (the home agent inside)", i.from.internal, i.named(internalKeyName))
 		},
 		i.external,
 		func() error {
@@ -71,6 +71,9 @@ func (i *interview) gather() error {
 	}
 	return nil
 }
+
+// named returns the name of a file beside the configuration.
+func (i *interview) named(name string) string { return draft.PrefixOf(i.stage.Path()) + name }
 
 // text asks for the value of a key, until it can be used; an empty answer is the standard, or leaves an optional key out.
 func (i *interview) text(key, question, standard string, optional bool) error {
@@ -141,7 +144,7 @@ func (i *interview) external() error {
 		i.undecided = true
 		return nil
 	}
-	return i.homeAgent(table, "x-HA", i.from.external, externalKeyName)
+	return i.homeAgent(table, "x-HA", i.from.external, i.named(externalKeyName))
 }
 
 // identities gathers the identities of IKE.
@@ -178,7 +181,7 @@ func (i *interview) authentication() error {
 		a.Gateway = append(a.Gateway, config.GatewayProof(g))
 	}
 	if a.NeedsPSK() {
-		if err := i.secret("gateway.psk_file", pskName, i.from.psk, "  the pre-shared key (not shown; empty to make a new one)", parsesAs(config.ParsePSK)); err != nil {
+		if err := i.secret("gateway.psk_file", i.named(pskName), i.from.psk, "  the pre-shared key (not shown; empty to make a new one)", parsesAs(config.ParsePSK)); err != nil {
 			return err
 		}
 	}
@@ -209,7 +212,7 @@ func (i *interview) certificate() error {
 		if !slices.Contains([]string{".p12", ".pfx"}, extension) {
 			extension = ".pem"
 		}
-		if err := i.copy("authentication.certificate", certificateName+extension, from, true); err != nil {
+		if err := i.copy("authentication.certificate", i.named(certificateName+extension), from, true); err != nil {
 			return err
 		}
 	}
@@ -220,7 +223,7 @@ func (i *interview) certificate() error {
 	case strings.HasPrefix(key, "pkcs11:"), strings.HasPrefix(key, "tpm2:"):
 		return i.d.Set("authentication.key", key)
 	}
-	return i.copy("authentication.key", privateKeyName, key, true)
+	return i.copy("authentication.key", i.named(privateKeyName), key, true)
 }
 
 // anchors gathers the certification authorities.
@@ -238,9 +241,9 @@ func (i *interview) anchors() error {
 	}
 	var names []string
 	for n, path := range from {
-		name := anchorName + ".pem"
+		name := i.named(anchorName + ".pem")
 		if n > 0 {
-			name = fmt.Sprintf("%s-%d.pem", anchorName, n+1)
+			name = i.named(fmt.Sprintf("%s-%d.pem", anchorName, n+1))
 		}
 		if err := i.copy("", name, path, false); err != nil {
 			return err

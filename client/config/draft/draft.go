@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,6 +132,49 @@ func (d *Draft) Add(f File) {
 
 // Files returns the files, which stay the draft's.
 func (d *Draft) Files() []File { return d.files }
+
+// Prefix puts a prefix before the names of the draft's files, in the values that name them, too, so that the files of several configurations
+// can be in one folder.
+func (d *Draft) Prefix(prefix string) {
+	names := map[string]string{}
+	for i := range d.files {
+		f := &d.files[i]
+		names[f.Name] = prefix + f.Name
+		f.Name = prefix + f.Name
+	}
+	renamed := func(v any) any {
+		s, _ := v.(string)
+		path, isSource := strings.CutPrefix(s, config.SourceFile)
+		name, ok := names[path]
+		switch {
+		case !ok:
+			return v
+		case isSource:
+			return config.SourceFile + name
+		}
+		return name
+	}
+	for key, v := range d.values {
+		if list, ok := v.([]any); ok {
+			list = slices.Clone(list)
+			for i := range list {
+				list[i] = renamed(list[i])
+			}
+			d.values[key] = list
+			continue
+		}
+		d.values[key] = renamed(v)
+	}
+}
+
+// PrefixOf returns the prefix for the files beside a configuration of that path: none for mipvpn.toml, "home." for home.toml.
+func PrefixOf(path string) string {
+	name := strings.TrimSuffix(filepath.Base(path), ".toml")
+	if name == strings.TrimSuffix(filepath.Base(config.DefaultPath), ".toml") {
+		return ""
+	}
+	return name + "."
+}
 
 // Merge takes over what another draft has set, and its files.
 func (d *Draft) Merge(o *Draft) {

@@ -63,6 +63,30 @@ func TestTOML(t *testing.T) {
 	}
 }
 
+// The files of several configurations get names of their own, also where values name them.
+func TestPrefix(t *testing.T) {
+	d := full(t)
+	for key, value := range map[string]any{"authentication.password": "file:eap.password", "authentication.pin": "file:elsewhere", "trust.anchors": []string{"ca.pem", "/etc/ssl/x.pem"}} {
+		if err := d.Set(key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Add(File{Name: "eap.password", Secret: true})
+	d.Add(File{Name: "ca.pem"})
+	d.Prefix(PrefixOf("/etc/mipvpn/profiles.d/home.toml"))
+	for key, want := range map[string]string{"gateway.psk_file": "home.gateway.psk", "authentication.password": "file:home.eap.password", "authentication.pin": "file:elsewhere", "gateway.address": "gw.corp.example"} {
+		if got := d.Text(key); got != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+	if got := d.Texts("trust.anchors"); !slices.Equal(got, []string{"home.ca.pem", "/etc/ssl/x.pem"}) || d.Files()[0].Name != "home.i-ha.key" {
+		t.Errorf("%v", got)
+	}
+	if got := PrefixOf("x/mipvpn.toml"); got != "" {
+		t.Error(got)
+	}
+}
+
 // Values are refused at once, as a configuration with them would be.
 func TestSet(t *testing.T) {
 	d := &Draft{}
