@@ -314,6 +314,8 @@ type Control struct {
 	// Users and Groups are names or numbers of those who may control the daemon besides root and the daemon's own user.
 	// Of a person's groups only the primary one counts.
 	Users, Groups []string
+	// Polkit has polkit decide about all others, where it is installed.
+	Polkit bool
 }
 
 // Log is about the log, table [log].

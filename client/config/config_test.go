@@ -128,7 +128,7 @@ func TestMinimal(t *testing.T) {
 		DNS:    DNS{Mode: "auto", GatewayDomains: true, Search: true, Listen: netip.MustParseAddr("127.0.77.53")},
 		Portal: portalDefaults(), Interfaces: Interfaces{HearAgents: true},
 		Hooks:   hooksDefaults(),
-		Control: Control{Socket: DefaultSocket},
+		Control: Control{Socket: DefaultSocket, Polkit: true},
 		Log:     Log{Level: "info"},
 	}
 	compare := cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
@@ -307,6 +307,7 @@ listen = "127.0.0.1:9464"
 socket = "/tmp/s"
 users = ["alice", "1000"]
 groups = ["staff"]
+polkit = false
 [log]
 level = "debug"
 `)

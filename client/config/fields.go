@@ -180,6 +180,8 @@ var fields = slices.Concat(
 			set: names(func(c *Config) *[]string { return &c.Control.Users })},
 		{key: "control.groups", valid: vAccounts, standard: "[]", about: "likewise primary groups",
 			set: names(func(c *Config) *[]string { return &c.Control.Groups })},
+		{key: "control.polkit", valid: vBool, standard: "true", about: "about all others ask polkit, where it is installed: everybody may look, the active user of the desktop bring the client up and down, and an administrator the rest",
+			set: boolean(func(c *Config) *bool { return &c.Control.Polkit })},
 
 		{key: "log.level", valid: vOneOf(logLevels), standard: `"info"`, about: "least level of what is logged",
 			set: oneOf(logLevels, func(c *Config) *string { return &c.Log.Level })},
@@ -239,7 +241,7 @@ func defaults() *Config {
 		DNS:     dnsDefaults(),
 		Portal:  portalDefaults(),
 		Hooks:   hooksDefaults(),
-		Control: Control{Socket: DefaultSocket},
+		Control: Control{Socket: DefaultSocket, Polkit: true},
 		Log:     Log{Level: "info"},
 	}
 }

@@ -25,8 +25,9 @@ var ErrAnswer = errors.New("the daemon's answer is not understood")
 
 // Client asks a daemon. Its methods may be called from one goroutine at a time.
 type Client struct {
-	conn net.Conn
-	in   *bufio.Reader
+	conn        net.Conn
+	in          *bufio.Reader
+	interactive bool
 }
 
 // Dial connects to the daemon's socket. The error wraps ErrUnreachable or ErrPermission.
@@ -49,6 +50,9 @@ func NewClient(c net.Conn) *Client {
 
 // Close closes the connection.
 func (c *Client) Close() error { return c.conn.Close() }
+
+// Interactive has a person be asked for a password by the system where an operation takes that, which then waits for it.
+func (c *Client) Interactive() { c.interactive = true }
 
 // Up brings the client up (Backend.Up).
 func (c *Client) Up(ctx context.Context) error {
@@ -122,7 +126,7 @@ func (c *Client) EventsAfter(ctx context.Context, cursor string, subscribed func
 
 // ask sends a request and reads the first answer.
 func (c *Client) ask(ctx context.Context, r Request) (Response, error) {
-	r.Schema = Schema
+	r.Schema, r.Interactive = Schema, c.interactive
 	p, err := json.Marshal(r)
 	if err != nil {
 		return Response{}, err

@@ -8,7 +8,8 @@
 // after the answer to the one before. A request is at most MaxRequest octets long; unknown fields are errors.
 //
 // Authorisation: by the peer credentials of the socket. The user that the daemon runs as, root, and the users and primary
-// groups that the configuration names may do everything; all others get an error of KindPermission.
+// groups that the configuration names may do everything (Authority). About all others a Judge decides, such as polkit, for each request by
+// the Right that it takes; what is refused, and everything where there is no judge, gets an error of KindPermission.
 //
 // Concurrency: Server and Client may be used by several goroutines at once; a Backend must allow that too.
 //

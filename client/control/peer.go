@@ -14,6 +14,9 @@ type Peer struct {
 	UID, GID uint32
 	// PID is the process, 0 where the system does not say.
 	PID int32
+	// Start is when the process started, in clock ticks since the system did, which with PID names one process and no later one; 0 where
+	// that is not known.
+	Start uint64
 }
 
 // String writes the peer's numbers.
@@ -22,7 +25,7 @@ func (p Peer) String() string { return fmt.Sprintf("uid %d, gid %d, pid %d", p.U
 // ErrPeer is returned where the system does not tell who the peer is.
 var ErrPeer = errors.New("control: peer credentials not available")
 
-// Authority says who may control the daemon.
+// Authority says who may do everything with the daemon.
 type Authority struct {
 	uids, gids []uint32
 }

@@ -103,6 +103,8 @@ type Request struct {
 	Secret   []byte `json:"secret,omitempty"`
 	// After is for OpEvents: the cursor of the last event that is known, empty to begin now.
 	After string `json:"after,omitempty"`
+	// Interactive lets a person be asked for a password where the operation takes a right that the peer has not got by itself.
+	Interactive bool `json:"interactive,omitempty"`
 	// Anew is for OpReload.
 	Anew bool `json:"anew,omitempty"`
 	// Profile is for OpProfile, a profile's name.

@@ -19,6 +19,8 @@ import (
 const (
 	// maxConnections is how many connections are served at once.
 	maxConnections = 64
+	// maxGuests is how many of them may be of users whom the authority does not allow everything, so that these cannot keep others out.
+	maxGuests = 48
 	// requestTime is how long a peer may take to send its first request, or the next one.
 	requestTime = time.Minute
 	// writeTime is how long a peer may take to read an answer.
@@ -34,8 +36,11 @@ type Server struct {
 	authority atomic.Pointer[Authority]
 	log       *zap.Logger
 	slots     chan struct{}
+	guests    chan struct{}
 	reload    Reloader
 	profiles  Profiler
+	judge     atomic.Pointer[Judge]
+	owner     atomic.Int64 // the user who has brought the client up, -1 for nobody
 }
 
 // NewServer returns a server that obeys those whom the authority allows. A nil log is none.
@@ -43,8 +48,9 @@ func NewServer(backend Backend, authority Authority, log *zap.Logger) *Server {
 	if log == nil {
 		log = zap.NewNop()
 	}
-	s := &Server{backend: backend, log: log, slots: make(chan struct{}, maxConnections)}
+	s := &Server{backend: backend, log: log, slots: make(chan struct{}, maxConnections), guests: make(chan struct{}, maxGuests)}
 	s.SetAuthority(authority)
+	s.owner.Store(nobody)
 	return s
 }
 
@@ -105,10 +111,18 @@ func (s *Server) ServeConn(ctx context.Context, c net.Conn, peer Peer) {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
 	k := &conn{Conn: c, in: bufio.NewReaderSize(c, MaxRequest), peer: peer}
-	if !s.authority.Load().Allows(peer) {
-		s.log.Warn("control connection refused: not allowed", zap.Stringer("peer", peer))
-		k.answer(failure(KindPermission, fmt.Sprintf("user %d may not control mipvpn: root may, and whom control.users and control.groups of the configuration name", peer.UID)))
-		return
+	k.all = s.authority.Load().Allows(peer)
+	if !k.all {
+		select {
+		case s.guests <- struct{}{}:
+			defer func() { <-s.guests }()
+		default:
+			return
+		}
+		if s.judge.Load() == nil {
+			s.refuse(k, RightAdminister, nil)
+			return
+		}
 	}
 	for {
 		line, err := k.request()
@@ -126,6 +140,10 @@ func (s *Server) ServeConn(ctx context.Context, c net.Conn, peer Peer) {
 			k.answer(failure(KindUsage, bad.Error()))
 			return // what follows cannot be told apart
 		}
+		if !s.permits(ctx, k, r) {
+			clear(r.Secret)
+			return
+		}
 		if !s.serve(ctx, k, r) || err != nil {
 			return
 		}
@@ -137,6 +155,7 @@ type conn struct {
 	net.Conn
 	in   *bufio.Reader
 	peer Peer
+	all  bool // the peer may do everything
 }
 
 // request reads one line, valid until the next. The error is bufio.ErrBufferFull, with no line, for one that is too long.
@@ -208,7 +227,11 @@ func (s *Server) serve(ctx context.Context, k *conn, r Request) bool {
 	case OpProfiles, OpProfile:
 		return k.answer(s.profile(ctx, r))
 	}
-	return k.answer(s.ask(ctx, r))
+	answer := s.ask(ctx, r)
+	if r.Op == OpUp && answer.Error == nil && !k.all { // root's session, and a script's, is anybody's who sits there
+		s.owner.Store(int64(k.peer.UID))
+	}
+	return k.answer(answer)
 }
 
 // ask answers the requests with a single answer.
@@ -219,7 +242,9 @@ func (s *Server) ask(ctx context.Context, r Request) Response {
 	case OpUp:
 		err = s.backend.Up(ctx)
 	case OpDown:
-		err = s.backend.Down(ctx)
+		if err = s.backend.Down(ctx); err == nil {
+			s.owner.Store(nobody)
+		}
 	case OpMode:
 		err = s.backend.SetMode(ctx, r.Mode)
 	case OpStatus:

@@ -58,7 +58,8 @@ func (k *KeyRing) session(ctx context.Context) (dbus.ObjectPath, func(), error) 
 	if err != nil {
 		return "", nil, fmt.Errorf("secret: key ring: %w", err)
 	}
-	return path, func() { k.conn.Object(ringName, path).Call(ringSession+".Close", dbus.FlagNoReplyExpected) }, nil
+	// Go, and not Call, which would wait for ever where the connection has gone.
+	return path, func() { k.conn.Object(ringName, path).Go(ringSession+".Close", dbus.FlagNoReplyExpected, nil) }, nil
 }
 
 func (k *KeyRing) service() dbus.BusObject { return k.conn.Object(ringName, ringPath) }

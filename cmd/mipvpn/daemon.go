@@ -76,6 +76,7 @@ func (a *app) serve(ctx context.Context, profiles profile.Set, read func(path st
 	log.Info("daemon started", zap.String("socket", cfg.Control.Socket), zap.String("version", thisBuild().Version))
 	defer log.Info("daemon ends")
 	s.server = control.NewServer(s.backend, authority, log)
+	s.allow(authority)
 	s.server.OnReload(s.reload)
 	s.server.OnProfiles(s)
 	defer s.reloadOnHangup(ctx)()

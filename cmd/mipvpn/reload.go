@@ -18,7 +18,9 @@ import (
 	"mipvpn/client/config"
 	"mipvpn/client/config/profile"
 	"mipvpn/client/control"
+	"mipvpn/client/control/polkit"
 	"mipvpn/client/hook"
+	"mipvpn/detect/resolve"
 )
 
 func (a *app) reload() *cobra.Command {
@@ -116,6 +118,16 @@ func (s *service) warn(cfg *config.Config) {
 	}
 }
 
+// allow has the server obey those whom the configuration names, and have polkit decide about others.
+func (s *service) allow(authority control.Authority) {
+	s.server.SetAuthority(authority)
+	if s.cfg.Control.Polkit {
+		s.server.SetJudge(polkit.New(resolve.SystemBus))
+	} else {
+		s.server.SetJudge(nil)
+	}
+}
+
 // reload reads the configuration again; it is the server's Reloader. An error leaves all as it was.
 func (s *service) reload(ctx context.Context, anew bool) (control.Reload, error) {
 	s.mu.Lock()
@@ -155,7 +167,7 @@ func (s *service) take(ctx context.Context, anew bool, load func() (*config.Conf
 	s.warn(cfg)
 	s.cfg.Wipe()
 	s.cfg = cfg
-	s.server.SetAuthority(authority)
+	s.allow(authority)
 	if level, err := zapcore.ParseLevel(cfg.Log.Level); err == nil {
 		s.level.SetLevel(level)
 	}

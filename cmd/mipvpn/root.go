@@ -106,5 +106,8 @@ func (a *app) ask(ctx context.Context, f func(*control.Client) error) error {
 		return failed(err)
 	}
 	defer c.Close()
+	if a.prompt != nil { // somebody is there
+		c.Interactive()
+	}
 	return failed(f(c))
 }
