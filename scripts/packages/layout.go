@@ -54,6 +54,7 @@ func packs() []pack {
 				{to: "/etc/mipvpn", mode: fs.ModeDir | 0o755},
 				{to: "/etc/mipvpn/hooks.d", mode: fs.ModeDir | 0o755},
 				{to: "/etc/mipvpn/profiles.d", mode: fs.ModeDir | 0o755},
+				{to: "/usr/share/polkit-1/actions/org.mipvpn.policy", from: "configs/polkit/org.mipvpn.policy", mode: public},
 				{to: "/usr/share/mipvpn/mipvpn.schema.json", mode: public, make: func(b builder) ([]byte, error) { return b.output("mipvpn", "config", "schema") }},
 				page("mipvpn.toml", 5, "configuration of mipvpn", "docs/configuration.md"),
 				page("mipvpn-hooks", 7, "scripts and hooks of mipvpn", "docs/scripting.md"),
