@@ -8,8 +8,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// nobody is the owner of a session that nobody, or root, has begun.
-const nobody = -1
+// noOwner is the owner of a session that nobody, or root, has begun.
+const noOwner = -1
 
 // SetJudge has the server ask a judge about peers whom its authority does not allow everything; nil for nobody, so that they may do
 // nothing. It counts for connections that begin from now on.
@@ -32,7 +32,7 @@ func (s *Server) permits(ctx context.Context, k *conn, r Request) bool {
 		return false
 	}
 	owner := s.owner.Load()
-	right := r.right(owner == nobody || owner == int64(k.peer.UID))
+	right := r.right(owner == noOwner || owner == int64(k.peer.UID))
 	if r.Interactive { // it may take minutes, in which the peer may lose its patience
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(ctx)

@@ -50,7 +50,7 @@ func NewServer(backend Backend, authority Authority, log *zap.Logger) *Server {
 	}
 	s := &Server{backend: backend, log: log, slots: make(chan struct{}, maxConnections), guests: make(chan struct{}, maxGuests)}
 	s.SetAuthority(authority)
-	s.owner.Store(nobody)
+	s.owner.Store(noOwner)
 	return s
 }
 
@@ -243,7 +243,7 @@ func (s *Server) ask(ctx context.Context, r Request) Response {
 		err = s.backend.Up(ctx)
 	case OpDown:
 		if err = s.backend.Down(ctx); err == nil {
-			s.owner.Store(nobody)
+			s.owner.Store(noOwner)
 		}
 	case OpMode:
 		err = s.backend.SetMode(ctx, r.Mode)
