@@ -353,6 +353,12 @@ func (c *Client) forbids(mode stack.Mode) error {
 	if comp.ExternalMIP && !c.cfg.HasExternal() {
 		why = "needs an x-HA, and no [external_home_agent] is configured"
 	}
+	switch {
+	case !comp.VPN && c.limits.Plaintext != "":
+		why = "sends in the clear, and this system " + c.limits.Plaintext
+	case comp.ForeignAgent && c.limits.Frames != "":
+		why = "goes through a foreign agent, and this system " + c.limits.Frames
+	}
 	if why == "" {
 		return nil
 	}

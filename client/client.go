@@ -35,15 +35,16 @@ var ErrClosed = errors.New("client: closed")
 
 // Client is a running mobile node. It implements control.Backend.
 type Client struct {
-	host  link.Host
-	cfg   *config.Config // with what has been found out, such as addresses of names; it is the actor's own
-	log   *zap.Logger
-	rand  io.Reader
-	tasks chan func()
-	stop  chan struct{}
-	done  chan struct{}
-	once  sync.Once
-	feed  feed
+	host   link.Host
+	limits link.Limits    // of the host
+	cfg    *config.Config // with what has been found out, such as addresses of names; it is the actor's own
+	log    *zap.Logger
+	rand   io.Reader
+	tasks  chan func()
+	stop   chan struct{}
+	done   chan struct{}
+	once   sync.Once
+	feed   feed
 
 	// What follows is the actor's own.
 	given    config.Config // as it is written
@@ -122,7 +123,8 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 		timer: host.NewTimer(), gate: gate.New(host, host), ifaces: make(map[int]*iface), policy: cfg.Mode,
 		following: make(following), given: own,
 	}
-	c.roam = roam.New(roamConfig(cfg))
+	c.limits = link.LimitsOf(host)
+	c.roam = roam.New(c.roamConfig())
 	c.desk = secret.NewDesk(config.ReadSecretFile, secret.Run)
 	c.protocol = ipsec.New(cfg, c.desk)
 	for _, o := range options {

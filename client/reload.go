@@ -268,7 +268,7 @@ func (c *Client) carryOut(n *reload) {
 	}
 	c.renewNames(n, again)
 	if c.session == nil {
-		c.roam.HandleReload(c.now, roamConfig(c.cfg), false, "another configuration")
+		c.roam.HandleReload(c.now, c.roamConfig(), false, "another configuration")
 		c.roam.HandlePin(c.now, c.pinOf(n))
 		if !again {
 			return
@@ -337,7 +337,7 @@ func (c *Client) renewLayers(n *reload) {
 		s.stall = c.watchStall(s)
 	}
 	c.readInterfaces()
-	c.roam.HandleReload(c.now, roamConfig(c.cfg), n.has(renewPaths), why)
+	c.roam.HandleReload(c.now, c.roamConfig(), n.has(renewPaths), why)
 	c.roam.HandlePin(c.now, c.pinOf(n))
 	if n.has(renewPaths) {
 		c.endQuestions()
@@ -416,8 +416,9 @@ func (c *Client) renewTunnel(elsewhere bool) {
 }
 
 // roamConfig returns the roam policy's configuration.
-func roamConfig(cfg *config.Config) roam.Config {
-	return roam.Config{Prefer: cfg.Interfaces.Prefer, Probe: cfg.Detection.Probe, Update: updatePolicy(cfg.Mechanisms.EndpointUpdate), NoExternal: !cfg.HasExternal()}
+func (c *Client) roamConfig() roam.Config {
+	cfg := c.cfg
+	return roam.Config{NoPlaintext: c.limits.Plaintext != "", Prefer: cfg.Interfaces.Prefer, Probe: cfg.Detection.Probe, Update: updatePolicy(cfg.Mechanisms.EndpointUpdate), NoExternal: !cfg.HasExternal()}
 }
 
 // newAssociations makes the mobility security associations of a configuration.

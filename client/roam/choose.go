@@ -77,6 +77,8 @@ type situation struct {
 	// update is the policy of endpoint updates, pin the pinned mode, ModeNone for auto.
 	update Policy
 	pin    stack.Mode
+	// noPlaintext is set where the VPN has to be used inside too.
+	noPlaintext bool
 }
 
 // Choice is how an interface is used, and why.
@@ -108,7 +110,10 @@ func (a Choice) equal(b Choice) bool {
 // choose returns the cheapest mode that everybody on the path supports, as far as policy and pin allow (draft §3).
 func choose(s situation) Choice {
 	pinned, isPinned := s.pin.Composition()
-	if s.verdict == Inside && !(isPinned && pinned.VPN) {
+	if s.noPlaintext && isPinned && !pinned.VPN {
+		return Choice{Why: "mode " + string(s.pin) + " is pinned, and this system cannot send in the clear safely"}
+	}
+	if s.verdict == Inside && !(isPinned && pinned.VPN) && !s.noPlaintext {
 		return Choice{Mode: stack.Direct(s.foreignAgent), Why: "proven to be inside: no VPN is needed"}
 	}
 	if isPinned && !pinned.VPN {

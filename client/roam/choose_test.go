@@ -99,6 +99,8 @@ func TestChooseInvariants(t *testing.T) {
 			fail("a VPN without ground, or the other way round")
 		case !comp.VPN && s.verdict != Inside:
 			fail("in the clear without a proof")
+		case !comp.VPN && s.noPlaintext:
+			fail("in the clear where the system cannot do that safely")
 		case isPinned && pinned.VPN != comp.VPN:
 			fail("the pin says otherwise of the VPN")
 		case comp.ForeignAgent != s.foreignAgent && (comp.ExternalMIP || !comp.VPN):
@@ -134,8 +136,8 @@ func TestChooseInvariants(t *testing.T) {
 					for g := GroundNone; g <= GroundInterface; g++ {
 						for u := Shown; u <= Forbidden; u++ {
 							for _, pin := range modes {
-								for bits := range 8 {
-									each(situation{fa, bits&4 != 0, v, x, bits&1 != 0, Mechanisms{f, g, bits&2 != 0}, u, pin})
+								for bits := range 16 {
+									each(situation{fa, bits&4 != 0, v, x, bits&1 != 0, Mechanisms{f, g, bits&2 != 0}, u, pin, bits&8 != 0})
 								}
 							}
 						}
@@ -144,7 +146,7 @@ func TestChooseInvariants(t *testing.T) {
 			}
 		}
 	}
-	if n != 2*5*4*3*3*3*9*8 {
+	if n != 2*5*4*3*3*3*9*16 {
 		t.Errorf("%d situations", n)
 	}
 }

@@ -26,7 +26,7 @@ type Attempt struct {
 	Epoch     uint64
 	// ForeignAgent is set when registrations go through the foreign agent found there.
 	ForeignAgent bool
-	// ExternalOnly is set when a mode with a VPN is pinned: the i-HA is not asked directly.
+	// ExternalOnly is set when a mode with a VPN is pinned, or nothing else is possible: the i-HA is not asked directly.
 	ExternalOnly bool
 	// Probe is set when the i-HA alone is asked, since another path carries the data or is about to.
 	Probe bool

@@ -30,6 +30,8 @@ type Config struct {
 	Update Policy
 	// NoExternal is set when there is no x-HA.
 	NoExternal bool
+	// NoPlaintext is set where the system cannot send in the clear safely: the VPN is used inside too.
+	NoPlaintext bool
 }
 
 // Machine is the roam policy. Its zero value is not ready; use New.

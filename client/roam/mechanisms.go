@@ -64,7 +64,8 @@ func (m *Machine) chooseAgain(now link.Instant) {
 // choose returns how c would be used as things are.
 func (m *Machine) choose(c *candidate) Choice {
 	fa, _ := c.attachment(m.pin)
-	s := situation{foreignAgent: fa, verdict: c.verdict, external: c.external, mute: c.mute, known: m.known, update: m.config.Update, pin: m.pin}
+	s := situation{foreignAgent: fa, verdict: c.verdict, external: c.external, mute: c.mute, known: m.known, update: m.config.Update, pin: m.pin,
+		noPlaintext: m.config.NoPlaintext}
 	if m.config.NoExternal {
 		s.external = ExternalNone
 	}

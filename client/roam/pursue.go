@@ -137,7 +137,7 @@ func (m *Machine) pursue(now link.Instant, c *candidate, kind pursuit, reason st
 	c.pursuit, c.verdict, c.since, c.damper.attempted = kind, Unknown, now.Boot, now.Boot
 	m.quiet = quiet{} // whatever comes next has to be said
 	m.emit(Attempt{
-		Interface: c.iface, Epoch: c.epoch, ForeignAgent: fa, ExternalOnly: pinned && comp.VPN, Probe: kind == probing,
+		Interface: c.iface, Epoch: c.epoch, ForeignAgent: fa, ExternalOnly: pinned && comp.VPN || m.config.NoPlaintext, Probe: kind == probing,
 		Simultaneous: simultaneous, Reason: reason,
 	})
 	if kind == racing && m.using == 0 && m.eager(c) {

@@ -16,6 +16,8 @@ type build struct {
 	Modified bool   `json:"modified"`
 	Go       string `json:"go"`
 	System   string `json:"system"`
+	// Features is there on request.
+	Features []feature `json:"features,omitempty"`
 }
 
 func thisBuild() build {
@@ -39,12 +41,19 @@ func thisBuild() build {
 func (a *app) version() *cobra.Command {
 	c := &cobra.Command{Use: "version", Short: "Show the version of this program", Args: cobra.NoArgs}
 	asJSON := jsonFlag(c)
+	withFeatures := c.Flags().Bool("features", false, "show what the program can do on this system, and whether it has been run on it")
 	c.RunE = func(*cobra.Command, []string) error {
 		b := thisBuild()
+		if *withFeatures {
+			b.Features = features()
+		}
 		if *asJSON {
 			return failed(writeJSON(a.out, b))
 		}
 		_, err := fmt.Fprintf(a.out, "mipvpn %s (revision %s, %s, %s)\n", b.Version, b.Revision, b.Go, b.System)
+		if err == nil && *withFeatures {
+			err = writeFeatures(a.out, b.Features)
+		}
 		return failed(err)
 	}
 	return c

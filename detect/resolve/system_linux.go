@@ -54,17 +54,7 @@ func (s *SystemServers) Servers(ctx context.Context, i link.Interface) ([]netip.
 
 // usable leaves out servers that cannot be asked through an interface.
 func (s *SystemServers) usable(list []netip.Addr) []netip.Addr {
-	var out []netip.Addr
-	for _, e := range Endpoints(list) {
-		own := false
-		for _, o := range s.Own {
-			own = own || o == e.Addr()
-		}
-		if !own {
-			out = append(out, e.Addr())
-		}
-	}
-	return out
+	return usable(list, s.Own)
 }
 
 // overBus asks systemd-resolved and NetworkManager.

@@ -1,29 +1,18 @@
-//go:build !linux
+//go:build !linux && !darwin && !windows
 
 package resolve
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
 
-	"github.com/godbus/dbus/v5"
-
 	"mipvpn/tun/link"
 )
 
-// ErrUnsupported is wrapped by what this operating system cannot do.
-var ErrUnsupported = errors.New("not supported on this operating system")
-
 // SystemServers fails on this operating system.
-type SystemServers struct {
-	// Root, ResolvConf and Own are there as on linux, and not used.
-	Root       string
-	ResolvConf func() ([]byte, error)
-	Own        []netip.Addr
-}
+type SystemServers struct{}
 
 // Servers fails with ErrUnsupported.
 func (*SystemServers) Servers(context.Context, link.Interface) ([]netip.Addr, error) {
@@ -31,11 +20,4 @@ func (*SystemServers) Servers(context.Context, link.Interface) ([]netip.Addr, er
 }
 
 // NewSystemServers returns a source that fails.
-func NewSystemServers(own netip.Addr, original func() ([]byte, error)) *SystemServers {
-	return &SystemServers{ResolvConf: original, Own: []netip.Addr{own}}
-}
-
-// SystemBus fails with ErrUnsupported.
-func SystemBus(context.Context) (*dbus.Conn, error) {
-	return nil, fmt.Errorf("resolve: system bus on %s: %w", runtime.GOOS, ErrUnsupported)
-}
+func NewSystemServers(netip.Addr, func() ([]byte, error)) *SystemServers { return &SystemServers{} }

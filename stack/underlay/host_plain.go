@@ -25,7 +25,18 @@ type Host struct {
 	ports   *ports
 }
 
-var _ link.Host = (*Host)(nil)
+var (
+	_ link.Host        = (*Host)(nil)
+	_ link.LimitedHost = (*Host)(nil)
+)
+
+// Limits implements link.LimitedHost.
+func (*Host) Limits() link.Limits {
+	return link.Limits{
+		Plaintext: "has no packet filter whose permits end by themselves, so that the kernel could not hold the line: choose vc or cvc",
+		Frames:    "gives no access to the link layer: choose vc or cvc",
+	}
+}
 
 // NewHost returns the kernel as a Host. It opens no socket yet and changes nothing; what it changes later needs the rights of an
 // administrator. Close it after everything that was opened through it.
