@@ -5,6 +5,9 @@
 // from stack's layers as they say, and answers the control socket (client/control). It knows no socket and no system
 // call: a link.Host stands for the laptop, the kernel's or a simulated one.
 //
+// What a person can have measured (ping.go) sends nothing of a user's, and passes the gate like user data where it goes by the home
+// address.
+//
 // Specification: RFC 5265 §3 and draft-vaarala-mip4-vpn §3 and §4 as far as they order the steps of the mobile node, and the
 // mobile node's part of its appendix B (gatewayagent.go); RFC 5944 §4.6 at home on the home link (athome.go), where what goes to
 // neighbours takes the way by the link's router, too; §4.3 and §4.4, broadcasts of the home network, by configuration (broadcast.go):

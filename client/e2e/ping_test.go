@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -72,6 +73,8 @@ func TestPing(t *testing.T) {
 }
 
 // Inside, nothing but the underlay and i-MIP is asked, and what goes to the i-HA goes through the gate.
+//
+// Shows: DET-4 (a ping from the home address in the clear needs a live proof, too)
 func TestPingInside(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -105,6 +108,22 @@ func TestPingInside(t *testing.T) {
 		}
 		if limit := int64(before.Monitor * 1000); after.Exposure >= limit {
 			t.Errorf("plaintext passed on a proof %d ms old, the limit is %d", after.Exposure, limit)
+		}
+	})
+}
+
+// Where a network's own addresses are the company's, its router is not asked without a proof of inside: nothing tells it from a host of
+// the company's. Shows: DET-3
+func TestPingGuardsTheEnterprise(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := world(t, Options{Seed: 95, Client: func(c *config.Config) {
+			c.Enterprise.Prefixes = append(c.Enterprise.Prefixes, netip.MustParsePrefix("192.168.1.0/24"))
+		}})
+		connected(t, w, cafePlace)
+		p, words := pinged(t, w)
+		if words != "!underlay/router +underlay/x-HA +x-mip/x-HA +vpn/gateway +i-mip/i-HA" || !strings.Contains(p.Layers[0].Outcome, "no proof of being inside") {
+			t.Errorf("%s, %+v", words, p.Layers[0])
 		}
 	})
 }

@@ -69,4 +69,7 @@ var detectionRules = []mutant{
 	{name: "portal's way may lead to the enterprise", rules: "HST-5", by: tests("client/portal", "."), patches: []patch{
 		{"client/portal/address.go", "return !slices.Contains(f.Addresses, a) && !slices.ContainsFunc(f.Prefixes, func(p netip.Prefix) bool { return p.Contains(a) })", "return !slices.Contains(f.Addresses, a)"},
 	}},
+	{name: "ping asks the enterprise's addresses without proof", rules: "DET-3", by: tests("client/e2e", "^TestPingGuardsTheEnterprise$"), patches: []patch{
+		{"client/ping.go", "case c.guarded(l.Target) && !a.proven(c.now):", "case c.guarded(l.Target) && a.agent != nil:"},
+	}},
 }

@@ -15,6 +15,9 @@
 // A home agent on its home link has home addresses led into its device one by one (RouteHome, home_linux.go), as mobile nodes come
 // and go, without an Apply for each.
 //
+// What other programs have in the kernel's network that may decide about packets before, or against, the client is listed for people
+// (Rivals, rivals_linux.go); nothing is done about it.
+//
 // The kill switch (link.Settings.KillSwitch, HST-2) is two more nftables tables, written together in one transaction
 // (line_linux.go has the rules). An inet table drops, in the output and forward hooks and on whatever interface but the
 // device, packets to the routed and blocked prefixes and from the home addresses. A netdev table has an egress chain on each
