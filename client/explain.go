@@ -65,7 +65,11 @@ func (c *Client) explainUse(e *control.Explanation) {
 // wayOf returns what the settings make of packets to an address while the client is up. connected are the networks of the laptop's
 // interfaces.
 func wayOf(a netip.Addr, s link.Settings, connected []netip.Prefix) (way control.Way, rule, reason string) {
-	if p, ok := prefixOf(s.Routes, a); ok {
+	if p, ok := prefixOf(s.Routes, a); ok && a.IsMulticast() {
+		return control.WayClient, fmt.Sprintf("internal_home_agent.groups %v", p), "it is a group of the home network's"
+	} else if ok && p == limitedBroadcast {
+		return control.WayClient, "internal_home_agent.broadcasts", "it is for all on the home network"
+	} else if ok {
 		return control.WayClient, fmt.Sprintf("enterprise.prefixes %v", p), "it is the company's"
 	}
 	if p, ok := prefixOf(s.Blocked, a); ok {

@@ -18,6 +18,8 @@ func TestWayOf(t *testing.T) {
 	}
 	split := link.Settings{Routes: prefixes("10.0.0.0/8", "10.1.0.0/16"), Blocked: prefixes("2001:db8::/32")}
 	full := link.Settings{Routes: split.Routes, Blocked: split.Blocked, Full: true}
+	home := split
+	home.Routes = append(prefixes("239.192.0.0/14", "255.255.255.255/32"), split.Routes...)
 	local := full
 	local.Local = true
 	connected := prefixes("192.168.1.0/24", "10.0.5.0/24", "203.0.113.0/24", "fd00:1::/64")
@@ -32,6 +34,10 @@ func TestWayOf(t *testing.T) {
 		{split, "203.0.113.9", control.WayHost, "enterprise.tunnel split"},
 		{split, "2001:db8::1", control.WayRefused, "enterprise.prefixes6 2001:db8::/32"},
 		{split, "2001:db9::1", control.WayHost, "enterprise.tunnel split"},
+		{split, "255.255.255.255", control.WayHost, "enterprise.tunnel split"},
+		{home, "255.255.255.255", control.WayClient, "internal_home_agent.broadcasts"},
+		{home, "239.193.1.2", control.WayClient, "internal_home_agent.groups 239.192.0.0/14"},
+		{home, "239.1.2.3", control.WayHost, "enterprise.tunnel split"},
 		{full, "10.2.3.4", control.WayClient, "enterprise.prefixes 10.0.0.0/8"},
 		{full, "198.51.100.1", control.WayClient, "enterprise.tunnel full"},
 		{full, "192.168.1.7", control.WayClient, "enterprise.tunnel full"},

@@ -1,6 +1,8 @@
 package client
 
 import (
+	"slices"
+
 	"mipvpn/client/config"
 	"mipvpn/tun/link"
 )
@@ -9,8 +11,10 @@ import (
 // the configuration: what OpenDevice has made may be called otherwise.
 func LinkSettings(cfg *config.Config) link.Settings {
 	full := cfg.Enterprise.Tunnel == config.TunnelFull
+	groups, directed := broadcastRoutes(cfg.Internal)
 	return link.Settings{
-		Device: cfg.Device.Name, Address: cfg.Internal.HomeAddress, MTU: cfg.Device.MTU, Routes: cfg.Enterprise.Prefixes,
+		Device: cfg.Device.Name, Address: cfg.Internal.HomeAddress, MTU: cfg.Device.MTU,
+		Routes: slices.Concat(cfg.Enterprise.Prefixes, groups), Broadcasts: directed,
 		Full: full, Blocked: cfg.Enterprise.Prefixes6, Local: full && cfg.KillSwitch.AllowLocal,
 		Shielded: shielded(cfg), KillSwitch: true,
 	}

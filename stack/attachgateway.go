@@ -3,8 +3,10 @@ package stack
 import (
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 
 	"mipvpn/mipv4/mobilenode"
+	"mipvpn/mipv4/tunnel"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
@@ -12,9 +14,13 @@ import (
 // ViaGateway attaches through the foreign agent in the VPN gateway (draft appendix B): the VPN's address is the home address, and
 // packets go through the VPN as they are, the gateway being the end of the tunnel to the home agent.
 type ViaGateway struct {
-	vpn  *PacketLink
-	flow link.Flow
+	vpn      *PacketLink
+	flow     link.Flow
+	listener atomic.Pointer[tunnel.Listener]
 }
+
+// Listen does what ViaForeignAgent.Listen does.
+func (a *ViaGateway) Listen(l *tunnel.Listener) { a.listener.Store(l) }
 
 // AttachViaGateway attaches the home address that the VPN's link has, to its home agent through the foreign agent whose address
 // the gateway's advertisement gave. replies is called with each message from the agent and owns it; what else comes out of the
@@ -39,12 +45,13 @@ func (a *ViaGateway) Send(message []byte) error { return a.flow.Send(netip.AddrP
 
 // Carrier implements Attachment.
 func (a *ViaGateway) Carrier(mobilenode.Tunnel) (Carrier, error) {
+	l := a.listener.Load()
 	return func(c link.Class) link.Path {
 		p, up := a.vpn.Path(c)
 		if !up {
 			return link.Path{Out: discard{a.vpn.drops}}
 		}
-		return p
+		return toAgent(p, l, a.vpn.drops)
 	}, nil
 }
 

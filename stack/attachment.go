@@ -212,9 +212,23 @@ func (a *CoLocated) answer(to *answers, p *packet.Buf) packet.DropReason {
 // ViaForeignAgent attaches with a foreign agent's care-of address (RFC 5944 §1.5) and its direct delivery style (RFC 3024
 // §5.1): the agent is the end of the tunnel, and packets go to it as they are.
 type ViaForeignAgent struct {
-	segment *Segment
-	visit   *PacketLink
-	flow    link.Flow
+	segment  *Segment
+	visit    *PacketLink
+	flow     link.Flow
+	listener atomic.Pointer[tunnel.Listener]
+}
+
+// Listen has what is sent to groups, and to all of the home network, go to the home agent in unicast datagrams (RFC 5944 §4.4), since
+// the foreign agent forwards nothing else; nil ends that. Carriers that Carrier returns from then on know of it.
+func (a *ViaForeignAgent) Listen(l *tunnel.Listener) { a.listener.Store(l) }
+
+// toAgent returns the path p with the step for what is sent to groups and to all before it, for a mobile node that listens. What it
+// makes fits into the foreign agent's tunnel too, whatever its form: in fragments the home agent would not know it.
+func toAgent(p link.Path, l *tunnel.Listener, drops *packet.Drops) link.Path {
+	if l == nil {
+		return p
+	}
+	return p.Over(tunnel.ToAgent{Listener: l, MTU: p.MTU - tunnel.UDP.TotalOverhead(), Drops: drops}, 0, false)
 }
 
 // AttachViaForeignAgent attaches the home address through the foreign agent, whose address and link-layer address an
@@ -251,12 +265,13 @@ func (a *ViaForeignAgent) Send(message []byte) error { return a.flow.Send(netip.
 
 // Carrier implements Attachment.
 func (a *ViaForeignAgent) Carrier(mobilenode.Tunnel) (Carrier, error) {
+	l := a.listener.Load()
 	return func(c link.Class) link.Path {
 		p, up := a.visit.Path(c)
 		if !up {
 			return link.Path{Out: discard{a.segment.drops}}
 		}
-		return p
+		return toAgent(p, l, a.segment.drops)
 	}, nil
 }
 

@@ -59,6 +59,8 @@ type visit struct {
 	link  *PacketLink
 	agent packet.HardwareAddr
 	open  bool // others than the agent may send to the home address
+	// group, where it is set, is called with each packet for a group, and must not block or keep it.
+	group func(packet.IPv4)
 }
 
 // OpenSegment opens the link layer of the interface. advertised is called, and must not block, for each ICMP router
@@ -210,6 +212,14 @@ func (s *Segment) classify(visits map[netip.Addr]visit, before visit, p *packet.
 	if m := ip.Payload(); ip.Protocol() == packet.ProtocolICMP && len(m) > 0 && m[0] == 9 &&
 		ip.FragmentOffset() == 0 && !ip.MoreFragments() && (dst == allSystems || dst == limitedBroadcast) {
 		s.advertised(Advertisement{Source: ip.Src(), Hardware: p.Hardware, Message: append([]byte(nil), m...)})
+		return visit{}, packet.NotDropped
+	}
+	if dst.IsMulticast() {
+		for _, v := range visits {
+			if v.group != nil {
+				v.group(ip)
+			}
+		}
 	}
 	return visit{}, packet.NotDropped
 }

@@ -62,6 +62,9 @@ func (r *reader) addresses() {
 		r.fail("internal_home_agent.home_link", fmt.Sprintf("found %v, and the home address %v is in none of them", l, c.Internal.HomeAddress),
 			"the networks of the link that home_address belongs to")
 	}
+	if len(c.Internal.Groups) > 0 && !c.Internal.Broadcasts {
+		r.fail("internal_home_agent.groups", fmt.Sprintf("found %v without broadcasts, which the i-HA takes for not listening at all", c.Internal.Groups), "[], or broadcasts = true beside it")
+	}
 	if x := c.External; x.Dynamic && (x.NAI == "" || x.Name != "") {
 		r.fail("external_home_agent.dynamic", "found true, which takes a nai, and an address and no name of the x-HA (RFC 4433)", "false, or true with nai")
 	}

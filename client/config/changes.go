@@ -17,7 +17,7 @@ var keysOfFields = map[string]string{
 	"internal_home_agent.Key": "key_file", "internal_home_agent.AAAKey": "aaa_key_file", "internal_home_agent.AAASPI": "aaa_spi",
 	"internal_home_agent.Name": "address", "internal_home_agent.Dynamic": "address",
 	"external_home_agent.Key": "key_file", "external_home_agent.AAAKey": "aaa_key_file", "external_home_agent.AAASPI": "aaa_spi",
-	"external_home_agent.Name": "address", "external_home_agent.HomeLink": "home_address", "external_home_agent.Broadcasts": "address",
+	"external_home_agent.Name": "address", "external_home_agent.HomeLink": "home_address", "external_home_agent.Broadcasts": "address", "external_home_agent.Groups": "address",
 	"foreign_agent.Key": "key_file",
 	"gateway.Name":      "address", "gateway.PSK": "psk_file", "gateway.PPK": "ppk_file", "gateway.PPKID": "ppk_id",
 	"gateway.Datagram": "ike_datagram", "gateway.KeepAlive": "keepalive", "gateway.KeepAliveLimit": "keepalive_limit",

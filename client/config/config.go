@@ -124,6 +124,9 @@ type HomeAgent struct {
 	HomeLink []netip.Prefix
 	// Broadcasts asks the i-HA for broadcasts of the home network (B bit, RFC 5944 §4.3); not for the x-HA.
 	Broadcasts bool
+	// Groups are prefixes of multicast groups that are the home network's: what applications send to them goes to the i-HA and nowhere
+	// else, and what they join is joined there (RFC 5944 §4.4). They need Broadcasts.
+	Groups []netip.Prefix
 	// NAI is the laptop's network access identifier (RFC 2794), "" for none.
 	NAI string
 	// Dynamic leaves it to the x-HA at Address to serve, or to name another one (RFC 4433); it needs a NAI.

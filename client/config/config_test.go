@@ -168,6 +168,7 @@ key_file = "i-ha.key"
 lifetime = "45s"
 home_link = ["10.0.8.0/24"]
 broadcasts = true
+groups = ["239.192.0.0/14", "224.0.0.251/32"]
 encapsulation = "gre"
 gre_key = 7
 aaa_key_file = "x-ha.key"
@@ -325,7 +326,7 @@ level = "debug"
 	same := map[string]bool{".Internal.Address": true, ".Internal.HomeAddress": true, ".Internal.KeyFile": true, ".Internal.Key": true,
 		".External.Address": true, ".External.HomeAddress": true, ".External.SPI": true, ".External.KeyFile": true, ".External.Key": true,
 		".Gateway.Address": true, ".Gateway.LocalIdentity": true, ".Gateway.RemoteIdentity": true, ".Gateway.PSKFile": true,
-		".Gateway.PSK": true, ".Trust.Verifier": true, ".Trust.Digest": true, ".Authentication.Digest": true, ".External.HomeLink": true, ".External.Broadcasts": true, ".Detection.WaiveTNC": true, ".Detection.RefuseNAT": true, ".Internal.Name": true, ".Internal.Dynamic": true, ".External.Name": true, ".Gateway.Name": true, ".Detection.RetransmitMax": true, ".Warnings": true}
+		".Gateway.PSK": true, ".Trust.Verifier": true, ".Trust.Digest": true, ".Authentication.Digest": true, ".External.HomeLink": true, ".External.Broadcasts": true, ".External.Groups": true, ".Detection.WaiveTNC": true, ".Detection.RefuseNAT": true, ".Internal.Name": true, ".Internal.Dynamic": true, ".External.Name": true, ".Gateway.Name": true, ".Detection.RetransmitMax": true, ".Warnings": true}
 	var equal []string
 	leaves(t, "", toJSON(t, c), toJSON(t, d), func(path string) { equal = append(equal, path) })
 	for _, path := range equal {
@@ -404,6 +405,10 @@ func TestErrors(t *testing.T) {
 		{"grace not under T_MONITOR", with("detection", "t_monitor = \"20s\"\ngrace = \"20s\""),
 			`mipvpn.toml:25: detection.grace: found 20s, and t_monitor is 20s: re-registration would never wait; valid is a duration under t_monitor`},
 
+		{"groups and no broadcasts", with("internal_home_agent", `groups = ["239.192.0.0/14"]`),
+			`mipvpn.toml:7: internal_home_agent.groups: found [239.192.0.0/14] without broadcasts, which the i-HA takes for not listening at all; valid is [], or broadcasts = true beside it`},
+		{"groups that are none", with("internal_home_agent", "broadcasts = true\ngroups = [\"239.192.0.0/14\", \"10.0.0.0/8\"]"),
+			`mipvpn.toml:8: internal_home_agent.groups: found "10.0.0.0/8" in the list, which is not within 224.0.0.0/4; valid is a list of prefixes of IPv4 groups such as ["239.192.0.0/14"]`},
 		{"NAT refused and not seen", with("internal_home_agent", `encapsulation = "udp"`) + "[detection]\nrefuse_nat = true\n",
 			`mipvpn.toml:25: detection.refuse_nat: found true with internal_home_agent.encapsulation = "udp", which does not show a NAT; valid is false, or encapsulation = "auto"`},
 		{"no address", replaced(t, `"10.0.1.10"`, `"gateway.example.com"`),

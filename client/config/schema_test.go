@@ -48,7 +48,7 @@ func fits(text string) error {
 var beyondSchema = []string{
 	"T_MONITOR under 5 s", "probe too often", "retransmission too fast", "retransmission maximum under initial", "grace not under T_MONITOR",
 	"negative duration", "lifetime too long for the wire", "NAT refused and not seen", "address that no host has", "prefix with host bits", "device name",
-	"equal home addresses", "home link of another network", "no secret file", "weak i-HA key", "key not hexadecimal", "key of half octets", "empty PSK",
+	"equal home addresses", "home link of another network", "groups and no broadcasts", "no secret file", "weak i-HA key", "key not hexadecimal", "key of half octets", "empty PSK",
 }
 
 // Every example that the program refuses is refused by the schema, or named as beyond it.

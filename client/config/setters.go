@@ -21,6 +21,7 @@ const (
 	vNAI      = "a text of 1 to 255 octets"
 	vIdentity = `an IPv4 address, a mail address or a domain name in quotes, such as "laptop1@example.com"`
 	vPrefixes = `a list of IPv4 prefixes such as ["10.0.0.0/8"]`
+	vGroups   = `a list of prefixes of IPv4 groups such as ["239.192.0.0/14"]`
 	vAccounts = `a list of names or numbers such as ["alice", "1000"]`
 	vPatterns = `a list of names or patterns such as ["eth*", "wlan0"]`
 	vNames    = `a list of names such as ["eth0", "wlan0"]`
@@ -237,6 +238,25 @@ func prefixes(least int, of func(*Config) *[]netip.Prefix) setter {
 		return nil
 	}}
 }
+
+// groups takes a list of IPv4 prefixes of groups.
+func groups(of func(*Config) *[]netip.Prefix) setter {
+	list := prefixes(0, of)
+	return setter{listShape(0, 0, false, shape{Type: "string", Pattern: `^2(2[4-9]|3[0-9])(\.[0-9]{1,3}){3}/([4-9]|[12][0-9]|3[0-2])$`}), func(c *Config, v any) error {
+		if err := list.take(c, v); err != nil {
+			return err
+		}
+		for _, p := range *of(c) {
+			if !p.Addr().IsMulticast() || p.Bits() < multicast.Bits() {
+				return fmt.Errorf("found %q in the list, which is not within %v", p, multicast)
+			}
+		}
+		return nil
+	}}
+}
+
+// multicast are all groups (RFC 5771 §3).
+var multicast = netip.PrefixFrom(netip.AddrFrom4([4]byte{224, 0, 0, 0}), 4)
 
 // patterns takes a list of names or patterns of path.Match.
 func patterns(of func(*Config) *[]string) setter {

@@ -93,7 +93,8 @@ type Config struct {
 	// Encapsulations are the forms of tunnels that are granted besides IP-in-IP and UDP to those who ask (M and G bits); others
 	// are denied with code 139.
 	Encapsulations tunnel.Offered
-	// Broadcasts grants the B bit (RFC 5944 §4.3): broadcasts of the home network are handed to mobile nodes that ask for them.
+	// Broadcasts grants the B bit (RFC 5944 §4.3): broadcasts of the home network are handed to mobile nodes that ask for them, and
+	// datagrams for groups to those of them that have joined (§4.4).
 	// Otherwise the bit is ignored, and the registration accepted as without it.
 	Broadcasts bool
 	// ZeroOverhead grants zero-overhead tunnelling (draft appendix D, docs/zero-overhead.md); the zero value grants none.

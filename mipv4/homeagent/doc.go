@@ -24,7 +24,7 @@
 // Identification and their form were found to be right, and not about deregistrations, which take nothing; while it is asked, a
 // later request of the mobile node overtakes an earlier one that it takes the place of. Left out on purpose: minimal and GRE encapsulation in UDP (RFC 3519 §4.1, optional: code 142); it has its own
 // issue. RFC 5944 §4.3 (broadcasts, B bit) and §4.4 (groups) by Config.Broadcasts: the table says who listens and in which of the
-// two forms, the driver hands over. What a home agent does on a home network that is a real
+// two forms, the driver hands over; what groups mobile nodes have joined is kept by package igmp. What a home agent does on a home network that is a real
 // link (RFC 5944 §4.6) is HomeLink's, a machine that the driver tells of bindings.
 //
 // Concurrency: a Machine belongs to one goroutine. A Table may be read by any number of goroutines without locks.

@@ -42,7 +42,8 @@ func toAll(src, dst string, protocol uint8) *packet.Buf {
 // Shows: MIP-11 (nested broadcasts are taken out at the mobile node, RFC 5944 §4.3, and only those of the home agent; nothing else
 // passes beside what is for the home address)
 func TestListener(t *testing.T) {
-	l := &Listener{Agent: listenerAgent, Home: listenerHome, Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}}
+	l := &Listener{Agent: listenerAgent, Home: listenerHome, Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")},
+		Groups: []netip.Prefix{netip.MustParsePrefix("239.192.0.0/14"), netip.MustParsePrefix("10.2.0.0/24")}}
 	nested := func(dst string, agent string) *packet.Buf {
 		p := toAll("10.1.0.7", dst, packet.ProtocolUDP)
 		Nest(p, netip.MustParseAddr(agent), listenerHome)
@@ -63,6 +64,11 @@ func TestListener(t *testing.T) {
 		"plain, directed":                 {toAll("10.1.0.7", "10.1.0.255", packet.ProtocolUDP), packet.NotDropped, "10.1.0.255"},
 		"plain, of another network":       {toAll("10.1.0.7", "10.2.0.255", packet.ProtocolUDP), packet.DropNotHomeAddress, ""},
 		"for somebody else":               {toAll("10.1.0.7", "10.1.0.51", packet.ProtocolUDP), packet.DropNotHomeAddress, ""},
+		"for a group":                     {toAll("10.1.0.7", "239.195.1.2", packet.ProtocolUDP), packet.NotDropped, "239.195.1.2"},
+		"for another group":               {toAll("10.1.0.7", "239.196.1.2", packet.ProtocolUDP), packet.DropNotHomeAddress, ""},
+		"groups are not networks":         {toAll("10.1.0.7", "10.2.0.9", packet.ProtocolUDP), packet.DropNotHomeAddress, ""},
+		"nested, for a group":             {nested("239.192.0.1", "10.0.1.10"), packet.NotDropped, "239.192.0.1"},
+		"nested, for another group":       {nested("239.1.0.1", "10.0.1.10"), packet.DropNotHomeAddress, ""},
 		"nested":                          {nested("224.0.0.251", "10.0.1.10"), packet.NotDropped, "224.0.0.251"},
 		"nested by somebody else":         {nested("255.255.255.255", "10.0.1.11"), packet.NotDropped, home},
 		"nested, of another network":      {nested("10.2.0.255", "10.0.1.10"), packet.DropNotHomeAddress, ""},

@@ -92,7 +92,7 @@ func TestDetectTakesOnlyTheReply(t *testing.T) {
 
 // machines are the packages of protocol machines (DESIGN §2.1): no I/O, no goroutine, no clock, no log.
 var machines = []string{
-	"mipv4/wire", "mipv4/auth", "mipv4/mobilenode", "mipv4/discovery", "mipv4/tunnel", "mipv4/homeagent", "mipv4/foreignagent",
+	"mipv4/wire", "mipv4/auth", "mipv4/mobilenode", "mipv4/discovery", "mipv4/tunnel", "mipv4/homeagent", "mipv4/foreignagent", "mipv4/igmp",
 	"ipsec/ike", "ipsec/ike/message", "ipsec/suite", "ipsec/esp", "ipsec/gateway",
 	"detect/location", "detect/resolve/query", "client/roam", "client/portal", "stack/pathmtu",
 }

@@ -14,8 +14,10 @@
 // RFC 5944 §4.3 and §4.4 (broadcasts) by configuration: UDP datagrams to all, or to a group of 224.0.0.0/24, on the home link or from
 // another mobile node of the home network, so many a second, but DHCP and registrations. The host of the home agent itself is not
 // given those of mobile nodes, and its own are not handed on. Directed broadcasts that routers bring from elsewhere are not handed
-// on (RFC 2644). Left out on purpose: membership in other groups (IGMP through the tunnel, §4.4), which takes a multicast router on
-// the home link: without membership any stream there would use up what a tunnel may carry of broadcasts;
+// on (RFC 2644). Other groups are joined by IGMP through the tunnel (§4.4, package mipv4/igmp), by mobile nodes that ask for broadcasts:
+// what is sent to such a group on the home link, where the home agent joins it on their behalf, or by another mobile node, goes to its members. The
+// time to live is left as it is: mobile nodes are a part of the link. Left out on purpose: groups across a router on behalf of a virtual
+// home network, which would take a multicast routing protocol;
 // RADIUS for other credentials than those of CHAP_SPI, which it does not know;
 // ICMP errors toward correspondents about packets that a foreign agent cannot deliver, for which RFC 2003 has no way
 // back.

@@ -143,7 +143,7 @@ func (a *HomeAgent) open() error {
 	if err := a.openAuthority(under); err != nil {
 		return err
 	}
-	a.loop = newLoop(a.host, both{linked{a.machine, &a.homeLink.machine}, a.authority}, a.drain)
+	a.loop = newLoop(a.host, both{linked{a.machine, &a.homeLink.machine, &a.broadcasting.groups}, a.authority}, a.drain)
 	for _, f := range []struct {
 		flow *link.Flow
 		spec link.FlowSpec

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mipvpn/mipv4/homeagent"
+	"mipvpn/mipv4/igmp"
 	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
@@ -20,6 +21,9 @@ const (
 	// domain's, so that they bound what goes into each tunnel too.
 	broadcastsPerSecond = 50
 	broadcastBurst      = 100
+	// groupPerSecond and groupBurst bound likewise what goes to groups that mobile nodes have joined.
+	groupPerSecond = 2000
+	groupBurst     = 1000
 	// DHCP's ports (RFC 2131 §4.1).
 	portDHCPServer = 67
 	portDHCPClient = 68
@@ -33,6 +37,9 @@ type broadcasting struct {
 	frames  link.Frames // of the home link, nil without one
 	mtu     int         // of the home link, in octets
 	domains atomic.Pointer[[]*domain]
+	// groups is the memberships of mobile nodes. The agent's loop owns it.
+	groups igmp.Router
+	joined map[netip.Addr]bool // groups on the home link; the loop's
 }
 
 // domain is home networks whose broadcasts all of their mobile nodes hear: those on the home link, or a virtual one.
@@ -40,6 +47,8 @@ type domain struct {
 	networks []netip.Prefix
 	link     bool
 	limit    *limiter
+	// groupLimit is that of groups that are joined.
+	groupLimit *limiter
 }
 
 // has reports whether a home address is of the domain.
@@ -63,7 +72,8 @@ func (a *HomeAgent) setDomains(networks []netip.Prefix) {
 	now := a.host.Now().Boot
 	var all []*domain
 	add := func(link bool, networks ...netip.Prefix) {
-		all = append(all, &domain{networks: networks, link: link, limit: newLimiter(broadcastsPerSecond, broadcastBurst, now)})
+		all = append(all, &domain{networks: networks, link: link,
+			limit: newLimiter(broadcastsPerSecond, broadcastBurst, now), groupLimit: newLimiter(groupPerSecond, groupBurst, now)})
 	}
 	if len(a.homeLink.networks) > 0 {
 		add(true, a.homeLink.networks...)
@@ -121,22 +131,28 @@ func (a *HomeAgent) receiveHomeLink(b *packet.Batch) {
 		if !ip.Valid() || !ip.ChecksumOK() {
 			continue // the host counts it
 		}
-		if d := a.domainOf(a.homeLink.address); d != nil && tunnel.Broadcast(ip.Dst(), d.networks) && handable(ip) {
-			if r := a.handOver(d, ip[:ip.TotalLen()], false); r != packet.NotDropped {
-				a.drops.Count(r, 1)
-			}
+		d := a.domainOf(a.homeLink.address)
+		if d == nil || !tunnel.Broadcast(ip.Dst(), d.networks) && a.broadcasting.groups.Members(ip.Dst()) == nil || !handable(ip) {
+			continue
+		}
+		if r := a.handOver(d, ip[:ip.TotalLen()], false); r != packet.NotDropped {
+			a.drops.Count(r, 1)
 		}
 	}
 	b.Release()
 }
 
 // leaveToAll takes a packet that has come out of the tunnel of a mobile node, and reports whether it was a broadcast to its home
-// network. Then it has been handed to the others there and sent on the home link.
+// network or for a group. Then it has been handed to the others there and sent on the home link.
 func (a *HomeAgent) leaveToAll(p *packet.Buf) bool {
 	ip := packet.IPv4(p.Bytes())
 	d := a.domainOf(ip.Src())
-	if d == nil || !tunnel.Broadcast(ip.Dst(), d.networks) {
+	switch {
+	case d == nil || !ip.Dst().IsMulticast() && !tunnel.Broadcast(ip.Dst(), d.networks):
 		return false
+	case ip.Protocol() == igmp.Protocol:
+		a.takeReport(ip)
+		return true
 	}
 	segments := packet.GetBatch()
 	if p.Super() {
@@ -178,11 +194,14 @@ func handable(ip packet.IPv4) bool {
 	return true
 }
 
-// handOver hands one broadcast to the mobile nodes of its domain that have asked for such, but not to its sender, and sends it on
-// the home link if it comes from a mobile node. It returns why not.
+// handOver hands one broadcast to the mobile nodes of its domain that have asked for such, and a datagram for a group to those that
+// have joined it, but not to its sender, and sends it on the home link if it comes from a mobile node. It returns why not.
 func (a *HomeAgent) handOver(d *domain, ip packet.IPv4, onLink bool) packet.DropReason {
-	now := a.host.Now().Boot
-	if !d.limit.allow(now) {
+	now, limit, hearers := a.host.Now().Boot, d.limit, a.table.Listeners
+	if dst := ip.Dst(); !tunnel.Broadcast(dst, d.networks) {
+		limit, hearers = d.groupLimit, func() []*homeagent.Route { return a.members(dst) }
+	}
+	if !limit.allow(now) {
 		return packet.DropPolicy
 	}
 	if onLink {
@@ -190,7 +209,7 @@ func (a *HomeAgent) handOver(d *domain, ip packet.IPv4, onLink bool) packet.Drop
 	}
 	var out exits
 	a.prepare(&out)
-	for _, route := range a.table.Listeners() {
+	for _, route := range hearers() {
 		if route.Home == ip.Src() || !d.has(route.Home) {
 			continue
 		}
@@ -199,15 +218,20 @@ func (a *HomeAgent) handOver(d *domain, ip packet.IPv4, onLink bool) packet.Drop
 				a.enterBroadcast(now, route.Home, t, ip, &out)
 			}
 		}
-		for e, o := range out {
-			if o != nil && o.Len() >= packet.BatchSize/2 {
-				a.send(exit(e), o)
-				out[e] = packet.GetBatch()
-			}
-		}
+		a.sendFull(&out)
 	}
 	a.sendAll(&out)
 	return packet.NotDropped
+}
+
+// sendFull sends of what is to leave what has become many.
+func (a *HomeAgent) sendFull(out *exits) {
+	for e, o := range out {
+		if o != nil && o.Len() >= packet.BatchSize/2 {
+			a.send(exit(e), o)
+			out[e] = packet.GetBatch()
+		}
+	}
 }
 
 // enterBroadcast puts a copy of one broadcast into one tunnel. Nobody is told of one that is too long (RFC 1122 §3.2.2).
@@ -236,7 +260,7 @@ func (a *HomeAgent) enterBroadcast(now time.Duration, home netip.Addr, t *homeag
 // sendOnHomeLink sends a copy of a mobile node's broadcast on the home link, as the mobile node would there.
 func (a *HomeAgent) sendOnHomeLink(ip packet.IPv4) {
 	c := packet.From(ip)
-	c.Hardware = hardwareOf(ip.Dst())
+	c.Hardware = packet.GroupHardware(ip.Dst())
 	out := packet.GetBatch()
 	if r := tunnel.Fragment(c, a.broadcasting.mtu, out); r != packet.NotDropped {
 		a.drops.Count(r, 1)
@@ -248,13 +272,4 @@ func (a *HomeAgent) sendOnHomeLink(ip packet.IPv4) {
 	if err := a.broadcasting.frames.Out(link.Protected).Send(out); err != nil {
 		a.drops.Count(packet.DropSendFailed, n)
 	}
-}
-
-// hardwareOf returns the link-layer address of a group (RFC 1112 §6.4), and that of all for another address.
-func hardwareOf(dst netip.Addr) packet.HardwareAddr {
-	if !dst.IsMulticast() {
-		return packet.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	}
-	a := dst.As4()
-	return packet.HardwareAddr{0x01, 0x00, 0x5e, a[1] & 0x7f, a[2], a[3]}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"mipvpn/mipv4/homeagent"
+	"mipvpn/mipv4/igmp"
 	"mipvpn/mipv4/mobilenode"
 	"mipvpn/mipv4/tunnel"
 	"mipvpn/stack"
@@ -24,6 +26,7 @@ type listener struct {
 	*node
 	home  netip.Addr
 	heard chan string
+	asked atomic.Int64 // IGMP queries that have come
 	path  link.Path
 }
 
@@ -40,6 +43,13 @@ func (n *listener) take(l *tunnel.Listener) link.Receiver {
 				n.heard <- "dropped: " + r.String()
 				continue
 			}
+			if ip := packet.IPv4(p.Bytes()); ip.Protocol() == igmp.Protocol {
+				if group, err := igmp.ParseQuery(ip.Payload()); err != nil || group.IsValid() || ip.TTL() != 1 || ip.Dst() != igmp.AllSystems {
+					n.heard <- "no general query: " + said(ip)
+				}
+				n.asked.Add(1)
+				continue
+			}
 			n.heard <- said(packet.IPv4(p.Bytes()))
 		}
 		b.Release()
@@ -50,7 +60,7 @@ func (n *listener) take(l *tunnel.Listener) link.Receiver {
 func listening(t *testing.T, l *simnet.Lab, nic *simnet.NIC, agent, home netip.Addr, networks []netip.Prefix, e mobilenode.Encapsulation) *listener {
 	t.Helper()
 	n := &listener{home: home, heard: make(chan string, 1000)}
-	taken := &tunnel.Listener{Agent: agent, Home: home, Networks: networks}
+	taken := &tunnel.Listener{Agent: agent, Home: home, Networks: networks, Groups: []netip.Prefix{netip.MustParsePrefix("239.0.0.0/8")}}
 	cfg := laptop(t, e)
 	cfg.HomeAgent, cfg.HomeAddress, cfg.Broadcasts = agent, home, true
 	if careOf := nic.Address().Addr(); careOf.IsValid() {
@@ -70,7 +80,11 @@ func listening(t *testing.T, l *simnet.Lab, nic *simnet.NIC, agent, home netip.A
 		s, heard, ad := agentOn(t, l.Laptop, nic.Index())
 		cfg.ForeignAgent, cfg.CareOfAddress = heard.Source, ad.CareOfAddresses[0]
 		n.node = newNode(t, l.Laptop, cfg, func(m *node) (stack.Attachment, error) {
-			return stack.AttachViaForeignAgent(s, home, heard.Source, heard.Hardware, 1500, m.replied, n.take(taken))
+			a, err := stack.AttachViaForeignAgent(s, home, heard.Source, heard.Hardware, 1500, m.replied, n.take(taken))
+			if err == nil {
+				a.Listen(taken)
+			}
+			return a, err
 		})
 	}
 	n.register()
@@ -160,7 +174,7 @@ func TestBroadcastsOfHomeLink(t *testing.T) {
 		}
 		defer func() { _ = frames.Close() }()
 		send := func(p *packet.Buf) {
-			p.Hardware = hardwareOf(packet.IPv4(p.Bytes()).Dst())
+			p.Hardware = packet.GroupHardware(packet.IPv4(p.Bytes()).Dst())
 			if err := frames.Out(link.Protected).Send(packet.One(p)); err != nil {
 				t.Fatal(err)
 			}

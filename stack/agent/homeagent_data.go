@@ -235,6 +235,12 @@ func (a *HomeAgent) leave(p *packet.Buf, e tunnel.Encapsulation, at *binding, ec
 	if t == nil {
 		return packet.DropWrongTunnelPeer
 	}
+	if ip.Dst() == a.cfg.Address && t.Broadcasts != homeagent.NoBroadcasts && tunnel.Unnest(p) {
+		if !a.leaveToAll(p) {
+			return packet.DropPolicy // nothing else is to be nested
+		}
+		return packet.Delivered
+	}
 	if ip.Dst() == a.cfg.Address {
 		return a.leaveForAgent(p, e, t, echoes)
 	}

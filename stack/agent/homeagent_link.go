@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"mipvpn/mipv4/homeagent"
+	"mipvpn/mipv4/igmp"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
 )
@@ -27,26 +28,29 @@ type homeLink struct {
 	networks []netip.Prefix
 }
 
-// linked is the machine of a home agent as its loop sees it: with that of the home link.
+// linked is the machine of a home agent as its loop sees it: with that of the home link and that of groups.
 type linked struct {
 	*homeagent.Machine
-	link *homeagent.HomeLink
+	link   *homeagent.HomeLink
+	groups *igmp.Router
 }
 
 // HandleTimeout implements machine.
 func (l linked) HandleTimeout(now link.Instant) {
 	l.Machine.HandleTimeout(now)
 	l.link.HandleTimeout(now)
+	l.groups.HandleTimeout(now)
 }
 
 // Deadline implements machine.
 func (l linked) Deadline() (time.Duration, bool) {
-	a, first := l.Machine.Deadline()
-	b, second := l.link.Deadline()
-	if !first || second && b < a {
-		return b, second
+	at, due := l.Machine.Deadline()
+	for _, deadline := range []func() (time.Duration, bool){l.link.Deadline, l.groups.Deadline} {
+		if d, ok := deadline(); ok && (!due || d < at) {
+			at, due = d, true
+		}
 	}
-	return a, true
+	return at, due
 }
 
 // openHomeLink opens the home link, where one is configured. The device must be open, and the settings are applied afterwards.

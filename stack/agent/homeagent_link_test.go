@@ -34,7 +34,7 @@ func onHomeLink(t testing.TB, iface string) HomeAgentConfig {
 func homeLinkLab(t *testing.T) (l *simnet.Lab, server, peer *simnet.Host) {
 	l = simnet.NewLab(1)
 	t.Cleanup(func() { _ = l.Close() })
-	homeWire := l.NewWire(simnet.WireConfig{Name: "home", Impairment: simnet.Impairment{Latency: time.Millisecond}})
+	homeWire := l.NewWire(simnet.WireConfig{Name: "home", Snoops: true, Impairment: simnet.Impairment{Latency: time.Millisecond}})
 	join := func(h *simnet.Host, address, gateway string) {
 		cfg := simnet.NICConfig{Name: "home0", Address: netip.MustParsePrefix(address)}
 		if gateway != "" {

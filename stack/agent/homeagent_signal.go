@@ -41,6 +41,7 @@ func (a *HomeAgent) drain() {
 	a.settle()
 	for e, ok := a.machine.PollEvent(); ok; e, ok = a.machine.PollEvent() {
 		a.followHomeLink(a.host.Now(), e)
+		a.followGroups(a.host.Now(), e.HomeAddress)
 		level := a.log.Info
 		if e.Kind == homeagent.Renewed || e.Kind == homeagent.Restored || e.Kind == homeagent.AtHome {
 			level = a.log.Debug
@@ -49,6 +50,7 @@ func (a *HomeAgent) drain() {
 			zap.Stringer("encapsulation", e.Tunnel.Encapsulation), zap.Stringer("remote", e.Tunnel.Remote), zap.Uint16("lifetime_s", e.Lifetime), zap.Stringer("switched_to", e.Tunnel.Switched))
 	}
 	a.actOnHomeLink()
+	a.actOnGroups()
 }
 
 // report logs a request that was denied or dropped, at most one of a kind now and then.

@@ -167,7 +167,10 @@ func (h *Host) Apply(s link.Settings) error {
 		}
 		d.mtu = s.MTU
 	}
-	s.Routes, s.Shielded = slices.Clone(s.Routes), slices.Clone(s.Shielded)
+	s.Routes, s.Shielded, s.Broadcasts = slices.Clone(s.Routes), slices.Clone(s.Shielded), slices.Clone(s.Broadcasts)
+	for _, a := range s.Broadcasts {
+		s.Routes = append(s.Routes, netip.PrefixFrom(a, 32))
+	}
 	if s.KillSwitch {
 		h.hold(s)
 	}

@@ -18,6 +18,7 @@ type homeLink struct {
 	device string
 	homes  map[netip.Addr]bool
 	heard  map[netip.Addr]packet.HardwareAddr
+	groups map[netip.Addr]bool
 	closed bool
 }
 
@@ -29,7 +30,7 @@ func (h *Host) OpenHomeLink(index int, device string) (link.HomeLink, error) {
 	if c == nil {
 		return nil, fmt.Errorf("simnet: open home link on interface %d of %s: %w", index, h.name, ErrNotFound)
 	}
-	l := &homeLink{nic: c, device: device, homes: make(map[netip.Addr]bool), heard: make(map[netip.Addr]packet.HardwareAddr)}
+	l := &homeLink{nic: c, device: device, homes: make(map[netip.Addr]bool), heard: make(map[netip.Addr]packet.HardwareAddr), groups: make(map[netip.Addr]bool)}
 	c.homeLinks = append(c.homeLinks, l)
 	return l, nil
 }
@@ -90,6 +91,21 @@ func (l *homeLink) Heard(home netip.Addr) (hw packet.HardwareAddr, ok bool) {
 // Forget implements link.HomeLink.
 func (l *homeLink) Forget(home netip.Addr) {
 	_ = l.change(func() { delete(l.heard, home) })
+}
+
+// Join implements link.HomeLink. It matters on wires that snoop.
+func (l *homeLink) Join(group netip.Addr) error {
+	return l.change(func() { l.groups[group] = true })
+}
+
+// Leave implements link.HomeLink.
+func (l *homeLink) Leave(group netip.Addr) error {
+	return l.change(func() { delete(l.groups, group) })
+}
+
+// joined reports whether the interface is a member of a group by a home link.
+func (c *NIC) joined(group netip.Addr) bool {
+	return slices.ContainsFunc(c.homeLinks, func(l *homeLink) bool { return l.groups[group] })
 }
 
 // Close implements link.HomeLink.

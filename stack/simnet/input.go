@@ -49,7 +49,7 @@ func (h *Host) input(c *NIC, d *device, pkt []byte) {
 			return
 		}
 		h.local(c, ip)
-	case dst == limitedBroadcast || dst.IsMulticast() || h.subnetBroadcast(c, dst):
+	case dst == limitedBroadcast || dst.IsMulticast() || h.subnetBroadcast(c, dst) || d != nil && slices.Contains(h.settings[d.name].Broadcasts, dst):
 		h.local(c, ip)
 	case h.forwards():
 		h.forward(c, ip)

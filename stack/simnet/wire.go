@@ -50,6 +50,9 @@ type WireConfig struct {
 	Impairment Impairment
 	// Pool hands out addresses to the interfaces set to Automatic, nil for none.
 	Pool *AddressPool
+	// Snoops has the wire bring datagrams to groups outside 224.0.0.0/24 to members alone, as switches do that look into IGMP. An
+	// interface becomes a member by link.HomeLink.
+	Snoops bool
 	// BSSID is what wireless interfaces that are attached report.
 	BSSID packet.HardwareAddr
 }
@@ -60,6 +63,7 @@ type Wire struct {
 	name   string
 	mtu    int
 	bssid  packet.HardwareAddr
+	snoops bool
 	all    Impairment
 	pool   *AddressPool
 	leases map[packet.HardwareAddr]netip.Prefix
@@ -98,7 +102,7 @@ func (n *Network) NewWire(cfg WireConfig) *Wire {
 		cfg.MTU = 1500
 	}
 	w := &Wire{
-		net: n, name: cfg.Name, mtu: cfg.MTU, bssid: cfg.BSSID, all: cfg.Impairment, pool: cfg.Pool,
+		net: n, name: cfg.Name, mtu: cfg.MTU, bssid: cfg.BSSID, snoops: cfg.Snoops, all: cfg.Impairment, pool: cfg.Pool,
 		leases: make(map[packet.HardwareAddr]netip.Prefix), taken: make(map[netip.Addr]bool), ports: make(map[string]*port),
 	}
 	n.wires = append(n.wires, w)
@@ -254,8 +258,12 @@ func (w *Wire) carry(c *NIC, p *port, imp Impairment, f frame, depart, delay tim
 // arrive gives f to the interfaces that it is for and that are on the wire now.
 func (w *Wire) arrive(from *NIC, f frame) {
 	group := f.dst[0]&1 != 0
+	var members netip.Addr // the group that alone is served
+	if ip := packet.IPv4(f.packet); w.snoops && group && ip.Valid() && ip.Dst().IsMulticast() && !ip.Dst().IsLinkLocalMulticast() {
+		members = ip.Dst()
+	}
 	for _, c := range slices.Clone(w.nics) {
-		if c != from && (group || c.hw == f.dst) {
+		if c != from && (group || c.hw == f.dst) && (!members.IsValid() || c.joined(members)) {
 			c.receive(f)
 		}
 	}

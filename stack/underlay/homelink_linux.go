@@ -38,6 +38,7 @@ type homeLink struct {
 	mu          sync.Mutex
 	intercepted map[netip.Addr]bool
 	heard       map[netip.Addr]packet.HardwareAddr
+	groups      memberships
 }
 
 // OpenHomeLink implements link.HomeLinkHost.
@@ -136,8 +137,29 @@ func (l *homeLink) Forget(home netip.Addr) {
 	delete(l.heard, home)
 }
 
+func (l *homeLink) Join(group netip.Addr) error {
+	if l.closed.Load() {
+		return net.ErrClosed
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.host.in(func() error { return l.groups.join(l.index, group) })
+}
+
+func (l *homeLink) Leave(group netip.Addr) error {
+	if l.closed.Load() {
+		return net.ErrClosed
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.groups.leave(l.index, group)
+}
+
 func (l *homeLink) Close() error {
 	err := l.close()
+	l.mu.Lock()
+	err = errors.Join(err, l.groups.close())
+	l.mu.Unlock()
 	if l.device == "" {
 		return err
 	}

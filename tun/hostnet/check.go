@@ -3,6 +3,7 @@ package hostnet
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"mipvpn/tun/link"
@@ -12,13 +13,13 @@ import (
 var errNoKillSwitch = errors.New("settings have no kill switch, expected one")
 
 func isZero(s link.Settings) bool {
-	return s.Device == "" && !s.Address.IsValid() && !s.Taken.IsValid() && len(s.Routes) == 0 && len(s.Shielded) == 0 && !s.Forward && !s.KillSwitch &&
+	return s.Device == "" && !s.Address.IsValid() && !s.Taken.IsValid() && len(s.Routes) == 0 && len(s.Broadcasts) == 0 && len(s.Shielded) == 0 && !s.Forward && !s.KillSwitch &&
 		!s.Full && len(s.Blocked) == 0 && !s.Local
 }
 
 // check refuses what Apply could not mean.
 func check(s link.Settings) error {
-	if s.Device == "" && (s.Address.IsValid() || s.Taken.IsValid() || len(s.Routes) > 0) {
+	if s.Device == "" && (s.Address.IsValid() || s.Taken.IsValid() || len(s.Routes) > 0 || len(s.Broadcasts) > 0) {
 		return errors.New("settings have an address or routes but no device")
 	}
 	if s.Taken.IsValid() && (!s.Taken.Is4() || s.Address.IsValid() || len(s.Shielded) > 0) {
@@ -43,12 +44,26 @@ func check(s link.Settings) error {
 			return fmt.Errorf("blocked prefix %v: expected an IPv6 prefix without host bits", p)
 		}
 	}
+	for _, a := range s.Broadcasts {
+		if !a.Is4() || a.IsMulticast() || a.IsUnspecified() {
+			return fmt.Errorf("broadcast address %v: expected the last address of an IPv4 network", a)
+		}
+	}
 	for _, a := range s.Shielded {
 		if !a.Is4() {
 			return fmt.Errorf("shielded address %v: expected IPv4", a)
 		}
 	}
 	return nil
+}
+
+// withBroadcasts returns the settings with routes for the broadcast addresses.
+func withBroadcasts(s link.Settings) link.Settings {
+	s.Routes = slices.Clip(s.Routes)
+	for _, a := range s.Broadcasts {
+		s.Routes = append(s.Routes, netip.PrefixFrom(a, 32))
+	}
+	return s
 }
 
 // sorted returns a sorted copy without duplicates.

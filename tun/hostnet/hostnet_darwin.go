@@ -42,6 +42,7 @@ func (n *Network) apply(s link.Settings) error {
 	if err := unsupportedSettings(s); err != nil {
 		return err
 	}
+	s = withBroadcasts(s)
 	if s.KillSwitch {
 		if err := n.load(pfRules(s, s.Device)); err != nil {
 			return err

@@ -72,6 +72,7 @@ func (n *Network) apply(s link.Settings, load bool) error {
 	if err := check(s); err != nil {
 		return fmt.Errorf("hostnet: %w", err)
 	}
+	s = withBroadcasts(s)
 	tables, err := n.readTable()
 	if err != nil {
 		return fmt.Errorf("hostnet: %w", err)

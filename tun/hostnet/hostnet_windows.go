@@ -43,6 +43,7 @@ func (n *Network) apply(s link.Settings) error {
 	if err := unsupportedSettings(s); err != nil {
 		return err
 	}
+	s = withBroadcasts(s)
 	if s.KillSwitch {
 		if err := writeFilters(filters(s), s.Device); err != nil {
 			return err

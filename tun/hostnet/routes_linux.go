@@ -114,6 +114,9 @@ func (n *Network) wantedRoutes(s link.Settings, load bool) (want []netlink.Route
 	for _, p := range prefixes {
 		r := special(p, unix.RTN_UNICAST, 0)
 		r.LinkIndex, r.Scope = l.Attrs().Index, netlink.SCOPE_LINK
+		if slices.ContainsFunc(s.Broadcasts, func(a netip.Addr) bool { return p == netip.PrefixFrom(a, 32) }) {
+			r.Type = unix.RTN_BROADCAST // what comes for it is for this host, too
+		}
 		if s.Address.IsValid() {
 			r.Src = s.Address.AsSlice()
 		}
@@ -218,6 +221,9 @@ func routeKey(r netlink.Route) string {
 		return fmt.Sprintf("throw %s metric %d", dst, r.Priority)
 	}
 	key := fmt.Sprintf("%s dev %d metric %d", dst, r.LinkIndex, r.Priority)
+	if r.Type == unix.RTN_BROADCAST {
+		key = "broadcast " + key
+	}
 	if len(r.Src) > 0 {
 		key += " src " + r.Src.String()
 	}

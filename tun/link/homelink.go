@@ -31,6 +31,12 @@ type HomeLink interface {
 	Heard(home netip.Addr) (packet.HardwareAddr, bool)
 	// Forget clears what Heard says of home.
 	Forget(home netip.Addr)
+	// Join has this host be a member of a group on the link, as its routers and switches see it (IGMP), so that datagrams for the
+	// group come here, and to Frames; whoever on this host listens to a group's port on every address hears them too. Doing so twice
+	// changes nothing.
+	Join(group netip.Addr) error
+	// Leave ends Join. Groups that were not joined change nothing.
+	Leave(group netip.Addr) error
 	// Close ends all of it; what is intercepted is released. It does not wait for what it has sent.
 	Close() error
 }

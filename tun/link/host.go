@@ -87,6 +87,9 @@ type Settings struct {
 	MTU int
 	// Routes go into the device, before the host's own routes except for what is sent by this process's flows.
 	Routes []netip.Prefix
+	// Broadcasts are subnet-directed broadcast addresses of networks beyond the device: applications that listen to all hear
+	// what it brings for them, and may send there as they do on a network of their own (SO_BROADCAST). They are treated as Routes are.
+	Broadcasts []netip.Addr
 	// Full sends everything into the device (full tunnel), not Routes alone; Routes then are what no exception of the
 	// KillSwitch applies to. It needs KillSwitch.
 	Full bool
