@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -52,10 +53,11 @@ func (c *configuration) security(a association) (*auth.SecurityAssociation, erro
 			digits = append(digits, d)
 		}
 	}
-	key := make(auth.Key, hex.DecodedLen(len(digits)))
+	bare := bytes.TrimPrefix(digits, []byte("0x")) // as `mipvpn init` writes them
+	key := make(auth.Key, hex.DecodedLen(len(bare)))
 	defer clear(key)
-	if _, err := hex.Decode(key, digits); err != nil {
-		return nil, fmt.Errorf("%s: expected an even number of hexadecimal digits and nothing else", from)
+	if _, err := hex.Decode(key, bare); err != nil {
+		return nil, fmt.Errorf("%s: expected an even number of hexadecimal digits, perhaps behind 0x, and nothing else", from)
 	}
 	return auth.New(auth.Parameters{SPI: a.SPI, Algorithm: algorithm, Key: key, ReplayProtection: a.replay})
 }

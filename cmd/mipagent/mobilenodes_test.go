@@ -65,7 +65,7 @@ func TestMobileNodeFiles(t *testing.T) {
 		"a.toml":                 nodesConfig,
 		"nodes.d/10-laptop.toml": nodeText("10.0.8.100", 1001, "key = \""+aKey+"\""),
 		"nodes.d/20-more.toml":   nodeText("10.0.8.101", 1002, "key_file = \"more.key\"") + "\n[[mobile_node]]\nhome_address = \"10.0.8.100\"\nspi = 1003\nkey_file = \"more.key\"\n",
-		"nodes.d/more.key":       aKey + "\n",
+		"nodes.d/more.key":       "0x" + aKey + "\n", // as mipvpn init writes it
 		"nodes.d/.hidden.toml":   "not TOML at all [",
 		"nodes.d/20-more.toml~":  "not TOML at all [",
 	})

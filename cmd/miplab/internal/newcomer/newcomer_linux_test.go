@@ -8,30 +8,6 @@ import (
 	"testing"
 )
 
-// byHand is the configuration that a person writes who has the company's addresses before the eyes.
-const byHand = `schema = 1
-
-[enterprise]
-prefixes = ["10.0.0.0/16"]
-
-[internal_home_agent]
-address = "10.0.1.10"
-home_address = "10.0.8.100"
-spi = 1001
-key_file = "i-ha.key"
-
-[external_home_agent]
-address = "192.0.2.20"
-home_address = "198.51.100.100"
-spi = 2001
-key_file = "x-ha.key"
-
-[gateway]
-address = "192.0.2.10"
-local_identity = "laptop@corp.example"
-remote_identity = "gateway.corp.example"
-psk_file = "gateway.psk"`
-
 // impatient has the trials take less time: nothing is waited for that the lab does not need.
 const impatient = `
 give_up = "3s"
@@ -64,21 +40,18 @@ func (m *machine) fresh(t *testing.T, network string) {
 	m.write("/etc/mipvpn/mipvpn.toml", "0644", byHand+impatient)
 }
 
-// installed returns a machine in the office with the package installed.
-func installed(t *testing.T) *machine {
-	t.Helper()
-	m := newMachine(t, newLab(t))
-	says(t, "installing", m.must("apt-get install --yes /root/mipvpn_*.deb"), "Setting up mipvpn (0.9)")
-	return m
-}
-
 // Shows: HST-7 (the unit of the package confines the daemon under a real systemd), HST-2 (a daemon that is killed, and a package that is removed)
 func TestNewcomer(t *testing.T) {
-	m := installed(t)
+	m := newMachine(t, newLab(t))
+	m.keys("/root/keys")
 	for _, step := range []struct {
 		name string
 		run  func(*testing.T)
 	}{
+		{"docs/administrator.md", func(t *testing.T) { m.follow(t, "docs/administrator.md") }},
+		{"docs/user.md", func(t *testing.T) { m.follow(t, "docs/user.md") }},
+		{"docs/scripting.md", func(t *testing.T) { m.follow(t, "docs/scripting.md") }},
+		{"README.md", func(t *testing.T) { m.follow(t, "README.md") }},
 		{"nothing is configured", m.nothingConfigured},
 		{"configured by hand", m.configuredByHand},
 		{"roams, and is scripted", m.roams},
@@ -102,6 +75,7 @@ func TestNewcomer(t *testing.T) {
 
 // nothingConfigured reads what the programs say right after the installation.
 func (m *machine) nothingConfigured(*testing.T) {
+	m.must("systemctl disable --now mipvpn mipvpn-firewall; mipvpn down --without-daemon; rm -rf /etc/mipvpn/*; systemctl reset-failed")
 	m.must("man -w mipvpn >/dev/null 2>&1 || test -s /usr/share/man/man1/mipvpn.1 -o -s /usr/share/man/man1/mipvpn.1.gz")
 	m.fails(5, "mipvpn status", "is `mipvpn daemon` running?", "systemctl start mipvpn")
 	m.fails(1, "mipvpn daemon", "there is no configuration", "/etc/mipvpn/mipvpn.toml")

@@ -103,9 +103,6 @@ var build = sync.OnceValues(func() (built, error) {
 	return b, nil
 })
 
-// repository is the project's folder.
-const repository = "../../../.."
-
 // scratch is the folder that build has made, if it was called.
 var scratch string
 
