@@ -151,7 +151,7 @@ func TestDocuments(t *testing.T) {
 			if !json.Valid([]byte(b.text)) {
 				t.Errorf("%v: no JSON", b)
 			}
-		case "", "text":
+		case "", "text", "ini": // what is printed, and files of other programs
 		default:
 			t.Errorf("%v: nothing looks at what is written in %q", b, b.language)
 		}

@@ -27,7 +27,12 @@ var wanted = map[string][]string{
 
 // before is what happens before a block: the laptop goes elsewhere.
 var before = map[string]func(*machine){
-	"docs/user.md: up": func(m *machine) { m.must("mipvpn down") },
+	"docs/user.md: what is wrong?": func(m *machine) {
+		m.awaits("mipvpn mode; mipvpn status --check && echo flows", "(policy auto)", "flows")
+		m.awaits("mipvpn doctor", "all is well")
+	},
+	"docs/scripting.md: where am I?":              func(m *machine) { m.awaits("mipvpn status", "CONNECTED", "outside") },
+	"docs/user.md: up":                            func(m *machine) { m.must("mipvpn down") },
 	"docs/user.md: outside, in one mode and back": func(m *machine) { m.lab.plug("cafe"); m.must("mipvpn up; mipvpn wait --for outside --timeout 60s") },
 	"docs/scripting.md: a hook":                   func(m *machine) { m.must("mipvpn up") },
 }
