@@ -59,7 +59,8 @@ func packs() []pack {
 				page("mipvpn.toml", 5, "configuration of mipvpn", "docs/configuration.md"),
 				page("mipvpn-hooks", 7, "scripts and hooks of mipvpn", "docs/scripting.md"),
 				{to: docs + "/mipvpn/examples/mipvpn.toml", from: "configs/laptop/mipvpn.toml", mode: public},
-			}, examples("mipvpn", "observe/mipvpn-rules.yml", "observe/mipvpn-dashboard.json", "desktop/networkd.conf")),
+			}, examples("mipvpn", "observe/mipvpn-rules.yml", "observe/mipvpn-dashboard.json", "desktop/networkd.conf"),
+				scriptExamples("notify", "office-dock", "maintenance-window", "networkmanager-dispatcher", "networkd-dispatcher")),
 			recommends: []string{"systemd-resolved"}, postinstall: "mipvpn.postinst", preremove: "mipvpn.prerm",
 		},
 		{
@@ -118,6 +119,14 @@ func manualPath(name string, section int) string {
 func examples(name string, files ...string) (list []content) {
 	for _, f := range files {
 		list = append(list, content{to: docs + "/" + name + "/examples/" + path.Base(f), from: "configs/" + f, mode: public})
+	}
+	return list
+}
+
+// scriptExamples are example scripts, ready to be run.
+func scriptExamples(files ...string) (list []content) {
+	for _, f := range files {
+		list = append(list, content{to: docs + "/mipvpn/examples/" + f, from: "scripts/examples/" + f, mode: program})
 	}
 	return list
 }

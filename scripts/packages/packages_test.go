@@ -70,6 +70,15 @@ func TestTree(t *testing.T) {
 			}
 		}
 	}
+	scripts, err := os.ReadDir("../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range scripts {
+		if !strings.Contains(description(b, packs()[0], "x"), "/usr/share/doc/mipvpn/examples/"+f.Name()) {
+			t.Errorf("scripts/examples/%s is in no package", f.Name())
+		}
+	}
 	// Every example of the source goes with some package.
 	files, err := fs.Glob(os.DirFS("../../configs"), "*.toml")
 	if err != nil {

@@ -147,7 +147,11 @@ func (b *Backend) Status(context.Context) (control.Status, error) {
 func (b *Backend) SetMode(_ context.Context, policy string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.call("mode %s", policy)
+	err := b.call("mode %s", policy)
+	if err == nil {
+		b.status.ModePolicy = policy
+	}
+	return err
 }
 
 // Detect implements control.Backend.
