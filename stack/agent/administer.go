@@ -120,6 +120,7 @@ func (a *HomeAgent) routeHome(networks []netip.Prefix) error {
 	}
 	a.networks = slices.Clone(networks)
 	a.setDomains(networks)
+	a.resolution.set(a.homeLink.virtual(networks))
 	return nil
 }
 

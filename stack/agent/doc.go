@@ -8,7 +8,7 @@
 // boltstore keeps them in a file, package etcdstore among several agents that stand for one. Home agents and foreign agents may ask
 // RADIUS servers about mobile nodes (package ipsec/radius).
 //
-// Specification: RFC 5944 §4.2 (routing at home agent and foreign agent), §4.6 (proxy ARP and gratuitous ARP on an on-link home network), RFC 2003 §3 to §5 (tunnels, ICMP, fragments),
+// Specification: RFC 5944 §3.8.2.1 (requests to a home network's broadcast address, which are denied with the home agent's own), §4.2 (routing at home agent and foreign agent), §4.6 (proxy ARP and gratuitous ARP on an on-link home network), RFC 2003 §3 to §5 (tunnels, ICMP, fragments),
 // RFC 3024 §4.3.2 and §5 (the check of reverse-tunnelled packets, delivery styles), RFC 3519 §4 (UDP tunnelling), docs/zero-overhead.md (switched addresses, draft appendix D). The
 // gateway's is in its own file, with draft-ietf-mobileip-vpn-problem-solution-01 appendix B.4 and B.5 for the foreign agent in it.
 // RFC 5944 §4.3 and §4.4 (broadcasts) by configuration: UDP datagrams to all, or to a group of 224.0.0.0/24, on the home link or from

@@ -66,6 +66,7 @@ type HomeAgent struct {
 	switching       switching
 	homeLink        homeLink
 	broadcasting    broadcasting
+	resolution      resolution
 	taking          taking
 	mtu             int // of the device, in octets
 	registrations   registrations
@@ -168,6 +169,9 @@ func (a *HomeAgent) open() error {
 	if err := a.openBroadcasts(); err != nil {
 		return err
 	}
+	if err := a.openDiscovery(); err != nil {
+		return err
+	}
 	if err := a.routeHome(a.cfg.HomeNetworks); err != nil {
 		return err
 	}
@@ -199,7 +203,7 @@ func (a *HomeAgent) Close() error {
 				errs = append(errs, f.Close())
 			}
 		}
-		errs = append(errs, a.authority.close(), a.closeSwitching(), a.closeBroadcasts(), a.closeHomeLink(), a.taking.close())
+		errs = append(errs, a.authority.close(), a.closeSwitching(), a.closeBroadcasts(), a.closeDiscovery(), a.closeHomeLink(), a.taking.close())
 		if a.device != nil {
 			errs = append(errs, a.host.Apply(link.Settings{}), a.device.Close())
 		}

@@ -90,6 +90,9 @@ func (a *HomeAgent) route(now time.Duration, p *packet.Buf, at *binding, out *ex
 	}
 	route := at.of(ip.Dst())
 	if route == nil {
+		if a.takeDiscovery(ip[:ip.TotalLen()]) {
+			return packet.Delivered
+		}
 		return packet.DropNoBinding
 	}
 	if !a.policy.Load().allows(ip, ip.Src(), 0) {

@@ -10,6 +10,8 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"mipvpn/mipv4/mobilenode"
+	"mipvpn/mipv4/wire"
+	"mipvpn/stack/simnet"
 	"mipvpn/tun/hostnet/netnstest"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
@@ -162,5 +164,55 @@ func TestKernelHomeLink(t *testing.T) {
 	eventually(t, "the home agent's gratuitous ARP leads the neighbour to the mobile node again", func() bool { return neighbourOf(t, peer, homeLinkNode) == hardware(laptopNS) && reach() })
 	if a.Table().Len() != 0 {
 		t.Error("a binding is left")
+	}
+}
+
+// Requests that are broadcast on the home link reach the home agent by the kernel's own sockets, by the network's broadcast address and by
+// 255.255.255.255, and a virtual home network's by the device.
+//
+// Shows: MIP-9, AGT-1 (dynamic home agent address resolution with a real kernel)
+func TestKernelHomeAgentResolution(t *testing.T) {
+	server, peer := netnstest.New(t), netnstest.New(t)
+	netnstest.Bridge(t, "home0", netnstest.End{Namespace: server, Address: netip.PrefixFrom(homeLinkAgent, 24)},
+		netnstest.End{Namespace: peer, Address: netip.PrefixFrom(homeLinkPeer.Addr(), 24)})
+	startHomeAgent(t, kernelHost(t, server), onHomeLink(t, "home0"))
+	netnstest.Inside(t, peer, func() error { return netnstest.Route(simnet.LabHomeNetwork, homeLinkAgent) })
+	c := listen(t, peer, netip.AddrPortFrom(homeLinkPeer.Addr(), 0))
+	cfg := laptop(t, mobilenode.EncapsulationIPIP)
+	cfg.CareOfAddress, cfg.DynamicHomeAgent = homeLinkPeer.Addr(), mobilenode.HomeAgentResolved
+	for _, to := range []struct{ home, directed, datagram netip.Addr }{
+		{homeLinkNode, netip.MustParseAddr("10.1.0.255"), netip.MustParseAddr("10.1.0.255")},
+		{homeLinkNode, netip.MustParseAddr("10.1.0.255"), limitedBroadcast},
+		{simnet.LabHomeAddress, netip.MustParseAddr("10.0.8.255"), netip.MustParseAddr("10.0.8.255")},
+	} {
+		cfg.HomeAddress, cfg.HomeAgent = to.home, to.directed
+		m, err := mobilenode.NewMachine(cfg, constant{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		clock := kernelHost(t, peer)
+		found := func() bool {
+			if m.State() == mobilenode.StateIdle {
+				m.Register(clock.Now())
+			} else {
+				m.HandleTimeout(clock.Now())
+			}
+			for q, ok := m.PollTransmit(); ok; q, ok = m.PollTransmit() {
+				if _, err := c.WriteToUDPAddrPort(q.Payload, netip.AddrPortFrom(to.datagram, q.To.Port())); err != nil {
+					t.Fatal(err)
+				}
+			}
+			buf := make([]byte, 1000)
+			_ = c.SetReadDeadline(time.Now().Add(time.Second))
+			n, from, err := c.ReadFromUDPAddrPort(buf)
+			if err != nil || from != netip.AddrPortFrom(homeLinkAgent, wire.Port) {
+				return false
+			}
+			_ = m.HandleReply(clock.Now(), buf[:n]) // one to an earlier request says nothing
+			e, _ := m.PollEvent()
+			r, ok := e.(mobilenode.Refused)
+			return ok && r.Code == wire.CodeUnknownHomeAgent && r.HomeAgent == homeLinkAgent
+		}
+		eventually(t, "the home agent answers what is sent to "+to.datagram.String()+" for "+to.directed.String(), found)
 	}
 }

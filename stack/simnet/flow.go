@@ -28,8 +28,8 @@ type endpoint struct {
 }
 
 // match returns how well the endpoint fits a packet that arrived on c (nil: from the host itself or a device), 0 for not
-// at all. A group packet fits whatever the local address.
-func (e *endpoint) match(protocol uint8, c *NIC, from, to netip.AddrPort, group bool) int {
+// at all.
+func (e *endpoint) match(protocol uint8, c *NIC, from, to netip.AddrPort) int {
 	if e.protocol != protocol || e.local.Port() != to.Port() {
 		return 0
 	}
@@ -40,7 +40,7 @@ func (e *endpoint) match(protocol uint8, c *NIC, from, to netip.AddrPort, group 
 		}
 		score += 2
 	}
-	if e.local.Addr().IsValid() && !group {
+	if e.local.Addr().IsValid() { // one bound to an address of the host does not hear what is to all, as on Linux
 		if e.local.Addr() != to.Addr() {
 			return 0
 		}
@@ -115,6 +115,8 @@ func (u *underlay) check() error {
 	switch {
 	case u.nic != nil && !u.nic.up():
 		return ErrLinkDown
+	case u.nic != nil && u.nic.addr.IsValid() && (u.addr == limitedBroadcast || u.host.subnetBroadcast(u.nic, u.addr)):
+		return nil // what is sent to all on its wire
 	case u.nic != nil && (!u.addr.IsValid() || !u.nic.addr.IsValid() || u.nic.addr.Addr() != u.addr):
 		return ErrLinkDown
 	case u.addr.IsValid() && !u.host.owns(u.addr):

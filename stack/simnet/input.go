@@ -231,7 +231,7 @@ func (h *Host) localUDP(c *NIC, ip packet.IPv4) {
 	var best *endpoint
 	top := 0
 	for _, e := range slices.Clone(h.endpoints) {
-		score := e.match(packet.ProtocolUDP, c, from, to, group)
+		score := e.match(packet.ProtocolUDP, c, from, to)
 		switch {
 		case score == 0:
 		case group:
@@ -256,7 +256,7 @@ func (h *Host) localRaw(c *NIC, ip packet.IPv4) bool {
 	from, to := netip.AddrPortFrom(ip.Src(), 0), netip.AddrPortFrom(ip.Dst(), 0)
 	found := false
 	for _, e := range slices.Clone(h.endpoints) {
-		if e.match(ip.Protocol(), c, from, to, !h.owns(ip.Dst())) > 0 {
+		if e.match(ip.Protocol(), c, from, to) > 0 {
 			found = true
 			e.take(c, from, ip, ip.Payload())
 		}

@@ -318,7 +318,7 @@ func (h *Host) listens(ip packet.IPv4) bool {
 		return true
 	}
 	return slices.ContainsFunc(h.endpoints, func(e *endpoint) bool {
-		return e.match(ip.Protocol(), h.nat.cfg.Outside, id.src, id.dst, false) > 0
+		return e.match(ip.Protocol(), h.nat.cfg.Outside, id.src, id.dst) > 0
 	})
 }
 
