@@ -40,10 +40,11 @@ func (r *reader) across() {
 	r.foreignKey()
 	r.psk()
 	r.ppk()
-	if g := c.Gateway; g.Dead != 0 && g.Dead < g.Liveness+time.Second {
+	if g := c.Gateway; !r.spoilt("gateway.liveness") && g.Dead != 0 && g.Dead < g.Liveness+time.Second {
 		r.fail("gateway.dead", fmt.Sprintf("found %v, and liveness is %v: there is no time to ask the gateway", g.Dead, g.Liveness), "0s, or a duration a second or more above liveness")
 	}
 	r.authentication()
+	r.files()
 }
 
 // addresses checks the addresses against each other.
@@ -62,10 +63,10 @@ func (r *reader) addresses() {
 		r.fail("internal_home_agent.home_link", fmt.Sprintf("found %v, and the home address %v is in none of them", l, c.Internal.HomeAddress),
 			"the networks of the link that home_address belongs to")
 	}
-	if len(c.Internal.Groups) > 0 && !c.Internal.Broadcasts {
+	if len(c.Internal.Groups) > 0 && !c.Internal.Broadcasts && !r.spoilt("internal_home_agent.broadcasts") {
 		r.fail("internal_home_agent.groups", fmt.Sprintf("found %v without broadcasts, which the i-HA takes for not listening at all", c.Internal.Groups), "[], or broadcasts = true beside it")
 	}
-	if x := c.External; x.Dynamic && (x.NAI == "" || x.Name != "") {
+	if x := c.External; x.Dynamic && !r.spoilt(tableExternal+".") && (x.NAI == "" || x.Name != "") {
 		r.fail("external_home_agent.dynamic", "found true, which takes a nai, and an address and no name of the x-HA (RFC 4433)", "false, or true with nai")
 	}
 	if c.Detection.WaiveTNC {
@@ -91,6 +92,9 @@ func (r *reader) addresses() {
 // timers checks the detection's timers against each other.
 func (r *reader) timers() {
 	d := &r.config.Detection
+	if r.spoilt("detection.t_monitor", "detection.grace", "detection.retransmit_") {
+		return
+	}
 	if d.Grace == 0 {
 		d.Grace = min(location.DefaultGrace, d.Monitor/2)
 	}
@@ -188,6 +192,8 @@ func (r *reader) psk() {
 func (r *reader) ppk() {
 	g := &r.config.Gateway
 	switch {
+	case r.spoilt("gateway.ppk_"):
+		return
 	case (g.PPKID == "") != (g.PPKFile == ""):
 		r.fail("gateway.ppk_id", "gateway.ppk_id and gateway.ppk_file go together, and one of them is missing", "both, or neither")
 		return

@@ -172,7 +172,7 @@ func words[T ~string](values []string, most int, of func(*Config) *[]T) setter {
 			return found(v)
 		}
 		var out []T
-		for _, i := range items {
+		if err := each(items, func(i any) error {
 			s, ok := i.(string)
 			switch {
 			case !ok:
@@ -183,6 +183,9 @@ func words[T ~string](values []string, most int, of func(*Config) *[]T) setter {
 				return fmt.Errorf("found %q twice in the list", s)
 			}
 			out = append(out, T(s))
+			return nil
+		}); err != nil {
+			return err
 		}
 		*of(c) = out
 		return nil

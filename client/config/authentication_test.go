@@ -75,6 +75,7 @@ func TestTrustFilesAreRead(t *testing.T) {
 	}
 	write("root.pem", pkitest.PEM(root.Certificate))
 	write("leaf.pem", pkitest.PEM(leaf.Certificate))
+	write("laptop.pem", pkitest.PEM(leaf.Certificate))
 	write("root.crl", root.CRL(nil))
 	load := func(lines string) (*Config, error) {
 		write("mipvpn.toml", []byte(with("authentication", "rounds = [\"certificate\"]\ncertificate = \"laptop.pem\"\npassword = \"file:pw\"\n[trust]\n"+lines)))

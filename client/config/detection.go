@@ -36,12 +36,15 @@ func domains(of func(*Config) *[]string) setter {
 			return found(v)
 		}
 		var out []string
-		for _, i := range items {
+		if err := each(items, func(i any) error {
 			s, ok := i.(string)
 			if !ok || !domainName(s) {
 				return fmt.Errorf("found %s in the list", describe(i))
 			}
 			out = append(out, strings.ToLower(s))
+			return nil
+		}); err != nil {
+			return err
 		}
 		*of(c) = out
 		return nil

@@ -48,13 +48,15 @@ func endpoints(of func(*Config) *[]Endpoint) setter {
 			return found(v)
 		}
 		var out []Endpoint
-		if len(items) > 0 {
-			out = make([]Endpoint, len(items))
-		}
-		for i, item := range items {
-			if err := endpoint(func(*Config) (*netip.Addr, *string) { return &out[i].Address, &out[i].Name }).take(c, item); err != nil {
-				return fmt.Errorf("found %s in the list", describe(item))
+		if err := each(items, func(i any) error {
+			var e Endpoint
+			if err := endpoint(func(*Config) (*netip.Addr, *string) { return &e.Address, &e.Name }).take(c, i); err != nil {
+				return fmt.Errorf("found %s in the list", describe(i))
 			}
+			out = append(out, e)
+			return nil
+		}); err != nil {
+			return err
 		}
 		*of(c) = out
 		return nil

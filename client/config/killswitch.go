@@ -56,7 +56,7 @@ func prefixes6(of func(*Config) *[]netip.Prefix) setter {
 			return found(v)
 		}
 		var out []netip.Prefix
-		for _, i := range items {
+		if err := each(items, func(i any) error {
 			s, ok := i.(string)
 			if !ok {
 				return fmt.Errorf("found %s in the list", describe(i))
@@ -69,6 +69,9 @@ func prefixes6(of func(*Config) *[]netip.Prefix) setter {
 				return fmt.Errorf("found %q in the list, which has bits behind its length; its network is %q", s, p.Masked())
 			}
 			out = append(out, p)
+			return nil
+		}); err != nil {
+			return err
 		}
 		*of(c) = out
 		return nil
@@ -78,7 +81,7 @@ func prefixes6(of func(*Config) *[]netip.Prefix) setter {
 // tunnel checks what goes into the tunnel against the rest.
 func (r *reader) tunnel() {
 	c := r.config
-	full := c.Enterprise.Tunnel == TunnelFull
+	full := c.Enterprise.Tunnel == TunnelFull || r.spoilt("enterprise.tunnel")
 	for _, p := range c.Enterprise.Prefixes {
 		if p == everything && !full {
 			r.fail("enterprise.prefixes", fmt.Sprintf("found %v, which is everything", p), `tunnel = "full", and here the enterprise's own networks`)

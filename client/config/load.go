@@ -24,7 +24,7 @@ type SecretReader func(path string) ([]byte, error)
 // notOpened says why there is no configuration to be read, and what to do when there is none at all.
 func notOpened(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("config: there is no configuration: %w; write one as docs/configuration.md or mipvpn.toml(5) says", err)
+		return fmt.Errorf("config: there is no configuration: %w; `mipvpn init` makes one, and docs/configuration.md or mipvpn.toml(5) says what belongs into it", err)
 	}
 	return fmt.Errorf("config: open the configuration: %w", err)
 }
@@ -49,7 +49,7 @@ func Load(path string) (*Config, error) {
 		return p
 	}
 	c, err := parseWith(path, data, func(p string) ([]byte, error) { return ReadSecretFile(within(p)) },
-		func(p string) ([]byte, error) { return readPublicFile(within(p)) })
+		func(p string) ([]byte, error) { return readPublicFile(within(p)) }, func(p string) ([]byte, error) { return ReadPrivateFile(within(p)) })
 	if err != nil {
 		return nil, err
 	}
@@ -98,20 +98,20 @@ func (a *Authentication) resolve(within func(string) string) {
 // Parse reads a configuration from data, which it borrows; name is what errors call the file. Secrets come from the
 // reader, by the paths as they stand in the configuration; the files of [trust] are left alone. The error is an Errors.
 func Parse(name string, data []byte, secrets SecretReader) (*Config, error) {
-	return parseWith(name, data, secrets, nil)
+	return parseWith(name, data, secrets, nil, nil)
 }
 
-// parseWith is Parse with a reader for files that are no secrets, nil to leave them alone.
-func parseWith(name string, data []byte, secrets, public SecretReader) (*Config, error) {
-	r := &reader{file: name, config: defaults(), secrets: secrets, public: public}
+// parseWith is Parse with readers for files that are no secrets, and for files of private keys, nil to leave them alone.
+func parseWith(name string, data []byte, secrets, public, private SecretReader) (*Config, error) {
+	r := &reader{file: name, config: defaults(), secrets: secrets, public: public, private: private}
 	if len(data) > maxFile {
 		r.fail("", fmt.Sprintf("the file is longer than %d octets", maxFile), "")
 		return nil, r.errs
 	}
 	doc := map[string]any{}
-	if err := toml.Unmarshal(data, &doc); err != nil {
-		r.syntax(err)
-		return nil, r.errs
+	data, ok := r.decode(data, &doc)
+	if !ok {
+		return nil, r.errs.sorted()
 	}
 	r.lines = positions(data)
 	r.doc = doc
@@ -135,7 +135,21 @@ type reader struct {
 	config  *Config
 	secrets SecretReader
 	public  SecretReader
+	private SecretReader
 	errs    Errors
+	// lost are the keys, with their tables, of lines that are no TOML.
+	lost []string
+}
+
+// spoilt reports whether one of the keys has no value that could be compared with others, because it was not valid. A name that ends with '.' or
+// '_' is the beginning of keys.
+func (r *reader) spoilt(names ...string) bool {
+	is := func(key string) bool {
+		return slices.ContainsFunc(names, func(n string) bool {
+			return key == n || strings.HasPrefix(key, n) && strings.ContainsAny(n[len(n)-1:], "._")
+		})
+	}
+	return slices.ContainsFunc(r.errs, func(e *Error) bool { return is(e.Key) }) || slices.ContainsFunc(r.lost, is)
 }
 
 // fail notes an error at the key.
@@ -163,6 +177,59 @@ func (r *reader) where(key string) position {
 	}
 }
 
+// maxSyntax is how many lines that are no TOML are told at once.
+const maxSyntax = 20
+
+// decode decodes the document. A line that is no TOML by itself, or that gives a key a second time, is noted and left out, so that the
+// mistakes behind it are told, too; ok is false where what is meant cannot be told any more. The document that is returned has as many
+// lines as data.
+func (r *reader) decode(data []byte, doc *map[string]any) (rest []byte, ok bool) {
+	lines := strings.SplitAfter(string(data), "\n")
+	for range maxSyntax {
+		err := toml.Unmarshal([]byte(strings.Join(lines, "")), doc)
+		if err == nil {
+			return []byte(strings.Join(lines, "")), true
+		}
+		r.syntax(err)
+		at := r.errs[len(r.errs)-1].Line
+		if at == 0 || at > len(lines) {
+			return nil, false
+		}
+		line := strings.TrimSpace(lines[at-1])
+		key, _, assigns := strings.Cut(line, "=")
+		alone := map[string]any{}
+		whole := toml.Unmarshal([]byte(line), &alone) == nil
+		if line == "" || line[0] == '[' || line[0] == '#' || whole && !(assigns && strings.Contains(err.Error(), "already defined")) {
+			return nil, false
+		}
+		if !whole && assigns {
+			r.lost = append(r.lost, joinKey(tableAt(lines, at-1), strings.TrimSpace(key)))
+		}
+		lines[at-1] = lineBreak(lines[at-1])
+		*doc = map[string]any{}
+	}
+	return nil, false
+}
+
+// tableAt returns the name of the table in which a line stands.
+func tableAt(lines []string, at int) string {
+	for ; at >= 0; at-- {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(lines[at]), "["); ok {
+			name, _, _ = strings.Cut(name, "]")
+			return strings.TrimSpace(name)
+		}
+	}
+	return ""
+}
+
+// lineBreak returns the end of a line.
+func lineBreak(line string) string {
+	if strings.HasSuffix(line, "\n") {
+		return "\n"
+	}
+	return ""
+}
+
 // syntax notes an error of the TOML decoder.
 func (r *reader) syntax(err error) {
 	e := &Error{File: r.file, Message: err.Error(), Valid: "TOML 1.0"}
@@ -174,7 +241,7 @@ func (r *reader) syntax(err error) {
 	r.errs = append(r.errs, e)
 }
 
-// schema checks the version of the file; without the right one nothing else is worth looking at.
+// schema checks the version of the file; with another one nothing else is worth looking at.
 func (r *reader) schema() bool {
 	switch v := r.doc["schema"].(type) {
 	case int64:
@@ -183,7 +250,10 @@ func (r *reader) schema() bool {
 		}
 		r.fail("schema", fmt.Sprintf("found %d, which this program does not read", v), "schema = 1")
 	case nil:
-		r.fail("schema", "missing", "schema = 1 as the file's first key")
+		if !r.spoilt("schema") {
+			r.fail("schema", "missing", "schema = 1 as the file's first key")
+		}
+		return true // what it would be in all likelihood: so the other mistakes are told, too
 	default:
 		r.fail("schema", "found "+describe(v), "schema = 1")
 	}
@@ -230,7 +300,7 @@ func (r *reader) values() {
 		v, there := t[k]
 		if !there {
 			_, instead := t[f.unless]
-			if _, has := r.doc[table]; f.required && !instead && (has || !optional(table)) {
+			if _, has := r.doc[table]; f.required && !instead && (has || !optional(table)) && !r.spoilt(f.key) && (f.unless == "" || !r.spoilt(joinKey(table, f.unless))) {
 				r.fail(f.key, "missing", f.valid)
 			}
 			continue

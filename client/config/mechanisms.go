@@ -86,6 +86,9 @@ const tableExternal = "external_home_agent"
 
 // mechanisms checks the mechanisms against each other, against the pinned mode, and against there being no x-HA.
 func (r *reader) mechanisms() {
+	if r.spoilt("mode", "mechanisms.") {
+		return
+	}
 	m := r.config.Mechanisms
 	_, written := r.doc[tableExternal]
 	mode, err := stack.ParseMode(r.config.Mode)

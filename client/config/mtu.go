@@ -79,10 +79,10 @@ func mtuFields() []field {
 func (r *reader) mtu() {
 	c := r.config
 	m := c.MTU.Measurement()
-	if m.Floor > m.Base {
+	if m.Floor > m.Base && !r.spoilt("mtu.") {
 		r.fail("mtu.floor", fmt.Sprintf("found %d, and mtu.base is %d", m.Floor, m.Base), "a number not over mtu.base")
 	}
-	if m.Confirm > m.Raise {
+	if m.Confirm > m.Raise && !r.spoilt("mtu.") {
 		r.fail("mtu.confirm", fmt.Sprintf("found %v, and mtu.raise is %v", m.Confirm, m.Raise), "a duration not over mtu.raise")
 	}
 	overhead := overheadDeepest

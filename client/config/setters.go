@@ -78,6 +78,20 @@ func shortQuote(s string) string {
 
 func found(v any) error { return errors.New("found " + describe(v)) }
 
+// each takes each item of a list, and joins what there is against them, so that all mistakes in a list are told at once.
+func each(items []any, take func(i any) error) error {
+	var messages []string
+	for _, i := range items {
+		if err := take(i); err != nil {
+			messages = append(messages, err.Error())
+		}
+	}
+	if len(messages) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(messages, "; "))
+}
+
 func boolean(of func(*Config) *bool) setter {
 	return setter{shape{Type: "boolean"}, func(c *Config, v any) error {
 		b, ok := v.(bool)
@@ -220,7 +234,7 @@ func prefixes(least int, of func(*Config) *[]netip.Prefix) setter {
 			return found(v)
 		}
 		out := make([]netip.Prefix, 0, len(items))
-		for _, i := range items {
+		if err := each(items, func(i any) error {
 			s, ok := i.(string)
 			if !ok {
 				return fmt.Errorf("found %s in the list", describe(i))
@@ -233,6 +247,9 @@ func prefixes(least int, of func(*Config) *[]netip.Prefix) setter {
 				return fmt.Errorf("found %q in the list, which has bits behind its length; its network is %q", s, p.Masked())
 			}
 			out = append(out, p)
+			return nil
+		}); err != nil {
+			return err
 		}
 		*of(c) = out
 		return nil
@@ -265,12 +282,12 @@ func patterns(of func(*Config) *[]string) setter {
 		if err := list.take(c, v); err != nil {
 			return err
 		}
-		for _, p := range *of(c) {
-			if _, err := path.Match(p, ""); err != nil {
-				return fmt.Errorf("found %q in the list: %w", p, err)
+		return each(v.([]any), func(i any) error {
+			if _, err := path.Match(i.(string), ""); err != nil {
+				return fmt.Errorf("found %q in the list: %w", i, err)
 			}
-		}
-		return nil
+			return nil
+		})
 	}}
 }
 
@@ -281,12 +298,15 @@ func names(of func(*Config) *[]string) setter {
 			return found(v)
 		}
 		out := make([]string, 0, len(items))
-		for _, i := range items {
+		if err := each(items, func(i any) error {
 			s, ok := i.(string)
 			if !ok || s == "" || len(s) > 255 {
 				return fmt.Errorf("found %s in the list", describe(i))
 			}
 			out = append(out, s)
+			return nil
+		}); err != nil {
+			return err
 		}
 		*of(c) = out
 		return nil

@@ -12,7 +12,11 @@ import (
 // authentication checks what concerns several keys of [authentication], and reads the files of [trust].
 func (r *reader) authentication() {
 	a, g := &r.config.Authentication, &r.config.Gateway
-	if a.NeedsPSK() && g.PSKFile == "" && fieldOf("gateway.psk_file") != nil {
+	if r.spoilt("authentication.rounds", "authentication.gateway") {
+		r.trust()
+		return
+	}
+	if a.NeedsPSK() && g.PSKFile == "" && !r.spoilt("gateway.psk_file") && fieldOf("gateway.psk_file") != nil {
 		r.fail("gateway.psk_file", "missing, and authentication.rounds or authentication.gateway has \"psk\"", vPath)
 	}
 	if slices.Contains(a.Gateway, GatewayEAP) && !a.AllRounds()[0].EAP() {
@@ -22,10 +26,10 @@ func (r *reader) authentication() {
 	if slices.Contains(a.Gateway, GatewayEAP) && a.AllRounds()[0] == RoundMSCHAPv2 {
 		r.warn("authentication.gateway", "EAP-MSCHAPv2 alone proves the gateway by the password, which a forger can then find out by trying: let the gateway have a certificate")
 	}
-	if a.UsesCertificate() && a.Certificate == "" && a.Key == "" {
+	if a.UsesCertificate() && a.Certificate == "" && a.Key == "" && !r.spoilt("authentication.certificate", "authentication.key") {
 		r.fail("authentication.certificate", "missing, and authentication.rounds needs a certificate", vPath)
 	}
-	if a.NeedsTrust() && len(r.config.Trust.AnchorFiles) == 0 {
+	if a.NeedsTrust() && len(r.config.Trust.AnchorFiles) == 0 && !r.spoilt("trust.anchors") {
 		r.fail("trust.anchors", "missing: nothing says which certificates of the gateway are to be trusted", `a list of files such as ["corp-root.pem"]`)
 		return
 	}
