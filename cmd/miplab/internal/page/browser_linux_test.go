@@ -3,6 +3,7 @@ package page
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -122,6 +123,7 @@ func shown(t *testing.T, b *browser.Browser, at float64) {
 // TestInBrowser shows that the page works in a browser: as a report, live, and of a run that came to nothing.
 func TestInBrowser(t *testing.T) {
 	b := start(t)
+	t.Run("noticed", func(t *testing.T) { noticed(t, b) })
 	t.Run("live", func(t *testing.T) { live(t, b) })
 	t.Run("nothing", func(t *testing.T) { nothing(t, b) })
 	t.Run("report", func(t *testing.T) { report(t, b) })
@@ -293,6 +295,32 @@ func readable(t *testing.T, b *browser.Browser) {
 
 // hostile is what no page may take for markup.
 const hostile = `</script><img src=x onerror="document.title='taken'"><b id="taken">`
+
+// noticed shows that what a page does wrong is noticed: an exception, and what its policy refuses to load.
+func noticed(t *testing.T, b *browser.Browser) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self'")
+		if q.URL.Path == "/wrong.js" {
+			w.Header().Set("Content-Type", "text/javascript")
+			fmt.Fprint(w, "document.title = 'ran'; throw new Error('on purpose')")
+			return
+		}
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, `<!doctype html><script src="/wrong.js"></script><script>document.title = "inline"</script><img src="http://127.0.0.1:1/away.png">`)
+	}))
+	defer server.Close()
+	must(t, b.Open(server.URL+"/"))
+	must(t, b.Await(`document.title === "ran"`))
+	said := strings.Join(b.Complaints(), "\n")
+	for _, want := range []string{"on purpose", "inline script", "away.png"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("of %q nothing is said in\n%s", want, said)
+		}
+	}
+	if r := b.Requests(); !slices.Contains(r, server.URL+"/wrong.js") {
+		t.Errorf("the requests are %q", r)
+	}
+}
 
 // live follows a run from its first moment, loses the server and finds it again, sees a leak, and shows that the page works
 // on when the server has gone. Text is text.

@@ -61,7 +61,7 @@ type ClientState struct {
 
 // Sample are counts at one time, all since the scenario began.
 type Sample struct {
-	// TCP is how many octets the session has carried both ways.
+	// TCP is how many octets of the session have come out at the other end, both ways together.
 	TCP int64 `json:"tcp_octets"`
 	// Sent and Back count the UDP stream's datagrams.
 	Sent int `json:"sent"`
@@ -90,8 +90,8 @@ const sampleInterval = 100 * time.Millisecond
 
 // flows are what is counted of the sessions.
 type flows struct {
-	near   *session.End
-	stream *session.Stream
+	near, far *session.End
+	stream    *session.Stream
 }
 
 // observing is what telling moments needs beside the run.
@@ -167,7 +167,7 @@ func clientState(s control.Status) ClientState {
 func (r *run) count(expires *float64) *Sample {
 	s := &Sample{ExpiresIn: expires}
 	if f := r.observing.flows.Load(); f != nil {
-		s.TCP = f.near.Sent() + f.near.Received()
+		s.TCP = f.near.Received() + f.far.Received()
 		s.Sent, s.Back = f.stream.Counts()
 	}
 	for _, t := range r.world.Outside().Tallies() {

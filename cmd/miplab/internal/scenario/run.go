@@ -269,7 +269,7 @@ func (r *run) openSessions(ctx context.Context, mode string) error {
 		return fmt.Errorf("scenario: opening the UDP stream: %w", err)
 	}
 	r.stream = session.StartStream(conn, canary)
-	r.observing.flows.Store(&flows{r.near, r.stream})
+	r.observing.flows.Store(&flows{r.near, r.far, r.stream})
 	return nil
 }
 
