@@ -47,6 +47,8 @@ type report struct {
 	// Result is failed when a check failed, and ok otherwise.
 	Result grade     `json:"result"`
 	Checks []finding `json:"checks"`
+	// lookup asks this machine's resolver about a name; nil leaves that out.
+	lookup func(ctx context.Context, name string) error
 }
 
 func (r *report) add(name string, result grade, message, advice string) {
@@ -75,7 +77,7 @@ func (a *app) doctor() *cobra.Command {
 		if *expect != "" && !slices.Contains(expectations, *expect) {
 			return fmt.Errorf("--expect %q is not one of %v", *expect, expectations)
 		}
-		r := &report{Schema: control.Schema, Expect: *expect, Result: checkOK, Checks: []finding{}}
+		r := &report{Schema: control.Schema, Expect: *expect, Result: checkOK, Checks: []finding{}, lookup: a.lookup}
 		if a.examine != nil {
 			for _, k := range a.examine() {
 				r.add(k.Name, k.Result, k.Message, k.Advice)
@@ -170,6 +172,11 @@ func (r *report) daemon(ctx context.Context, c *control.Client) error {
 	r.gateway(s.VPN)
 	r.mtu(s.PathMTU)
 	r.names(s.DNS)
+	if s.State == control.StateConnected {
+		if err := r.resolver(ctx, c, s.DNS); err != nil {
+			return err
+		}
+	}
 	r.assumptions(s)
 	for _, p := range s.Problems {
 		r.add("problem", checkFailed, strings.TrimSuffix(p.String(), "; "+p.Advice), p.Advice)

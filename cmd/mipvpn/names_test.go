@@ -2,12 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
 
 	"mipvpn/client/config"
 	"mipvpn/client/control"
+	"mipvpn/client/control/controltest"
 	"mipvpn/client/dns"
 )
 
@@ -45,6 +49,51 @@ func TestNamesLine(t *testing.T) {
 		if err := writeStatus(&b, screen{}, control.Status{DNS: d}); err != nil || !strings.Contains(b.String(), want) {
 			t.Errorf("the status has no such line: %v\n%s", err, &b)
 		}
+	}
+}
+
+// The doctor asks the machine's resolver about a name of the company's, and tells whether the client was asked.
+func TestDoctorAsksTheResolver(t *testing.T) {
+	none := &net.DNSError{Err: "no such host", IsNotFound: true}
+	for _, c := range []struct {
+		name   string
+		inside uint64 // questions that come to the name servers inside
+		err    error
+		want   grade
+		says   string
+	}{
+		{"answered", 1, none, checkOK, "is answered"},
+		{"with an address", 2, nil, checkOK, "is answered"},
+		{"no server answers", 1, &net.DNSError{Err: "server misbehaving", IsTemporary: true}, checkWarning, "has no answer"},
+		{"asked elsewhere", 0, none, checkWarning, "does not ask the client"},
+		{"nobody asked", 0, errors.New("no name servers"), checkWarning, "does not ask the client"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := statuses()["inside"]
+			s.DNS = &control.DNS{By: "resolv.conf", Forwarder: netip.MustParseAddr("127.0.77.53"), Domains: []string{"corp.example"}, Servers: []netip.Addr{netip.MustParseAddr("10.0.1.53")}, Inside: 7}
+			b := controltest.New(s)
+			b.SetDetection(answered(control.VerdictInside))
+			b.SetPings(patientPing)
+			asked := ""
+			var out, errs bytes.Buffer
+			run(t.Context(), []string{"--socket", serve(t, b, everybody(t)), "doctor", "--json"}, terminal{out: &out, err: &errs, start: noClient,
+				lookup: func(_ context.Context, name string) error {
+					asked = name
+					b.Change(func(s *control.Status) {
+						after := *s.DNS
+						after.Inside += c.inside
+						s.DNS = &after
+					}, control.Event{})
+					return c.err
+				}})
+			if !strings.HasSuffix(asked, ".corp.example.") {
+				t.Errorf("asked about %q", asked)
+			}
+			k := found(t, result{out: out.String()}, "resolver")
+			if len(k) != 1 || k[0].Result != c.want || !strings.Contains(k[0].Message, c.says) || (k[0].Advice == "") != (c.want == checkOK) {
+				t.Errorf("%+v, want %s with %q", k, c.want, c.says)
+			}
+		})
 	}
 }
 

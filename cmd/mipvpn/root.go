@@ -38,6 +38,8 @@ type terminal struct {
 	lift func() error
 	// examine checks this machine, for the doctor; nil where there is nothing to check.
 	examine func() []finding
+	// lookup asks this machine's resolver about a name, for the doctor; nil leaves that out.
+	lookup func(ctx context.Context, name string) error
 	// line works on the kill switch without a daemon.
 	line func() firewall
 	// console takes the terminal for a live view; nil where there is none.
