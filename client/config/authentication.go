@@ -81,7 +81,7 @@ type Trust struct {
 }
 
 // SecretSource is where a secret that is not in the configuration comes from: SourceAsk, SourceKeyRing, or a text that begins with
-// SourceFile or SourceCommand.
+// SourceFile, SourceCredential or SourceCommand.
 type SecretSource string
 
 // The sources.
@@ -106,7 +106,7 @@ var (
 // maxRounds is how many rounds of authentication there may be.
 const maxRounds = 4
 
-const vSource = `"ask", "keyring", "file:PATH" or "command:PROGRAM ARGUMENT..."`
+const vSource = `"ask", "keyring", "file:PATH", "credential:NAME" or "command:PROGRAM ARGUMENT..."`
 
 func authenticationDefaults() Authentication {
 	return Authentication{Rounds: []Round{RoundPSK}, TPM: "/dev/tpmrm0", PIN: SourceAsk, Password: SourceAsk, Inner: "mschapv2"}
@@ -201,10 +201,11 @@ func secretSource(of func(*Config) *SecretSource) setter {
 		}
 		file, isFile := strings.CutPrefix(s, SourceFile)
 		command, isCommand := strings.CutPrefix(s, SourceCommand)
+		credential, isCredential := strings.CutPrefix(s, SourceCredential)
 		switch {
 		case len(s) > 4096:
 			return fmt.Errorf("found a text of %d octets, at most 4096 fit", len(s))
-		case SecretSource(s) == SourceAsk, SecretSource(s) == SourceKeyRing, isFile && file != "", isCommand && len(strings.Fields(command)) > 0:
+		case SecretSource(s) == SourceAsk, SecretSource(s) == SourceKeyRing, isFile && file != "", isCredential && credential != "", isCommand && len(strings.Fields(command)) > 0:
 		default: // it may be the password itself: it is not shown
 			return fmt.Errorf("found a text of %d octets", len(s))
 		}
@@ -222,7 +223,7 @@ func (s SecretSource) Words() []string {
 	return strings.Fields(command)
 }
 
-// Path returns the path of a file.
+// Path returns what ReadSecretFile reads: the path of a file, or a credential.
 func (s SecretSource) Path() string {
 	path, _ := strings.CutPrefix(string(s), SourceFile)
 	return path

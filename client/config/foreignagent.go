@@ -36,7 +36,7 @@ func foreignAgentFields() []field {
 			set: integer(256, 1<<32-1, func(c *Config, n int64) { c.ForeignAgent.SPI = uint32(n) })},
 		{key: tableForeign + ".algorithm", valid: vOneOf(algorithms), standard: `"hmac-md5"`, about: "algorithm of the Mobile-Foreign authentication",
 			set: oneOf(algorithms, func(c *Config) *Algorithm { return &c.ForeignAgent.Algorithm })},
-		{key: tableForeign + ".key_file", valid: vPath, required: true, about: "file (0600) with the key in hexadecimal digits, 16 octets or more",
+		{key: tableForeign + ".key_file", valid: vKeyFile, required: true, about: "file (0600) with the key in hexadecimal digits, 16 octets or more",
 			set: text(4096, nil, func(c *Config) *string { return &c.ForeignAgent.KeyFile })},
 	}
 }

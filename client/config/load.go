@@ -29,9 +29,13 @@ func notOpened(err error) error {
 	return fmt.Errorf("config: open the configuration: %w", err)
 }
 
-// Load reads the configuration file and the secrets that it names. Relative paths in it are relative to its directory.
-// The error is an Errors when the file could be read but not used.
-func Load(path string) (*Config, error) {
+// Load reads the configuration file and the secrets in files that it names. Relative paths in it are relative to its directory.
+// No program is run: in the places of secrets that programs print, and of credentials that only the daemon is given, stands something
+// useless. The error is an Errors when the file could be read but not used.
+func Load(path string) (*Config, error) { return LoadWith(path, nil) }
+
+// LoadWith is Load for the daemon: run runs the programs that print secrets, and credentials must be there.
+func LoadWith(path string, run Runner) (*Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, notOpened(err)
@@ -48,7 +52,7 @@ func Load(path string) (*Config, error) {
 		}
 		return p
 	}
-	c, err := parseWith(path, data, func(p string) ([]byte, error) { return ReadSecretFile(within(p)) },
+	c, err := parseWith(path, data, readReference(within, run),
 		func(p string) ([]byte, error) { return readPublicFile(within(p)) }, func(p string) ([]byte, error) { return ReadPrivateFile(within(p)) })
 	if err != nil {
 		return nil, err

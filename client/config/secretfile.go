@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 )
 
 // ErrSecretMode is returned for a secret file that others than its owner may read or write.
@@ -14,10 +15,15 @@ var ErrSecretMode = errors.New("secret file open to others")
 // maxSecret is the greatest length of a secret file in octets.
 const maxSecret = 4096
 
-// ReadSecretFile reads a file that holds a secret. It must be a regular file that its owner alone may read or write (mode
-// 0600 or less); the error wraps ErrSecretMode otherwise. On windows, which has no such modes, that is not checked. The
-// caller clears the octets.
-func ReadSecretFile(path string) ([]byte, error) { return readOwn(path, maxSecret) }
+// ReadSecretFile reads a file that holds a secret, or a credential (ReadCredential) where the path begins with SourceCredential. A file
+// must be a regular one that its owner alone may read or write (mode 0600 or less); the error wraps ErrSecretMode otherwise. On windows,
+// which has no such modes, that is not checked. The caller clears the octets.
+func ReadSecretFile(path string) ([]byte, error) {
+	if name, is := strings.CutPrefix(path, SourceCredential); is {
+		return ReadCredential(name)
+	}
+	return readOwn(path, maxSecret)
+}
 
 // maxPrivate is the greatest length of a file with a private key, and perhaps certificates, in octets.
 const maxPrivate = 256 << 10
@@ -41,6 +47,20 @@ func readOwn(path string, most int64) ([]byte, error) {
 	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode&0o077 != 0 {
 		return nil, fmt.Errorf("%w: %s has mode %04o (chmod 600 %s mends it)", ErrSecretMode, path, mode, path)
 	}
+	return readMost(f, path, most)
+}
+
+// readBounded reads a file of at most that many octets.
+func readBounded(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readMost(f, path, most)
+}
+
+func readMost(f io.Reader, path string, most int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
 		return nil, err

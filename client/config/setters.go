@@ -18,6 +18,7 @@ const (
 	vBool     = "true or false"
 	vAddress  = `an IPv4 address in quotes, such as "192.0.2.10"`
 	vPath     = "a path in quotes"
+	vKeyFile  = `a path in quotes, "credential:NAME" or "command:PROGRAM ARGUMENT..."`
 	vNAI      = "a text of 1 to 255 octets"
 	vIdentity = `an IPv4 address, a mail address or a domain name in quotes, such as "laptop1@example.com"`
 	vPrefixes = `a list of IPv4 prefixes such as ["10.0.0.0/8"]`

@@ -14,6 +14,7 @@ import (
 	"mipvpn/client/config/profile"
 	"mipvpn/client/control"
 	"mipvpn/client/metrics"
+	"mipvpn/client/secret"
 )
 
 func (a *app) daemon() *cobra.Command {
@@ -28,7 +29,7 @@ func (a *app) daemon() *cobra.Command {
 			return failed(err)
 		}
 		read := func(path string) (*config.Config, error) {
-			cfg, err := config.Load(path)
+			cfg, err := config.LoadWith(path, secret.Run)
 			if err == nil && cmd.Flags().Changed("socket") {
 				cfg.Control.Socket = a.socket
 			}
