@@ -66,7 +66,7 @@ func newCommand(stderr io.Writer) *cobra.Command {
 		reload := make(chan os.Signal, 1)
 		notifyReload(reload)
 		defer signal.Stop(reload)
-		if err := runRoles(cmd.Context(), cfg, kernelHosts(log), reload, log); err != nil {
+		if err := runRoles(cmd.Context(), cfg, kernelHosts(cfg.roles(), log), reload, log); err != nil {
 			return failure{err}
 		}
 		return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -12,6 +13,10 @@ import (
 	"mipvpn/tun/hostnet"
 	"mipvpn/tun/link"
 )
+
+// places are those of the roles among the numbers below, the same whatever roles run beside: so that each role may run in a process of its
+// own (mipagent@.service).
+var places = []string{"home_agent.internal", "home_agent.external", "foreign_agent", "gateway"}
 
 // Numbers under which roles put their state into the kernel; each role adds its place, times the numbers that it takes of a
 // kind (hostnet.Options). They differ from those of the client and from one another, and so do the socket marks: what one role
@@ -33,11 +38,11 @@ func numbers(place int) hostnet.Options {
 }
 
 // kernelHosts returns the maker of this machine as the roles' hosts, between which packets are handed over in memory. What other
-// programs take away of their routes and rules is put back.
-func kernelHosts(log *zap.Logger) hostMaker {
+// programs take away of their routes and rules is put back. roles are those that are going to run, in their order.
+func kernelHosts(roles []role, log *zap.Logger) hostMaker {
 	exchange := agent.NewExchange()
-	return func(place int) (link.Host, func() error, error) {
-		h, err := underlay.NewHost(underlay.Options{Settings: numbers(place)})
+	return func(i int) (link.Host, func() error, error) {
+		h, err := underlay.NewHost(underlay.Options{Settings: numbers(slices.Index(places, roles[i].name))})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -97,12 +96,4 @@ func serveMetrics(place string, b backend, log *zap.Logger) (stop func()) {
 			log.Warn("ending the server of metrics", zap.Error(err))
 		}
 	}
-}
-
-// newLog returns the daemon's log.
-func newLog(w io.Writer, level zap.AtomicLevel) *zap.Logger {
-	e := zap.NewProductionEncoderConfig()
-	e.EncodeTime = zapcore.ISO8601TimeEncoder
-	e.EncodeDuration = zapcore.StringDurationEncoder
-	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(e), zapcore.Lock(zapcore.AddSync(w)), level))
 }

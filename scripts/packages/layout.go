@@ -68,6 +68,7 @@ func packs() []pack {
 			description: "Internal and external home agents (RFC 5944, RFC 5265), foreign agents and an IKEv2 gateway, by role, for laptops with mipvpn and for other Mobile IPv4 nodes.",
 			contents: slices.Concat(programFiles("mipagent", 8), []content{
 				{to: units + "/mipagent.service", from: "configs/systemd/mipagent.service", mode: public, edit: installed},
+				{to: units + "/mipagent@.service", from: "configs/systemd/mipagent@.service", mode: public, edit: installed},
 				{to: "/usr/lib/sysusers.d/mipagent.conf", from: "configs/systemd/mipagent.sysusers", mode: public},
 				{to: "/etc/mipvpn", mode: fs.ModeDir | 0o755},
 				page("mipagent-operations", 7, "setting up and running the agents", "docs/operations.md"),
