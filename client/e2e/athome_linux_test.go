@@ -59,6 +59,7 @@ func newKernelHome(t *testing.T) *kernelHome {
 	laptop := ClientConfig()
 	laptop.External.Address = netip.Addr{} // nobody is outside here
 	laptop.Internal.HomeLink, laptop.Internal.Broadcasts = []netip.Prefix{simnet.LabHomeNetwork}, true
+	laptop.Internal.Groups = []netip.Prefix{netip.MustParsePrefix("239.192.0.0/14")}
 	if k.client, err = client.Start(kernelHost(t, k.laptop), laptop, zaptest.NewLogger(t)); err != nil {
 		t.Fatal(err)
 	}
