@@ -141,7 +141,7 @@ func TestLookupsDoNotAllocate(t *testing.T) {
 	if n != 0 {
 		t.Errorf("%v allocations a packet, want 0", n)
 	}
-	if mtu := table.PathMTU(external); mtu == nil || mtu != table.Deliver(homeOut, external).MTU || table.PathMTU(internal) != nil {
+	if mtu := table.State(external); mtu == nil || mtu != table.Deliver(homeOut, external).State || table.State(internal) != nil {
 		t.Error("the tunnel's soft state is not the visitor's, or there is one without a visitor")
 	}
 }

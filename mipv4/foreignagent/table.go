@@ -26,9 +26,9 @@ type Visitor struct {
 	Encapsulation tunnel.Encapsulation
 	// CoLocated says that the mobile node has a care-of address of its own: this agent carries nothing for it.
 	CoLocated bool
-	// MTU is the soft state of the tunnel to the home agent (RFC 2003 §5.1), which all visitors with that home agent share. The
+	// State is the soft state of the tunnel to the home agent (RFC 2003 §5), which all visitors with that home agent share. The
 	// table sets it.
-	MTU *tunnel.PathMTU
+	State *tunnel.State
 }
 
 // Table is the visitor list. Reading takes no lock and allocates nothing, and a change costs the same however many visitors
@@ -39,9 +39,9 @@ type Table struct {
 	length   atomic.Int64            // registrations
 }
 
-// path is the soft state of the way to one home agent: the MTU of tunnels of IP-in-IP.
+// path is the soft state of the way to one home agent: its MTU is that of tunnels of IP-in-IP.
 type path struct {
-	mtu      tunnel.PathMTU
+	state    tunnel.State
 	visitors int // the writer's: how many have that home agent
 }
 
@@ -75,8 +75,8 @@ func (t *Table) Reverse(now time.Duration, home netip.Addr, s Station) *Visitor 
 	return nil
 }
 
-// PathMTU returns the soft state of the tunnel to homeAgent, and nil when no visitor has that home agent.
-func (t *Table) PathMTU(homeAgent netip.Addr) *tunnel.PathMTU {
+// State returns the soft state of the tunnel to homeAgent, and nil when no visitor has that home agent.
+func (t *Table) State(homeAgent netip.Addr) *tunnel.State {
 	if !homeAgent.Is4() {
 		return nil
 	}
@@ -84,7 +84,7 @@ func (t *Table) PathMTU(homeAgent netip.Addr) *tunnel.PathMTU {
 	if !ok {
 		return nil
 	}
-	return &p.mtu
+	return &p.state
 }
 
 // Len returns the number of registrations.
@@ -121,7 +121,7 @@ func (t *Table) acquire(v *Visitor) {
 		t.paths.Put(tableKey(v.HomeAgent), p)
 	}
 	p.visitors++
-	v.MTU = &p.mtu
+	v.State = &p.state
 }
 
 // release counts a visitor that has gone; the last with a home agent takes the soft state with it.

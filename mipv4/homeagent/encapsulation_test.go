@@ -56,7 +56,7 @@ func TestEncapsulations(t *testing.T) {
 				}
 			}
 			for _, e := range c.admits { // errors about each of them are the tunnel's
-				if f.m.Table().PathMTU(e, end) != route.Tunnels[0].MTU {
+				if f.m.Table().State(e, end) != route.Tunnels[0].State {
 					t.Errorf("errors about %v are not taken for the tunnel's", e)
 				}
 			}

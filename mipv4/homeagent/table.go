@@ -24,9 +24,9 @@ type Tunnel struct {
 	Switched netip.Addr
 	// Broadcasts says whether, and how, broadcasts of the home network go into the tunnel.
 	Broadcasts Broadcasts
-	// MTU is the soft state (RFC 2003 §5.1). All tunnels of one form to one far end share it: behind a foreign agent there may be
+	// State is the soft state (RFC 2003 §5). All tunnels of one form to one far end share it: behind a foreign agent there may be
 	// thousands. The table sets it.
-	MTU *tunnel.PathMTU
+	State *tunnel.State
 }
 
 // HalfBound reports whether the far end's port is still to be learnt.
@@ -71,7 +71,7 @@ type Table struct {
 
 // path is the soft state of the tunnels of one form to one far end.
 type path struct {
-	mtu     tunnel.PathMTU
+	state   tunnel.State
 	tunnels int // the writer's: how many there are
 }
 
@@ -102,9 +102,9 @@ func (t *Table) Switched(careOf netip.Addr) *Switched {
 	return s
 }
 
-// PathMTU returns the soft state of the tunnels of form e to remote, for errors that come back from within them, and nil when
+// State returns the soft state of the tunnels of form e to remote, for errors that come back from within them, and nil when
 // there are none.
-func (t *Table) PathMTU(e tunnel.Encapsulation, remote netip.AddrPort) *tunnel.PathMTU {
+func (t *Table) State(e tunnel.Encapsulation, remote netip.AddrPort) *tunnel.State {
 	if !remote.Addr().Is4() {
 		return nil
 	}
@@ -112,7 +112,7 @@ func (t *Table) PathMTU(e tunnel.Encapsulation, remote netip.AddrPort) *tunnel.P
 	if !ok {
 		return nil
 	}
-	return &p.mtu
+	return &p.state
 }
 
 // Len returns the number of home addresses that have a binding.
@@ -121,7 +121,7 @@ func (t *Table) Len() int { return t.routes.Len() }
 // set replaces the tunnels of a home address; with none it is taken out.
 func (t *Table) set(home netip.Addr, tunnels []*Tunnel) {
 	for _, u := range tunnels {
-		if u.MTU == nil {
+		if u.State == nil {
 			t.acquire(u)
 		}
 	}
@@ -161,7 +161,7 @@ func (t *Table) acquire(u *Tunnel) {
 		t.paths.Put(key, p)
 	}
 	p.tunnels++
-	u.MTU = &p.mtu
+	u.State = &p.state
 }
 
 // release counts a tunnel that has gone; the last of a form to a far end takes the soft state with it.

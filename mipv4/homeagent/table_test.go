@@ -38,12 +38,12 @@ func TestTableConcurrent(t *testing.T) {
 	for _, h := range homes {
 		table.set(h, []*Tunnel{{Remote: remote}})
 	}
-	mtu := table.PathMTU(tunnel.IPIP, remote)
+	mtu := table.State(tunnel.IPIP, remote)
 	if table.Len() != len(homes) || mtu == nil {
 		t.Fatalf("%d homes, soft state %v, want %d", table.Len(), mtu, len(homes))
 	}
 	for _, h := range homes {
-		if table.Route(h).Tunnels[0].MTU != mtu {
+		if table.Route(h).Tunnels[0].State != mtu {
 			t.Fatalf("the tunnel of %v has soft state of its own", h)
 		}
 	}
@@ -52,7 +52,7 @@ func TestTableConcurrent(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	if table.Len() != 0 || table.PathMTU(tunnel.IPIP, remote) != nil {
+	if table.Len() != 0 || table.State(tunnel.IPIP, remote) != nil {
 		t.Errorf("%d homes left, or the soft state of tunnels that have gone", table.Len())
 	}
 	if table.Route(netip.MustParseAddr("2001:db8::1")) != nil {

@@ -53,7 +53,7 @@ func Fragment(p *packet.Buf, mtu int, out *packet.Batch) packet.DropReason {
 			n = room &^ 7 // fragment offsets count units of 8 octets
 		}
 		f := packet.Get(len(header) + n)
-		f.Peer, f.Hardware, f.Interface, f.TOS, f.SA = p.Peer, p.Hardware, p.Interface, p.TOS, p.SA
+		f.Peer, f.Hardware, f.Interface, f.TOS, f.TTL, f.SA = p.Peer, p.Hardware, p.Interface, p.TOS, p.TTL, p.SA
 		copy(f.Extend(len(header)), header)
 		copy(f.Extend(n), payload[done:done+n])
 		more := uint16(0)

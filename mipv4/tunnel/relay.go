@@ -18,6 +18,8 @@ type TunnelError struct {
 	// does not ask for that.
 	Type, Code uint8
 	Relay      bool
+	// Cause is what the error says of the tunnel.
+	Cause Cause
 	// MTU is the largest inner packet in octets that the tunnel carries, for CodeFragmentNeeded; 0 when the router did not
 	// say (RFC 1191 §4).
 	MTU int
@@ -25,6 +27,19 @@ type TunnelError struct {
 	// (RFC 2003 §5). It is a part of the message given, or, of minimal encapsulation, made from it.
 	Inner packet.IPv4
 }
+
+// Cause is what an ICMP error from within a tunnel says of the tunnel itself, for its soft state.
+type Cause uint8
+
+// What errors say of a tunnel.
+const (
+	// CauseOther: nothing, or what TunnelError.MTU has.
+	CauseOther Cause = iota
+	// CauseTTL: the time to live of an outer header has run out in it.
+	CauseTTL
+	// CauseUnreachable: its other end is not reached, by the network, the host, or there is nobody there who takes its packets.
+	CauseUnreachable
+)
 
 // ParseICMPError reads an ICMP message, checksum included, that arrived at local, and returns what it says about a tunnel
 // that begins at local, with port as the UDP port of 3519 tunnels. It returns false for any other message. The message
@@ -38,15 +53,20 @@ func ParseICMPError(message []byte, local netip.Addr, port uint16) (TunnelError,
 	case ICMPUnreachable:
 		e.Type = ICMPUnreachable
 		switch message[1] {
-		case CodeNetUnreachable, CodeHostUnreachable, CodeFragmentNeeded:
+		case CodeFragmentNeeded:
 			e.Code, e.Relay = message[1], true
+		case CodeNetUnreachable, CodeHostUnreachable:
+			e.Code, e.Relay, e.Cause = message[1], true, CauseUnreachable
 		case CodeProtocol: // the original sender did not use protocol 4 (RFC 2003 §4.1)
-			e.Code, e.Relay = CodeHostUnreachable, true
+			e.Code, e.Relay, e.Cause = CodeHostUnreachable, true, CauseUnreachable
 		default:
 			e.Code = message[1]
 		}
 	case ICMPTimeExceeded: // RFC 2003 §4.4
 		e.Type, e.Code, e.Relay = ICMPUnreachable, CodeHostUnreachable, true
+		if message[1] == CodeTTL {
+			e.Cause = CauseTTL
+		}
 	default:
 		return TunnelError{}, false
 	}

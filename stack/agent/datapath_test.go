@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,6 +132,57 @@ func TestSimultaneousBindingsCopy(t *testing.T) {
 	})
 }
 
+// Shows: MIP-12 (RFC 2003 §5: whoever sends into a tunnel whose end is not reached is told so, and the packet goes in all the same,
+// until something comes out; a tunnel that is too long gets a greater time to live)
+func TestTunnelReachability(t *testing.T) {
+	inside(t, func(t *testing.T, l *simnet.Lab) {
+		a := startHomeAgent(t, l.InternalHA, internal(t))
+		plug(l, l.Office)
+		careOf := l.Eth0.Address().Addr()
+		n := coLocated(t, l.Laptop, l.Eth0.Index(), careOf, laptop(t, mobilenode.EncapsulationIPIP))
+		n.up(enterprise)
+		var told []string // what the correspondent is told
+		var lives []uint8 // of outer headers
+		t.Cleanup(l.Core.Tap(func(f simnet.Frame) {
+			switch ip := packet.IPv4(f.Packet); {
+			case ip.Protocol() == packet.ProtocolICMP && ip.Src() == simnet.LabInternalHA && ip.Dst() == simnet.LabCorrespondent:
+				told = append(told, fmt.Sprintf("%d %d", ip.Payload()[0], ip.Payload()[1]))
+			case ip.Protocol() == packet.ProtocolIPIP && ip.Dst() == careOf && ip.Src() == simnet.LabInternalHA:
+				lives = append(lives, ip.TTL())
+			}
+		}))
+		fails := func(typ, code uint8) {
+			p := packet.From(make([]byte, 20)) // nothing of the packet within, as from most routers
+			packet.PushIPv4(p, packet.IPv4Fields{TTL: 1, Protocol: packet.ProtocolIPIP, Src: simnet.LabInternalHA, Dst: careOf})
+			a.receiveICMP(packet.One(packet.From(tunnel.AppendICMPError(nil, typ, code, 0, packet.IPv4(p.Bytes())))))
+			p.Release()
+			time.Sleep(10 * time.Second)
+		}
+		enters := func(what string, ttl uint8, want ...string) {
+			t.Helper()
+			told, lives = nil, nil
+			a.forward(packets(1, simnet.LabCorrespondent, simnet.LabHomeAddress))
+			synctest.Wait()
+			time.Sleep(time.Second)
+			if !slices.Equal(told, want) || len(lives) != 1 || lives[0] != ttl {
+				t.Errorf("%s: told %q, sent with the times to live %v; want %q and one with %d; drops %v", what, told, lives, want, ttl, a.drops.Snapshot())
+			}
+		}
+		enters("at first", 64)
+		fails(tunnel.ICMPUnreachable, tunnel.CodeNetUnreachable)
+		enters("the network is not reached", 64, "3 0")
+		echo(t, l.Correspondent, service)
+		if !exchange(t, l.Laptop, simnet.LabHomeAddress, service, 100) {
+			t.Fatal("nothing came back")
+		}
+		enters("something has come out", 64)
+		fails(tunnel.ICMPTimeExceeded, tunnel.CodeTTL)
+		enters("too long", 255)
+		fails(tunnel.ICMPTimeExceeded, tunnel.CodeTTL)
+		enters("it goes round", 255, "3 1")
+	})
+}
+
 // Shows: MIP-12 (RFC 2003 §4.1 and §5.1: an ICMP error from within the tunnel teaches its MTU and reaches the sender).
 func TestTunnelSoftState(t *testing.T) {
 	inside(t, func(t *testing.T, l *simnet.Lab) {
@@ -152,7 +205,7 @@ func TestTunnelSoftState(t *testing.T) {
 		// What a router in the tunnel would send about it: 1100 octets at most.
 		a.receiveICMP(packet.One(packet.From(tunnel.AppendICMPError(nil, tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, 1100, about))))
 		time.Sleep(100 * time.Millisecond)
-		if got := a.table.Route(simnet.LabHomeAddress).Tunnels[0].MTU.Of(l.InternalHA.Now().Boot, 1480); got != 1080 {
+		if got := a.table.Route(simnet.LabHomeAddress).Tunnels[0].State.MTU.Of(l.InternalHA.Now().Boot, 1480); got != 1080 {
 			t.Errorf("the tunnel's MTU is %d, want 1100 - 20", got)
 		}
 		select {

@@ -92,7 +92,10 @@ func (h *homeward) enter(now time.Duration, v *foreignagent.Visitor, p *packet.B
 		h.answer(now, v, tunnel.ICMPUnreachable, tunnel.CodeFragmentNeeded, uint16(mtu), ip)
 		return packet.DropTooBig
 	}
-	p.Peer, p.DontFragment = peerOf(v), ip.DontFragment() // RFC 2003 §3.1
+	if code, gone := v.State.Reach.Unreachable(now); gone && !p.Super() {
+		h.answer(now, v, tunnel.ICMPUnreachable, code, 0, ip) // and it is sent all the same (RFC 2003 §5)
+	}
+	p.Peer, p.TTL, p.DontFragment = peerOf(v), v.State.Reach.TTL(now), ip.DontFragment() // RFC 2003 §3.1
 	if !ip.DecrementTTL() {
 		return packet.DropTTL
 	}
@@ -126,7 +129,7 @@ func (h *homeward) encapsulator(e tunnel.Encapsulation) tunnel.Encapsulator {
 
 // mtuOf returns the longest packet in octets that the visitor's tunnel carries. What has been learnt is the MTU of IP-in-IP.
 func (h *homeward) mtuOf(now time.Duration, v *foreignagent.Visitor) int {
-	return v.MTU.Of(now, h.out[tunnel.IPIP].mtu) - h.more(v.Encapsulation)
+	return v.State.MTU.Of(now, h.out[tunnel.IPIP].mtu) - h.more(v.Encapsulation)
 }
 
 // more returns the octets that a form adds to a packet more than IP-in-IP.
@@ -183,6 +186,7 @@ func (h *homeward) leave(p *packet.Buf, e tunnel.Encapsulation) (*foreignagent.V
 	if p.Peer != peerOf(v) {
 		return nil, packet.DropWrongTunnelPeer
 	}
+	v.State.Reach.Heard()
 	if typ, id, _, ok := tunnel.ParseEcho(ip); ok && v.Encapsulation == tunnel.UDP && typ == tunnel.ICMPEchoReply &&
 		id == foreignagent.KeepaliveID && ip.Src() == v.HomeAgent {
 		return nil, packet.Delivered // the answer to a keepalive, whose work is done
@@ -264,19 +268,20 @@ func (h *homeward) receiveICMP(b *packet.Batch) {
 	b.Release()
 }
 
-// handleTunnelError learns the MTU of a tunnel and relays the error to the visitor whose packet it is about.
+// handleTunnelError learns the soft state of a tunnel and relays the error to the visitor whose packet it is about.
 func (h *homeward) handleTunnelError(now link.Instant, e tunnel.TunnelError) {
 	if !h.errors.allow(now.Boot) { // anybody can send them
 		return
 	}
-	path := h.table.PathMTU(e.Remote.Addr())
-	if path == nil {
+	state := h.table.State(e.Remote.Addr())
+	if state == nil {
 		return
 	}
+	state.Reach.Learn(now.Boot, e)
 	mtu := 0
 	if e.Code == tunnel.CodeFragmentNeeded {
-		path.Learn(now.Boot, e.MTU+h.more(e.Encapsulation))
-		mtu = path.Of(now.Boot, h.out[tunnel.IPIP].mtu) - h.more(e.Encapsulation)
+		state.MTU.Learn(now.Boot, e.MTU+h.more(e.Encapsulation))
+		mtu = state.MTU.Of(now.Boot, h.out[tunnel.IPIP].mtu) - h.more(e.Encapsulation)
 	}
 	if len(e.Inner) == 0 {
 		return

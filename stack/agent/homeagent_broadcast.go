@@ -236,7 +236,7 @@ func (a *HomeAgent) sendFull(out *exits) {
 
 // enterBroadcast puts a copy of one broadcast into one tunnel. Nobody is told of one that is too long (RFC 1122 §3.2.2).
 func (a *HomeAgent) enterBroadcast(now time.Duration, home netip.Addr, t *homeagent.Tunnel, ip packet.IPv4, out *exits) {
-	mtu := t.MTU.Of(now, a.out[t.Encapsulation].mtu)
+	mtu := t.State.MTU.Of(now, a.out[t.Encapsulation].mtu)
 	if t.Broadcasts == homeagent.NestedBroadcasts {
 		mtu -= packet.IPv4Len
 	}

@@ -129,7 +129,7 @@ func (a *HomeAgent) enter(now time.Duration, t *homeagent.Tunnel, p *packet.Buf,
 		}
 	}
 	p.Peer = t.Remote
-	mtu := t.MTU.Of(now, a.out[t.Encapsulation].mtu)
+	mtu := t.State.MTU.Of(now, a.out[t.Encapsulation].mtu)
 	if p.Super() && p.SegmentLen() > mtu {
 		return a.enterCut(now, t, p, out)
 	}
@@ -143,7 +143,13 @@ func (a *HomeAgent) enter(now time.Duration, t *homeagent.Tunnel, p *packet.Buf,
 	}
 	// RFC 2003 §3.1 has DF copied. Where nobody has told what the path carries, a packet that is too long for a router that says
 	// nothing would be lost again and again: it may be fragmented there.
-	p.DontFragment = ip.DontFragment() && t.MTU.Known(now)
+	p.DontFragment = ip.DontFragment() && t.State.MTU.Known(now)
+	p.TTL = t.State.Reach.TTL(now)
+	if code, gone := t.State.Reach.Unreachable(now); gone && !p.Super() && a.errors.allow(now) {
+		if e := tunnel.ICMPError(a.cfg.Address, tunnel.ICMPUnreachable, code, 0, ip); e != nil { // and it is sent all the same (RFC 2003 §5)
+			a.sendICMP(e)
+		}
+	}
 	return fit(a.encapsulator(t.Encapsulation), mtu, p, out[:exitForms])
 }
 
@@ -238,6 +244,7 @@ func (a *HomeAgent) leave(p *packet.Buf, e tunnel.Encapsulation, at *binding, ec
 	if t == nil {
 		return packet.DropWrongTunnelPeer
 	}
+	t.State.Reach.Heard()
 	if ip.Dst() == a.cfg.Address && t.Broadcasts != homeagent.NoBroadcasts && tunnel.Unnest(p) {
 		if !a.leaveToAll(p) {
 			return packet.DropPolicy // nothing else is to be nested

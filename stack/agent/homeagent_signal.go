@@ -87,19 +87,20 @@ func (a *HomeAgent) receiveICMP(b *packet.Batch) {
 	b.Release()
 }
 
-// handleTunnelError learns the MTU of a tunnel and relays the error to the sender of the inner packet.
+// handleTunnelError learns the soft state of a tunnel and relays the error to the sender of the inner packet.
 func (a *HomeAgent) handleTunnelError(now link.Instant, e tunnel.TunnelError) {
 	if !a.errors.allow(now.Boot) { // anybody can send them
 		return
 	}
-	path := a.table.PathMTU(e.Encapsulation, e.Remote)
-	if path == nil {
+	state := a.table.State(e.Encapsulation, e.Remote)
+	if state == nil {
 		return
 	}
+	state.Reach.Learn(now.Boot, e)
 	mtu := 0
 	if e.Code == tunnel.CodeFragmentNeeded {
-		path.Learn(now.Boot, e.MTU)
-		mtu = path.Of(now.Boot, a.out[e.Encapsulation].mtu)
+		state.MTU.Learn(now.Boot, e.MTU)
+		mtu = state.MTU.Of(now.Boot, a.out[e.Encapsulation].mtu)
 	}
 	if len(e.Inner) == 0 {
 		return

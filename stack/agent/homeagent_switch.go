@@ -105,7 +105,7 @@ func (c HomeAgentConfig) Check() error {
 // switchedMTU returns the longest packet in octets that reaches the care-of address of a tunnel with switched addresses: what
 // the tunnel carries, and its header.
 func (a *HomeAgent) switchedMTU(now time.Duration, t *homeagent.Tunnel) int {
-	return t.MTU.Of(now, a.out[exitIPIP].mtu) + tunnel.IPIP.TotalOverhead()
+	return t.State.MTU.Of(now, a.out[exitIPIP].mtu) + tunnel.IPIP.TotalOverhead()
 }
 
 // enterSwitched sends one packet for the home address with switched addresses if it qualifies: it is from the default
@@ -203,7 +203,7 @@ func (a *HomeAgent) handleSwitchedError(now link.Instant, e tunnel.SwitchedError
 	}
 	mtu := 0
 	if e.TooBig {
-		s.Tunnel.MTU.Learn(now.Boot, e.MTU-tunnel.IPIP.TotalOverhead())
+		s.Tunnel.State.MTU.Learn(now.Boot, e.MTU-tunnel.IPIP.TotalOverhead())
 		mtu = a.switchedMTU(now.Boot, s.Tunnel)
 	}
 	a.sendICMP(e.Translate(a.cfg.Address, s.Home, s.Tunnel.Switched, mtu))
