@@ -83,7 +83,7 @@ func (i *interview) text(key, question, standard string, optional bool) error {
 	switch {
 	case standard != "":
 		question += " [" + standard + "]"
-	case optional:
+	case optional && !strings.Contains(question, "(empty"):
 		question += " (empty for none)"
 	}
 	for {
@@ -361,7 +361,10 @@ func (i *interview) makeKey(key, name string) error {
 	octets := make([]byte, 16)
 	defer clear(octets)
 	_, _ = rand.Read(octets) // which never fails
-	text := append(hex.AppendEncode([]byte("0x"), octets), '\n')
+	text := append(hex.AppendEncode(nil, octets), '\n')
+	if key == "gateway.psk_file" { // where text would be text
+		text = append([]byte("0x"), text...)
+	}
 	i.doc.New = append(i.doc.New, i.stage.Beside(name))
 	return i.put(key, name, text)
 }
