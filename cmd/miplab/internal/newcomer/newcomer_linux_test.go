@@ -99,7 +99,7 @@ func (m *machine) configuredByHand(t *testing.T) {
 	m.must("systemctl enable --now mipvpn")
 	says(t, "status before up", m.must("mipvpn status"), "DOWN", "`mipvpn up`")
 	m.must("mipvpn up; mipvpn wait --for connected --timeout 60s")
-	m.must("ping -c 1 -W 30 10.0.1.20")
+	m.must("ping -c 1 -w 30 10.0.1.20")
 	says(t, "doctor", m.must("mipvpn doctor"), "proof of inside", "all is well")
 }
 
@@ -107,17 +107,17 @@ func (m *machine) configuredByHand(t *testing.T) {
 func (m *machine) roams(t *testing.T) {
 	m.lab.plug("cafe")
 	m.must("mipvpn wait --for outside --timeout 60s; mipvpn wait --for connected --timeout 60s")
-	m.must("ping -c 1 -W 30 10.0.1.20")
+	m.must("ping -c 1 -w 30 10.0.1.20")
 	m.fails(1, "mipvpn mode c", "sends in the clear", "not proven to be inside")
 	m.must("mipvpn mode cvc")
 	m.awaits("mipvpn mode", "cvc (policy cvc)")
-	m.must("ping -c 1 -W 30 10.0.1.20; mipvpn mode auto")
+	m.must("ping -c 1 -w 30 10.0.1.20; mipvpn mode auto")
 	m.must("systemctl kill --signal=KILL mipvpn")
 	m.awaits("mipvpn status", "DOWN")
 	m.fails(2, "ping -c 1 -W 1 10.0.1.20", "No route to host") // the kernel holds the line until somebody says otherwise
 	m.must("mipvpn up; mipvpn wait --for connected --timeout 60s")
 	m.lab.plug("office")
-	m.must("mipvpn wait --for inside --timeout 60s; mipvpn wait --for connected --timeout 60s; ping -c 1 -W 30 10.0.1.20")
+	m.must("mipvpn wait --for inside --timeout 60s; mipvpn wait --for connected --timeout 60s; ping -c 1 -w 30 10.0.1.20")
 	says(t, "the log", m.must("journalctl --no-pager -o cat -u mipvpn"), "state: connected", "handoff")
 }
 
@@ -165,19 +165,19 @@ func (m *machine) noNameServer(t *testing.T) {
 // fullDisk leaves no room for state: the laptop connects all the same, and says what is lost.
 func (m *machine) fullDisk(t *testing.T) {
 	m.fresh(t, "cafe")
+	t.Cleanup(func() { m.run("systemctl stop mipvpn; umount /var/lib/mipvpn") })
 	m.must("install -d /var/lib/mipvpn; mount -t tmpfs -o size=4k tmpfs /var/lib/mipvpn; head -c 4096 /dev/zero >/var/lib/mipvpn/full")
 	m.must("systemctl start mipvpn; mipvpn up; mipvpn wait --for connected --timeout 60s")
 	m.awaits("journalctl --no-pager -o cat -u mipvpn", "cannot be kept", "no space left on device")
 	m.fails(1, "cd /var/lib/mipvpn; mipvpn bugreport", "no space left on device")
-	m.must("systemctl stop mipvpn; umount /var/lib/mipvpn")
 }
 
 // readOnlyEtc has the daemon find /etc as it is on systems that cannot be written to.
 func (m *machine) readOnlyEtc(t *testing.T) {
 	m.fresh(t, "office")
 	m.must("mount --bind /etc /etc; mount -o remount,bind,ro /etc")
-	m.must("systemctl start mipvpn; mipvpn up; mipvpn wait --for connected --timeout 60s; ping -c 1 -W 30 10.0.1.20")
-	m.must("systemctl stop mipvpn; umount /etc")
+	t.Cleanup(func() { m.run("systemctl stop mipvpn; umount /etc") })
+	m.must("systemctl start mipvpn; mipvpn up; mipvpn wait --for connected --timeout 60s; ping -c 1 -w 30 10.0.1.20")
 }
 
 // twoDaemons starts a second one: it must not touch the network of the first.
@@ -185,7 +185,7 @@ func (m *machine) twoDaemons(t *testing.T) {
 	m.fresh(t, "office")
 	m.must("systemctl start mipvpn; mipvpn up; mipvpn wait --for connected --timeout 60s")
 	m.fails(1, "mipvpn daemon", "a daemon is already running", "mipvpn status")
-	m.must("mipvpn status --check; ping -c 1 -W 30 10.0.1.20")
+	m.must("mipvpn status --check; ping -c 1 -w 30 10.0.1.20")
 }
 
 // oldState has what other versions have left, or nobody.
@@ -209,7 +209,7 @@ func (m *machine) oldState(t *testing.T) {
 	}
 }
 
-// otherUser is somebody without rights: reading is open, nothing else is.
+// otherUser is somebody whom neither the configuration nor polkit, which is not installed, gives a right.
 func (m *machine) otherUser(t *testing.T) {
 	m.fresh(t, "office")
 	m.must("systemctl start mipvpn; mipvpn up; mipvpn wait --for connected --timeout 60s")
