@@ -207,7 +207,7 @@ const limit = 2 * time.Minute
 // as runs a script on the machine as one of its users, and returns what it has written, of both streams, and its exit code.
 func (m *machine) as(user, script string) (out string, code int) {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), limit)
+	ctx, cancel := context.WithTimeout(context.Background(), limit) // also while a test is cleaned up
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nsenter", "--target", strconv.Itoa(m.pid), "--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup",
 		"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
