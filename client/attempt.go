@@ -42,7 +42,9 @@ type attempt struct {
 	external *registration
 	aside    *aside          // the way of external through an agent that asks for it, tried or in use; nil without one
 	former   []*registration // that external was before; quiet
-	doubted  netip.Addr      // an agent that aside went through and whose tunnel did not seem to work
+	search   *registration   // asks for home agents of the x-HA's home network, nil for none
+	began    roam.Attempt
+	doubted  netip.Addr // an agent that aside went through and whose tunnel did not seem to work
 }
 
 // begin starts detection and registration on an interface (DET-6).
@@ -55,7 +57,7 @@ func (c *Client) begin(e roam.Attempt) {
 		return
 	}
 	c.abandon(i, e.Reason)
-	a := &attempt{iface: e.Interface, epoch: e.Epoch, probe: e.Probe}
+	a := &attempt{iface: e.Interface, epoch: e.Epoch, probe: e.Probe, began: e}
 	if e.ForeignAgent {
 		if a.agent = i.choose(); a.agent == nil {
 			return
@@ -98,6 +100,9 @@ func (c *Client) begin(e roam.Attempt) {
 	}
 	c.event(control.Event{Kind: "detecting", Interface: a.iface.Name,
 		Message: fmt.Sprintf("registering %s %s (%s)", a.attachedBy(), whom, e.Reason)})
+	if !c.cfg.External.Address.IsValid() {
+		c.searchExternal(a)
+	}
 	if a.over6() {
 		c.after(patience4, func() { c.roam.HandleVerdict(c.now, a.iface.Index, a.epoch, roam.Unreachable, on.Why) })
 	}
@@ -169,7 +174,7 @@ func (c *Client) attachBoth(a *attempt, externalOnly bool) error {
 		}
 		a.internal.lenient = a.agent != nil
 	}
-	if !c.cfg.External.Address.IsValid() { // its name has led to none yet: there is no x-HA
+	if !c.cfg.External.Address.IsValid() { // its name, or its network, has led to none yet: there is no x-HA
 		a.external = &registration{name: nameExternal}
 		return nil
 	}
@@ -440,6 +445,7 @@ func (c *Client) abandon(i *iface, reason string) {
 	}
 	c.disappear(a)
 	c.endAside(a)
+	c.endSearch(a)
 	c.log.Debug("attempt abandoned", zap.String("interface", a.iface.Name), zap.String("reason", reason))
 	a.internal.quiet()
 	if a.leaving {

@@ -11,7 +11,7 @@
 // Specification: RFC 5265 §3 and draft-vaarala-mip4-vpn §3 and §4 as far as they order the steps of the mobile node, and the
 // mobile node's part of its appendix B (gatewayagent.go); RFC 5944 §4.6 at home on the home link (athome.go), where what goes to
 // neighbours takes the way by the link's router, too; §4.3 and §4.4, broadcasts and groups of the home network, by configuration (broadcast.go):
-// the kernel's IP layer speaks IGMP on the TUN device, and what it says goes through the tunnel; §2.4.1, a foreign agent that
+// the kernel's IP layer speaks IGMP on the TUN device, and what it says goes through the tunnel; §3.6.1.2, the x-HA found by its home network (search.go); §2.4.1, a foreign agent that
 // asks to be registered through where the client has an address of its own, with the x-HA (aside.go). What stands in one machine's package is
 // not repeated here. Left out on
 // purpose: such a registration with the i-HA, since no answer to it is a proof of inside (REQUIREMENTS DET-3); appendix B.6, a home address that is not known, since the configuration gives it.

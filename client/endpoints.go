@@ -167,6 +167,7 @@ func (c *Client) unnamed(peer string, err error, unknown bool) {
 // Without another one the name is asked for anew: a captive portal may have answered with its own address.
 func (c *Client) nextExternal(a *attempt) {
 	p := &c.ends.external
+	c.searchAgain(a)
 	if c.cfg.External.Name == "" || a.external.agent != p.current() {
 		return
 	}

@@ -47,6 +47,15 @@ const homesVersion = 1
 type homesState struct {
 	Version int            `json:"version"`
 	Homes   []assignedHome `json:"homes"`
+	// HomeAgents are those that a home network was asked for.
+	HomeAgents []foundHomeAgent `json:"home_agents,omitempty"`
+}
+
+// foundHomeAgent is a home agent of a network: it is good for one home address.
+type foundHomeAgent struct {
+	Network     netip.Prefix `json:"network"`
+	HomeAddress netip.Addr   `json:"home_address"`
+	Address     netip.Addr   `json:"address"`
 }
 
 // assignedHome is one of them: it is good for one home agent and NAI.
@@ -71,6 +80,11 @@ func parseHomes(state []byte) (homesState, error) {
 	for _, h := range s.Homes {
 		if a := h.HomeAddress; !a.Is4() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
 			return homesState{}, fmt.Errorf("%w: home address %v", hint.ErrCorrupt, a)
+		}
+	}
+	for _, h := range s.HomeAgents {
+		if a := h.Address; !a.Is4() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
+			return homesState{}, fmt.Errorf("%w: home agent %v", hint.ErrCorrupt, a)
 		}
 	}
 	return s, nil
@@ -105,7 +119,7 @@ func (c *Client) recallHomes() {
 		nameInternal: !c.cfg.Internal.HomeAddress.IsValid(),
 		nameExternal: c.cfg.HasExternal() && !c.cfg.External.HomeAddress.IsValid(),
 	}
-	if c.homes.store == nil || len(c.homeAgents()) == 0 {
+	if c.homes.store == nil || len(c.homeAgents()) == 0 && !c.cfg.External.Network.IsValid() {
 		return
 	}
 	state, err := c.homes.store.Load()
@@ -135,6 +149,11 @@ func (c *Client) recallHomes() {
 			}
 		}
 	}
+	for _, h := range s.HomeAgents {
+		if x := &c.cfg.External; h.Network == x.Network && h.HomeAddress == x.HomeAddress && h.Address != c.cfg.Internal.Address {
+			x.Address = h.Address
+		}
+	}
 }
 
 // keepHomes writes the assigned home addresses down.
@@ -143,6 +162,9 @@ func (c *Client) keepHomes() {
 		return
 	}
 	s := homesState{Version: homesVersion}
+	if x := c.cfg.External; x.Network.IsValid() && x.Address.IsValid() {
+		s.HomeAgents = []foundHomeAgent{{x.Network, x.HomeAddress, x.Address}}
+	}
 	for _, ha := range c.homeAgents() {
 		if ha.HomeAddress.IsValid() {
 			s.Homes = append(s.Homes, assignedHome{c.homeAgentIdentity(ha), ha.NAI, ha.HomeAddress})

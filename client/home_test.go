@@ -22,10 +22,12 @@ func TestParseHomes(t *testing.T) {
 		``:              hint.ErrCorrupt,
 		`{"version":0}`: hint.ErrCorrupt,
 		`{"version":2}`: hint.ErrNewer,
-		`{"version":1,"homes":[{"home_address":"0.0.0.0"}]}`:     hint.ErrCorrupt,
-		`{"version":1,"homes":[{"home_address":"224.0.0.1"}]}`:   hint.ErrCorrupt,
-		`{"version":1,"homes":[{"home_address":"2001:db8::1"}]}`: hint.ErrCorrupt,
-		`{"version":1,"homes":[{}]}`:                             hint.ErrCorrupt,
+		`{"version":1,"homes":[{"home_address":"0.0.0.0"}]}`:                                  hint.ErrCorrupt,
+		`{"version":1,"homes":[{"home_address":"224.0.0.1"}]}`:                                hint.ErrCorrupt,
+		`{"version":1,"homes":[{"home_address":"2001:db8::1"}]}`:                              hint.ErrCorrupt,
+		`{"version":1,"homes":[{}]}`:                                                          hint.ErrCorrupt,
+		`{"version":1,"home_agents":[{"network":"198.51.100.0/24","address":"255.0.0.1.2"}]}`: hint.ErrCorrupt,
+		`{"version":1,"home_agents":[{"network":"198.51.100.0/24"}]}`:                         hint.ErrCorrupt,
 	} {
 		if _, err := parseHomes([]byte(state)); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", state, err, want)
@@ -37,6 +39,7 @@ func TestParseHomes(t *testing.T) {
 func FuzzParseHomes(f *testing.F) {
 	f.Add([]byte(`{"version":1,"homes":[{"home_agent":"10.0.1.10","nai":"a@b","home_address":"10.0.8.100"}]}`))
 	f.Add([]byte(`{"version":2}`))
+	f.Add([]byte(`{"version":1,"home_agents":[{"network":"198.51.100.0/24","home_address":"198.51.100.100","address":"192.0.2.20"}]}`))
 	f.Fuzz(func(t *testing.T, state []byte) {
 		s, err := parseHomes(state)
 		if err != nil {
@@ -47,6 +50,11 @@ func FuzzParseHomes(f *testing.F) {
 		}
 		for _, h := range s.Homes {
 			if !h.HomeAddress.Is4() || h.HomeAddress.IsUnspecified() || h.HomeAddress.IsMulticast() {
+				t.Errorf("%+v", h)
+			}
+		}
+		for _, h := range s.HomeAgents {
+			if !h.Address.Is4() || h.Address.IsUnspecified() || h.Address.IsMulticast() {
 				t.Errorf("%+v", h)
 			}
 		}

@@ -156,6 +156,9 @@ func (c *Client) internalName() string {
 	return fmt.Sprintf("%s %v", nameInternal, c.cfg.Internal.Address)
 }
 func (c *Client) externalName() string {
+	if x := c.cfg.External; x.Network.IsValid() && !x.Address.IsValid() {
+		return fmt.Sprintf("%s of %v", nameExternal, x.Network)
+	}
 	return fmt.Sprintf("%s %v", nameExternal, c.cfg.External.Address)
 }
 

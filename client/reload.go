@@ -202,7 +202,7 @@ func (c *Client) keepFound(next *config.Config) {
 	if next.HasExternal() && !next.External.HomeAddress.IsValid() {
 		next.External.HomeAddress = is.External.HomeAddress
 	}
-	if next.External.Name == was.External.Name && next.External.Address == was.External.Address {
+	if next.External.Name == was.External.Name && next.External.Address == was.External.Address && next.External.Network == was.External.Network {
 		next.External.Address = is.External.Address
 	}
 	if next.Gateway.Name == was.Gateway.Name && next.Gateway.Address == was.Gateway.Address {

@@ -69,6 +69,9 @@ func (r *reader) addresses() {
 	if x := c.External; x.Dynamic && !r.spoilt(tableExternal+".") && (x.NAI == "" || x.Name != "") {
 		r.fail("external_home_agent.dynamic", "found true, which takes a nai, and an address and no name of the x-HA (RFC 4433)", "false, or true with nai")
 	}
+	if x := c.External; x.Network.IsValid() && (x.Address.IsValid() || x.Name != "" || x.Dynamic || !x.HomeAddress.IsValid()) {
+		r.fail("external_home_agent.network", "found beside address or dynamic, or without home_address", "network with home_address, or address")
+	}
 	if c.Detection.WaiveTNC {
 		r.warn("detection.waive_tnc", "the Trusted Networks Configured extension is waived: only the firewall keeps a laptop outside from taking itself for inside")
 	}

@@ -15,7 +15,7 @@ var tablesOf = map[string]string{"Internal": "internal_home_agent", "External": 
 var keysOfFields = map[string]string{
 	"mtu.NoProbes":            "probe",
 	"internal_home_agent.Key": "key_file", "internal_home_agent.AAAKey": "aaa_key_file", "internal_home_agent.AAASPI": "aaa_spi",
-	"internal_home_agent.Name": "address", "internal_home_agent.Dynamic": "address",
+	"internal_home_agent.Network": "address", "internal_home_agent.Name": "address", "internal_home_agent.Dynamic": "address",
 	"external_home_agent.Key": "key_file", "external_home_agent.AAAKey": "aaa_key_file", "external_home_agent.AAASPI": "aaa_spi",
 	"external_home_agent.Name": "address", "external_home_agent.HomeLink": "home_address", "external_home_agent.Broadcasts": "address", "external_home_agent.Groups": "address",
 	"foreign_agent.Key": "key_file",

@@ -117,6 +117,9 @@ type HomeAgent struct {
 	Address netip.Addr
 	// Name is the x-HA's, to be resolved through each interface; empty where it has an Address. The i-HA has an Address.
 	Name string
+	// Network is the x-HA's home network, whose home agents are asked for their addresses (RFC 5944 §3.6.1.2), masked; the zero Prefix where
+	// it has an Address or a Name.
+	Network netip.Prefix
 	// HomeAddress is the laptop's home address there, the zero Addr where the home agent assigns one, which needs a NAI.
 	HomeAddress netip.Addr
 	// HomeLink are the networks of the i-HA's home link: an interface whose own address is in one is at home. None for a virtual
@@ -350,4 +353,6 @@ func (c *Config) Wipe() {
 
 // HasExternal reports whether there is an x-HA: without one the VPN stands straight on an interface, where the gateway is to follow the
 // laptop.
-func (c *Config) HasExternal() bool { return c.External.Address.IsValid() || c.External.Name != "" }
+func (c *Config) HasExternal() bool {
+	return c.External.Address.IsValid() || c.External.Name != "" || c.External.Network.IsValid()
+}

@@ -324,7 +324,7 @@ level = "debug"
 	same := map[string]bool{".Internal.Address": true, ".Internal.HomeAddress": true, ".Internal.KeyFile": true, ".Internal.Key": true,
 		".External.Address": true, ".External.HomeAddress": true, ".External.SPI": true, ".External.KeyFile": true, ".External.Key": true,
 		".Gateway.Address": true, ".Gateway.LocalIdentity": true, ".Gateway.RemoteIdentity": true, ".Gateway.PSKFile": true,
-		".Gateway.PSK": true, ".Trust.Verifier": true, ".Trust.Digest": true, ".Authentication.Digest": true, ".External.HomeLink": true, ".External.Broadcasts": true, ".External.Groups": true, ".Detection.WaiveTNC": true, ".Detection.RefuseNAT": true, ".Internal.Name": true, ".Internal.Dynamic": true, ".External.Name": true, ".Gateway.Name": true, ".Detection.RetransmitMax": true, ".Warnings": true}
+		".Gateway.PSK": true, ".Trust.Verifier": true, ".Trust.Digest": true, ".Authentication.Digest": true, ".External.HomeLink": true, ".External.Broadcasts": true, ".External.Groups": true, ".Detection.WaiveTNC": true, ".Detection.RefuseNAT": true, ".Internal.Name": true, ".Internal.Network": true, ".External.Network": true, ".Internal.Dynamic": true, ".External.Name": true, ".Gateway.Name": true, ".Detection.RetransmitMax": true, ".Warnings": true}
 	var equal []string
 	leaves(t, "", toJSON(t, c), toJSON(t, d), func(path string) { equal = append(equal, path) })
 	for _, path := range equal {

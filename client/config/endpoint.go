@@ -70,6 +70,25 @@ func hostName(s string) bool {
 	return i > 0 && strings.Trim(s[i+1:], "0123456789") != ""
 }
 
+// vNetwork is what a home network is.
+const vNetwork = `an IPv4 prefix such as "198.51.100.0/24", of 30 bits or less`
+
+// network takes a network that has a broadcast address.
+func network(of func(*Config) *netip.Prefix) setter {
+	return setter{shape{Type: "string", Pattern: `^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$`}, func(c *Config, v any) error {
+		s, ok := v.(string)
+		if !ok {
+			return found(v)
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil || !p.Addr().Is4() || p.Bits() > 30 || p.Bits() == 0 || p != p.Masked() {
+			return found(v)
+		}
+		*of(c) = p
+		return nil
+	}}
+}
+
 // homeAgentAddress is the key of a home agent's address. The i-HA has no name: it would have to be asked for in every network
 // that the laptop comes to, and its address is not to depend on the answer.
 func homeAgentAddress(table, agent string, of func(*Config) *HomeAgent) field {
@@ -77,6 +96,6 @@ func homeAgentAddress(table, agent string, of func(*Config) *HomeAgent) field {
 		return field{key: table + ".address", valid: vAddress, required: true, about: "address of the " + agent + "; a name is not possible: it would be asked for in every network",
 			set: address(func(c *Config) *netip.Addr { return &of(c).Address })}
 	}
-	return field{key: table + ".address", valid: vEndpoint, required: true, about: "address of the " + agent + ", or its name, which is resolved through each interface with its own name servers",
+	return field{key: table + ".address", valid: vEndpoint, required: true, unless: "network", about: "address of the " + agent + ", or its name, which is resolved through each interface with its own name servers",
 		set: endpoint(func(c *Config) (*netip.Addr, *string) { return &of(c).Address, &of(c).Name })}
 }

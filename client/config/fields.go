@@ -65,7 +65,9 @@ var fields = slices.Concat(
 			set: groups(func(c *Config) *[]netip.Prefix { return &c.Internal.Groups })}},
 	homeAgentFields("external_home_agent", "x-HA", "x-HoA", func(c *Config) *HomeAgent { return &c.External }),
 	[]field{{key: "external_home_agent.dynamic", valid: vBool, standard: "false", about: "leave it to the x-HA at address to serve, or to name another one (RFC 4433); needs a nai",
-		set: boolean(func(c *Config) *bool { return &c.External.Dynamic })}},
+		set: boolean(func(c *Config) *bool { return &c.External.Dynamic })},
+		{key: "external_home_agent.network", valid: vNetwork, standard: "the x-HA has an address", about: "in the place of address: the home network, whose home agents are asked for their addresses by its broadcast address (RFC 5944 section 3.6.1.2). The answer passes no NAT that filters, and what was found elsewhere is used there; needs home_address",
+			set: network(func(c *Config) *netip.Prefix { return &c.External.Network })}},
 	foreignAgentFields(),
 	[]field{
 		{key: "gateway.address", valid: vEndpoint, required: true, about: "outer address of the VPN gateway, or its name, which is resolved through each interface with its own name servers",
