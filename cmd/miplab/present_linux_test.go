@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -96,6 +98,9 @@ func TestDemoWeb(t *testing.T) {
 	}
 }
 
+// screenshots is the variable with the directory where pictures are kept.
+const screenshots = "MIPVPN_SCREENSHOTS"
+
 // watch follows the page to the end of the run.
 func watch(t *testing.T, url string) {
 	t.Helper()
@@ -132,6 +137,10 @@ func watch(t *testing.T, url string) {
 	}
 	if c := b.Complaints(); len(c) > 0 {
 		t.Errorf("the page complains: %q", c)
+	}
+	dir := cmp.Or(os.Getenv(screenshots), t.TempDir())
+	if err := errors.Join(os.MkdirAll(dir, 0o755), b.View(1120, 1960, false), b.Picture(filepath.Join(dir, "demo-web.png"))); err != nil {
+		t.Error(err)
 	}
 }
 

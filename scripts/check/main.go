@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -33,7 +34,19 @@ func main() {
 	fuzzAll := flag.Duration("fuzz-total", 105*time.Second, "time that all fuzz targets share")
 	fuzzEach := flag.Duration("fuzz-each", 0, "time for each fuzz target, instead of a share")
 	flag.Parse()
+	keepScreenshots()
 	os.Exit(run(*only, stages(*fuzzAll, *fuzzEach), os.Stdout))
+}
+
+// screenshots is the variable with the directory where tests keep the pictures that they have taken of pages.
+const screenshots = "MIPVPN_SCREENSHOTS"
+
+// keepScreenshots has tests keep pictures below captures, unless another place is named.
+func keepScreenshots() {
+	dir, err := filepath.Abs(filepath.Join("captures", "screenshots"))
+	if err == nil && os.Getenv(screenshots) == "" {
+		os.Setenv(screenshots, dir)
+	}
 }
 
 // run runs the stages that only names (all of them when it is empty), writes the summary and returns the exit code.

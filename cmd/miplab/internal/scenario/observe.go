@@ -98,6 +98,9 @@ type flows struct {
 type observing struct {
 	mu    sync.Mutex            // Observe is called under it
 	flows atomic.Pointer[flows] // nil until the sessions are open
+
+	asking sync.Mutex
+	client ClientState // that was told last; guarded by asking
 }
 
 // observe tells a moment, the time of which is now.
@@ -130,15 +133,8 @@ func (r *run) sample(ctx context.Context) <-chan struct{} {
 		defer close(ended)
 		tick := time.NewTicker(sampleInterval)
 		defer tick.Stop()
-		var last ClientState
 		for {
-			status, err := r.world.Client().Status(ctx)
-			if err == nil {
-				if now := clientState(status); !reflect.DeepEqual(now, last) {
-					r.observe(Moment{Kind: MomentClient, Client: &now})
-					last = now
-				}
-			}
+			status, _ := r.status(ctx) // a client that does not answer shows in the steps
 			r.observe(Moment{Kind: MomentSample, Sample: r.count(status.Proof.ExpiresIn)})
 			select {
 			case <-tick.C:
@@ -148,6 +144,22 @@ func (r *run) sample(ctx context.Context) <-chan struct{} {
 		}
 	}()
 	return ended
+}
+
+// status asks for the client's state, and tells it where it is another one.
+func (r *run) status(ctx context.Context) (control.Status, error) {
+	// Held from asking to telling, so that no older answer is told behind a newer one.
+	r.observing.asking.Lock()
+	defer r.observing.asking.Unlock()
+	status, err := r.world.Client().Status(ctx)
+	if err != nil || r.Observe == nil {
+		return status, err
+	}
+	if now := clientState(status); !reflect.DeepEqual(now, r.observing.client) {
+		r.observe(Moment{Kind: MomentClient, Client: &now})
+		r.observing.client = now
+	}
+	return status, nil
 }
 
 // clientState returns what of a status does not change by itself.

@@ -168,7 +168,7 @@ func (r *run) step(ctx context.Context, s Step) error {
 		return err
 	}
 	now := time.Now()
-	status, err := r.world.Client().Status(limit)
+	status, err := r.status(limit)
 	if err != nil {
 		return fmt.Errorf("scenario: the client's status: %w", err)
 	}

@@ -152,8 +152,9 @@ func TestStream(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		if sent, back := s.Counts(); sent < 250 || back != sent-50 {
-			t.Errorf("%d datagrams counted and %d of them back, want 50 fewer", sent, back)
+		// The last one may have been sent at the very time of Close.
+		if sent, back := s.Counts(); sent < 250 || back < sent-51 || back > sent-50 {
+			t.Errorf("%d datagrams counted and %d of them back, want 50 fewer, or 51", sent, back)
 		}
 		if d := resumed.Sub(open); d <= 0 || d > Interval {
 			t.Errorf("resumed %v after it could, want within %v", d, Interval)
