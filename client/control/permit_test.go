@@ -89,6 +89,9 @@ func TestJudge(t *testing.T) {
 		refused(t, err, "administer")
 		// Questions are those of whoever has brought the client up.
 		r.grants[control.RightAnswer] = true
+		if err := judged(t, s, 4712).Up(ctx); err != nil { // which it is
+			t.Error(err)
+		}
 		refused(t, judged(t, s, 4712).Answer(ctx, 1, []byte("x")), "administer")
 		if err := judged(t, s, 4711).Answer(ctx, 1, []byte("x")); err == nil || !strings.Contains(err.Error(), "asks for no secrets") {
 			t.Errorf("the user's own: %v", err)

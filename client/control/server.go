@@ -228,8 +228,8 @@ func (s *Server) serve(ctx context.Context, k *conn, r Request) bool {
 		return k.answer(s.profile(ctx, r))
 	}
 	answer := s.ask(ctx, r)
-	if r.Op == OpUp && answer.Error == nil && !k.all { // root's session, and a script's, is anybody's who sits there
-		s.owner.Store(int64(k.peer.UID))
+	if r.Op == OpUp && answer.Error == nil && !k.all { // root's session, and a script's, is that of whoever comes up behind them
+		s.owner.CompareAndSwap(noOwner, int64(k.peer.UID))
 	}
 	return k.answer(answer)
 }

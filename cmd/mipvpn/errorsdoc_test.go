@@ -306,7 +306,7 @@ func exitTable() string {
 	}{
 		{exitDone, "done"}, {exitFailed, "failed; the message says why"}, {exitUsage, "the command line is wrong"},
 		{exitNotConnected, "not connected (`status --check`, and `wait` while the client is down)"},
-		{exitPermission, "no permission: root may, and whom `control.users` and `control.groups` name"},
+		{exitPermission, "no permission: root may, whom `control.users` and `control.groups` name, and others what polkit's rules allow"},
 		{exitUnreachable, "the daemon is not reachable: is `mipvpn daemon` running?"}, {exitTimeout, "timed out (`wait --timeout`)"},
 	} {
 		fmt.Fprintf(&b, "| %d | %s |\n", e.code, e.meaning)
