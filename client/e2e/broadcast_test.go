@@ -13,7 +13,8 @@ import (
 	"mipvpn/tun/packet"
 )
 
-// An application on the laptop hears broadcasts of its home link wherever it is, when that was asked for, and else none.
+// An application on the laptop hears broadcasts of its home link wherever it is, and is heard there, when that was asked for; else it
+// hears none.
 //
 // Shows: MIP-11 (B bit by configuration; co-located, through a foreign agent, and through the VPN)
 func TestBroadcasts(t *testing.T) {
@@ -23,7 +24,11 @@ func TestBroadcasts(t *testing.T) {
 		t.Run(fmt.Sprintf("asked %t", asked), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newHomeWorld(t, 71, func(c *config.Config) { c.Internal.Broadcasts = asked })
+				h := newHomeWorld(t, 71, func(c *config.Config) {
+					if c.Internal.Broadcasts = asked; asked {
+						c.Internal.Groups = []netip.Prefix{netip.MustParsePrefix("239.192.0.0/14")}
+					}
+				})
 				socket, err := h.Laptop.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), port))
 				if err != nil {
 					t.Fatal(err)
@@ -55,6 +60,31 @@ func TestBroadcasts(t *testing.T) {
 					}
 					return from.String() + " " + string(buf[:n])
 				}
+				there, err := h.Neighbour.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), port))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = there.Close() }()
+				// sends has the application send to all, and returns what a neighbour's hears of it.
+				sends := func(dst string) string {
+					t.Helper()
+					if _, err := socket.WriteToAddrPort([]byte("away"), netip.AddrPortFrom(netip.MustParseAddr(dst), port)); err != nil {
+						t.Fatal(err)
+					}
+					if err := there.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+						t.Fatal(err)
+					}
+					buf := make([]byte, 100)
+					for {
+						n, from, err := there.ReadFromAddrPort(buf)
+						if err != nil {
+							return ""
+						}
+						if string(buf[:n]) == "away" {
+							return from.String()
+						}
+					}
+				}
 				want := ""
 				if asked {
 					want = "10.0.8.7:5000 here"
@@ -71,6 +101,14 @@ func TestBroadcasts(t *testing.T) {
 					for _, dst := range []string{"255.255.255.255", "224.0.0.251"} {
 						if got := broadcast(h.Neighbour, h.Neighbour.NICs()[0].Index(), homeNeighbour, netip.MustParseAddr(dst)); got != want {
 							t.Errorf("mode %s, to %s: the application heard %q, want %q", at.mode, dst, got, want)
+						}
+					}
+					if !asked {
+						continue
+					}
+					for _, dst := range []string{"255.255.255.255", "10.0.8.255", "239.193.1.2"} {
+						if got, want := sends(dst), netip.AddrPortFrom(simnet.LabHomeAddress, port).String(); got != want {
+							t.Errorf("mode %s: a neighbour heard what was sent to %s from %q, want it from %s", at.mode, dst, got, want)
 						}
 					}
 				}

@@ -110,6 +110,25 @@ func TestApply(t *testing.T) {
 		{"laptop", laptop, laptopState},
 		{"laptop again", laptop, laptopState},
 		{
+			"broadcasts and groups",
+			link.Settings{
+				Device: "mip0", Address: home, MTU: 1380, Routes: prefixes("10.0.0.0/16", "239.192.0.0/14", "255.255.255.255/32"),
+				Broadcasts: []netip.Addr{netip.MustParseAddr("10.0.8.255")}, Shielded: []netip.Addr{home},
+			},
+			`device mip0 mtu 1380 up
+address 10.0.8.100/32
+` + rules + `route 10.0.0.0/16 dev mip0 metric 0 src 10.0.8.100 table 28009
+route 239.192.0.0/14 dev mip0 metric 0 src 10.0.8.100 table 28009
+route 255.255.255.255/32 dev mip0 metric 0 src 10.0.8.100 table 28009
+route broadcast 10.0.8.255/32 dev mip0 metric 0 src 10.0.8.100 table 28009
+route unreachable 10.0.0.0/16 metric 2147483647 table 28009
+route unreachable 10.0.8.255/32 metric 2147483647 table 28009
+route unreachable 239.192.0.0/14 metric 2147483647 table 28009
+route unreachable 255.255.255.255/32 metric 2147483647 table 28009
+shielded 10.0.8.100 device mip0
+` + sysctlLines,
+		},
+		{
 			"other address, MTU, routes and shield",
 			link.Settings{
 				Device: "mip0", Address: netip.MustParseAddr("10.0.8.7"), MTU: 1280,
@@ -384,6 +403,8 @@ func TestApplyRefuses(t *testing.T) {
 		{Device: "mip0", Routes: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/16")}},
 		{Device: "mip0", Routes: prefixes("2001:db8::/32")},
 		{Device: "mip0", Shielded: []netip.Addr{{}}},
+		{Broadcasts: []netip.Addr{home}},
+		{Device: "mip0", Broadcasts: []netip.Addr{netip.MustParseAddr("239.1.2.3")}},
 	} {
 		if err := New(Options{}).Apply(s); err == nil {
 			t.Errorf("settings %d were taken: %+v", i, s)
