@@ -19,7 +19,9 @@ func TestHomeNetworkAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &kept{}
-		alone := func(c *config.Config) { c.External.Address, c.External.Network = netip.Addr{}, simnet.LabExternalHomeNetwork }
+		alone := func(c *config.Config) {
+			c.External.Address, c.External.Network = netip.Addr{}, simnet.LabExternalHomeNetwork
+		}
 		w := world(t, Options{Seed: 77, Client: alone, Start: []client.Option{client.WithHomes(store)}})
 		k := talk(t, w, 500*time.Millisecond)
 		w.Plug(w.Wlan0, w.Office)

@@ -52,7 +52,7 @@ func inNamespaces(pkg, pattern string) run { return run{pkg: pkg, test: pattern,
 var actor = []patch{
 	{"stack/engine.go", "func (e *Engine) Hold() {\n", "func (e *Engine) Hold() {\n\tif e.current.Load() != nil {\n\t\treturn\n\t}\n"},
 	{"stack/engine.go", "func (e *Engine) Swap(p *Pipeline) {\n", "func (e *Engine) Swap(p *Pipeline) {\n\tif p == nil {\n\t\treturn\n\t}\n"},
-	{"client/interfaces.go", "wanted := i.Up && (", "wanted := (i.Up || i.segment != nil) && ("},
+	{"client/aside.go", "case !i.Up:\n", "case !i.Up && i.segment == nil:\n"},
 	{"client/interfaces.go", "if e.Relinked {\n", "if e.Gone {\n"},
 }
 
