@@ -258,11 +258,11 @@ func TestUpAndDown(t *testing.T) {
 	if err := json.Unmarshal([]byte(do("exec", "laptop", "--", "mipvpn", "status", "--json")), &status); err != nil || status.State != "connected" {
 		t.Errorf("status %+v, %v", status, err)
 	}
-	if said := do("exec", "laptop", "--", "mipvpn", "ping", "--count", "2"); !strings.Contains(said, "every layer carries") || !strings.Contains(said, "router") {
+	if said := do("exec", "laptop", "--", "mipvpn", "ping", "--count", "2", "--interval", "100ms"); !strings.Contains(said, "every layer carries") || !strings.Contains(said, "router") {
 		t.Errorf("ping said %q", said)
 	}
 	watchTheMonitor(t, dir, func() { do("plug", "eth1", "office") })
-	if said := do("exec", "laptop", "--", "mipvpn", "ping", "--count", "2"); !strings.Contains(said, "mode c on eth1") || !strings.Contains(said, "every layer carries") {
+	if said := do("exec", "laptop", "--", "mipvpn", "ping", "--count", "2", "--interval", "100ms"); !strings.Contains(said, "mode c on eth1") || !strings.Contains(said, "every layer carries") {
 		t.Errorf("inside, ping said %q", said)
 	}
 	err := miplab(t, "exec", "--dir", dir, "laptop", "--", "sh", "-c", "exit 3").Run()
