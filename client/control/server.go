@@ -142,7 +142,7 @@ func (s *Server) ServeConn(ctx context.Context, c net.Conn, peer Peer) {
 		}
 		if !s.permits(ctx, k, r) {
 			clear(r.Secret)
-			return
+			continue // who may not do one thing may do another
 		}
 		if !s.serve(ctx, k, r) || err != nil {
 			return

@@ -186,10 +186,15 @@ func (r *report) daemon(ctx context.Context, c *control.Client) error {
 		r.inside(d)
 	case string(control.VerdictOutside):
 		p, err := c.Probe(ctx)
-		if err != nil {
+		switch {
+		case refusesUs(err):
+			r.add("firewall", checkSkipped, "not tried, since "+err.Error(), "run `mipvpn doctor --expect outside` as who may, or as root")
+		case err != nil:
 			return err
+		default:
+			r.outside(d, p)
 		}
-		r.outside(d, p)
+		r.notInside(d)
 	}
 	return nil
 }
@@ -197,6 +202,10 @@ func (r *report) daemon(ctx context.Context, c *control.Client) error {
 // detection starts detection anew and waits until it has come to something on each interface, or for doctorPatience.
 func (r *report) detection(ctx context.Context, c *control.Client) (control.Detection, error) {
 	d, err := c.Detect(ctx, true)
+	if refusesUs(err) { // who may read is told what there is
+		r.add("detection", checkSkipped, "not begun anew, since "+err.Error(), "run `mipvpn doctor` as who may, or as root")
+		return c.Detect(ctx, false)
+	}
 	if err != nil {
 		return d, err
 	}
@@ -310,11 +319,6 @@ func (r *report) outside(d control.Detection, p control.Probe) {
 				"the firewall lets registrations in: close UDP 434 to the i-HA there. The i-HA's trusted networks alone keep laptops here from sending plaintext")
 		}
 	}
-	for _, i := range d.Interfaces {
-		if i.Proof.Verdict == control.VerdictInside {
-			r.add("expect outside", checkFailed, fmt.Sprintf("%s is found to be inside", i.Name), "if it is not, take it off this network at once, and tell the administrator of the firewall and of the i-HA")
-		}
-	}
 	reached := slices.ContainsFunc(d.Interfaces, func(i control.InterfaceDetection) bool { return i.External.Answered })
 	switch {
 	case asked == 0:
@@ -323,6 +327,15 @@ func (r *report) outside(d control.Detection, p control.Probe) {
 		r.add("firewall", checkWarning, "the i-HA does not answer here, but neither does the x-HA", "this network may block UDP 434 by itself: look from another one")
 	case answers == 0:
 		r.add("firewall", checkOK, "the i-HA does not answer straight from here, as it must be outside", "")
+	}
+}
+
+// notInside checks that no interface is found to be inside.
+func (r *report) notInside(d control.Detection) {
+	for _, i := range d.Interfaces {
+		if i.Proof.Verdict == control.VerdictInside {
+			r.add("expect outside", checkFailed, fmt.Sprintf("%s is found to be inside", i.Name), "if it is not, take it off this network at once, and tell the administrator of the firewall and of the i-HA")
+		}
 	}
 }
 

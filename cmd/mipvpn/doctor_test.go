@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -257,5 +259,46 @@ func TestDoctorFails(t *testing.T) {
 	r := mipvpn(t.Context(), socket, "doctor", "--json")
 	if r.code != exitFailed || !strings.Contains(r.err, "at a loss") {
 		t.Errorf("exit %d, %s", r.code, r.err)
+	}
+}
+
+// reader is a judge who lets everybody read and nobody do anything else.
+type reader struct{}
+
+func (reader) Judge(_ context.Context, _ control.Peer, right control.Right, _ bool) error {
+	if right == control.RightRead {
+		return nil
+	}
+	return errors.New("the rules say no")
+}
+
+// Who may only read gets a report of what there is, and is told what was not tried.
+func TestDoctorForReaders(t *testing.T) {
+	b := controltest.New(statuses()["outside"])
+	b.SetDetection(answered(control.VerdictOutside))
+	s := control.NewServer(b, everybody(t), nil)
+	s.SetJudge(reader{})
+	near, far := net.Pipe()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		s.ServeConn(t.Context(), far, control.Peer{UID: 4711})
+	}()
+	c := control.NewClient(near)
+	r := &report{Schema: control.Schema, Expect: "outside", Result: checkOK}
+	if err := r.daemon(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	<-served
+	for _, name := range []string{"detection", "layers", "firewall"} {
+		if k := r.named(name); len(k) != 1 || k[0].Result != checkSkipped || k[0].Advice == "" {
+			t.Errorf("%s: %+v", name, k)
+		}
+	}
+	if k := r.named("state"); len(k) != 1 || k[0].Result != checkOK || r.Result != checkOK {
+		t.Errorf("%+v", r.Checks)
 	}
 }
