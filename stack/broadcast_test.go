@@ -10,7 +10,7 @@ import (
 	"mipvpn/tun/packet"
 )
 
-// Shows: MIP-11, DET-4 (broadcasts of the home network pass the gate and the mark of ESP as what is for the home address does, and
+// Shows: MIP-11, DET-4 (broadcasts and groups of the home network pass the gate and the mark of ESP as what is for the home address does, and
 // only when they were asked for)
 func TestEngineListens(t *testing.T) {
 	var drops packet.Drops
@@ -38,12 +38,15 @@ func TestEngineListens(t *testing.T) {
 	}
 	e.Inbound()(authentic(toHome(all, 100)))
 	written("not asked for", 0)
-	e.Listen(&tunnel.Listener{Agent: agent, Home: home})
+	e.Listen(&tunnel.Listener{Agent: agent, Home: home, Groups: []netip.Prefix{netip.MustParsePrefix("239.192.0.0/14")}})
+	group := func() *packet.Batch { return one(toHome("239.192.1.1", 100)) }
+	plaintext(group())
 	plaintext(one(toHome(all, 100)))
 	plaintext(nested())
 	written("the gate is closed", 0)
 	e.Inbound()(one(toHome(all, 100)))
 	e.Inbound()(nested())
+	e.Inbound()(group())
 	written("without the mark of ESP", 0)
 	e.Inbound()(authentic(toHome(all, 100)))
 	marked := nested()
@@ -54,7 +57,13 @@ func TestEngineListens(t *testing.T) {
 	plaintext(one(toHome(all, 100)))
 	plaintext(nested())
 	plaintext(one(toHome("10.0.8.101", 100)))
+	plaintext(one(toHome("239.1.2.3", 100)))
 	written("the gate is open", 2)
+	plaintext(group())
+	if len(d.written) != 1 || packet.IPv4(d.written[0]).Dst().String() != "239.192.1.1" {
+		t.Errorf("%d packets for a group reached the host, want 1", len(d.written))
+	}
+	d.written = nil
 	e.Listen(nil)
 	plaintext(one(toHome(all, 100)))
 	written("not asked for any more", 0)

@@ -54,7 +54,7 @@ const nestedTTL = 64
 // Otherwise p is left as it was. Whether the destination within is a group or all is for the caller to judge.
 func Unnest(p *packet.Buf) bool {
 	ip := packet.IPv4(p.Bytes())
-	if ip.Protocol() != packet.ProtocolIPIP || ip.MoreFragments() || ip.FragmentOffset() != 0 || p.Super() {
+	if !ip.Valid() || ip.Protocol() != packet.ProtocolIPIP || ip.MoreFragments() || ip.FragmentOffset() != 0 || p.Super() {
 		return false
 	}
 	inner := packet.IPv4(ip.Payload())

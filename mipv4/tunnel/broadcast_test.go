@@ -114,5 +114,73 @@ func FuzzListener(f *testing.F) {
 		if !ip.Valid() || ip.Dst() != listenerHome && !Broadcast(ip.Dst(), nil) {
 			t.Errorf("%x was taken", p.Bytes())
 		}
+		if src := ip.Src(); Unnest(p) {
+			if ip := packet.IPv4(p.Bytes()); !ip.Valid() || ip.Src() != src || ip.TTL() == 0 {
+				t.Errorf("%x was taken out", p.Bytes())
+			}
+		}
 	})
+}
+
+// Shows: MIP-11 (RFC 5944 §4.4: what a mobile node behind a foreign agent sends to groups and to all goes to its home agent in unicast
+// datagrams from the home address, its time to live untouched, and the home agent takes it out; the rest goes as it is)
+func TestToAgent(t *testing.T) {
+	l := &Listener{Agent: listenerAgent, Home: listenerHome, Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}}
+	var drops packet.Drops
+	step := ToAgent{Listener: l, MTU: 1000, Drops: &drops}
+	long, whole := packet.Get(1400), packet.Get(1400)
+	for _, p := range []*packet.Buf{long, whole} {
+		clear(p.Extend(1400))
+		packet.PushIPv4(p, packet.IPv4Fields{DontFragment: p == whole, TTL: 1, Protocol: packet.ProtocolUDP, Src: listenerHome, Dst: netip.MustParseAddr("239.1.2.3")})
+	}
+	b := packet.GetBatch()
+	for _, p := range []*packet.Buf{
+		toAll("10.1.0.50", "10.1.0.7", packet.ProtocolUDP), toAll("10.1.0.50", "10.1.0.255", packet.ProtocolUDP), long, whole,
+		toAll("10.1.0.50", "239.1.2.3", packet.ProtocolUDP), toAll("10.1.0.50", "10.2.0.255", packet.ProtocolUDP),
+	} {
+		b.Append(p)
+	}
+	step.Apply(b)
+	defer b.Release()
+	want := []string{"10.1.0.7", "in 10.1.0.255", "in 239.1.2.3", "in 239.1.2.3", "in 239.1.2.3", "10.2.0.255"}
+	if b.Len() != len(want) || drops.Of(packet.DropTooBig) != 1 {
+		t.Fatalf("%d packets, drops %v, want %d and one too big", b.Len(), drops.Snapshot(), len(want))
+	}
+	for i, p := range b.Bufs {
+		ip, got := packet.IPv4(p.Bytes()), ""
+		if ip.Dst() == listenerAgent {
+			if !ip.Valid() || !ip.ChecksumOK() || ip.Src() != listenerHome || ip.TTL() != nestedTTL || p.Len() > 1000 || !Unnest(p) {
+				t.Errorf("packet %d: %x", i, p.Bytes())
+			}
+			got = "in "
+		}
+		if ip = packet.IPv4(p.Bytes()); got+ip.Dst().String() != want[i] || ip.Src() != listenerHome || ip.TTL() != 1 {
+			t.Errorf("packet %d is for %s%v with time to live %d, want %s with 1", i, got, ip.Dst(), ip.TTL(), want[i])
+		}
+	}
+}
+
+// Shows: MIP-11 (the home agent takes nothing out that has another source, is damaged or not whole)
+func TestUnnest(t *testing.T) {
+	nested := func(src string) *packet.Buf {
+		p := toAll(src, "239.1.2.3", packet.ProtocolUDP)
+		Nest(p, listenerHome, listenerAgent)
+		return p
+	}
+	part, damaged := nested("10.1.0.50"), nested("10.1.0.50")
+	part.Bytes()[6] |= 0x20
+	damaged.Bytes()[packet.IPv4Len+10] ^= 1
+	for name, c := range map[string]struct {
+		p    *packet.Buf
+		want bool
+	}{
+		"its own": {nested("10.1.0.50"), true}, "another's": {nested("10.1.0.51"), false}, "a fragment": {part, false}, "damaged": {damaged, false},
+		"nothing within": {toAll("10.1.0.50", "10.0.1.10", packet.ProtocolIPIP), false}, "no tunnel": {toAll("10.1.0.50", "239.1.2.3", packet.ProtocolUDP), false},
+	} {
+		n := c.p.Len()
+		if got := Unnest(c.p); got != c.want || (c.p.Len() == n) == c.want {
+			t.Errorf("%s: taken out %t, %d octets of %d left", name, got, c.p.Len(), n)
+		}
+		c.p.Release()
+	}
 }
