@@ -262,6 +262,7 @@ func TestUpAndDown(t *testing.T) {
 		t.Errorf("ping said %q", said)
 	}
 	watchTheMonitor(t, dir, func() { do("plug", "eth1", "office") })
+	reloadInside(t, dir, do)
 	if said := do("exec", "laptop", "--", "mipvpn", "ping", "--count", "2", "--interval", "100ms"); !strings.Contains(said, "mode c on eth1") || !strings.Contains(said, "every layer carries") {
 		t.Errorf("inside, ping said %q", said)
 	}
