@@ -54,8 +54,14 @@ exec unshare --cgroup sh -c "mount -t cgroup2 cgroup2 $root/sys/fs/cgroup; cd $r
 exec setpriv --bounding-set=-sys_time,-sys_rawio,-syslog env -i container=newcomer PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=journal" </dev/null
 `
 
-// removeGroups takes away the control groups that a machine has left.
-const removeGroups = `mount --make-rprivate /; mount -t cgroup2 cgroup2 /mnt; [ ! -d /mnt/$1 ] || find /mnt/$1 -depth -type d -exec rmdir {} \;`
+// removeGroups takes away the control groups that a machine has left, once its last processes are gone.
+const removeGroups = `mount --make-rprivate /; mount -t cgroup2 cgroup2 /mnt
+for again in $(seq 300); do
+	[ -d /mnt/$1 ] || exit 0
+	find /mnt/$1 -depth -type d -exec rmdir {} \; 2>/dev/null
+	[ ! -d /mnt/$1 ] || sleep 0.1
+done
+exit 1`
 
 // machine is a laptop that has booted.
 type machine struct {
