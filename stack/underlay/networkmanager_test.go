@@ -17,6 +17,16 @@ import (
 var office = fmt.Sprintf("[connection]\nid=office\nuuid=5d2f1d6a-7d3e-4a3e-9c0b-0f3a6e1f7a01\ntype=ethernet\ninterface-name=eth0\n"+
 	"[ipv4]\nmethod=manual\naddress1=%v,%v\n[ipv6]\nmethod=disabled\n", addrA, addrB.Addr())
 
+// ourManagerConf is the file that the package installs for NetworkManager.
+func ourManagerConf(t *testing.T) string {
+	t.Helper()
+	ours, err := os.ReadFile("../../configs/desktop/NetworkManager.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(ours)
+}
+
 // kept is what there is of the client's settings in the kernel.
 func kept(t *testing.T, h *Host) (text string) {
 	t.Helper()
@@ -32,10 +42,6 @@ func kept(t *testing.T, h *Host) (text string) {
 // Shows: HST-1, HST-2 (the real NetworkManager manages eth0 and leaves the client's device, rules, routes and kill switch alone where our
 // file is installed; where it is not, it takes some away, and the client puts them back)
 func TestNetworkManager(t *testing.T) {
-	ours, err := os.ReadFile("../../configs/desktop/NetworkManager.conf")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, installed := range []bool{true, false} {
 		t.Run(map[bool]string{true: "with our file", false: "without it"}[installed], func(t *testing.T) {
 			p := newPair(t)
@@ -54,7 +60,7 @@ func TestNetworkManager(t *testing.T) {
 			defer stop()
 			packaged := map[string]string{}
 			if installed {
-				packaged["90-mipvpn.conf"] = string(ours)
+				packaged["90-mipvpn.conf"] = ourManagerConf(t)
 			}
 			manager := bustest.RunNetworkManager(t, bustest.Start(t), p.nsA,
 				map[string]string{"NetworkManager/system-connections/office.nmconnection": office}, packaged)
