@@ -123,7 +123,7 @@ func checkFormat() result {
 var debianPackages = []string{"gcc", "libc6-dev", "systemd", "tshark", "strongswan-charon", "strongswan-swanctl",
 	"libstrongswan-standard-plugins", "libstrongswan-extra-plugins", "libcharon-extra-plugins", "libcharon-extauth-plugins", "dbus",
 	"openssl", "softhsm2", "opensc", "swtpm", "tpm2-openssl", "freeradius", "eapoltest", "python3-scapy", "nftables", "curl", "etcd-server", "debootstrap", "chromium", "polkitd",
-	"network-manager"}
+	networkManager}
 
 // installPackages installs the Debian packages that are missing, where that is possible; what is not there is a skip.
 func installPackages() result {
@@ -131,11 +131,16 @@ func installPackages() result {
 		out, err := command(nil, "dpkg-query", "-W", "-f", "${Status}", p)
 		return err == nil && strings.HasSuffix(out, " installed")
 	})
+	var skips []string
+	if _, err := os.Stat("/run/systemd/system"); err == nil && slices.Contains(missing, networkManager) {
+		missing = slices.DeleteFunc(missing, func(p string) bool { return p == networkManager })
+		skips = append(skips, networkManager+": not installed here, where systemd would start it and it would take over this machine's networks")
+	}
 	if len(missing) == 0 {
-		return result{note: "nothing to install"}
+		return result{note: "nothing to install", skips: skips}
 	}
 	skip := func(why string) result {
-		return result{skips: []string{strings.Join(missing, ", ") + ": " + why}}
+		return result{skips: append(skips, strings.Join(missing, ", ")+": "+why)}
 	}
 	if _, err := command(nil, "apt-get", "--version"); err != nil {
 		return skip("not installed, and there is no apt-get here")
@@ -144,18 +149,32 @@ func installPackages() result {
 		return skip("not installed, and only root may: apt-get install " + strings.Join(missing, " "))
 	}
 	env := []string{"DEBIAN_FRONTEND=noninteractive"}
-	args := append([]string{"install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"}, missing...)
-	if _, err := command(env, "apt-get", args...); err == nil {
-		return result{note: "installed " + strings.Join(missing, " ")}
+	install := func(packages ...string) (string, error) {
+		return command(env, "apt-get", append([]string{"install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"}, packages...)...)
+	}
+	if _, err := install(missing...); err == nil {
+		return result{note: "installed " + strings.Join(missing, " "), skips: skips}
 	}
 	if out, err := command(env, "apt-get", "update", "-q"); err != nil {
 		return skip("apt-get update: " + lastLine(out))
 	}
-	if out, err := command(env, "apt-get", args...); err != nil {
-		return skip("apt-get install: " + lastLine(out))
+	if _, err := install(missing...); err == nil {
+		return result{note: "installed " + strings.Join(missing, " "), skips: skips}
 	}
-	return result{note: "installed " + strings.Join(missing, " ")}
+	// One that this release does not have keeps none of the others out.
+	var installed []string
+	for _, p := range missing {
+		if out, err := install(p); err != nil {
+			skips = append(skips, p+": apt-get install: "+lastLine(out))
+		} else {
+			installed = append(installed, p)
+		}
+	}
+	return result{note: "installed " + strings.Join(installed, " "), skips: skips}
 }
+
+// networkManager is the package whose program, once started, takes charge of a machine's networks.
+const networkManager = "network-manager"
 
 func lastLine(s string) string {
 	s = strings.TrimSpace(s)
