@@ -16,11 +16,22 @@ import (
 var _ control.Backend = (*Client)(nil)
 
 // Up implements control.Backend.
-func (c *Client) Up(ctx context.Context) error { return c.ask(ctx, c.up) }
+func (c *Client) Up(ctx context.Context) error {
+	return c.ask(ctx, func() error {
+		err := c.up()
+		if err == nil {
+			c.keepWish(wishUp)
+		}
+		return err
+	})
+}
 
 // Down implements control.Backend.
 func (c *Client) Down(ctx context.Context) error {
-	return c.ask(ctx, func() error { return c.down("a person took the client down") })
+	return c.ask(ctx, func() error {
+		c.keepWish(wishDown) // first: killed on the way, it is not to come back
+		return c.down("a person took the client down")
+	})
 }
 
 // Subscribe implements control.Backend.

@@ -20,6 +20,7 @@ import (
 	"mipvpn/client/secret"
 	"mipvpn/client/vpn"
 	"mipvpn/client/vpn/ipsec"
+	"mipvpn/detect/hint"
 	"mipvpn/mipv4/auth"
 	"mipvpn/stack"
 	"mipvpn/stack/gate"
@@ -86,6 +87,7 @@ type Client struct {
 	carried stack.Traffic // by the sessions before
 	agents  gatewayAgents
 	homes   homes
+	wishes  hint.Store // nil: nothing is kept
 }
 
 // associations are the mobility security associations, each shared by all registrations under it (MIP-3).
@@ -112,7 +114,7 @@ type session struct {
 	running sync.WaitGroup
 }
 
-// Start starts a mobile node on the host. It comes up at once if the configuration says so. Errors: the host cannot give
+// Start starts a mobile node on the host. It comes up at once if the configuration or WithWish says so. Errors: the host cannot give
 // a device, interfaces or a watch on them, or a key of the configuration cannot be used.
 func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Option) (*Client, error) {
 	own := *cfg
@@ -157,13 +159,9 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 		return nil, fmt.Errorf("client: watch the interfaces: %w", err)
 	}
 	c.keepSettings()
-	if cfg.UpAtStart {
-		if err := c.up(); err != nil {
-			c.unwatch()
-			return nil, err
-		}
-	} else {
-		c.dnsLeft()
+	if err := c.comeUp(); err != nil {
+		c.unwatch()
+		return nil, err
 	}
 	c.settle()
 	c.watchSleep()
@@ -361,7 +359,10 @@ func (c *Client) settle() {
 }
 
 // up takes charge of the enterprise's traffic.
-func (c *Client) up() error {
+func (c *Client) up() error { return c.takeCharge("taking charge of the enterprise's traffic") }
+
+// takeCharge is up with what people are told.
+func (c *Client) takeCharge(message string) error {
 	if c.session != nil {
 		return nil
 	}
@@ -384,7 +385,7 @@ func (c *Client) up() error {
 			c.post(func() { c.deviceFailed(s, err) })
 		}
 	})
-	c.event(control.Event{Kind: "up", Message: "taking charge of the enterprise's traffic"})
+	c.event(control.Event{Kind: "up", Message: message})
 	c.dnsUp()
 	c.readInterfaces()
 	c.drainRoam() // so that what hints at an interface is known when the first attempt is chosen (DET-11)
@@ -401,6 +402,7 @@ func (c *Client) down(reason string) error {
 	if err := c.host.Apply(link.Settings{}); err != nil {
 		return errors.Join(fmt.Errorf("client: take the host's network back: %w", err), names)
 	}
+	c.solved("")
 	return names
 }
 

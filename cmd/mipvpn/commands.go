@@ -14,7 +14,7 @@ import (
 func (a *app) up() *cobra.Command {
 	return &cobra.Command{
 		Use: "up", Short: "Take charge of the enterprise's traffic", Args: cobra.NoArgs,
-		Long: "Take charge of the enterprise's traffic and find out where the laptop is. The command does not wait for a\nconnection; `mipvpn wait --for connected` does. Where the configuration has a password or PIN come from a person,\nthe command stays on a terminal until the laptop is connected, and asks.",
+		Long: "Take charge of the enterprise's traffic and find out where the laptop is. The command does not wait for a\nconnection; `mipvpn wait --for connected` does. Where the configuration has a password or PIN come from a person,\nthe command stays on a terminal until the laptop is connected, and asks. A daemon that is restarted is up\nagain by itself until `mipvpn down`.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.ask(cmd.Context(), func(c *control.Client) error { return c.Up(cmd.Context()) }); err != nil {
 				return err
@@ -37,7 +37,7 @@ func (a *app) down() *cobra.Command {
 		err := a.ask(cmd.Context(), func(c *control.Client) error { return c.Down(cmd.Context()) })
 		switch {
 		case errors.Is(err, control.ErrUnreachable) && *without:
-			return failed(a.lift())
+			return failed(errors.Join(forgetWish(a.socket), a.lift()))
 		case errors.Is(err, control.ErrUnreachable):
 			return failed(fmt.Errorf("%w; without a daemon `mipvpn down --without-daemon` gives the enterprise's traffic back", err))
 		}

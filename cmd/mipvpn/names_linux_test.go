@@ -32,7 +32,8 @@ const (
 
 // Shows: HST-3 (the real daemon on the real kernel, killed with signal 9 and started again, with a managed resolv.conf: an
 // enterprise name is asked nowhere, others of the interface's server, and the file is put back by down, with a daemon and
-// without one)
+// without one), HST-2 (the next daemon is up by itself where `mipvpn up` was the last that was asked, and not after `mipvpn down`, with a
+// daemon and without one)
 func TestKilledDaemonAndNames(t *testing.T) {
 	switch os.Getenv(namesEnv) {
 	case "daemon":
@@ -217,12 +218,39 @@ func killedDaemonAndNames(t *testing.T) {
 	}
 	restored("after down --without-daemon")
 
-	daemon("true")
+	third := daemon("true")
 	until("managed", func() bool { return served() && ours() })
 	if out, code := command("down"); code != exitDone {
 		t.Fatalf("down: exit code %d, %s", code, out)
 	}
 	restored("after down")
+
+	kill(third)
+	next := func(when string, up bool) *exec.Cmd {
+		t.Helper()
+		d := daemon("false")
+		var s control.Status
+		until("answered", func() bool {
+			out, code := command("status", "--json")
+			return code == exitDone && json.Unmarshal([]byte(out), &s) == nil
+		})
+		if up != (s.State != control.StateDown) {
+			t.Errorf("%s: the next daemon is %s", when, s.State)
+		}
+		return d
+	}
+	fourth := next("killed after down", false)
+	if out, code := command("up"); code != exitDone {
+		t.Fatalf("up: exit code %d, %s", code, out)
+	}
+	kill(fourth)
+	kill(next("killed after up", true))
+	kill(next("killed again", true))
+	if out, code := command("down", "--without-daemon"); code != exitDone {
+		t.Fatalf("down --without-daemon: exit code %d, %s", code, out)
+	}
+	restored("after down --without-daemon while up was asked")
+	next("after down --without-daemon", false)
 	for _, name := range asked() {
 		if strings.Contains(name, "corp.example") {
 			t.Errorf("the network's server was asked about %s", name)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 
 	"go.uber.org/zap"
@@ -29,6 +31,10 @@ var gatewaysPath = filepath.Join(config.StateDirectory, "gateways.json")
 // homesPath is where assigned home addresses are kept (`nai` without `home_address`).
 var homesPath = filepath.Join(config.StateDirectory, "homes.json")
 
+// wishPath returns where it is kept that the client was asked to be up or down: beside the socket, in a directory that goes when the
+// system goes down (not so on Windows).
+func wishPath(socket string) string { return socket + ".wish" }
+
 // startClient starts the client on this machine's kernel.
 func startClient(cfg *config.Config, log *zap.Logger) (backend, error) {
 	drops := new(packet.Drops) // of the host's flows and devices and of the client, so that status shows them all
@@ -38,7 +44,7 @@ func startClient(cfg *config.Config, log *zap.Logger) (backend, error) {
 	}
 	c, err := client.Start(host, cfg, log, client.WithDrops(drops), client.WithPortals(host), client.WithSuspend(suspend.Logind{}),
 		client.WithLeases(&hint.SystemLeases{Bus: resolve.SystemBus, Inform: true}), client.WithGateways(hint.File{Path: gatewaysPath}), client.WithHomes(hint.File{Path: homesPath}),
-		client.WithNames(systemNames(cfg.DNS)))
+		client.WithNames(systemNames(cfg.DNS)), client.WithWish(hint.File{Path: wishPath(cfg.Control.Socket)}))
 	if err != nil {
 		return nil, errors.Join(err, host.Close())
 	}
@@ -51,4 +57,12 @@ func (r *running) Close() error { return errors.Join(r.Client.Close(), r.host.Cl
 // liftBlock takes back what a daemon that has ended has left in this machine's kernel and resolver.
 func liftBlock() error {
 	return errors.Join(hostnet.New(hostnet.Options{}).Apply(link.Settings{}), liftNames())
+}
+
+// forgetWish has a daemon that is started on the socket not come up by itself for what a person asked of the one before.
+func forgetWish(socket string) error {
+	if err := os.Remove(wishPath(socket)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("a daemon that is started comes up by itself: remove the file: %w", err)
+	}
+	return nil
 }

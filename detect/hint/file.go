@@ -28,6 +28,11 @@ var _ Store = File{}
 
 // Load implements Store. It reads no more than a little over what a state may have, so that a larger one is corrupt.
 func (f File) Load() ([]byte, error) {
+	if info, err := os.Stat(f.Path); err != nil {
+		return nil, fmt.Errorf("hint: %w", err)
+	} else if !info.Mode().IsRegular() { // a pipe would have its reader wait
+		return nil, fmt.Errorf("hint: %s is no file (%v)", f.Path, info.Mode().Type())
+	}
 	r, err := os.Open(f.Path)
 	if err != nil {
 		return nil, fmt.Errorf("hint: %w", err)

@@ -112,13 +112,18 @@ func (m *machine) roams(t *testing.T) {
 	m.must("mipvpn mode cvc")
 	m.awaits("mipvpn mode", "cvc (policy cvc)")
 	m.must("ping -c 1 -w 30 10.0.1.20; mipvpn mode auto")
+	killed := strings.TrimSpace(m.must("systemctl show -p MainPID --value mipvpn"))
 	m.must("systemctl kill --signal=KILL mipvpn")
+	m.awaits("mipvpn wait --for connected --timeout 60s && test $(systemctl show -p MainPID --value mipvpn) != "+killed+" && echo 'another one is up'", "another one is up")
+	m.must("ping -c 1 -w 30 10.0.1.20")
+	m.must("systemctl restart mipvpn; mipvpn wait --for connected --timeout 60s; ping -c 1 -w 30 10.0.1.20") // as an upgrade does
+	m.must("systemctl stop mipvpn; systemctl start mipvpn")                                                  // who stops it has it begin as after a start of the system
 	m.awaits("mipvpn status", "DOWN")
 	m.fails(2, "ping -c 1 -W 1 10.0.1.20", "No route to host") // the kernel holds the line until somebody says otherwise
 	m.must("mipvpn up; mipvpn wait --for connected --timeout 60s")
 	m.lab.plug("office")
 	m.must("mipvpn wait --for inside --timeout 60s; mipvpn wait --for connected --timeout 60s; ping -c 1 -w 30 10.0.1.20")
-	says(t, "the log", m.must("journalctl --no-pager -o cat -u mipvpn"), "state: connected", "handoff")
+	says(t, "the log", m.must("journalctl --no-pager -o cat -u mipvpn"), "state: connected", "handoff", "again, as before the daemon was started anew")
 }
 
 // wrongKey takes one key after another for a wrong one.
