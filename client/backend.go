@@ -155,6 +155,9 @@ func (c *Client) status() control.Status {
 		return s
 	}
 	s.Device, s.VPN = c.session.device.Name(), c.vpnStatus()
+	if p := c.power.now; p.Dear() {
+		s.Power = &control.Power{Battery: p.Battery, Metered: p.Metered, Sparing: c.sparing()}
+	}
 	for _, q := range c.desk.Questions() {
 		s.Questions = append(s.Questions, q.Name)
 	}

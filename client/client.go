@@ -70,6 +70,7 @@ type Client struct {
 	copies    func()     // takes back the end of dropping second copies that has been put off, nil without one
 	resume    resumeWatch
 	sleep     sleepState
+	power     powerState
 	asking    []*question
 	pinging   *ping // nil unless one is under way
 	activity  activity
@@ -165,6 +166,7 @@ func Start(host link.Host, cfg *config.Config, log *zap.Logger, options ...Optio
 	}
 	c.settle()
 	c.watchSleep()
+	c.watchPower()
 	go c.run()
 	return c, nil
 }
@@ -254,6 +256,7 @@ func (c *Client) run() {
 			c.timer.Stop()
 			c.unwatch()
 			c.unwatchSleep()
+			c.unwatchPower()
 			c.feed.close()
 			c.protocol.Forget()
 			c.desk.Close()

@@ -5,6 +5,8 @@
 // from stack's layers as they say, and answers the control socket (client/control). It knows no socket and no system
 // call: a link.Host stands for the laptop, the kernel's or a simulated one.
 //
+// While power or octets are dear the VPN sends less of its own accord (power.go); nothing else follows from that.
+//
 // What a person can have measured (ping.go) sends nothing of a user's, and passes the gate like user data where it goes by the home
 // address.
 //

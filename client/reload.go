@@ -76,6 +76,7 @@ var consequences = []struct {
 	{"foreign_agent", renewExternal | renewPaths},
 	{"gateway.give_up", used},
 	{"gateway.park", used},
+	{"gateway.sparing", used},
 	{"gateway.fallback", renewGateway},
 	{"gateway.return_after", renewGateway},
 	{"gateway.address", renewGateway | renewVPN},
@@ -261,6 +262,7 @@ func (c *Client) carryOut(n *reload) {
 	} else {
 		n.associations.wipe()
 	}
+	c.spare()
 	c.hints.rules.Domains, c.hints.rules.Realms = c.cfg.Detection.InsideDomains, c.cfg.Detection.InsideNAIs
 	if given.Detection.LearnGateways != c.cfg.Detection.LearnGateways {
 		c.hints.begin(c.cfg, c.log)

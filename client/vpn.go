@@ -121,6 +121,7 @@ func (c *Client) openAccess() error {
 		Bearers: bearers, Gateway: c.cfg.Gateway.Address, Drops: c.drops, Random: c.rand, Log: c.log,
 		Run: func(f func(link.Instant)) { c.post(func() { f(c.now) }) }, Hand: c.hand, Connect: c.pastVPN(),
 	})
+	c.spare()
 	return err
 }
 

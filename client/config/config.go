@@ -216,6 +216,9 @@ type Gateway struct {
 	// KeepAliveLimit is the longest interval that may be learned from what the NAT of a network is seen to hold; none is where it is
 	// not above KeepAlive.
 	KeepAliveLimit time.Duration
+	// Sparing is how many times rarer NAT keepalives and liveness checks are while the laptop runs on battery or the connection is
+	// metered; 1 for not.
+	Sparing int
 	// CheckAfter is how long user data may go out through the VPN, with nothing coming back, before the gateway is asked
 	// whether it lives; 0 for Liveness alone.
 	CheckAfter time.Duration

@@ -116,7 +116,7 @@ func TestMinimal(t *testing.T) {
 		ForeignAgent: ForeignAgent{Algorithm: AlgorithmHMACMD5},
 		Gateway: Gateway{Address: netip.MustParseAddr("192.0.2.10"), LocalIdentity: "laptop@example.com", RemoteIdentity: "gateway.example.com",
 			PSKFile: "gateway.psk", PSK: Secret("correct horse battery staple"), RequestDNS: true, RemoteSubnets: enterprise,
-			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second, KeepAliveLimit: 110 * time.Second, Datagram: 1280, TCP: TCPAuto, TCPPort: 4500, ReturnAfter: 30 * time.Minute,
+			IKELifetime: 4 * time.Hour, ChildLifetime: time.Hour, Liveness: 30 * time.Second, KeepAlive: 20 * time.Second, KeepAliveLimit: 110 * time.Second, Sparing: 2, Datagram: 1280, TCP: TCPAuto, TCPPort: 4500, ReturnAfter: 30 * time.Minute,
 			CheckAfter: 5 * time.Second, GiveUp: 10 * time.Second, Park: ParkKeep, Profile: "default"},
 		Mechanisms:     Mechanisms{EndpointUpdate: MechanismAuto, GatewayAgent: MechanismAuto, ZeroOverhead: MechanismAuto},
 		Authentication: authenticationDefaults(), Trust: trustDefaults(),
@@ -205,6 +205,7 @@ child_lifetime = "20m"
 liveness = "10s"
 keepalive = "15s"
 keepalive_limit = "1m"
+sparing = 3
 check_after = "6s"
 give_up = "20s"
 park = "delete"
@@ -375,7 +376,7 @@ func TestErrors(t *testing.T) {
 		{"unknown key with suggestion", with("detection", `t_moniter = "60s"`),
 			`mipvpn.toml:24: detection.t_moniter: unknown key, did you mean "detection.t_monitor"?; valid is one of t_monitor, grace, period, probe, retransmit_initial, retransmit_factor, retransmit_max, retransmit_count, outside_networks, suppress_outside, waive_tnc, probe_time, silence_pause, idle, refuse_nat, inside_domains, inside_nais or learn_gateways`},
 		{"key of another table", with("gateway", `home_address = "10.0.0.1"`),
-			`mipvpn.toml:19: gateway.home_address: unknown key, did you mean "internal_home_agent.home_address"?; valid is one of address, address6, fallback, return_after, local_identity, remote_identity, psk_file, force_udp_encapsulation, request_dns, remote_subnets, ike_lifetime, child_lifetime, liveness, profile, require_hybrid, ppk_id, ppk_file, require_ppk, dead, child_octets, child_packets, replay_window, tfc_padding, dummy_interval, ike_datagram, tcp, tcp_port, keepalive, keepalive_limit, check_after, give_up or park`},
+			`mipvpn.toml:19: gateway.home_address: unknown key, did you mean "internal_home_agent.home_address"?; valid is one of address, address6, fallback, return_after, local_identity, remote_identity, psk_file, force_udp_encapsulation, request_dns, remote_subnets, ike_lifetime, child_lifetime, liveness, profile, require_hybrid, ppk_id, ppk_file, require_ppk, dead, child_octets, child_packets, replay_window, tfc_padding, dummy_interval, ike_datagram, tcp, tcp_port, keepalive, keepalive_limit, sparing, check_after, give_up or park`},
 		{"unknown key without suggestion", with("log", `zzzzzzzz = 1`),
 			`mipvpn.toml:24: log.zzzzzzzz: unknown key; valid is one of level`},
 		{"unknown table", with("gatewai", `address = "192.0.2.1"`),

@@ -85,8 +85,19 @@ type Status struct {
 	Questions []string `json:"questions,omitempty"`
 	// DNS says how names are resolved; missing where the client leaves that alone.
 	DNS *DNS `json:"dns,omitempty"`
+	// Power says what is known of power and of what octets cost; missing where nothing is to be saved.
+	Power *Power `json:"power,omitempty"`
 	// Counters are packets and octets carried, and drops by reason.
 	Counters Counters `json:"counters"`
+}
+
+// Power is why the VPN sends less of its own accord.
+type Power struct {
+	// Battery says that the laptop runs on battery, Metered that its connection is metered.
+	Battery bool `json:"battery"`
+	Metered bool `json:"metered"`
+	// Sparing is how many times rarer liveness checks of the VPN are, and keepalives at most; 1 for as ever.
+	Sparing int `json:"sparing"`
 }
 
 // Proof says where an interface is and how that is known.

@@ -98,6 +98,13 @@ type Access interface {
 	Close() error
 }
 
+// Sparer is an Access that can send less of its own accord.
+type Sparer interface {
+	// Spare has keepalives and questions whether the gateway lives, of all tunnels, come so many times more rarely, as far as the
+	// protocol finds that safe; 1, as at first, for as configured. What the client asks for (Tunnel.CheckLiveness) is not changed.
+	Spare(now link.Instant, factor int)
+}
+
 // Ticket brings a tunnel back without setting it up anew.
 type Ticket interface {
 	// Wipe forgets its keys.

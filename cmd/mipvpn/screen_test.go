@@ -132,3 +132,29 @@ func TestNothingCommandsTheTerminal(t *testing.T) {
 		t.Errorf("%q", text)
 	}
 }
+
+func TestPowerInStatus(t *testing.T) {
+	for _, c := range []struct {
+		power *control.Power
+		want  string
+	}{
+		{nil, ""},
+		{&control.Power{Battery: true, Sparing: 2}, "the laptop runs on battery: keepalives of the VPN are up to 2 times rarer"},
+		{&control.Power{Metered: true, Sparing: 1}, "the connection is metered"},
+		{&control.Power{Battery: true, Metered: true, Sparing: 3}, "the laptop runs on battery, and the connection is metered: keepalives of the VPN are up to 3 times rarer"},
+	} {
+		var b strings.Builder
+		if err := writeStatus(&b, screen{}, control.Status{State: control.StateConnected, Power: c.power}); err != nil {
+			t.Fatal(err)
+		}
+		shown := ""
+		for l := range strings.Lines(b.String()) {
+			if rest, ok := strings.CutPrefix(strings.TrimSpace(l), "power"); ok {
+				shown = strings.TrimSpace(rest)
+			}
+		}
+		if shown != c.want {
+			t.Errorf("%+v shows %q, want %q", c.power, shown, c.want)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"mipvpn/client"
 	"mipvpn/client/config"
 	"mipvpn/detect/hint"
+	"mipvpn/detect/power"
 	"mipvpn/detect/resolve"
 	"mipvpn/detect/suspend"
 	"mipvpn/stack/underlay"
@@ -42,7 +43,7 @@ func startClient(cfg *config.Config, log *zap.Logger) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.Start(host, cfg, log, client.WithDrops(drops), client.WithPortals(host), client.WithSuspend(suspend.Logind{}),
+	c, err := client.Start(host, cfg, log, client.WithDrops(drops), client.WithPortals(host), client.WithSuspend(suspend.Logind{}), client.WithPower(power.Desktop{}),
 		client.WithLeases(&hint.SystemLeases{Bus: resolve.SystemBus, Inform: true}), client.WithGateways(hint.File{Path: gatewaysPath}), client.WithHomes(hint.File{Path: homesPath}),
 		client.WithNames(systemNames(cfg.DNS)), client.WithWish(hint.File{Path: wishPath(cfg.Control.Socket)}))
 	if err != nil {

@@ -84,6 +84,9 @@ func (p *page) situation(s control.Status) {
 	for _, f := range append(namesFields(s.DNS), gatewayFields(s.VPN)...) {
 		p.field(f)
 	}
+	if s.Power != nil {
+		p.field(field{label: "power", text: powered(*s.Power), spare: spareMore})
+	}
 	for _, q := range s.Questions {
 		p.field(field{label: "asks for", text: q + " (`mipvpn up` or `mipvpn answer` on a terminal)", style: poor})
 	}
@@ -223,4 +226,19 @@ func proofStyle(p control.Proof) style {
 		return good
 	}
 	return poor
+}
+
+// powered says what is dear, and what follows from that.
+func powered(p control.Power) string {
+	s := "the laptop runs on battery"
+	switch {
+	case p.Battery && p.Metered:
+		s += ", and the connection is metered"
+	case p.Metered:
+		s = "the connection is metered"
+	}
+	if p.Sparing > 1 {
+		s += fmt.Sprintf(": keepalives of the VPN are up to %d times rarer", p.Sparing)
+	}
+	return s
 }

@@ -31,6 +31,9 @@
 // traffic, and deletes this one. A peer that has lost its SAs says so with its token (task_crash.go). Under attack a gateway gives
 // puzzles, which the driver solves beside the machine (PuzzleWanted, Solved).
 //
+// Keepalives: the machine sends those of NATs and learns how long a NAT holds a mapping (keepalive.go, UseKeepalive). Spare makes them and
+// liveness checks rarer while power is dear, never above a limit and never against what was learned.
+//
 // Suspend ends a client's machine and yields the ticket to resume with, by resumeTask in the place of initTask.
 //
 // Addresses: with MOBIKE the driver says which addresses there are (SetAddresses) and takes messages from those of PeerAddresses;

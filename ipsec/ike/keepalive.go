@@ -40,8 +40,10 @@ func (m *Machine) UseKeepalive(now link.Instant, learned time.Duration) {
 	}
 }
 
-// keepaliveInterval is the interval that is known to be safe.
-func (m *Machine) keepaliveInterval() time.Duration { return max(m.cfg.Keepalive, m.keep.interval) }
+// keepaliveInterval is the interval that is known to be safe, or the longer one that is used for the sake of power.
+func (m *Machine) keepaliveInterval() time.Duration {
+	return max(m.cfg.Keepalive, m.keep.interval, m.sparedKeepalive())
+}
 
 // learning tells whether a longer interval may be found.
 func (m *Machine) learning() bool {
@@ -94,8 +96,8 @@ func (m *Machine) mappingLost() {
 	switch {
 	case k.asked != 0:
 		k.failed = k.asked
-	case k.interval > m.cfg.Keepalive:
-		k.failed, k.interval = k.interval, 0
+	case m.keepaliveInterval() > m.cfg.Keepalive:
+		k.failed, k.interval = m.keepaliveInterval(), 0
 		m.emit(KeepaliveLearned{Interval: m.cfg.Keepalive})
 	}
 }

@@ -12,7 +12,7 @@ func (m *Machine) livenessAt() (time.Duration, bool) {
 	if !m.running() || m.cfg.Liveness < 0 || m.current.exchange != nil || len(m.current.queue) != 0 {
 		return 0, false
 	}
-	return m.lastHeard + m.cfg.Liveness, true
+	return m.lastHeard + m.livenessInterval(), true
 }
 
 // verdictAt returns when the peer counts as dead if the request x is not answered by then (RFC 7296 §2.4): Config.Dead

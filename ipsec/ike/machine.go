@@ -73,6 +73,7 @@ type Machine struct {
 	tokens      int           // messages with QCD tokens
 	hinted      bool
 	keepaliveAt time.Duration
+	spare       int // how many times rarer they and liveness checks are, 0 and 1 for not (Spare)
 	keep        keepalives
 	halfOpenAt  time.Duration
 	refused     error

@@ -59,3 +59,11 @@ func (t *tunnel) sentESP() uint64 {
 	}
 	return n
 }
+
+// Spare implements vpn.Sparer.
+func (a *access) Spare(now link.Instant, factor int) {
+	a.spared = factor
+	for _, t := range a.tunnels {
+		t.machine.Spare(now, factor)
+	}
+}

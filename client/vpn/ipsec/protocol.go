@@ -70,6 +70,7 @@ type access struct {
 	tunnels  []*tunnel
 	home     netip.Addr // for the foreign agent in the gateway to serve, the zero Addr for none
 	used     *tunnel
+	spared   int // how many times rarer tunnels send of their own accord, 0 and 1 for as configured
 	closed   bool
 	leaving  []draining
 	// background are the goroutines of TCP, which end when stop is closed.
@@ -93,6 +94,7 @@ func (a *access) Dial(now link.Instant, first bool, ticket vpn.Ticket) (vpn.Tunn
 	if t.machine, err = ike.NewInitiator(cfg, a.Random); err != nil {
 		return nil, err
 	}
+	t.machine.Spare(now, a.spared)
 	if t.startTCP(now) {
 		if err := t.machine.Start(now); err != nil {
 			return nil, err
