@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,9 +142,12 @@ func TestTunnelReachability(t *testing.T) {
 		careOf := l.Eth0.Address().Addr()
 		n := coLocated(t, l.Laptop, l.Eth0.Index(), careOf, laptop(t, mobilenode.EncapsulationIPIP))
 		n.up(enterprise)
+		var mu sync.Mutex // of what follows
 		var told []string // what the correspondent is told
 		var lives []uint8 // of outer headers
 		t.Cleanup(l.Core.Tap(func(f simnet.Frame) {
+			mu.Lock()
+			defer mu.Unlock()
 			switch ip := packet.IPv4(f.Packet); {
 			case ip.Protocol() == packet.ProtocolICMP && ip.Src() == simnet.LabInternalHA && ip.Dst() == simnet.LabCorrespondent:
 				told = append(told, fmt.Sprintf("%d %d", ip.Payload()[0], ip.Payload()[1]))
@@ -160,10 +164,14 @@ func TestTunnelReachability(t *testing.T) {
 		}
 		enters := func(what string, ttl uint8, want ...string) {
 			t.Helper()
+			mu.Lock()
 			told, lives = nil, nil
+			mu.Unlock()
 			a.forward(packets(1, simnet.LabCorrespondent, simnet.LabHomeAddress))
 			synctest.Wait()
 			time.Sleep(time.Second)
+			mu.Lock()
+			defer mu.Unlock()
 			if !slices.Equal(told, want) || len(lives) != 1 || lives[0] != ttl {
 				t.Errorf("%s: told %q, sent with the times to live %v; want %q and one with %d; drops %v", what, told, lives, want, ttl, a.drops.Snapshot())
 			}
