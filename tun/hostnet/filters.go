@@ -42,18 +42,16 @@ func filters(s link.Settings) (list []filter) {
 				list = append(list, filter{name: "from a home address", source: a})
 			}
 		}
-		switch {
-		case s.Full:
-			list = append(list, filter{name: "signalling and ESP", permit: true, six: six, own: true, protocol: protocolUDP})
-		case len(enterprise) > 0:
-			list = append(list, filter{name: "signalling and ESP", permit: true, six: six, own: true, protocol: protocolUDP, ports: []uint16{434, 500, 4500}})
-		}
 		if len(enterprise) > 0 {
-			list = append(list, filter{name: "to the enterprise", six: six, to: enterprise})
+			list = append(list,
+				filter{name: "signalling and ESP", permit: true, six: six, own: true, protocol: protocolUDP, ports: []uint16{434, 500, 4500}, to: enterprise},
+				filter{name: "to the enterprise", six: six, to: enterprise})
 		}
 		if !s.Full {
 			continue
 		}
+		// IKE and ESP go over TCP where UDP does not pass (RFC 9329), and the names of gateway and agents are asked outside.
+		list = append(list, filter{name: "this program's", permit: true, six: six, own: true})
 		local, dhcp := link.Local4(), uint16(67)
 		if six {
 			local, dhcp = link.Local6(), 547

@@ -43,9 +43,9 @@ pass quick on lo0 all no state
 pass quick on utun5 all no state
 block drop out quick inet from 10.0.8.100 to any
 block drop in quick inet from any to 10.0.8.100
-pass out quick proto udp from any to any port { 434, 500, 4500 } user root no state
-pass in quick proto udp from any port { 434, 500, 4500 } to any user root no state
+pass out quick proto udp from any to <enterprise> port { 434, 500, 4500 } user root no state
 block drop out quick from any to <enterprise>
+pass out quick proto { tcp, udp } from any to any port { 53, 434, 500, 4500 } user root no state
 pass out quick inet proto udp from any port 68 to any port 67 no state
 pass out quick inet6 proto udp from any port 546 to any port 547 no state
 pass out quick inet6 proto icmp6 from any to fe80::/10 no state
@@ -153,7 +153,9 @@ func TestFilters(t *testing.T) {
 		{"from the home address", filter{source: home}, world, 443, "false from a home address", "false from a home address"},
 		{"a registration", own, company, 434, "true signalling and ESP", "true signalling and ESP"},
 		{"another program's", filter{protocol: protocolUDP}, company, 434, "false to the enterprise", "false to the enterprise"},
-		{"own, another port", own, company, 53, "false to the enterprise", "true signalling and ESP"},
+		{"own, another port", own, company, 53, "false to the enterprise", "false to the enterprise"},
+		{"the gateway over TCP", filter{own: true, protocol: 6}, world, 4500, "true nothing", "true this program's"},
+		{"another program's to the gateway", filter{protocol: protocolUDP}, world, 4500, "true nothing", "false everything else"},
 		{"the world", filter{}, world, 443, "true nothing", "false everything else"},
 		{"the world by IPv6", filter{}, world6, 443, "true nothing", "false everything else"},
 		{"the enterprise by IPv6", filter{}, company6, 443, "false to the enterprise", "false to the enterprise"},

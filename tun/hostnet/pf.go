@@ -34,22 +34,15 @@ func pfRules(s link.Settings, device string) string {
 		line("block drop out quick inet from %s to any", a)
 		line("block drop in quick inet from any to %s", a)
 	}
-	own := "any"
-	if !s.Full {
-		own = "<enterprise>"
-	}
-	if s.Full || len(enterprise) > 0 {
-		line("pass out quick proto udp from any to %s port { 434, 500, 4500 } user root no state", own)
-		if s.Full {
-			line("pass in quick proto udp from any port { 434, 500, 4500 } to any user root no state")
-		}
-	}
 	if len(enterprise) > 0 {
+		line("pass out quick proto udp from any to <enterprise> port { 434, 500, 4500 } user root no state")
 		line("block drop out quick from any to <enterprise>")
 	}
 	if !s.Full {
 		return b.String()
 	}
+	// IKE and ESP go over TCP where UDP does not pass (RFC 9329), and the names of gateway and agents are asked outside.
+	line("pass out quick proto { tcp, udp } from any to any port { 53, 434, 500, 4500 } user root no state")
 	line("pass out quick inet proto udp from any port 68 to any port 67 no state")
 	line("pass out quick inet6 proto udp from any port 546 to any port 547 no state")
 	line("pass out quick inet6 proto icmp6 from any to fe80::/10 no state")
