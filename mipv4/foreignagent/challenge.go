@@ -243,15 +243,6 @@ func (m *Machine) ask(entry *registration, p *pending, payload []byte) (bool, er
 	return true, nil
 }
 
-// removeNewest takes the newest pending request out.
-func (m *Machine) removeNewest(entry *registration) {
-	newest := len(entry.pending) - 1
-	m.forget(entry.pending[newest])
-	entry.pending[newest] = nil
-	entry.pending = entry.pending[:newest]
-	m.tidy(entry)
-}
-
 // PollQuestion returns the next question to an AAA infrastructure, with Config.AAA alone; HandleVerdict takes the answer.
 func (m *Machine) PollQuestion() (auth.Question, bool) { return m.questions.Pop() }
 
@@ -273,8 +264,7 @@ func (m *Machine) HandleVerdict(now link.Instant, id uint64, v auth.Verdict) err
 		m.relay(now, p)
 		return nil
 	}
-	entry.pending = slices.Delete(entry.pending, i, i+1)
-	m.forget(p)
+	m.removePending(entry, i)
 	m.tidy(entry)
 	if v == auth.Rejected {
 		return m.deny(now, p.request, p.station, wire.CodeFABadAAAAuthentication, nil)

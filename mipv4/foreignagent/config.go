@@ -16,13 +16,14 @@ const (
 	DefaultMaxLifetime = 30 * time.Minute
 	// PendingTime is how long a request waits for its reply before it is denied with code 78 (RFC 5944 §3.7.1).
 	PendingTime = 7 * time.Second
-	// PendingPerRegistration is how many requests of one mobile node to one home agent may be pending at once: a newer
-	// one takes the place of the oldest.
+	// PendingPerRegistration is how many requests of one mobile node to one home agent may be pending at once for a station: a newer
+	// one takes the place of the oldest. Other stations, which may be forgers in its name, have no part in it.
 	PendingPerRegistration = 5
 	// PendingPerStation is how many requests of one station may be pending at once (code 66), so that none uses up what there is for
 	// all: more than one mobile node has, which may stand behind a repeater with others.
 	PendingPerStation = 32
-	// DefaultMaxPending limits the pending requests of all mobile nodes together (code 66).
+	// DefaultMaxPending limits the pending requests of all mobile nodes together: then the one that has waited longest is denied with
+	// code 66.
 	DefaultMaxPending = 1024
 	// DefaultMaxVisitors limits the visitor list (code 66 and the B bit).
 	DefaultMaxVisitors = 1024

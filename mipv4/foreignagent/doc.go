@@ -19,8 +19,11 @@
 // registrations, but a mobile node that is to prove where it is needs the home agent's own answer each time (RFC 5265 §3.4),
 // and a foreign agent hierarchy would hold keys of the mobile nodes.
 //
-// Requests that are pending are bounded for each station too (PendingPerStation). Who forges link-layer addresses is many stations;
-// what keeps that off a link (port security, IEEE 802.1X) is the link's.
+// Requests that are pending are bounded for each station too (PendingPerStation), and each station has its own for a registration, so
+// that none can push out another's in the name of the same mobile node. Who forges link-layer addresses is many stations, and can
+// reach the bound of all (Config.MaxPending). RFC 5944 §3.7.1 has further requests denied then, which would leave the agent to the forger;
+// here the request that has waited longest is denied in their place. So a request has the time for its reply that it takes to fill the table:
+// with 1024 requests a second in a flood one second, with ten times as many a tenth.
 //
 // In a VPN gateway (draft-ietf-mobileip-vpn-problem-solution-01 appendix B) mobile nodes are reached through their VPN sessions in the
 // place of a visited link (Station), each may register one home address (Request.HomeAddress), and the gateway hands the

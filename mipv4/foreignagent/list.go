@@ -48,7 +48,7 @@ func (m *Machine) Drop(now link.Instant, home netip.Addr) int {
 		if key.home != home {
 			continue
 		}
-		m.removePending(r, len(r.pending))
+		m.removeAllPending(r)
 		if r.visitor != nil {
 			m.strike(now, r)
 			dropped++

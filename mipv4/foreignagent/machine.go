@@ -3,6 +3,7 @@ package foreignagent
 import (
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"mipvpn/mipv4/auth"
@@ -52,7 +53,7 @@ type registration struct {
 	visitor  *Visitor
 	lifetime uint16        // granted, in seconds
 	until    time.Duration // boot time at which the visitor goes, unless lifetime is infinite
-	pending  []*pending    // the oldest first
+	pending  []*pending    // of all stations, the oldest first
 	// revocable is what was agreed about revocation, nil for nothing; revocation one that waits for its acknowledgement.
 	revocable  *revocability
 	revocation *revocation
@@ -202,25 +203,50 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 	}
 }
 
-// expirePending takes out requests that have waited too long. The newest of a registration is denied with code 78
+// expirePending takes out requests that have waited too long. The newest of a station for a registration is denied with code 78
 // (RFC 5944 §3.7.1); the mobile node has already given up on the others.
 func (m *Machine) expirePending(now link.Instant, r *registration) {
 	for len(r.pending) > 0 && r.pending[0].until <= now.Boot {
 		p := r.pending[0]
-		m.removePending(r, 1)
-		if len(r.pending) == 0 {
+		m.removePending(r, 0)
+		if !slices.ContainsFunc(r.pending, p.sameStation) {
 			_ = m.deny(now, p.request, p.station, wire.CodeFARegistrationTimeout, nil)
 		}
 	}
 }
 
-// removePending takes the n oldest pending requests out.
-func (m *Machine) removePending(r *registration, n int) {
-	for _, p := range r.pending[:n] {
+// sameStation reports whether both requests are of one station.
+func (p *pending) sameStation(o *pending) bool { return p.station.at == o.station.at }
+
+// removePending takes the pending request at the place i out.
+func (m *Machine) removePending(r *registration, i int) {
+	m.forget(r.pending[i])
+	r.pending = slices.Delete(r.pending, i, i+1)
+}
+
+// removeAllPending takes all of them out.
+func (m *Machine) removeAllPending(r *registration) {
+	for _, p := range r.pending {
 		m.forget(p)
 	}
-	clear(r.pending[:n])
-	r.pending = r.pending[n:]
+	r.pending = nil
+}
+
+// answerPending takes the pending request at the place i out, which has its answer, and those that the same station sent before it:
+// they are not waited for any more. What others have sent in the name of the same mobile node stays.
+func (m *Machine) answerPending(r *registration, i int) {
+	answered, newer := r.pending[i], r.pending[i+1:]
+	kept := r.pending[:0]
+	for _, p := range r.pending[:i+1] {
+		if p.sameStation(answered) {
+			m.forget(p)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	all := r.pending
+	r.pending = append(kept, newer...)
+	clear(all[len(r.pending):])
 }
 
 // await counts a request that is pending from now on.

@@ -35,7 +35,7 @@ func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) 
 		if m.permitted(key.homeAgent) {
 			continue
 		}
-		m.removePending(r, len(r.pending))
+		m.removeAllPending(r)
 		if r.visitor != nil {
 			m.strike(now, r)
 			dropped++

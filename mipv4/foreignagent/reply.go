@@ -26,26 +26,26 @@ func (m *Machine) HandleReply(now link.Instant, source netip.AddrPort, payload [
 	p := entry.pending[at]
 	covered, rest, ok := reply.Extensions.Authorized()
 	if !ok {
-		m.removePending(entry, at+1)
+		m.answerPending(entry, at)
 		m.tidy(entry)
 		return m.deny(now, p.request, p.station, wire.CodeFAPoorlyFormedReply, errors.New("no Mobile-Home Authentication extension"))
 	}
 	if err := m.verifyHomeAgent(entry.key.homeAgent, reply, rest, payload); err != nil {
-		m.removePending(entry, at+1)
+		m.answerPending(entry, at)
 		m.tidy(entry)
 		return m.deny(now, p.request, p.station, wire.CodeFAHomeAgentAuthentication, err)
 	}
 	if reply.Extensions.Index(wire.ExtVendorCritical) >= 0 { // none is known here, and who passes replies on must know (RFC 3115 §2.3)
-		m.removePending(entry, at+1)
+		m.answerPending(entry, at)
 		m.tidy(entry)
 		return m.deny(now, p.request, p.station, wire.CodeFAVendorFromHomeAgent, fmt.Errorf("a %v extension in the reply", wire.ExtVendorCritical))
 	}
 	if code := checkAssigned(p.request, reply); code != wire.CodeAccepted {
-		m.removePending(entry, at+1)
+		m.answerPending(entry, at)
 		m.tidy(entry)
 		return m.deny(now, p.request, p.station, code, nil)
 	}
-	m.removePending(entry, at+1) // what is older will not be waited for any more
+	m.answerPending(entry, at)
 	wrong := wrongChallenge(p, rest)
 	if reply.Code.Accepted() && !wrong {
 		named := m.named(entry, reply.HomeAddress)
@@ -158,9 +158,11 @@ func (m *Machine) HandleUnreachable(now link.Instant, homeAgent netip.Addr, icmp
 		if r.key.homeAgent != homeAgent {
 			continue
 		}
-		p := r.pending[len(r.pending)-1]
-		m.removePending(r, len(r.pending))
+		told := r.pending
+		m.removeAllPending(r)
 		m.tidy(r)
-		_ = m.deny(now, p.request, p.station, code, nil)
+		for _, p := range slices.Backward(told) { // of a station's the newest is denied: the others are too close to that (mayDeny)
+			_ = m.deny(now, p.request, p.station, code, nil)
+		}
 	}
 }

@@ -81,10 +81,10 @@ func (m *Machine) HandleRequest(now link.Instant, q Request) error {
 	if (entry == nil || entry.visitor == nil) && !r.Deregistration() && m.visiting >= m.cfg.MaxVisitors {
 		return m.deny(now, r, s, wire.CodeFAInsufficientResources, fmt.Errorf("%d visitors", m.visiting))
 	}
-	if err := m.room(entry, s.at); err != nil {
+	if err := m.room(now, key, s.at); err != nil {
 		return m.deny(now, r, s, wire.CodeFAInsufficientResources, err)
 	}
-	if entry == nil {
+	if entry = m.registrations[key]; entry == nil {
 		entry = newRegistration(key)
 		m.registrations[key] = entry
 	}
@@ -100,7 +100,8 @@ func (m *Machine) HandleRequest(now link.Instant, q Request) error {
 	asked, err := m.ask(entry, p, q.Payload)
 	switch {
 	case err != nil:
-		m.removeNewest(entry)
+		m.removePending(entry, len(entry.pending)-1)
+		m.tidy(entry)
 		return m.deny(now, r, s, wire.CodeFABadAAAAuthentication, err)
 	case !asked:
 		m.relay(now, p)
@@ -108,17 +109,30 @@ func (m *Machine) HandleRequest(now link.Instant, q Request) error {
 	return nil
 }
 
-// room makes room for another pending request of the station, where the registration has the most that it may have in the place of
-// its oldest. It returns why there is none.
-func (m *Machine) room(entry *registration, at Station) error {
-	replaces := entry != nil && len(entry.pending) == PendingPerRegistration
+// room makes room for another pending request of the station, and returns why there is none: the station has as many as one may have.
+// Where it has as many for this registration, its oldest of these gives way; where there are as many as there may be of all, the one
+// that has waited longest, and is denied. A home agent that is there has answered by then: what waits long in a flood are requests
+// that nobody answers.
+func (m *Machine) room(now link.Instant, key registrationKey, at Station) error {
+	entry, oldest, own := m.registrations[key], 0, 0
+	if entry != nil {
+		for i, p := range slices.Backward(entry.pending) {
+			if p.station.at == at {
+				oldest, own = i, own+1
+			}
+		}
+	}
 	switch {
-	case m.stations[at] >= PendingPerStation && !(replaces && entry.pending[0].station.at == at):
+	case own == PendingPerRegistration:
+		m.removePending(entry, oldest)
+	case m.stations[at] >= PendingPerStation:
 		return fmt.Errorf("%d pending requests of %v", m.stations[at], at)
-	case replaces:
-		m.removePending(entry, 1)
 	case m.pendings >= m.cfg.MaxPending:
-		return fmt.Errorf("%d pending requests", m.pendings)
+		longest := m.waits[0].registration
+		p := longest.pending[0]
+		m.removePending(longest, 0)
+		m.tidy(longest)
+		_ = m.deny(now, p.request, p.station, wire.CodeFAInsufficientResources, nil)
 	}
 	return nil
 }
