@@ -94,7 +94,7 @@ func TestNetworkManagerDHCP(t *testing.T) {
 		"[ipv4]\nmethod=auto\n[ipv6]\nmethod=disabled\n"
 	bus := bustest.Start(t)
 	manager := bustest.RunNetworkManager(t, bus, p.nsA, map[string]string{"NetworkManager/system-connections/hotel.nmconnection": hotel},
-		map[string]string{"90-mipvpn.conf": ourManagerConf(t)})
+		map[string]string{"NetworkManager/conf.d/90-mipvpn.conf": packagedFile(t, "NetworkManager.conf")})
 	manager.Command("connection", "up", "hotel")
 	if got := manager.Command("--get-values", "IP4.ADDRESS", "device", "show", "eth0"); got != fmt.Sprintf("%v/%d", leased, visited.Bits()) {
 		t.Errorf("NetworkManager has %s of DHCP, expected %v", got, leased)

@@ -5,6 +5,7 @@ package underlay
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,10 +18,10 @@ import (
 var office = fmt.Sprintf("[connection]\nid=office\nuuid=5d2f1d6a-7d3e-4a3e-9c0b-0f3a6e1f7a01\ntype=ethernet\ninterface-name=eth0\n"+
 	"[ipv4]\nmethod=manual\naddress1=%v,%v\n[ipv6]\nmethod=disabled\n", addrA, addrB.Addr())
 
-// ourManagerConf is the file that the package installs for NetworkManager.
-func ourManagerConf(t *testing.T) string {
+// packagedFile is one of the files that the package installs for desktops.
+func packagedFile(t *testing.T, name string) string {
 	t.Helper()
-	ours, err := os.ReadFile("../../configs/desktop/NetworkManager.conf")
+	ours, err := os.ReadFile(filepath.Join("../../configs/desktop", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,10 +41,14 @@ func kept(t *testing.T, h *Host) (text string) {
 }
 
 // Shows: HST-1, HST-2 (the real NetworkManager manages eth0 and leaves the client's device, rules, routes and kill switch alone where our
-// file is installed; where it is not, it takes some away, and the client puts them back)
+// file is installed, or our rule for udev alone; where neither is, it takes some away, and the client puts them back)
 func TestNetworkManager(t *testing.T) {
-	for _, installed := range []bool{true, false} {
-		t.Run(map[bool]string{true: "with our file", false: "without it"}[installed], func(t *testing.T) {
+	for _, tc := range []struct{ name, file, at string }{
+		{"with our file", "NetworkManager.conf", "NetworkManager/conf.d/90-mipvpn.conf"},
+		{"with our rule for udev", "85-mipvpn.rules", "udev/rules.d/85-mipvpn.rules"},
+		{"without them", "", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
 			p := newPair(t)
 			holdLine(t, p)
 			before := kept(t, p.a)
@@ -58,9 +63,9 @@ func TestNetworkManager(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer stop()
-			packaged := map[string]string{}
+			packaged, installed := map[string]string{}, tc.file != ""
 			if installed {
-				packaged["90-mipvpn.conf"] = ourManagerConf(t)
+				packaged[tc.at] = packagedFile(t, tc.file)
 			}
 			manager := bustest.RunNetworkManager(t, bustest.Start(t), p.nsA,
 				map[string]string{"NetworkManager/system-connections/office.nmconnection": office}, packaged)
