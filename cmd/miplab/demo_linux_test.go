@@ -27,7 +27,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil { // another user runs them too
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-o", dir+"/", "./cmd/...")
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", dir+"/", "./cmd/...")
 	cmd.Dir = "../.."
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -101,6 +101,7 @@ func passed(t *testing.T, r *scenario.Report, code int, steps []scenario.Step) {
 // Shows: MOD-c, MOD-f, MOD-cvc, MOD-fvc, MOD-keep, MOD-prefer, DET-1, DET-2, DET-3, DET-6, DET-7, GDL-5
 func TestDemo(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	r, code := play(t)
 	passed(t, r, code, scenario.Tour)
 	for i, c := range r.Changes[1:] {
@@ -150,6 +151,7 @@ func TestColdStartOutside(t *testing.T) {
 // TestDemoSimulated takes the laptop through the same tour on the simulated network.
 // Shows: MOD-c, MOD-f, MOD-cvc, MOD-fvc, MOD-keep
 func TestDemoSimulated(t *testing.T) {
+	t.Parallel()
 	r, code := play(t, "--simulated")
 	passed(t, r, code, scenario.Tour)
 }
@@ -195,6 +197,7 @@ func TestDemoStrongSwan(t *testing.T) {
 	if err := charon.Available(); err != nil {
 		t.Skip(err)
 	}
+	t.Parallel()
 	r, code := play(t, "--gateway", "strongswan")
 	passed(t, r, code, scenario.Tour)
 }
@@ -205,6 +208,7 @@ func TestDemoUnprivileged(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to become an ordinary user")
 	}
+	t.Parallel()
 	const nobody = 65534
 	cmd := miplab(t, "demo", "--json", "--dwell", "1s", "--modes", "c,cvc")
 	cmd.Dir = "/"
@@ -230,6 +234,7 @@ func TestDemoUnprivileged(t *testing.T) {
 // TestUpAndDown leaves the lab standing, moves the laptop by hand, looks from inside, and takes all down.
 func TestUpAndDown(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	open := t.TempDir()
 	if err := os.Chmod(open, 0o755); err != nil {
 		t.Fatal(err)

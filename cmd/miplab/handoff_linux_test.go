@@ -34,6 +34,7 @@ func benchHandoff(t *testing.T, args ...string) handoff.Report {
 // traffic flows again, and each program moves to the preferred interface before the other one goes.
 func TestBenchHandoff(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	r := benchHandoff(t, "--handoffs", "1", "--simulated", "0", "--places", "outside")
 	programs := 3
 	if err := charon.Available(); err != nil {
@@ -63,6 +64,7 @@ func TestBenchHandoff(t *testing.T) {
 //
 // Shows: MOD-prefer, MOD-keep
 func TestBenchHandoffSimulated(t *testing.T) {
+	t.Parallel()
 	r := benchHandoff(t, "--handoffs", "0", "--simulated", "60")
 	if s := r.Simulated; s == nil || s.Changes != 60 || s.Lost != 0 || s.Virtual < 60 {
 		t.Errorf("%+v", s)

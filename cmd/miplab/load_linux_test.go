@@ -18,7 +18,7 @@ import (
 func TestLoad(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "packetdebug", "-o", dir+"/", "./cmd/miplab", "./cmd/mipagent", "./cmd/mipvpn")
+	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-tags", "packetdebug", "-o", dir+"/", "./cmd/miplab", "./cmd/mipagent", "./cmd/mipvpn")
 	build.Dir = "../.."
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

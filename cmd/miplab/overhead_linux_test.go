@@ -16,6 +16,7 @@ import (
 // Shows: MEC-OVH (measured in namespaces, over all lengths modulo 4 and 16, both ways)
 func TestOverhead(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	cmd := miplab(t, "overhead", "--json")
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut

@@ -24,6 +24,7 @@ import (
 // told to end.
 // Shows: MOD-c, MOD-cvc, MOD-keep (as a person sees it in a browser)
 func TestDemoWeb(t *testing.T) {
+	t.Parallel()
 	args := []string{"demo", "--web", "--json", "--dwell", "300ms", "--modes", "c,cvc", "--period", "0s"}
 	if able() != nil {
 		args = append(args, "--simulated")
@@ -160,6 +161,7 @@ func recorded(t *testing.T, report []byte) (moments []recording.Moment) {
 // TestReportCommand writes the report of a tour on the simulated network, and shows that a directory that cannot be written is told
 // before the tour.
 func TestReportCommand(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "report.html")
 	if out, err := miplab(t, "report", "--simulated", "--modes", "c", "--dwell", "100ms", "-o", file).CombinedOutput(); err != nil || !strings.Contains(string(out), "The report is in "+file) {
 		t.Fatalf("%v\n%s", err, out)

@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,30 +16,16 @@ var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz[A-Z]\w*)\(`)
 // fuzzAll fuzzes every target with new inputs, for each or for its share of total. The seed corpora have run among the
 // tests already. A package's test binary is instrumented and built once for all its targets. All of it has the lowest priority.
 func fuzzAll(total, each time.Duration) result {
-	targets := map[string][]string{} // by directory
-	var dirs []string
-	n := 0
-	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		src, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		for _, m := range fuzzTarget.FindAllStringSubmatch(string(src), -1) {
-			dir := filepath.Dir(path)
-			if targets[dir] == nil {
-				dirs = append(dirs, dir)
-			}
-			targets[dir] = append(targets[dir], m[1])
-			n++
-		}
-		return nil
-	})
+	targets, err := testsNamed(fuzzTarget)
 	if err != nil {
 		return result{failures: []string{err.Error()}}
 	}
+	dirs := slices.Sorted(maps.Keys(targets))
+	n := 0
+	for _, t := range targets {
+		n += len(t)
+	}
+	all := n
 	if n == 0 {
 		return result{note: "no targets"}
 	}
@@ -81,12 +69,28 @@ func fuzzAll(total, each time.Duration) result {
 			}
 		}
 	}
-	count := 0
-	for _, t := range targets {
-		count += len(t)
-	}
-	r.note = fmt.Sprintf("%d targets", count)
+	r.note = fmt.Sprintf("%d targets", all)
 	return r
+}
+
+// testsNamed returns the functions of test files whose first line matches, named by the first group, by directory.
+func testsNamed(function *regexp.Regexp) (map[string][]string, error) {
+	found := map[string][]string{}
+	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range function.FindAllSubmatch(src, -1) {
+			dir := filepath.Dir(path)
+			found[dir] = append(found[dir], string(m[1]))
+		}
+		return nil
+	})
+	return found, err
 }
 
 // fuzzOne runs one target in the package's directory, where the go command's fuzzing writes an input that fails.

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,8 +16,15 @@ import (
 var namespacePackages = []string{"mipvpn/cmd/miplab", "mipvpn/tun/device", "mipvpn/tun/hostnet", "mipvpn/stack/underlay",
 	"mipvpn/stack/agent", "mipvpn/detect/linkmon"}
 
+// sideBySide is how many tests of such a package, each in namespaces of its own, go on at once where they say that they may: they wait
+// for packets and timers most of the time.
+const sideBySide = "6"
+
 // thirdPartyPackages hold tests against programs that are not ours.
 var thirdPartyPackages = []string{"mipvpn/ipsec/interop"}
+
+// allocationTest is a test that counts allocations.
+var allocationTest = regexp.MustCompile(`(?m)^func (Test\w*Alloc\w*)\(`)
 
 // stages returns all stages in order, with the budget of CONVENTIONS: static checks 2 minutes, race 6, fuzzing 3,
 // namespaces 4, third parties 4.
@@ -36,16 +44,22 @@ func stages(fuzzTotal, fuzzEach time.Duration) []stage {
 		}},
 		// The race detector makes pools forget, so that allocations can be counted only without it.
 		{name: "allocations", run: func() result {
-			return testRun{timeout: "4m", flags: []string{"-run", "Alloc"}}.tests(func(p string) bool { return !within(p, thirdPartyPackages) })
+			counting, err := testsNamed(allocationTest)
+			if err != nil {
+				return result{failures: []string{err.Error()}}
+			}
+			return testRun{timeout: "4m", flags: []string{"-vet=off", "-run", "Alloc"}}.tests(func(p string) bool {
+				return counting[strings.TrimPrefix(p, "mipvpn/")] != nil
+			})
 		}},
 		{name: "fuzz", beside: true, run: func() result { return fuzzAll(fuzzTotal, fuzzEach) }},
 		{name: "namespaces", run: func() result {
-			return raced("8m", "-p", "1").tests(func(p string) bool { return within(p, namespacePackages) })
+			return raced("8m", "-p", "1", "-parallel", sideBySide).tests(func(p string) bool { return within(p, namespacePackages) })
 		}},
 		{name: "soak", run: soak},
 		{name: "mutants", run: playMutants},
 		{name: "third-parties", run: func() result {
-			return raced("6m", "-p", "1").tests(func(p string) bool { return within(p, thirdPartyPackages) })
+			return raced("6m", "-p", "1", "-parallel", sideBySide).tests(func(p string) bool { return within(p, thirdPartyPackages) })
 		}},
 	}
 }
@@ -53,7 +67,7 @@ func stages(fuzzTotal, fuzzEach time.Duration) []stage {
 // raced runs tests under the race detector, in a build in which released buffers are poisoned and a second release panics. What fails
 // is run once more, and sweeps take a sample (-short). Fuzzing goes on beside those with processes of their own, which wait most of the time.
 func raced(timeout string, flags ...string) testRun {
-	return testRun{race: true, timeout: timeout, second: true, flags: append([]string{"-short", "-tags", "packetdebug"}, flags...)}
+	return testRun{race: true, timeout: timeout, second: true, flags: append([]string{"-short", "-vet=off", "-tags", "packetdebug"}, flags...)}
 }
 
 // playMutants plays a few builds without a rule: in namespaces, or on the simulated network where those cannot be made (an

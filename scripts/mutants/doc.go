@@ -13,7 +13,7 @@
 //
 // Specification: REQUIREMENTS DET-1 to DET-4, DET-12, DET-14, DET-17, HST-1 to HST-3, HST-5, HST-6.
 //
-// Concurrency: one after the other; builds and tests use the cores.
+// Concurrency: two mutants side by side, each with its own build and its own namespaces; a base that several share is played once.
 //
 // Ownership: builds are made in a temporary directory, which is removed.
 package main

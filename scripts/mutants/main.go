@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -55,13 +57,24 @@ func able() bool {
 	return errors.Join(tun.Close(), exec.Command("unshare", "--net", "true").Run()) == nil
 }
 
+// lanes is how many mutants are played side by side: one is built while another one waits for its packets.
+const lanes = 2
+
 // player plays mutants and keeps what bases came to.
 type player struct {
 	able, verbose bool
 	demo          []string
 	dir           string
-	bases         map[string]error
-	plays         int
+	plays         atomic.Int64
+
+	mu    sync.Mutex // guards the map; each base is played once, by the first who asks
+	bases map[string]func() error
+}
+
+// verdict is what came of a mutant.
+type verdict struct {
+	figure string
+	err    error
 }
 
 func (p *player) playAll(all []mutant) error {
@@ -70,12 +83,28 @@ func (p *player) playAll(all []mutant) error {
 		return err
 	}
 	defer os.RemoveAll(p.dir)
-	p.bases = map[string]error{}
+	p.bases = map[string]func() error{}
 	var errs []error
 	caught, skipped := 0, 0
 	began := time.Now()
-	for _, m := range all {
-		switch figure, err := p.one(m); {
+	verdicts := make([]chan verdict, len(all))
+	for i := range verdicts {
+		verdicts[i] = make(chan verdict, 1)
+	}
+	go func() {
+		free := make(chan struct{}, lanes)
+		for i, m := range all {
+			free <- struct{}{}
+			go func() {
+				figure, err := p.one(m)
+				verdicts[i] <- verdict{figure, err}
+				<-free
+			}()
+		}
+	}()
+	for i, m := range all {
+		v := <-verdicts[i]
+		switch figure, err := v.figure, v.err; {
 		case errors.Is(err, errSkipped):
 			skipped++
 			fmt.Printf("skipped %s\n        needs network namespaces\n", m.describe())
@@ -91,26 +120,30 @@ func (p *player) playAll(all []mutant) error {
 	return errors.Join(errs...)
 }
 
+// base returns a function that plays the mutant's base, or says what it came to when another mutant had it played.
+func (p *player) base(m mutant) func() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	name := fmt.Sprint(m.by, m.base)
+	if p.bases[name] == nil {
+		p.bases[name] = sync.OnceValue(func() error {
+			o, err := p.play(m.by, m.base)
+			if err == nil && o.caught { // a machine that is too busy may fail a test in namespaces
+				fmt.Printf("        the base of %s failed and is played again (%s)\n", m.name, o.figure)
+				o, err = p.play(m.by, m.base)
+			}
+			if err == nil && o.caught {
+				err = fmt.Errorf("its base, which has the rule, fails as well (%s):\n%s", o.figure, tail(o.said))
+			}
+			return err
+		})
+	}
+	return p.bases[name]
+}
+
 // one plays a mutant, and its base before it unless that has been played already.
 func (p *player) one(m mutant) (figure string, err error) {
-	base := fmt.Sprint(m.by, m.base)
-	if err, ok := p.bases[base]; !ok {
-		o, err := p.play(m.by, m.base)
-		if err == nil && o.caught { // a machine that is too busy may fail a test in namespaces
-			fmt.Printf("        the base of %s failed and is played again (%s)\n", m.name, o.figure)
-			o, err = p.play(m.by, m.base)
-		}
-		if err == nil && o.caught {
-			err = fmt.Errorf("its base, which has the rule, fails as well (%s):\n%s", o.figure, tail(o.said))
-		}
-		if errors.Is(err, errSkipped) {
-			return "", err
-		}
-		p.bases[base] = err
-		if err != nil {
-			return "", err
-		}
-	} else if err != nil {
+	if err := p.base(m)(); err != nil {
 		return "", err
 	}
 	o, err := p.play(m.by, append(append([]patch{}, m.base...), m.patches...))
@@ -124,8 +157,7 @@ func (p *player) one(m mutant) (figure string, err error) {
 }
 
 func (p *player) play(r run, patches []patch) (outcome, error) {
-	p.plays++
-	dir := filepath.Join(p.dir, fmt.Sprint(p.plays))
+	dir := filepath.Join(p.dir, fmt.Sprint(p.plays.Add(1)))
 	defer os.RemoveAll(dir)
 	o, err := r.play(dir, patches, p.able, p.demo)
 	if p.verbose {
