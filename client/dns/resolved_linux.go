@@ -43,16 +43,21 @@ type Anchor interface {
 //
 // The enterprise's domains are the link's, to be searched or for routing only. So are the domains that end in one of another
 // link's and begin with one of the enterprise's (corp.example.hotel.example): the C library makes such names from the search
-// list that the other network has given, and the Forwarder answers them. What is not the enterprise's stays as it is, unless
-// the plan says Full.
+// list that the other network has given, and the Forwarder answers them. Domains of the enterprise's are taken off other links until
+// Clear: every link that has one is asked about its names, and believed, and a network calls itself what it likes. What is not the
+// enterprise's stays as it is, unless the plan says Full.
 type Resolved struct {
 	// Bus connects to the system bus; the connection is closed after use.
 	Bus func(ctx context.Context) (*dbus.Conn, error)
 	// Link is the link that is told about.
 	Link Anchor
 
-	last string // what has been set, index and all
+	last  string              // what has been set, index and all
+	taken map[int32]otherLink // those that domains have been taken off, by index
 }
+
+// otherLink is a link of others': the domains that it had, and those that it was left.
+type otherLink struct{ had, left []wireDomain }
 
 var _ Settings = (*Resolved)(nil)
 
@@ -92,7 +97,7 @@ func (r *Resolved) Set(p Plan) (changed bool, err error) {
 	domains := linkDomains(p, others)
 	state := fmt.Sprint(index, p.Server, domains, p.Full)
 	if state == r.last && sameDomains(own, domains) {
-		return false, nil
+		return r.take(ctx, manager, p, others)
 	}
 	server := p.Server.As4()
 	for _, call := range []struct {
@@ -112,12 +117,65 @@ func (r *Resolved) Set(p Plan) (changed bool, err error) {
 			return false, fmt.Errorf("dns: systemd-resolved: %s: %w", call.method, notRunning(err))
 		}
 	}
-	// What it has of other servers about the enterprise's names must not be believed any longer.
-	if err := manager.CallWithContext(ctx, resolvedManager+".FlushCaches", dbus.FlagNoAutoStart).Err; err != nil {
-		return false, fmt.Errorf("dns: systemd-resolved: FlushCaches: %w", notRunning(err))
+	if _, err := r.take(ctx, manager, p, others); err != nil {
+		return false, err
+	}
+	if err := flush(ctx, manager); err != nil {
+		return false, err
 	}
 	r.last = state
 	return true, nil
+}
+
+// flush has systemd-resolved forget what other servers have said about the enterprise's names.
+func flush(ctx context.Context, manager dbus.BusObject) error {
+	if err := manager.CallWithContext(ctx, resolvedManager+".FlushCaches", dbus.FlagNoAutoStart).Err; err != nil {
+		return fmt.Errorf("dns: systemd-resolved: FlushCaches: %w", notRunning(err))
+	}
+	return nil
+}
+
+// take takes the enterprise's domains off the other links, and reports whether there were any.
+func (r *Resolved) take(ctx context.Context, manager dbus.BusObject, p Plan, others map[int32][]wireDomain) (changed bool, err error) {
+	ours := func(d wireDomain) bool {
+		name, err := query.Canonical(d.Name)
+		return err == nil && (p.Domains.Contain(name) || p.Reverse.Contain(name) || p.Full && name == ".")
+	}
+	for index, had := range others {
+		left := slices.DeleteFunc(slices.Clone(had), ours)
+		if len(left) == len(had) {
+			continue
+		}
+		err := manager.CallWithContext(ctx, resolvedManager+".SetLinkDomains", dbus.FlagNoAutoStart, index, left).Err
+		var e dbus.Error
+		switch {
+		case errors.As(err, &e) && e.Name == resolvedService+".NoSuchLink":
+			continue
+		case errors.As(err, &e) && e.Name == resolvedService+".LinkBusy":
+			return false, fmt.Errorf("dns: systemd-resolved: interface %d has a domain of the enterprise's, so that the network's servers are asked about its names, too: systemd-networkd manages it, where UseDomains= must be off", index)
+		case err != nil:
+			return false, fmt.Errorf("dns: systemd-resolved: SetLinkDomains of interface %d: %w", index, notRunning(err))
+		}
+		if r.taken == nil {
+			r.taken = make(map[int32]otherLink)
+		}
+		r.taken[index], changed = otherLink{had, left}, true
+	}
+	if changed {
+		return true, flush(ctx, manager)
+	}
+	return false, nil
+}
+
+// giveBack has the other links have again what was taken off them, where nobody has told of their domains since.
+func (r *Resolved) giveBack(ctx context.Context, manager dbus.BusObject) {
+	now, err := otherDomains(ctx, manager)
+	for index, l := range r.taken {
+		if err == nil && sameDomains(now[index], l.left) { // the link may be gone
+			_ = manager.CallWithContext(ctx, resolvedManager+".SetLinkDomains", dbus.FlagNoAutoStart, index, l.had).Err
+		}
+	}
+	r.taken = nil
 }
 
 // tell calls a method about the link. The service may not have heard of a new link yet: it is asked again until it has.
@@ -154,7 +212,7 @@ func (r *Resolved) Clear() error {
 	if err != nil {
 		return fmt.Errorf("dns: systemd-resolved: its link: %w", err)
 	}
-	if index == 0 {
+	if index == 0 && len(r.taken) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), resolvedLimit)
@@ -162,6 +220,7 @@ func (r *Resolved) Clear() error {
 	if conn, err := r.Bus(ctx); err == nil { // else nobody knows the link, or will once it is gone
 		defer conn.Close()
 		manager := conn.Object(resolvedService, resolvedPath)
+		r.giveBack(ctx, manager)
 		_ = manager.CallWithContext(ctx, resolvedManager+".RevertLink", dbus.FlagNoAutoStart, int32(index)).Err
 		_ = manager.CallWithContext(ctx, resolvedManager+".FlushCaches", dbus.FlagNoAutoStart).Err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/godbus/dbus/v5"
@@ -73,6 +74,10 @@ func TestResolved(t *testing.T) {
 		}
 	}
 	check("set")
+	// Both links would be asked about what is the enterprise's, and believed.
+	if got, _ := service.Link(2); !cmp.Equal(got.Domains, []bustest.Domain{{Name: "hotel.example"}, {Name: ".", RoutingOnly: true}}) {
+		t.Errorf("the network's link has the domains %v", got.Domains)
+	}
 	calls := service.Calls()
 	if s, d := slices.Index(calls, "SetLinkDNS"), slices.Index(calls, "SetLinkDomains"); s < 0 || d < s || calls[len(calls)-1] != "FlushCaches" {
 		t.Errorf("calls %v", calls)
@@ -93,6 +98,15 @@ func TestResolved(t *testing.T) {
 		t.Errorf("after a restart: changed %v, %v", changed, err)
 	}
 	check("after a restart")
+	// The other network's link is systemd-networkd's.
+	service.SetLink(2, bustest.Link{Domains: []bustest.Domain{{Name: "cafe.example", RoutingOnly: true}, {Name: "0.0.10.in-addr.arpa"}}, Managed: true})
+	if changed, err := r.Set(p); err == nil || changed || !strings.Contains(err.Error(), "UseDomains=") {
+		t.Errorf("with a domain of the enterprise's that cannot be taken away: changed %v, %v", changed, err)
+	}
+	service.SetLink(2, bustest.Link{Domains: []bustest.Domain{{Name: "cafe.example", RoutingOnly: true}}, Managed: true})
+	if changed, err := r.Set(p); err != nil || changed {
+		t.Errorf("once that is mended: changed %v, %v", changed, err)
+	}
 	p.Search, p.Full = false, true
 	if changed, err := r.Set(p); err != nil || !changed {
 		t.Errorf("full: changed %v, %v", changed, err)

@@ -31,6 +31,8 @@ type Link struct {
 	DefaultRoute bool
 	// DNSSEC, DNSOverTLS, LLMNR and MulticastDNS are those settings, empty when not set.
 	DNSSEC, DNSOverTLS, LLMNR, MulticastDNS string
+	// Managed says that systemd-networkd manages the link: nobody else may set anything.
+	Managed bool
 }
 
 // Resolved stands for systemd-resolved.
@@ -177,6 +179,9 @@ func (r *Resolved) change(method string, index int32, f func(*Link)) *dbus.Error
 		return dbus.NewError("org.freedesktop.DBus.Error.AccessDenied", []any{method + " was refused"})
 	}
 	l := r.links[index]
+	if l.Managed {
+		return dbus.NewError(resolvedName+".LinkBusy", []any{"the link is managed"})
+	}
 	f(&l)
 	r.links[index] = l
 	return nil
