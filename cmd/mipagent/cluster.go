@@ -257,29 +257,36 @@ func (r *clusteredHomeAgent) Close() error {
 }
 
 // reload implements reloadable: for the term that goes on, and for those to come.
-func (r *clusteredHomeAgent) reload(c *configuration) error {
+func (r *clusteredHomeAgent) reload(c *configuration) (take func() error, err error) {
 	t := c.homeAgentTable(r.internal)
 	if t.Cluster == nil || !reflect.DeepEqual(*t.Cluster, r.table) {
-		return fmt.Errorf("%w: the table cluster", agent.ErrRestart)
+		return nil, fmt.Errorf("%w: the table cluster", agent.ErrRestart)
 	}
 	cfg, err := c.homeAgentConfig(t, r.internal)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cfg.Interface = r.table.Interface
 	r.mu.Lock()
 	a, before := r.active, r.cfg
 	r.mu.Unlock()
 	if cfg.Address != before.Address {
-		return fmt.Errorf("%w: the home agent's address", agent.ErrRestart)
+		return nil, fmt.Errorf("%w: the home agent's address", agent.ErrRestart)
 	}
 	if a != nil {
-		if _, err := a.Reload(cfg); err != nil && !errors.Is(err, agent.ErrEnded) {
-			return err
+		if err := a.CheckReload(cfg); err != nil && !errors.Is(err, agent.ErrEnded) {
+			return nil, err
 		}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.cfg = cfg
-	return nil
+	return func() error {
+		if a := r.current(); a != nil {
+			if _, err := a.Reload(cfg); err != nil && !errors.Is(err, agent.ErrEnded) {
+				return err
+			}
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.cfg = cfg
+		return nil
+	}, nil
 }

@@ -22,16 +22,22 @@ import (
 	"mipvpn/tun/packet"
 )
 
-// stubGateway is a role with one client.
-type stubGateway struct {
-	drops packet.Drops
-	gone  []ike.Identity
+// stubRole is what all roles have in common.
+type stubRole struct{ drops packet.Drops }
+
+func (*stubRole) Done() <-chan struct{}  { return nil }
+func (*stubRole) Err() error             { return nil }
+func (r *stubRole) Drops() *packet.Drops { return &r.drops }
+func (*stubRole) Close() error           { return nil }
+func (*stubRole) reload(*configuration) (func() error, error) {
+	return func() error { return nil }, nil
 }
 
-func (*stubGateway) Done() <-chan struct{}  { return nil }
-func (*stubGateway) Err() error             { return nil }
-func (g *stubGateway) Drops() *packet.Drops { return &g.drops }
-func (*stubGateway) Close() error           { return nil }
+// stubGateway is a role with one client.
+type stubGateway struct {
+	stubRole
+	gone []ike.Identity
+}
 
 func (*stubGateway) Figures() []agent.SessionFigures {
 	id, err := message.NewIdentity("laptop@corp.example")

@@ -56,13 +56,12 @@ type gatewayPeerTable struct {
 // gatewayRole is the VPN gateway, which takes another configuration while it runs.
 type gatewayRole struct{ *agent.Gateway }
 
-func (r gatewayRole) reload(c *configuration) error {
+func (r gatewayRole) reload(c *configuration) (take func() error, err error) {
 	cfg, err := c.gatewayConfig()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = r.Reload(cfg)
-	return err
+	return reloadOf(r.Gateway, cfg)
 }
 
 // gateway prepares the role of the table [gateway].

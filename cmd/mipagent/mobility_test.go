@@ -24,14 +24,9 @@ var stubHome = netip.MustParseAddr("10.0.8.100")
 
 // stubMobility is the part that home agent and foreign agent have in common, with one mobile node.
 type stubMobility struct {
-	drops   packet.Drops
+	stubRole
 	dropped bool
 }
-
-func (*stubMobility) Done() <-chan struct{}  { return nil }
-func (*stubMobility) Err() error             { return nil }
-func (a *stubMobility) Drops() *packet.Drops { return &a.drops }
-func (*stubMobility) Close() error           { return nil }
 
 func (*stubMobility) Registrations() agent.Registrations {
 	return agent.Registrations{Replies: map[wire.Code]uint64{0: 7, 131: 2}, Discarded: map[string]uint64{"untrusted": 3}}

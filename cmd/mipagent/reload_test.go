@@ -18,8 +18,10 @@ import (
 	"mipvpn/stack/simnet"
 )
 
-// TestReload shows that SIGHUP has the file read again: a client goes on, a mistake changes nothing and is said, and a client that
-// is struck off is disconnected and kept out.
+// TestReload shows that SIGHUP has the file read again: a client goes on, a mistake changes nothing in any role and is said, and a client
+// that is struck off is disconnected and kept out.
+//
+// Shows: AGT-6 (all roles take a new configuration, or none does)
 func TestReload(t *testing.T) {
 	cfg := loadRoles(t, threeRoles)
 	text, err := os.ReadFile(cfg.file)
@@ -77,6 +79,25 @@ func TestReload(t *testing.T) {
 		}
 		reload(strings.Replace(string(text), `networks = ["10.0.0.0/16"]`, `networks = ["10.0.0.0/16", "172.16.0.0/12"]`, 1), "the configuration was read again")
 		reload(strings.Replace(string(text), "[gateway]", "[gatewya]", 1), "the configuration is not taken")
+
+		// What is right in the other tables is not taken either, be the mistake in the first or in the last.
+		taken := func() int { return logs.FilterMessageSnippet("another configuration").Len() }
+		n, lifetime := taken(), strings.Replace(string(text), "[home_agent.internal]\n", "[home_agent.internal]\nmax_lifetime = \"5m\"\n", 1)
+		for _, c := range []struct{ text, why string }{
+			{strings.Replace(lifetime, "pool = ", "device = \"other0\"\npool = ", 1), "[gateway]: agent: this change takes a restart"},
+			{strings.Replace(string(text), "trusted_networks", "device = \"other0\"\ntrusted_networks", 1), "[home_agent.internal]: agent: this change takes a restart"},
+			{lifetime[:strings.Index(lifetime, "[gateway]")], "[gateway] is gone from the file"},
+			{lifetime + foreignAgentRole, "[foreign_agent] is new"},
+		} {
+			reload(c.text, "the configuration is not taken")
+			refusals := logs.FilterMessageSnippet("the configuration is not taken").All()
+			if why := refusals[len(refusals)-1].ContextMap()["error"].(string); !strings.Contains(why, c.why) {
+				t.Errorf("refused with %q, want %q", why, c.why)
+			}
+		}
+		if taken() != n {
+			t.Errorf("roles have taken a configuration that others refuse: %v", logs.All())
+		}
 		if again := spis(await(control.StateConnected)); again != first {
 			t.Errorf("the SPIs were %s and are %s", first, again)
 		}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,6 +29,9 @@ type running interface {
 	// Drops counts the packets that were not passed on.
 	Drops() *packet.Drops
 	Close() error
+	// reload checks what the configuration says of the role, and changes nothing. take has the role take it: what is not changed goes
+	// on.
+	reload(c *configuration) (take func() error, err error)
 }
 
 // role is one table of the configuration, ready to be started.
@@ -107,17 +111,16 @@ func (c *configuration) homeAgentTable(internal bool) *homeAgentTable {
 	return c.HomeAgent.External
 }
 
-func (r runningHomeAgent) reload(c *configuration) error {
+func (r runningHomeAgent) reload(c *configuration) (take func() error, err error) {
 	t := c.homeAgentTable(r.internal)
 	if t.Cluster != nil {
-		return fmt.Errorf("%w: the table cluster", agent.ErrRestart)
+		return nil, fmt.Errorf("%w: the table cluster", agent.ErrRestart)
 	}
 	cfg, err := c.homeAgentConfig(t, r.internal)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = r.Reload(cfg)
-	return err
+	return reloadOf(r.HomeAgent, cfg)
 }
 
 // homeAgent prepares the role of a home agent's table.
@@ -222,13 +225,12 @@ func (c *configuration) mobileSecurity(n mobileNodeTable) (*auth.SecurityAssocia
 // runningForeignAgent is a foreign agent, which takes another configuration while it runs.
 type runningForeignAgent struct{ *agent.ForeignAgent }
 
-func (r runningForeignAgent) reload(c *configuration) error {
+func (r runningForeignAgent) reload(c *configuration) (take func() error, err error) {
 	cfg, err := c.foreignAgentConfig()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = r.Reload(cfg)
-	return err
+	return reloadOf(r.ForeignAgent, cfg)
 }
 
 // foreignAgent prepares the role of the table [foreign_agent].
@@ -302,12 +304,6 @@ func (c *configuration) peers(name string, tables []peerTable) ([]foreignagent.P
 
 func isFalse(b *bool) bool { return b != nil && !*b }
 
-// reloadable is a role that takes another configuration while it runs.
-type reloadable interface {
-	// reload takes the configuration. What is not changed goes on; an error leaves all as it was.
-	reload(*configuration) error
-}
-
 // runRoles starts the roles and runs them until ctx ends or one fails. Each time that reload yields, the file is read again.
 func runRoles(ctx context.Context, c *configuration, makeHost hostMaker, reload <-chan os.Signal, log *zap.Logger) (err error) {
 	ended := make(chan error, len(c.roles()))
@@ -335,7 +331,12 @@ func runRoles(ctx context.Context, c *configuration, makeHost hostMaker, reload 
 			}
 		}()
 	}
-	again := func() error { return c.reload(roles, log) }
+	var reloading sync.Mutex // SIGHUP and the control socket may ask at once
+	again := func() error {
+		reloading.Lock()
+		defer reloading.Unlock()
+		return c.reload(roles, log)
+	}
 	stop, err := serveControl(c, newControlServer(roles, again), log)
 	if err != nil {
 		return err
@@ -356,36 +357,4 @@ func runRoles(ctx context.Context, c *configuration, makeHost hostMaker, reload 
 			}
 		}
 	}
-}
-
-// reload reads the file again and gives the roles that can take it their new configuration. When something is wrong with the
-// file nothing is changed.
-func (c *configuration) reload(roles map[string]running, log *zap.Logger) error {
-	fresh, err := loadConfig(c.file)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	seen := make(map[string]bool)
-	for _, r := range fresh.roles() {
-		seen[r.name] = true
-		switch role := roles[r.name].(type) {
-		case nil:
-			errs = append(errs, fmt.Errorf("[%s] is new: it begins with the next start of mipagent", r.name))
-		case reloadable:
-			if err := role.reload(fresh); err != nil {
-				errs = append(errs, fmt.Errorf("[%s]: %w", r.name, err))
-				continue
-			}
-			log.Named(r.name).Info("the configuration was read again")
-		default:
-			log.Named(r.name).Warn("this role reads its configuration only when it starts")
-		}
-	}
-	for name := range roles {
-		if !seen[name] {
-			errs = append(errs, fmt.Errorf("[%s] is gone from the file: it ends with the next stop of mipagent", name))
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -13,20 +13,33 @@ import (
 // ErrRestart means that a change of the configuration takes a new Machine.
 var ErrRestart = errors.New("homeagent: this change takes a restart")
 
+// CheckReload returns the error that Reload of the configuration c returns at a Machine that was made with the configuration running,
+// nil for none. Errors: ErrConfig, and ErrRestart for another address, another kind of home agent or other encapsulations.
+func (c Config) CheckReload(running Config) error {
+	_, err := c.reloadable(running)
+	return err
+}
+
+// reloadable returns the configuration with its defaults, or why a Machine with the configuration running cannot take it.
+func (c Config) reloadable(running Config) (Config, error) {
+	cfg, err := c.check()
+	switch {
+	case err != nil:
+		return Config{}, err
+	case cfg.Address != running.Address || cfg.Internal != running.Internal:
+		return Config{}, fmt.Errorf("%w: the home agent's address is %v, internal %t; found %v, internal %t", ErrRestart, running.Address, running.Internal, cfg.Address, cfg.Internal)
+	case cfg.Encapsulations != running.Encapsulations:
+		return Config{}, fmt.Errorf("%w: encapsulations offered are %+v, found %+v", ErrRestart, running.Encapsulations, cfg.Encapsulations)
+	}
+	return cfg, nil
+}
+
 // Reload takes another configuration and returns how many bindings were dropped by it: those of mobile nodes that are no longer
 // served, or whose home address is another one now or is not in the pool any more. All other bindings stay as they were granted, also where the mobile node has other keys now: those count from its next
-// request on (Drop takes a binding away at once). Errors, which change nothing: ErrConfig, and ErrRestart for another address,
-// another kind of home agent or other encapsulations.
+// request on (Drop takes a binding away at once). Errors, which change nothing, are those of Config.CheckReload.
 func (m *Machine) Reload(now link.Instant, cfg Config) (dropped int, err error) {
-	cfg, err = cfg.check()
-	if err != nil {
+	if cfg, err = cfg.reloadable(m.cfg); err != nil {
 		return 0, err
-	}
-	if cfg.Address != m.cfg.Address || cfg.Internal != m.cfg.Internal {
-		return 0, fmt.Errorf("%w: the home agent's address is %v, internal %t; found %v, internal %t", ErrRestart, m.cfg.Address, m.cfg.Internal, cfg.Address, cfg.Internal)
-	}
-	if cfg.Encapsulations != m.cfg.Encapsulations {
-		return 0, fmt.Errorf("%w: encapsulations offered are %+v, found %+v", ErrRestart, m.cfg.Encapsulations, cfg.Encapsulations)
 	}
 	cfg.Durable = m.cfg.Durable // the driver's, for good
 	before := m.cfg

@@ -54,25 +54,45 @@ func (a *HomeAgent) Registrations() Registrations { return a.registrations.snaps
 // TunnelTraffic returns what has come out of the tunnels, and what went into them.
 func (a *HomeAgent) TunnelTraffic() (in, out Traffic) { return a.traffic.snapshot() }
 
-// Reload takes another configuration while the agent runs (homeagent.Machine.Reload): bindings stay but for those of mobile nodes
-// that are no longer served, whose number is returned. Errors, which leave all as it was: homeagent.ErrConfig, ErrRestart for what
-// is for good (addresses, device, the kind of agent, RADIUS servers, whether zero-overhead tunnelling is granted), and what the host says about
-// routes.
-func (a *HomeAgent) Reload(cfg HomeAgentConfig) (dropped int, err error) {
-	a.reloading.Lock()
-	defer a.reloading.Unlock()
-	if err := cfg.checkSwitching(); err != nil {
-		return 0, err
+// CheckReload returns the error that Reload of the configuration would return before it changes anything, nil for none: homeagent.ErrConfig,
+// ErrRestart for what is for good (addresses, device, the kind of agent, RADIUS servers, whether zero-overhead tunnelling is
+// granted).
+func (a *HomeAgent) CheckReload(cfg HomeAgentConfig) error {
+	_, err := a.reloadable(cfg)
+	return err
+}
+
+// reloadable returns the configuration as the agent would have it, or why it cannot be taken.
+func (a *HomeAgent) reloadable(cfg HomeAgentConfig) (HomeAgentConfig, error) {
+	if err := errors.Join(cfg.checkSwitching(), cfg.checkBroadcasts()); err != nil {
+		return cfg, err
 	}
 	if cfg.Device != a.cfg.Device || cfg.HomeLink != a.cfg.HomeLink || cfg.ZeroOverhead.Granted() != a.cfg.ZeroOverhead.Granted() ||
 		cfg.Broadcasts != a.cfg.Broadcasts {
-		return 0, fmt.Errorf("%w: the device, the home link, and whether zero-overhead tunnelling and broadcasts are granted", ErrRestart)
+		return cfg, fmt.Errorf("%w: the device, the home link, and whether zero-overhead tunnelling and broadcasts are granted", ErrRestart)
 	}
 	if !reflect.DeepEqual(cfg.RADIUS, a.cfg.RADIUS) {
-		return 0, fmt.Errorf("%w: other RADIUS servers", ErrRestart)
+		return cfg, fmt.Errorf("%w: other RADIUS servers", ErrRestart)
 	}
 	cfg.AAA = cfg.RADIUS != nil
-	if err := cfg.Check(); err != nil {
+	return cfg, forGood(cfg.Config.CheckReload(a.cfg.Config), homeagent.ErrRestart)
+}
+
+// forGood returns the error of a machine, as ErrRestart where it is the machine's own word for that.
+func forGood(err, restart error) error {
+	if errors.Is(err, restart) {
+		return fmt.Errorf("%w: %w", ErrRestart, err)
+	}
+	return err
+}
+
+// Reload takes another configuration while the agent runs (homeagent.Machine.Reload): bindings stay but for those of mobile nodes
+// that are no longer served, whose number is returned. Errors, which leave all as it was: those of CheckReload, and what the host says
+// about routes.
+func (a *HomeAgent) Reload(cfg HomeAgentConfig) (dropped int, err error) {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	if cfg, err = a.reloadable(cfg); err != nil {
 		return 0, err
 	}
 	// Mobile nodes of both configurations have routes until the old one is gone.
@@ -100,8 +120,6 @@ func (a *HomeAgent) Reload(cfg HomeAgentConfig) (dropped int, err error) {
 	switch {
 	case !ok:
 		return 0, ErrEnded
-	case errors.Is(r.err, homeagent.ErrRestart):
-		return 0, errors.Join(fmt.Errorf("%w: %w", ErrRestart, r.err), a.routeHome(old))
 	case r.err != nil:
 		return 0, errors.Join(r.err, a.routeHome(old))
 	}
@@ -145,19 +163,33 @@ func (h *homeward) Registrations() Registrations { return h.registrations.snapsh
 // TunnelTraffic returns what has come out of the tunnels from home agents, and what went into them.
 func (h *homeward) TunnelTraffic() (in, out Traffic) { return h.traffic.snapshot() }
 
-// Reload takes another configuration while the agent runs (foreignagent.Machine.Reload): visitors stay but for those of home agents
-// that are no longer permitted, whose number is returned. Errors, which leave all as it was: foreignagent.ErrConfig, and ErrRestart
-// for what is for good (addresses and the interface).
-func (a *ForeignAgent) Reload(cfg ForeignAgentConfig) (dropped int, err error) {
+// CheckReload returns the error that Reload of the configuration would return, nil for none, and changes nothing: foreignagent.ErrConfig,
+// ErrRestart for what is for good (addresses, the interface, RADIUS servers). An agent that has ended has Reload return ErrEnded.
+func (a *ForeignAgent) CheckReload(cfg ForeignAgentConfig) error {
+	_, err := a.reloadable(cfg)
+	return err
+}
+
+// reloadable returns the configuration as the agent would have it, or why it cannot be taken.
+func (a *ForeignAgent) reloadable(cfg ForeignAgentConfig) (ForeignAgentConfig, error) {
 	if cfg.Interface != a.cfg.Interface {
-		return 0, fmt.Errorf("%w: the interface is %s, found %s", ErrRestart, a.cfg.Interface, cfg.Interface)
+		return cfg, fmt.Errorf("%w: the interface is %s, found %s", ErrRestart, a.cfg.Interface, cfg.Interface)
 	}
 	if !reflect.DeepEqual(cfg.RADIUS, a.cfg.RADIUS) {
-		return 0, fmt.Errorf("%w: other RADIUS servers", ErrRestart)
+		return cfg, fmt.Errorf("%w: other RADIUS servers", ErrRestart)
 	}
 	cfg.AAA = cfg.RADIUS != nil
 	if !cfg.Address.IsValid() {
 		cfg.Address, cfg.Prefix = a.cfg.Address, a.cfg.Prefix
+	}
+	return cfg, forGood(cfg.Config.CheckReload(a.cfg.Config), foreignagent.ErrRestart)
+}
+
+// Reload takes another configuration while the agent runs (foreignagent.Machine.Reload): visitors stay but for those of home agents
+// that are no longer permitted, whose number is returned. Errors, which leave all as it was, are those of CheckReload.
+func (a *ForeignAgent) Reload(cfg ForeignAgentConfig) (dropped int, err error) {
+	if cfg, err = a.reloadable(cfg); err != nil {
+		return 0, err
 	}
 	type result struct {
 		dropped int
@@ -170,8 +202,6 @@ func (a *ForeignAgent) Reload(cfg ForeignAgentConfig) (dropped int, err error) {
 	switch {
 	case !ok:
 		return 0, ErrEnded
-	case errors.Is(r.err, foreignagent.ErrRestart):
-		return 0, fmt.Errorf("%w: %w", ErrRestart, r.err)
 	case r.err != nil:
 		return 0, r.err
 	}

@@ -19,26 +19,40 @@ var ErrRestart = errors.New("agent: this change takes a restart")
 // errBusy means that the gateway's goroutine has too much to do, or has ended.
 var errBusy = errors.New("agent: the gateway is too busy, or has ended")
 
-// Reload takes another configuration while the gateway runs: see gateway.Gateway.Reload. It returns how many sessions were closed
-// because the configuration does not grant any more what they have. Addresses, ports and the device are for good. Errors, which
-// leave all as it was: ErrRestart, gateway.ErrConfig, ike.ErrConfig, and what the host says about routes.
-func (g *Gateway) Reload(cfg GatewayConfig) (closed int, err error) {
+// CheckReload returns the error that Reload of the configuration would return before it changes anything, nil for none: ErrRestart
+// for what is for good (addresses, ports, the device, whether RADIUS is used, the foreign agent in the gateway),
+// gateway.ErrConfig, ike.ErrConfig.
+func (g *Gateway) CheckReload(cfg GatewayConfig) error {
+	_, err := g.reloadable(cfg)
+	return err
+}
+
+// reloadable returns the configuration as the gateway would have it, or why it cannot be taken.
+func (g *Gateway) reloadable(cfg GatewayConfig) (GatewayConfig, error) {
 	if cfg.Address != g.cfg.Address || !slices.Equal(cfg.Additional, g.cfg.Additional) || cfg.TCPPort != g.cfg.TCPPort || cfg.NoTCP != g.cfg.NoTCP || cfg.Device != g.cfg.Device {
-		return 0, fmt.Errorf("%w: addresses, TCP port and device of the gateway", ErrRestart)
+		return cfg, fmt.Errorf("%w: addresses, TCP port and device of the gateway", ErrRestart)
 	}
 	if (cfg.RADIUS == nil) != (g.cfg.RADIUS == nil) || cfg.RADIUSSource != g.cfg.RADIUSSource {
-		return 0, fmt.Errorf("%w: whether RADIUS is used, and the address that requests come from", ErrRestart)
+		return cfg, fmt.Errorf("%w: whether RADIUS is used, and the address that requests come from", ErrRestart)
 	}
 	if !cfg.sameAgent(&g.cfg) {
-		return 0, fmt.Errorf("%w: the foreign agent in the gateway, but for its mobile nodes and networks", ErrRestart)
+		return cfg, fmt.Errorf("%w: the foreign agent in the gateway, but for its mobile nodes and networks", ErrRestart)
 	}
 	if err := cfg.CheckForeignAgent(); err != nil {
-		return 0, err
+		return cfg, err
 	}
 	cfg.advertise(g.agent)
 	cfg.mobility()
 	cfg.prove()
-	if _, err := gateway.New(cfg.Config, rand.Reader); err != nil {
+	_, err := gateway.New(cfg.Config, rand.Reader)
+	return cfg, err
+}
+
+// Reload takes another configuration while the gateway runs: see gateway.Gateway.Reload. It returns how many sessions were closed
+// because the configuration does not grant any more what they have. Errors, which leave all as it was: those of CheckReload, and what
+// the host says about routes.
+func (g *Gateway) Reload(cfg GatewayConfig) (closed int, err error) {
+	if cfg, err = g.reloadable(cfg); err != nil {
 		return 0, err
 	}
 	g.reloading.Lock()
