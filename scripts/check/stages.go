@@ -133,11 +133,11 @@ func checkFormat() result {
 // debianPackages are what some tests use and skip without: the race detector's C compiler, the dissector that judges our
 // packets, the programs of systemd, the VPN gateway that is not ours, a D-Bus daemon, a token and a TPM that are programs, and a RADIUS server,
 // a browser for miplab's page, an EAP peer, a library of Mobile IP messages and a replicated store that are not ours, the programs that docs/operations.md uses, what makes a clean
-// Debian, what decides about users' rights, and what manages the networks and devices of desktops.
+// Debian, what decides about users' rights, and what manages the networks, devices and secrets of desktops.
 var debianPackages = []string{"gcc", "libc6-dev", "systemd", "tshark", "strongswan-charon", "strongswan-swanctl",
 	"libstrongswan-standard-plugins", "libstrongswan-extra-plugins", "libcharon-extra-plugins", "libcharon-extauth-plugins", "dbus",
 	"openssl", "softhsm2", "opensc", "swtpm", "tpm2-openssl", "freeradius", "eapoltest", "python3-scapy", "nftables", "curl", "etcd-server", "debootstrap", "chromium", "polkitd",
-	"udev", networkManager}
+	"udev", "gnome-keyring", networkManager}
 
 // installPackages installs the Debian packages that are missing, where that is possible; what is not there is a skip.
 func installPackages() result {
