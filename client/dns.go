@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"mipvpn/client/config"
 	"mipvpn/client/control"
 	"mipvpn/client/dns"
 	"mipvpn/detect/resolve/query"
@@ -106,6 +107,18 @@ func (c *Client) dnsUp() {
 	c.dnsWorker(d)
 	c.dnsAgain()
 	c.dnsWatch()
+}
+
+// tryListen finds out whether the client's name server could listen where another configuration has it, if that is elsewhere.
+func (c *Client) tryListen(next *config.Config) error {
+	if c.dns.forwarder == nil || !next.DNS.Used() || next.DNS.Listen == c.cfg.DNS.Listen {
+		return nil
+	}
+	f, err := dns.Listen(c.names.Host.Sockets, c.host, next.DNS.Listen, nil, rand.Reader, c.log)
+	if err != nil {
+		return fmt.Errorf("client: dns.listen: %w; nothing has been changed", err)
+	}
+	return f.Close()
 }
 
 // dnsClear takes back what an earlier process has left, if it has.
@@ -347,7 +360,7 @@ func (c *Client) dnsStatus() *control.DNS {
 	n := d.forwarder.Counts()
 	s := &control.DNS{
 		By: d.settings.Name(), Forwarder: c.cfg.DNS.Listen, Full: c.cfg.DNS.Full, Domains: append(slices.Clone(c.cfg.DNS.Domains), d.named...), Servers: c.dnsInside(),
-		Inside: n.Inside, Outside: n.Outside, Refused: n.Refused, Failed: n.Failed,
+		Inside: n.Inside, Outside: n.Outside, Refused: n.Refused, Failed: n.Failed, Checks: n.Checks,
 	}
 	if s.Domains == nil {
 		s.Domains = []string{}

@@ -86,7 +86,6 @@ var consequences = []struct {
 	{"authentication", renewVPN},
 	{"trust", renewVPN},
 	{"detection", renewPaths},
-	{"dns.listen", needsRestart},
 	{"dns", renewDNS},
 	{"interfaces", renewPaths | renewDNS},
 	{"portal", renewPortals},
@@ -110,7 +109,7 @@ func consequenceOf(key string) consequence {
 // Reload takes another configuration while the client runs. Then the one before is not used any more and the caller may wipe its secrets;
 // where nothing has changed, and with an error, it stays, and cfg is not used. anew allows it to end the session and begin another one where it cannot go on; the enterprise's traffic stays
 // blocked meanwhile. What people have answered is kept as far as the question is the same. Errors, which leave all as it was: ErrRestart and ErrAnew with the keys, one that wraps control.ErrRefused for a mode that is not available,
-// and what the host says about its settings.
+// and what the host says about its settings or about an address to listen on.
 func (c *Client) Reload(ctx context.Context, cfg *config.Config, anew bool) (control.Reload, error) {
 	var r control.Reload
 	err := c.ask(ctx, func() error {
@@ -182,6 +181,9 @@ func (c *Client) newReload(cfg *config.Config, all consequence) (*reload, error)
 		if n.mode, err = stack.ParseMode(cfg.Mode); err != nil {
 			return nil, fmt.Errorf("client: mode policy: %w", err)
 		}
+	}
+	if err := c.tryListen(cfg); err != nil {
+		return nil, err
 	}
 	var err error
 	if n.associations, err = newAssociations(cfg); err != nil {

@@ -21,4 +21,6 @@ type DNS struct {
 	Outside uint64 `json:"outside"`
 	Refused uint64 `json:"refused"`
 	Failed  uint64 `json:"failed"`
+	// Checks counts those of all questions that only `mipvpn doctor` asks (dns.CheckLabel).
+	Checks uint64 `json:"checks"`
 }

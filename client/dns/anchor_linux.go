@@ -47,6 +47,9 @@ func (OwnLink) Make(server netip.Addr) (index int, err error) {
 	if err := netlink.AddrReplace(l, addr); err != nil {
 		return 0, fmt.Errorf("give %s the address %v: %w", link.ResolverName, server, err)
 	}
+	if err := keepOnly(l, server); err != nil {
+		return 0, err
+	}
 	ends := []netlink.Link{l}
 	if peer, err := netlink.LinkByName(link.ResolverPeer); err == nil && l.Type() == "veth" {
 		ends = append(ends, peer)
@@ -58,6 +61,22 @@ func (OwnLink) Make(server netip.Addr) (index int, err error) {
 		}
 	}
 	return l.Attrs().Index, nil
+}
+
+// keepOnly takes IPv4 addresses off the link that the Forwarder had before.
+func keepOnly(l netlink.Link, server netip.Addr) error {
+	list, err := netlink.AddrList(l, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("list the addresses of %s: %w", link.ResolverName, err)
+	}
+	for _, a := range list {
+		if old, ok := netip.AddrFromSlice(a.IP); ok && old.Unmap() != server {
+			if err := netlink.AddrDel(l, &a); err != nil {
+				return fmt.Errorf("take the address %v off %s: %w", old, link.ResolverName, err)
+			}
+		}
+	}
+	return nil
 }
 
 // add makes the link.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,7 +58,13 @@ type Counts struct {
 	// Inside and Outside are questions sent on, Refused those answered on the spot for their name, Failed those that were
 	// answered with a failure of ours.
 	Inside, Outside, Refused, Failed uint64
+	// Checks are those of all questions whose name begins with CheckLabel.
+	Checks uint64
 }
+
+// CheckLabel is what the first label of a name begins with that is asked about only to see whether the question arrives. What stands
+// behind it is another one each time, so that no cache has the answer.
+const CheckLabel = "mipvpn-doctor-asks-"
 
 // Forwarder is a DNS server on a loopback address.
 type Forwarder struct {
@@ -69,7 +76,7 @@ type Forwarder struct {
 	local   netip.AddrPort
 
 	routing atomic.Pointer[Routing]
-	counts  struct{ inside, outside, refused, failed atomic.Uint64 }
+	counts  struct{ inside, outside, refused, failed, checks atomic.Uint64 }
 
 	udp       net.PacketConn
 	tcp       net.Listener
@@ -112,7 +119,7 @@ func (f *Forwarder) Set(r Routing) {
 // Counts returns the counters.
 func (f *Forwarder) Counts() Counts {
 	c := &f.counts
-	return Counts{Inside: c.inside.Load(), Outside: c.outside.Load(), Refused: c.refused.Load(), Failed: c.failed.Load()}
+	return Counts{Inside: c.inside.Load(), Outside: c.outside.Load(), Refused: c.refused.Load(), Failed: c.failed.Load(), Checks: c.checks.Load()}
 }
 
 // Close ends the Forwarder and waits for what it is doing.
@@ -215,6 +222,9 @@ func (f *Forwarder) answer(message []byte, stream bool) []byte {
 	q, err := query.ParseQuestion(message)
 	if err != nil {
 		return nil
+	}
+	if strings.HasPrefix(q.Name, CheckLabel) {
+		f.counts.checks.Add(1)
 	}
 	ctx, cancel := context.WithTimeout(f.ctx, answerLimit)
 	defer cancel()

@@ -263,7 +263,10 @@ func TestForwarderSplit(t *testing.T) {
 				t.Errorf("%s: asked inside %v, outside %v", tc.name, now, nowOut)
 			}
 		}
-		if got, want := f.Counts(), (Counts{Inside: 3, Outside: 4, Refused: 3}); got != want {
+		if code, _ := ask(t, l.Laptop, CheckLabel+"1.corp.example.", dns.TypeA); code == "SERVFAIL" {
+			t.Errorf("the doctor's question: %s", code)
+		}
+		if got, want := f.Counts(), (Counts{Inside: 4, Outside: 4, Refused: 3, Checks: 1}); got != want {
 			t.Errorf("counts %+v, expected %+v", got, want)
 		}
 	})

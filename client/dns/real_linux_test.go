@@ -246,6 +246,24 @@ func realResolved(t *testing.T, program string) {
 		t.Errorf("servers of lan0: %v, %v", servers, err)
 	}
 
+	// At another address the Forwarder is asked there, and the link keeps none of the one before.
+	must(t, f.Close())
+	elsewhere := forwarderAddr.Next()
+	f, err = Listen(OSSockets{}, host, elsewhere, noOutside{}, rand.Reader, zap.NewNop())
+	must(t, err)
+	f.Set(Routing{Domains: query.Domains{"corp.example."}, Inside: []netip.Addr{netip.MustParseAddr("10.0.1.53")}})
+	if changed, err := r.Set(Plan{Server: elsewhere, Domains: query.Domains{"corp.example."}, Search: true}); err != nil || !changed {
+		t.Errorf("elsewhere: changed %v, %v", changed, err)
+	}
+	if code, addrs := askStub("moved.corp.example."); code != "NOERROR" || !slices.Equal(addrs, []string{"10.0.1.20"}) {
+		t.Errorf("elsewhere: %s %v", code, addrs)
+	}
+	own, err := netlink.LinkByName(link.ResolverName)
+	must(t, err)
+	if list, err := netlink.AddrList(own, netlink.FAMILY_V4); err != nil || len(list) != 1 || !list[0].IP.Equal(elsewhere.AsSlice()) {
+		t.Errorf("addresses of the link: %v, %v", list, err)
+	}
+
 	must(t, f.Close()) // killed
 	if got := askStub(t, "secret.corp.example."); strings.HasPrefix(got, "NOERROR") {
 		t.Errorf("an enterprise name was answered with %s", got)

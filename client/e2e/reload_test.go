@@ -252,6 +252,30 @@ func TestReloadNames(t *testing.T) {
 		if a, err := n.resolver.Lookup(enterpriseName); err != nil || a != insideAnswer {
 			t.Errorf("%v, %v", a, err)
 		}
+		at := func(listen string) error {
+			_, err := n.Client.Reload(t.Context(), changed(func(c *config.Config) {
+				withDNS(c)
+				c.DNS.Domains, c.DNS.Listen = []string{"corp.example", "other.example"}, netip.MustParseAddr(listen)
+			}), false)
+			return err
+		}
+		taken, err := n.Laptop.ListenUDP(netip.MustParseAddrPort("127.0.0.54:53"))
+		must(t, err)
+		if err := at("127.0.0.54"); err == nil || !strings.Contains(err.Error(), "dns.listen") {
+			t.Errorf("an address that is taken: %v", err)
+		}
+		must(t, taken.Close())
+		if a, err := n.resolver.Lookup("old." + enterpriseName); err != nil || a != insideAnswer {
+			t.Errorf("after a change that was refused: %v, %v", a, err)
+		}
+		must(t, at("127.0.0.54"))
+		time.Sleep(time.Second)
+		if s, err := n.Client.Status(t.Context()); err != nil || s.DNS.Forwarder != netip.MustParseAddr("127.0.0.54") {
+			t.Errorf("%+v, %v", s.DNS, err)
+		}
+		if a, err := n.resolver.Lookup("new." + enterpriseName); err != nil || a != insideAnswer {
+			t.Errorf("at another address: %v, %v", a, err)
+		}
 		_, err = n.Client.Reload(t.Context(), changed(func(c *config.Config) { withDNS(c); c.DNS.Domains = nil }), false)
 		must(t, err)
 		if standing, err := n.resolver.Standing(); standing || err != nil {

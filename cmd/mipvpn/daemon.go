@@ -12,7 +12,6 @@ import (
 	"mipvpn/client/config"
 	"mipvpn/client/config/profile"
 	"mipvpn/client/control"
-	"mipvpn/client/metrics"
 	"mipvpn/client/secret"
 )
 
@@ -81,19 +80,4 @@ func (a *app) serve(ctx context.Context, profiles profile.Set, read func(path st
 	s.server.OnProfiles(s)
 	defer s.reloadOnHangup(ctx)()
 	return s.server.Serve(ctx, l)
-}
-
-// serveMetrics serves figures for Prometheus until stop is called. That it cannot is no reason to carry nothing.
-func serveMetrics(place string, b backend, log *zap.Logger) (stop func()) {
-	s, err := metrics.Serve(place, b, thisBuild().Version, log)
-	if err != nil {
-		log.Warn("there are no metrics: choose another place for metrics.listen", zap.Error(err))
-		return func() {}
-	}
-	log.Info("metrics are served", zap.Stringer("at", s.Addr()))
-	return func() {
-		if err := s.Close(); err != nil {
-			log.Warn("ending the server of metrics", zap.Error(err))
-		}
-	}
 }

@@ -2,20 +2,19 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"mipvpn/client/control"
+	"mipvpn/client/dns"
 )
 
-const (
-	// lookupPatience is how long this machine's resolver may take.
-	lookupPatience = 5 * time.Second
-	// lookupLabel is a name that no domain has, so that nobody has its answer at hand.
-	lookupLabel = "mipvpn-doctor-asks"
-)
+// lookupPatience is how long this machine's resolver may take.
+const lookupPatience = 5 * time.Second
 
 // lookupName asks this machine's resolver for the addresses of a name, as programs do.
 func lookupName(ctx context.Context, name string) error {
@@ -23,13 +22,13 @@ func lookupName(ctx context.Context, name string) error {
 	return err
 }
 
-// resolver asks this machine's resolver about a name of the enterprise's, and looks whether the question came to the enterprise's name
-// servers through the client.
+// resolver asks this machine's resolver about a name of the enterprise's that nobody else asks about, and looks whether the question
+// came to the client.
 func (r *report) resolver(ctx context.Context, c *control.Client, before *control.DNS) error {
 	if r.lookup == nil || before == nil || len(before.Servers) == 0 || len(before.Domains) == 0 {
 		return nil
 	}
-	name := lookupLabel + "." + before.Domains[0] + "."
+	name := dns.CheckLabel + strings.ToLower(rand.Text()) + "." + before.Domains[0] + "."
 	ask, cancel := context.WithTimeout(ctx, lookupPatience)
 	defer cancel()
 	err := r.lookup(ask, name)
@@ -37,7 +36,7 @@ func (r *report) resolver(ctx context.Context, c *control.Client, before *contro
 	if failed != nil {
 		return failed
 	}
-	asked := s.DNS != nil && s.DNS.Inside+s.DNS.Refused+s.DNS.Failed > before.Inside+before.Refused+before.Failed
+	asked := s.DNS != nil && s.DNS.Checks > before.Checks
 	e, answered := errors.AsType[*net.DNSError](err)
 	answered = err == nil || answered && e.IsNotFound
 	switch {

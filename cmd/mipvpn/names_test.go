@@ -57,7 +57,7 @@ func TestDoctorAsksTheResolver(t *testing.T) {
 	none := &net.DNSError{Err: "no such host", IsNotFound: true}
 	for _, c := range []struct {
 		name   string
-		inside uint64 // questions that come to the name servers inside
+		checks uint64 // how often the question comes to the client
 		err    error
 		want   grade
 		says   string
@@ -70,7 +70,7 @@ func TestDoctorAsksTheResolver(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := statuses()["inside"]
-			s.DNS = &control.DNS{By: "resolv.conf", Forwarder: netip.MustParseAddr("127.0.77.53"), Domains: []string{"corp.example"}, Servers: []netip.Addr{netip.MustParseAddr("10.0.1.53")}, Inside: 7}
+			s.DNS = &control.DNS{By: "resolv.conf", Forwarder: netip.MustParseAddr("127.0.77.53"), Domains: []string{"corp.example"}, Servers: []netip.Addr{netip.MustParseAddr("10.0.1.53")}, Inside: 7, Checks: 2}
 			b := controltest.New(s)
 			b.SetDetection(answered(control.VerdictInside))
 			b.SetPings(patientPing)
@@ -81,12 +81,13 @@ func TestDoctorAsksTheResolver(t *testing.T) {
 					asked = name
 					b.Change(func(s *control.Status) {
 						after := *s.DNS
-						after.Inside += c.inside
+						after.Inside += 3 // of other programs
+						after.Checks += c.checks
 						s.DNS = &after
 					}, control.Event{})
 					return c.err
 				}})
-			if !strings.HasSuffix(asked, ".corp.example.") {
+			if !strings.HasPrefix(asked, dns.CheckLabel) || !strings.HasSuffix(asked, ".corp.example.") {
 				t.Errorf("asked about %q", asked)
 			}
 			k := found(t, result{out: out.String()}, "resolver")

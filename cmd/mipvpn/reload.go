@@ -20,6 +20,7 @@ import (
 	"mipvpn/client/control"
 	"mipvpn/client/control/polkit"
 	"mipvpn/client/hook"
+	"mipvpn/client/metrics"
 	"mipvpn/detect/resolve"
 )
 
@@ -78,7 +79,7 @@ type service struct {
 	mu      sync.Mutex // one change at a time
 	cfg     *config.Config
 	hooks   *hook.Runner
-	metrics func() // ends them
+	metrics *metrics.Server // nil while none are served
 }
 
 // startHooks begins to run programs as configured.
@@ -93,21 +94,6 @@ func (s *service) stopHooks() {
 	if s.hooks != nil {
 		s.hooks.Close()
 		s.hooks = nil
-	}
-}
-
-// startMetrics begins to serve figures as configured.
-func (s *service) startMetrics() {
-	if place := s.cfg.Metrics.Listen; place != "" {
-		s.metrics = serveMetrics(place, s.backend, s.log)
-	}
-}
-
-// stopMetrics ends that.
-func (s *service) stopMetrics() {
-	if s.metrics != nil {
-		s.metrics()
-		s.metrics = nil
 	}
 }
 
@@ -159,8 +145,17 @@ func (s *service) take(ctx context.Context, anew bool, load func() (*config.Conf
 		cfg.Wipe()
 		return control.Reload{}, fmt.Errorf("%w; nothing has been changed", err)
 	}
+	elsewhere := cfg.Metrics.Listen != s.cfg.Metrics.Listen
+	var figures *metrics.Server
+	if elsewhere {
+		if figures, err = s.serveMetrics(cfg.Metrics.Listen); err != nil {
+			cfg.Wipe()
+			return control.Reload{}, fmt.Errorf("%w: choose another place for metrics.listen; nothing has been changed", err)
+		}
+	}
 	r, err := b.Reload(ctx, cfg, anew)
 	if err != nil || len(r.Changed) == 0 {
+		s.endMetrics(figures)
 		cfg.Wipe()
 		return r, err
 	}
@@ -178,9 +173,9 @@ func (s *service) take(ctx context.Context, anew bool, load func() (*config.Conf
 		s.stopHooks()
 		s.startHooks()
 	}
-	if changed("metrics.") {
-		s.stopMetrics()
-		s.startMetrics()
+	if elsewhere {
+		s.endMetrics(s.metrics)
+		s.metrics = figures
 	}
 	return r, nil
 }

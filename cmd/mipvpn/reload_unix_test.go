@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,10 +100,50 @@ func TestReload(t *testing.T) {
 	if cfg := <-b.taken; cfg.Log.Level != "error" {
 		t.Errorf("after SIGHUP %+v", cfg.Log)
 	}
+	other := strings.Replace(configuration, "10.0.8.100", "10.0.8.101", 1)
+	figures := func(name string) string { return filepath.Join(filepath.Dir(path), name) }
+	for _, c := range []struct{ listen, answers, refuses string }{
+		{figures("m"), figures("m"), ""},
+		{figures("n"), figures("n"), figures("m")},
+		{"", "", figures("n")},
+		{figures("m"), figures("m"), ""},
+	} {
+		text := other
+		if c.listen != "" {
+			text += fmt.Sprintf("[metrics]\nlisten = %q\n", c.listen)
+		}
+		write(text)
+		if r := mipvpn(t.Context(), socket, "reload"); r.code != exitDone || !strings.Contains(r.out, "metrics.listen") {
+			t.Fatalf("figures at %q: %+v", c.listen, r)
+		}
+		<-b.taken
+		if err := connects(c.answers); c.answers != "" && err != nil {
+			t.Error(err)
+		}
+		if c.refuses != "" && connects(c.refuses) == nil {
+			t.Errorf("figures are still served at %s", c.refuses)
+		}
+	}
+	write(other + fmt.Sprintf("[metrics]\nlisten = %q\n", socket))
+	if r := mipvpn(t.Context(), socket, "reload"); r.code != exitFailed || !strings.Contains(r.err, "metrics.listen") || !strings.Contains(r.err, "nothing has been changed") {
+		t.Errorf("a place that is taken: %+v", r)
+	}
+	if err := connects(figures("m")); err != nil {
+		t.Errorf("after a reload that was refused: %v", err)
+	}
 	stop()
 	if code := <-ended; code != exitDone {
 		t.Errorf("exit %d", code)
 	}
+}
+
+// connects connects to a unix socket, and goes again.
+func connects(path string) error {
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		return err
+	}
+	return c.Close()
 }
 
 // TestReloadOfWhatCannot: a client of another kind says that it takes no other configuration.

@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
+	"mipvpn/client/control"
 	"mipvpn/cmd/miplab/internal/recording"
 )
 
@@ -68,26 +67,12 @@ func guarded(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
-		if !ownName(q.Host) {
+		if !control.NamesLoopback(q.Host) {
 			http.Error(w, "this page is served to localhost alone", http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, q)
 	})
-}
-
-// ownName reports whether a Host header names this machine by localhost or by an address of the loopback interface. Any other name
-// could be made to point here by whoever owns it.
-func ownName(host string) bool {
-	name := host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		name = h
-	}
-	if strings.EqualFold(name, "localhost") {
-		return true
-	}
-	a, err := netip.ParseAddr(strings.Trim(name, "[]"))
-	return err == nil && a.IsLoopback()
 }
 
 // follow sends the moments as server-sent events until the last. The ID of each is the run, which tells a page that what comes is of
