@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// namespacePackages hold tests that make network namespaces and start programs. They run after the others, one package
-// at a time, so that the race detector's load elsewhere does not stretch what they see.
+// namespacePackages hold tests that make network namespaces and start programs. They run after the others, two packages
+// at a time, so that the race detector's load elsewhere does not stretch what they see, and one waits while another one works.
 var namespacePackages = []string{"mipvpn/cmd/miplab", "mipvpn/tun/device", "mipvpn/tun/hostnet", "mipvpn/stack/underlay",
 	"mipvpn/stack/agent", "mipvpn/detect/linkmon"}
 
 // sideBySide is how many tests of such a package, each in namespaces of its own, go on at once where they say that they may: they wait
 // for packets and timers most of the time.
-const sideBySide = "6"
+const sideBySide = "4"
 
 // thirdPartyPackages hold tests against programs that are not ours.
 var thirdPartyPackages = []string{"mipvpn/ipsec/interop"}
@@ -54,7 +54,7 @@ func stages(fuzzTotal, fuzzEach time.Duration) []stage {
 		}},
 		{name: "fuzz", beside: true, run: func() result { return fuzzAll(fuzzTotal, fuzzEach) }},
 		{name: "namespaces", run: func() result {
-			return raced("8m", "-p", "1", "-parallel", sideBySide).tests(func(p string) bool { return within(p, namespacePackages) })
+			return raced("8m", "-p", "2", "-parallel", sideBySide).tests(func(p string) bool { return within(p, namespacePackages) })
 		}},
 		{name: "soak", run: soak},
 		{name: "mutants", run: playMutants},

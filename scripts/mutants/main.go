@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,10 +67,11 @@ type player struct {
 	able, verbose bool
 	demo          []string
 	dir           string
-	plays         atomic.Int64
+	builds        atomic.Int64
 
-	mu    sync.Mutex // guards the map; each base is played once, by the first who asks
+	mu    sync.Mutex // guards the maps; what is in them is played once, by the first who asks
 	bases map[string]func() error
+	plays map[string]func() (outcome, error) // by run and patches: two mutants may come to the same source
 }
 
 // verdict is what came of a mutant.
@@ -83,7 +86,7 @@ func (p *player) playAll(all []mutant) error {
 		return err
 	}
 	defer os.RemoveAll(p.dir)
-	p.bases = map[string]func() error{}
+	p.bases, p.plays = map[string]func() error{}, map[string]func() (outcome, error){}
 	var errs []error
 	caught, skipped := 0, 0
 	began := time.Now()
@@ -146,7 +149,7 @@ func (p *player) one(m mutant) (figure string, err error) {
 	if err := p.base(m)(); err != nil {
 		return "", err
 	}
-	o, err := p.play(m.by, append(append([]patch{}, m.base...), m.patches...))
+	o, err := p.playOnce(m.by, join(m.base, m.patches))
 	switch {
 	case err != nil:
 		return "", err
@@ -156,8 +159,23 @@ func (p *player) one(m mutant) (figure string, err error) {
 	return o.figure, nil
 }
 
+// playOnce plays the run on a source unless that has been done already.
+func (p *player) playOnce(r run, patches []patch) (outcome, error) {
+	sorted := slices.SortedFunc(slices.Values(patches), func(a, b patch) int {
+		return cmp.Or(strings.Compare(a.file, b.file), strings.Compare(a.old, b.old))
+	})
+	name := fmt.Sprint(r, sorted)
+	p.mu.Lock()
+	if p.plays[name] == nil {
+		p.plays[name] = sync.OnceValues(func() (outcome, error) { return p.play(r, patches) })
+	}
+	play := p.plays[name]
+	p.mu.Unlock()
+	return play()
+}
+
 func (p *player) play(r run, patches []patch) (outcome, error) {
-	dir := filepath.Join(p.dir, fmt.Sprint(p.plays.Add(1)))
+	dir := filepath.Join(p.dir, fmt.Sprint(p.builds.Add(1)))
 	defer os.RemoveAll(dir)
 	o, err := r.play(dir, patches, p.able, p.demo)
 	if p.verbose {

@@ -77,7 +77,7 @@ var table = slices.Concat(layers, gateRules, proofRules, detectionRules, hostRul
 var layers = []mutant{
 	{name: "actor's cut, gate and kernel's line removed", rules: "DET-2, DET-4, HST-2", base: join(actor, line), patches: gate, by: demo, quick: true},
 	{name: "actor's cut, gate and kernel's line removed, the line last", rules: "HST-2", base: join(actor, gate), patches: line, by: demo, quick: true},
-	{name: "gate removed, with the kernel's line", rules: "DET-2, DET-4", base: actor, patches: join(gate, line), by: soak(50, 1, ""), quick: true},
+	{name: "gate removed, with the kernel's line", rules: "DET-2, DET-4", base: actor, patches: join(gate, line), by: soak(50, 1, "")},
 }
 
 // asleep are the kinds of transitions for what has to do with sleep.

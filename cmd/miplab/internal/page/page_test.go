@@ -39,7 +39,7 @@ func tour(t *testing.T) *recording.Recording {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := scenario.Scenario{Steps: scenario.Through(modes), Dwell: 3 * time.Second, Patience: 30 * time.Second, Log: io.Discard}
+		s := scenario.Scenario{Steps: scenario.Through(modes), Dwell: time.Second, Patience: 30 * time.Second, Log: io.Discard}
 		camera := recording.NewCamera(&r, recording.NewStage(w.Describe(), s.Steps), w.Tap)
 		s.Observe = camera.Observe
 		report, err := s.Run(t.Context(), w)
