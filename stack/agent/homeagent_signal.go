@@ -46,8 +46,12 @@ func (a *HomeAgent) drain() {
 		if e.Kind == homeagent.Renewed || e.Kind == homeagent.Restored || e.Kind == homeagent.AtHome {
 			level = a.log.Debug
 		}
+		switched := zap.Skip()
+		if e.Tunnel.Switched.IsValid() {
+			switched = zap.Stringer("switched_to", e.Tunnel.Switched)
+		}
 		level("binding "+e.Kind.String(), zap.Stringer("home_address", e.HomeAddress), nai(e.NAI), zap.Stringer("care_of_address", e.CareOfAddress),
-			zap.Stringer("encapsulation", e.Tunnel.Encapsulation), zap.Stringer("remote", e.Tunnel.Remote), zap.Uint16("lifetime_s", e.Lifetime), zap.Stringer("switched_to", e.Tunnel.Switched))
+			zap.Stringer("encapsulation", e.Tunnel.Encapsulation), zap.Stringer("remote", e.Tunnel.Remote), zap.Uint16("lifetime_s", e.Lifetime), switched)
 	}
 	a.actOnHomeLink()
 	a.actOnGroups()

@@ -16,6 +16,7 @@ var wanted = map[string][]string{
 	"docs/administrator.md: start":                                        {"connected, inside", "all is well"},
 	"docs/administrator.md: the kill switch from the start of the system": {"10.0.0.0/16"},
 	"docs/administrator.md: a second profile, and back":                   {"* lab", "connected"},
+	"docs/administrator.md: the gateway's key as a credential":           {"connected"},
 	"docs/administrator.md: alice may":                                    {"connected"},
 	"docs/user.md: up":                                                    {"inside", "10.0.8.100"},
 	"docs/user.md: look":                                                  {"10.0.1.20"},
@@ -45,6 +46,9 @@ var after = map[string]func(*machine){
 	},
 	"docs/administrator.md: what the internal home agent gets": func(m *machine) {
 		m.agentTakes(m.must("cat rollout/laptop2/i-ha.toml"))
+	},
+	"docs/administrator.md: the gateway's key as a credential": func(m *machine) {
+		m.must("mipvpn status --check; ls /run/credentials/mipvpn.service/gateway-psk; systemctl reload mipvpn")
 	},
 	"docs/scripting.md: cvc while the gateways are being upgraded": func(m *machine) {
 		m.awaits("mipvpn mode", "(policy auto)")

@@ -2,11 +2,13 @@
 //
 // Purpose: its tests make a clean Debian, boot systemd in it as the laptop of a lab that `miplab up` has made, install the package of
 // `make packages` there, and do what docs/user.md, docs/administrator.md, docs/scripting.md and README.md say, block by block. Then they break
-// things, and read what mipvpn says about it. There is nothing here but tests.
+// things, and read what mipvpn says about it. A second clean Debian does what two of the lab's agents did, by their units, for a laptop on
+// which the other units run: the kill switch before the network, the daemon with keys that systemd hands over, logind and polkit. There is
+// nothing here but tests.
 //
 // Specification: none. What is left out on purpose: other distributions, and a desktop.
 //
-// Concurrency: tests run one after the other. Each machine is a tree of processes of its own that ends with the test, however it ends.
+// Concurrency: tests run beside one another, each with a lab of its own. Each machine is a tree of processes of its own that ends with the test, however it ends.
 //
 // Ownership: the clean Debian is kept in a folder of the user's cache and is never written to again: each machine writes to a layer of
 // its own in memory.

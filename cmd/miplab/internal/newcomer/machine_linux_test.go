@@ -18,19 +18,21 @@ import (
 )
 
 // boot starts systemd as the first process of a machine whose file system is the clean Debian under a layer in memory. It has the
-// kernel to itself but for the clock and what is not a network's setting. Arguments: the clean root, a folder to mount in, the folder with packages.
+// kernel to itself but for the clock and what is not a network's setting. Its mounts are shared with what it starts, as systemd has them
+// on a machine: services get their credentials by a mount. What it is suspended by is a file of its own. Arguments: the clean root, a
+// folder to mount in, the folder with packages, its name, and what to do there before it starts.
 const boot = `
 set -e
-clean=$1 work=$2 packages=$3
-echo laptop >/proc/sys/kernel/hostname
+clean=$1 work=$2 packages=$3 name=$4 prepare=$5
+echo $name >/proc/sys/kernel/hostname
 mount --make-rprivate /
 mount -t tmpfs -o mode=0755 tmpfs $work
 mkdir $work/upper $work/work $work/root $work/cgroup
 mount -t overlay -o lowerdir=$clean,upperdir=$work/upper,workdir=$work/work overlay $work/root
 root=$work/root
 cp $packages/*.deb $root/root
-echo laptop >$root/etc/hostname
-echo 127.0.0.1 localhost laptop >$root/etc/hosts
+echo $name >$root/etc/hostname
+echo 127.0.0.1 localhost $name >$root/etc/hosts
 mkdir -p $root/etc/systemd/system
 for unit in apt-daily.timer apt-daily-upgrade.timer console-getty.service; do ln -sf /dev/null $root/etc/systemd/system/$unit; done
 mount -t proc proc $root/proc
@@ -39,6 +41,8 @@ mount --bind $root/proc/sys/net $root/proc/sys/net
 mount -o remount,bind,ro $root/proc/sys
 [ ! -e $root/proc/sysrq-trigger ] || mount --bind /dev/null $root/proc/sysrq-trigger
 mount -t sysfs -o ro sysfs $root/sys
+echo freeze mem >$work/state
+[ ! -e $root/sys/power/state ] || mount --bind $work/state $root/sys/power/state
 mount -t tmpfs tmpfs $root/run
 mount -t tmpfs -o mode=0755 tmpfs $root/dev
 for d in null zero full random urandom tty; do : >$root/dev/$d; mount --bind /dev/$d $root/dev/$d; done
@@ -47,10 +51,12 @@ mkdir -p $root/dev/net $root/dev/pts $root/dev/shm
 mount --bind /dev/net/tun $root/dev/net/tun
 mount -t devpts -o newinstance,ptmxmode=0666 devpts $root/dev/pts
 ln -s pts/ptmx $root/dev/ptmx
+chroot $root sh -ec "$prepare"
 mount -t cgroup2 cgroup2 $work/cgroup
 mkdir $work/cgroup/${work##*/}
 echo 0 >$work/cgroup/${work##*/}/cgroup.procs
 exec unshare --cgroup sh -c "mount -t cgroup2 cgroup2 $root/sys/fs/cgroup; cd $root; pivot_root . mnt; umount -l /mnt
+mount --make-rshared /
 exec setpriv --bounding-set=-sys_time,-sys_rawio,-syslog env -i container=newcomer PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=journal" </dev/null
 `
 
@@ -63,7 +69,7 @@ for again in $(seq 300); do
 done
 exit 1`
 
-// machine is a laptop that has booted.
+// machine is one that has booted.
 type machine struct {
 	t *testing.T
 	// pid is its first process, here.
@@ -73,10 +79,9 @@ type machine struct {
 
 // lab is what `miplab up` has made.
 type lab struct {
-	t       *testing.T
-	miplab  string
-	dir     string
-	network string // of the laptop
+	t      *testing.T
+	miplab string
+	dir    string
 }
 
 // newLab has `miplab up` make a lab whose laptop has no client.
@@ -100,30 +105,35 @@ func newLab(t *testing.T) *lab {
 			t.Errorf("miplab down: %v: %s", err, out)
 		}
 	})
-	// A process of the laptop's, by which others find its network; it lives as long as its input is open.
-	holder := exec.Command(l.miplab, "exec", "--dir", l.dir, "laptop", "--", "sh", "-c", "echo $$; exec cat")
+	return l
+}
+
+// network returns the network namespace of one of the lab's boxes. It is there as long as the test runs.
+func (l *lab) network(box string) string {
+	l.t.Helper()
+	// A process of the box's, by which others find its network; it lives as long as its input is open.
+	holder := exec.Command(l.miplab, "exec", "--dir", l.dir, box, "--", "sh", "-c", "echo $$; exec cat")
 	in, err := holder.StdinPipe()
 	if err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
 	out, err := holder.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
 	if err := holder.Start(); err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	l.t.Cleanup(func() {
 		in.Close()
 		_ = holder.Wait()
 	})
 	said := make([]byte, 32)
 	n, err := out.Read(said)
 	if err != nil {
-		t.Fatalf("miplab exec laptop: %v", err)
+		l.t.Fatalf("miplab exec %s: %v", box, err)
 	}
-	l.network = "/proc/" + strings.TrimSpace(string(said[:n])) + "/ns/net"
-	return l
+	return "/proc/" + strings.TrimSpace(string(said[:n])) + "/ns/net"
 }
 
 // plug puts the laptop's cable into another network.
@@ -134,17 +144,17 @@ func (l *lab) plug(network string) {
 	}
 }
 
-// newMachine boots a clean Debian as the lab's laptop. It ends with the test.
-func newMachine(t *testing.T, l *lab) *machine {
+// newMachine boots a clean Debian in a box of the lab's, such as its laptop, after what is to be done there by then. It
+// ends with the test.
+func newMachine(t *testing.T, l *lab, box, prepare string) *machine {
 	t.Helper()
-	work := t.TempDir()
-	work = filepath.Join(filepath.Dir(work), fmt.Sprintf("newcomer-%d-%s", os.Getpid(), filepath.Base(work)))
+	work := filepath.Join(filepath.Dir(t.TempDir()), fmt.Sprintf("newcomer-%d-%s-%s", os.Getpid(), t.Name(), box))
 	if err := os.Mkdir(work, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	var said bytes.Buffer
-	cmd := exec.Command("nsenter", "--net="+l.network, "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child",
-		"sh", "-c", boot, "sh", cleanRoot(t), work, products(t).packages)
+	cmd := exec.Command("nsenter", "--net="+l.network(box), "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child",
+		"sh", "-c", boot, "sh", cleanRoot(t), work, products(t).packages, box, prepare)
 	cmd.Stdout, cmd.Stderr = &said, &said
 	// The kernel kills it when the thread that has started it ends, which the test's process takes with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

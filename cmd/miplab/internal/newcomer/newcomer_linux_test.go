@@ -42,7 +42,8 @@ func (m *machine) fresh(t *testing.T, network string) {
 
 // Shows: HST-7 (the unit of the package confines the daemon under a real systemd), HST-2 (a daemon that is killed, and a package that is removed)
 func TestNewcomer(t *testing.T) {
-	m := newMachine(t, newLab(t))
+	t.Parallel()
+	m := newMachine(t, newLab(t), "laptop", "")
 	m.keys("/root/keys")
 	for _, step := range []struct {
 		name string
@@ -220,7 +221,7 @@ func (m *machine) oldState(t *testing.T) {
 	}
 }
 
-// otherUser is somebody whom neither the configuration nor polkit, which is not installed, gives a right.
+// otherUser is somebody whom neither the configuration nor polkit gives a right: she is in no session on the seat.
 func (m *machine) otherUser(t *testing.T) {
 	m.fresh(t, "office")
 	m.must("systemctl start mipvpn; mipvpn up; mipvpn wait --for connected --timeout 60s")

@@ -21,7 +21,7 @@ import (
 // which a person looks at the network.
 const (
 	release = "bookworm"
-	include = "systemd,systemd-sysv,systemd-resolved,dbus,iproute2,iputils-ping"
+	include = "systemd,systemd-sysv,systemd-resolved,dbus,iproute2,iputils-ping,libpam-systemd,polkitd"
 	mirror  = "http://deb.debian.org/debian"
 )
 
