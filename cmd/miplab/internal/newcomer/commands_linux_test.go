@@ -16,7 +16,7 @@ var wanted = map[string][]string{
 	"docs/administrator.md: start":                                        {"connected, inside", "all is well"},
 	"docs/administrator.md: the kill switch from the start of the system": {"10.0.0.0/16"},
 	"docs/administrator.md: a second profile, and back":                   {"* lab", "connected"},
-	"docs/administrator.md: the gateway's key as a credential":           {"connected"},
+	"docs/administrator.md: the gateway's key as a credential":            {"connected"},
 	"docs/administrator.md: alice may":                                    {"connected"},
 	"docs/user.md: up":                                                    {"inside", "10.0.8.100"},
 	"docs/user.md: look":                                                  {"10.0.1.20"},
