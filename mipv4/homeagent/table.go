@@ -7,6 +7,7 @@ import (
 
 	"mipvpn/mipv4/internal/readmap"
 	"mipvpn/mipv4/tunnel"
+	"mipvpn/mipv4/wire"
 )
 
 // Tunnel is where packets for a home address go and where its own come from. It does not change.
@@ -90,6 +91,16 @@ func (t *Table) Route(home netip.Addr) *Route {
 	}
 	r, _ := t.routes.Get(addressKey(home))
 	return r
+}
+
+// Renews reports whether a message is, as it looks, a registration request of a mobile node from where it has a binding. Nothing of
+// it is verified: it tells those that a stranger would have to know a binding for.
+func (t *Table) Renews(r Request) bool {
+	if kind, _ := wire.TypeOf(r.Payload); kind != wire.TypeRegistrationRequest || len(r.Payload) < wire.RequestLen {
+		return false
+	}
+	route := t.Route(netip.AddrFrom4([4]byte(r.Payload[4:8])))
+	return route != nil && slices.ContainsFunc(route.Tunnels, func(x *Tunnel) bool { return x.Remote.Addr() == r.Source.Addr() })
 }
 
 // Switched returns the binding that packets with switched addresses from the care-of address belong to, nil for none: then they

@@ -15,16 +15,23 @@ import (
 )
 
 // post has a message handled by the machine, or counts it as dropped.
-func (a *HomeAgent) post(f func(link.Instant)) {
-	if !a.loop.post(f) {
+func (a *HomeAgent) post(f func(link.Instant)) { a.postBy(a.loop.post, f) }
+
+func (a *HomeAgent) postBy(post func(func(link.Instant)) bool, f func(link.Instant)) {
+	if !post(f) {
 		a.drops.Count(packet.DropQueueFull, 1)
 	}
 }
 
-// handleRequest copies a registration request and has it handled.
+// handleRequest copies a registration request and has it handled. One from where the mobile node's binding is does not wait behind
+// those of strangers, which may be more than the loop can refuse: a flood keeps no mobile node that is registered from renewing.
 func (a *HomeAgent) handleRequest(p *packet.Buf) {
 	r := homeagent.Request{Source: p.Peer, Payload: append([]byte(nil), p.Bytes()...)}
-	a.post(func(now link.Instant) {
+	post := a.loop.post
+	if a.table.Renews(r) {
+		post = a.loop.postKnown
+	}
+	a.postBy(post, func(now link.Instant) {
 		if isRevocation(r.Payload) {
 			a.handleRevocation(now, r.Source, r.Payload)
 			return

@@ -7,7 +7,8 @@ import (
 	"mipvpn/tun/link"
 )
 
-// inboxSize is how many signalling messages wait for their machine at most; more are dropped, as a socket would.
+// inboxSize is how many signalling messages wait for their machine at most, in each of the two inboxes; more are dropped, as a socket
+// would.
 const inboxSize = 256
 
 // machine is the part of every protocol machine that a loop drives by itself.
@@ -21,6 +22,7 @@ type machine interface {
 type loop struct {
 	clock link.Clock
 	inbox chan func(link.Instant)
+	known chan func(link.Instant) // what is not to wait behind strangers' messages
 	stop  chan struct{}
 	done  chan struct{}
 	once  sync.Once
@@ -29,7 +31,7 @@ type loop struct {
 // newLoop starts the loop for m. drain sends what the machine has to send; it runs on the loop.
 func newLoop(clock link.Clock, m machine, drain func()) *loop {
 	l := &loop{
-		clock: clock, inbox: make(chan func(link.Instant), inboxSize),
+		clock: clock, inbox: make(chan func(link.Instant), inboxSize), known: make(chan func(link.Instant), inboxSize),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	go l.run(m, drain)
@@ -47,7 +49,9 @@ func (l *loop) run(m machine, drain func()) {
 			timer.Stop()
 		}
 		select {
-		case f := <-l.inbox:
+		case f := <-l.inbox: // where both have something, each has its turn as often as the other
+			f(l.clock.Now())
+		case f := <-l.known:
 			f(l.clock.Now())
 		case <-timer.C():
 			m.HandleTimeout(l.clock.Now())
@@ -59,9 +63,14 @@ func (l *loop) run(m machine, drain func()) {
 }
 
 // post has f called on the loop. It does not block, and reports false when the inbox is full.
-func (l *loop) post(f func(now link.Instant)) bool {
+func (l *loop) post(f func(now link.Instant)) bool { return offer(l.inbox, f) }
+
+// postKnown is post for what comes from where somebody who is known is: it has an inbox of its own, which strangers cannot fill.
+func (l *loop) postKnown(f func(now link.Instant)) bool { return offer(l.known, f) }
+
+func offer(inbox chan<- func(link.Instant), f func(link.Instant)) bool {
 	select {
-	case l.inbox <- f:
+	case inbox <- f:
 		return true
 	default:
 		return false
