@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"mipvpn/client/permission"
 	"mipvpn/detect/location"
 )
 
@@ -65,16 +66,16 @@ func TestLoad(t *testing.T) {
 		t.Errorf("PSK %v", c.Gateway.PSK)
 	}
 	for _, mode := range []os.FileMode{0o640, 0o604, 0o660, 0o666, 0o610, 0o601} {
-		if runtime.GOOS == "windows" {
+		if runtime.GOOS == "windows" { // which has no modes: client/permission
 			break
 		}
 		write("gateway.psk", secrets["gateway.psk"], mode)
 		_, err := Load(path)
-		if err == nil || !strings.Contains(err.Error(), "mipvpn.toml:22: gateway.psk_file: secret file open to others") ||
+		if err == nil || !strings.Contains(err.Error(), "mipvpn.toml:22: gateway.psk_file: open to others") ||
 			!strings.Contains(err.Error(), fmt.Sprintf("%04o", mode)) {
 			t.Errorf("mode %04o: %v", mode, err)
 		}
-		if _, err := ReadSecretFile(filepath.Join(dir, "gateway.psk")); !errors.Is(err, ErrSecretMode) {
+		if _, err := ReadSecretFile(filepath.Join(dir, "gateway.psk")); !errors.Is(err, permission.ErrOthers) {
 			t.Errorf("mode %04o: %v", mode, err)
 		}
 	}

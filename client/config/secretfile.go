@@ -1,23 +1,20 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strings"
-)
 
-// ErrSecretMode is returned for a secret file that others than its owner may read or write.
-var ErrSecretMode = errors.New("secret file open to others")
+	"mipvpn/client/permission"
+)
 
 // maxSecret is the greatest length of a secret file in octets.
 const maxSecret = 4096
 
 // ReadSecretFile reads a file that holds a secret, or a credential (ReadCredential) where the path begins with SourceCredential. A file
-// must be a regular one that its owner alone may read or write (mode 0600 or less); the error wraps ErrSecretMode otherwise. On windows,
-// which has no such modes, that is not checked. The caller clears the octets.
+// must be a regular one that its owner alone may read or write (mode 0600 or less; on Windows by its access control list); the error
+// wraps permission.ErrOthers otherwise. The caller clears the octets.
 func ReadSecretFile(path string) ([]byte, error) {
 	if name, is := strings.CutPrefix(path, SourceCredential); is {
 		return ReadCredential(name)
@@ -44,8 +41,8 @@ func readOwn(path string, most int64) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
-	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode&0o077 != 0 {
-		return nil, fmt.Errorf("%w: %s has mode %04o (chmod 600 %s mends it)", ErrSecretMode, path, mode, path)
+	if err := permission.Private(f); err != nil {
+		return nil, err
 	}
 	return readMost(f, path, most)
 }

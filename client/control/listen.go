@@ -49,7 +49,7 @@ func removeStale(path string) error {
 	c, err := net.Dial("unix", path)
 	if err == nil {
 		c.Close()
-		return fmt.Errorf("%w: it listens on %s (`mipvpn status` asks it, `systemctl restart mipvpn` starts it anew)", ErrRunning, path)
+		return fmt.Errorf("%w: it listens on %s (`mipvpn status` asks it)", ErrRunning, path)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("control: try the socket %s: %w", path, err)

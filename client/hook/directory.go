@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"mipvpn/client/permission"
 )
 
 // leftovers are the endings of files that editors and package tools leave behind.
@@ -26,8 +28,8 @@ func list(dir string) (files []string, refused map[string]string) {
 	if len(entries) == 0 {
 		return nil, refused
 	}
-	if why := unsafe(dir); why != "" {
-		refused[dir] = why
+	if err := permission.Unchangeable(dir); err != nil {
+		refused[dir] = err.Error()
 		return nil, refused
 	}
 	for _, e := range entries {
@@ -41,8 +43,8 @@ func list(dir string) (files []string, refused map[string]string) {
 			refused[file] = err.Error()
 		case !info.Mode().IsRegular() || !executable(info):
 		default:
-			if why := unsafe(file); why != "" {
-				refused[file] = why
+			if err := permission.Unchangeable(file); err != nil {
+				refused[file] = err.Error()
 				continue
 			}
 			files = append(files, file)

@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	// DefaultDirectory is where the programs are looked for.
-	DefaultDirectory = "/etc/mipvpn/hooks.d"
 	// DefaultTimeout is how long a program may run.
 	DefaultTimeout = 30 * time.Second
 	// queued is how many events wait while a program runs.

@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// DefaultDirectory is where the programs are looked for.
+const DefaultDirectory = `C:\ProgramData\mipvpn\hooks.d`
+
 // executable reports whether the file's name says that it is a program.
 func executable(info fs.FileInfo) bool {
 	switch strings.ToLower(filepath.Ext(info.Name())) {
@@ -15,9 +18,6 @@ func executable(info fs.FileInfo) bool {
 	}
 	return false
 }
-
-// unsafe returns why a file must not decide what the daemon runs: the directory's access control list says who may change it.
-func unsafe(string) string { return "" }
 
 // own leaves the program as it is: it is ended alone when its time is up.
 func own(*exec.Cmd) {}

@@ -4,17 +4,17 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
-	"mipvpn/client/config"
+	"mipvpn/client/permission"
 	"mipvpn/mipv4/auth"
 	"mipvpn/mipv4/homeagent"
 )
@@ -92,14 +92,19 @@ func readMobileNodes(path string) ([]mobileNodeTable, error) {
 
 // readMobileNodesFile reads one of the files. With keys in it, it must be open to its owner alone.
 func readMobileNodesFile(file string) ([]mobileNodeTable, error) {
-	info, err := os.Stat(file)
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if info.Size() > maxMobileNodes {
 		return nil, fmt.Errorf("%s has %d octets, at most %d are read", file, info.Size(), maxMobileNodes)
 	}
-	data, err := os.ReadFile(file)
+	data, err := io.ReadAll(io.LimitReader(f, maxMobileNodes+1))
 	if err != nil {
 		return nil, err
 	}
@@ -108,9 +113,10 @@ func readMobileNodesFile(file string) ([]mobileNodeTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	mode := info.Mode().Perm()
-	if runtime.GOOS != "windows" && mode&0o077 != 0 && slices.ContainsFunc(nodes, func(n mobileNodeTable) bool { return n.Key != "" }) {
-		return nil, fmt.Errorf("%w: %s has keys in it and mode %04o (chmod 600 %s mends it)", config.ErrSecretMode, file, mode, file)
+	if slices.ContainsFunc(nodes, func(n mobileNodeTable) bool { return n.Key != "" }) {
+		if err := permission.Private(f); err != nil {
+			return nil, fmt.Errorf("it has keys in it: %w", err)
+		}
 	}
 	return nodes, nil
 }

@@ -104,7 +104,7 @@ func TestBadMobileNodeFiles(t *testing.T) {
 		{"elsewhere", strings.Replace(good, "10.0.8.100", "10.0.9.100", 1), 0o600, []string{"nodes.d/x.toml:3: mobile_node 10.0.9.100", "in none of the home networks [10.0.8.0/24]"}},
 		{"both", good + "key_file = \"k\"\n", 0o600, []string{"nodes.d/x.toml:3: ", "expected key or key_file"}},
 		{"none", nodeText("10.0.8.100", 1001, ""), 0o600, []string{"nodes.d/x.toml:3: ", "no key file is named"}},
-		{"open", good, 0o644, []string{"nodes.d/x.toml has keys in it and mode 0644 (chmod 600 "}},
+		{"open", good, 0o644, []string{"it has keys in it: open to others: ", "nodes.d/x.toml has mode 0644 (chmod 600 "}},
 		{"digits", strings.Replace(good, "eeff", "eef", 1), 0o600, []string{"nodes.d/x.toml:3: ", "key: expected an even number of hexadecimal digits"}},
 		{"weak", strings.Replace(good, "8899aabbccddeeff", "", 1), 0o600, []string{"nodes.d/x.toml:3: ", "too weak for an internal home agent"}},
 		{"SPI twice", good + good[len("schema = 1\n"):], 0o600, []string{"nodes.d/x.toml:8: ", "SPI 1001 is there twice"}},

@@ -90,7 +90,7 @@ func (a *app) doctor() *cobra.Command {
 		}
 		asked := a.ask(cmd.Context(), func(c *control.Client) error { return r.daemon(cmd.Context(), c) })
 		if asked != nil {
-			r.add("daemon", checkFailed, asked.Error(), "start it: `mipvpn daemon`, or `systemctl start mipvpn`")
+			r.add("daemon", checkFailed, asked.Error(), "start it: `mipvpn daemon`, or `"+startService+"`")
 		}
 		write := func(w io.Writer, r *report) error { return writeReport(w, a.screen, r) }
 		if *asJSON {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"mipvpn/client/config"
+	"mipvpn/client/permission"
 	"mipvpn/client/secret"
 	"mipvpn/client/vpn"
 	"mipvpn/detect/location"
@@ -101,7 +102,7 @@ func configTable(t *testing.T) string {
 			case "short":
 				return []byte("0011223344"), nil
 			case "open":
-				return nil, fmt.Errorf("%w: open has mode 0644 (chmod 600 open mends it)", config.ErrSecretMode)
+				return nil, fmt.Errorf("%w: open has mode 0644 (chmod 600 open mends it)", permission.ErrOthers)
 			}
 			return []byte("000102030405060708090a0b0c0d0e0f"), nil
 		})

@@ -20,9 +20,6 @@ const (
 	exitTimeout      = 124
 )
 
-// startDaemon says how the daemon is started, and where to look when it does not stay.
-const startDaemon = "`systemctl start mipvpn` starts it, `journalctl -u mipvpn` says why it has ended"
-
 // exitError is an error of a command that ran, with its exit code. Every other error is one of usage.
 type exitError struct {
 	code int
@@ -48,7 +45,9 @@ func failed(err error) error {
 		code = kindCode(answer.Kind)
 	case errors.Is(err, control.ErrUnreachable):
 		code = exitUnreachable
-		err = fmt.Errorf("%w (is `mipvpn daemon` running? %s)", err, startDaemon)
+		err = fmt.Errorf("%w (is `mipvpn daemon` running? %s)", err, serviceAdvice)
+	case errors.Is(err, control.ErrRunning):
+		err = fmt.Errorf("%w; `%s` starts it anew", err, restartService)
 	case errors.Is(err, control.ErrPermission), errors.Is(err, fs.ErrPermission):
 		code = exitPermission
 	case errors.Is(err, context.DeadlineExceeded):

@@ -158,7 +158,7 @@ func (i *interview) run() error {
 	}
 	i.doc.File = i.stage.Path()
 	i.doc.Written = append(i.doc.Written, i.doc.File)
-	i.doc.Next = []string{"systemctl enable --now mipvpn.service", "mipvpn up", "mipvpn wait --for connected"}
+	i.doc.Next = []string{enableService, "mipvpn up", "mipvpn wait --for connected"}
 	if i.doc.File != config.DefaultPath {
 		i.doc.Next[0] = "mipvpn daemon --config " + i.doc.File
 	}

@@ -13,6 +13,15 @@ import (
 // serviceName is the name that configs/windows/service.ps1 gives the service.
 const serviceName = "mipvpn"
 
+// The service manager's commands: to have the daemon start with the system and now, to start it, to start it anew, and what is to be said
+// about one that cannot be reached.
+const (
+	enableService  = "powershell -ExecutionPolicy RemoteSigned -File service.ps1"
+	startService   = "Start-Service mipvpn"
+	restartService = "Restart-Service mipvpn"
+	serviceAdvice  = "`Start-Service mipvpn` starts it, " + config.StateDirectory + `\mipvpn.log says why it has ended`
+)
+
 // runService runs the command line as a Windows service where the service manager has started it, and reports whether it has. The log
 // goes into a file beside the state.
 func runService(run func(ctx context.Context, t terminal) int, t terminal) (code int, is bool) {

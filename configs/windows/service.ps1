@@ -13,7 +13,11 @@ if ($Remove) {
 }
 
 if (-not (Test-Path $Config)) { throw "$Config is not there: write it first (mipvpn init)" }
-# Secrets and state are for the system and administrators alone.
+# Secrets, hooks and state are for the system and administrators alone, whoever has made the folder.
+& icacls.exe (Split-Path $Config) /setowner "*S-1-5-32-544" /T /Q
+if ($LASTEXITCODE -ne 0) { throw "the owner of $(Split-Path $Config) could not be set" }
+& icacls.exe (Split-Path $Config) /reset /T /Q
+if ($LASTEXITCODE -ne 0) { throw "the rights of $(Split-Path $Config) could not be reset" }
 & icacls.exe (Split-Path $Config) /inheritance:r /grant "*S-1-5-18:(OI)(CI)F" "*S-1-5-32-544:(OI)(CI)F" "*S-1-5-32-545:(RX)"
 if ($LASTEXITCODE -ne 0) { throw "the rights of $(Split-Path $Config) could not be set" }
 New-Service -Name mipvpn -DisplayName "mipvpn" -StartupType Automatic -Description "VPN client on Mobile IPv4 and IPsec" `

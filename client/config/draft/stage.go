@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"mipvpn/client/config"
+	"mipvpn/client/permission"
 )
 
 // ErrExists is wrapped by the error about a file that is there already and is not to be overwritten.
@@ -78,16 +79,12 @@ func (s *Stage) Install(d *Draft, text []byte) ([]config.Warning, error) {
 		if _, err := os.Lstat(s.Beside(f.Name)); err == nil && !s.force {
 			return nil, fmt.Errorf("draft: %s is %w", s.Beside(f.Name), ErrExists)
 		}
-		mode := fs.FileMode(publicMode)
-		if f.Secret {
-			mode = 0o600
-		}
-		if err := s.write(f.Name, f.Data, mode); err != nil {
+		if err := s.write(f.Name, f.Data, f.Secret); err != nil {
 			return nil, err
 		}
 	}
 	base := filepath.Base(s.path)
-	if err := s.write(base, text, publicMode); err != nil {
+	if err := s.write(base, text, false); err != nil {
 		return nil, err
 	}
 	warnings, err := s.check(base, d)
@@ -139,15 +136,21 @@ func (s *Stage) check(base string, d *Draft) ([]config.Warning, error) {
 	return c.Warnings, nil
 }
 
-// write writes a file of the stage, and has it reach the disk.
-func (s *Stage) write(name string, data []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(filepath.Join(s.folder, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+// write writes a file of the stage, one of its owner's alone where it is secret, and has it reach the disk.
+func (s *Stage) write(name string, data []byte, secret bool) error {
+	f, err := os.OpenFile(filepath.Join(s.folder, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("draft: %w", err)
 	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()) // whatever the umask
-	if err != nil {
+	if secret {
+		err = permission.Protect(f)
+	} else {
+		err = f.Chmod(publicMode) // whatever the umask
+	}
+	if err == nil {
+		_, err = f.Write(data)
+	}
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("draft: write %s: %w", s.Beside(name), err)
 	}
 	return nil
