@@ -2,7 +2,9 @@ package config
 
 import (
 	"bytes"
+	"crypto/x509"
 	"strings"
+	"time"
 
 	"mipvpn/ipsec/pki"
 )
@@ -39,7 +41,9 @@ func (r *reader) certificate(a *Authentication) {
 		}
 		data, err := read(a.Certificate)
 		if err == nil && (!together || bytes.Contains(data, []byte("-----BEGIN"))) {
-			_, err = pki.ParseCertificates(data)
+			var found []*x509.Certificate
+			found, err = pki.ParseCertificates(data)
+			r.ending("authentication.certificate", a.Certificate, found, time.Now())
 		}
 		if together {
 			clear(data)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"slices"
+	"time"
 
 	"mipvpn/ipsec/pki"
 )
@@ -83,6 +84,7 @@ func (r *reader) certificates(key string, files []string) []*x509.Certificate {
 		if err == nil {
 			var certs []*x509.Certificate
 			if certs, err = pki.ParseCertificates(data); err == nil {
+				r.ending(key, path, certs, time.Now())
 				all = append(all, certs...)
 			}
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -67,6 +68,18 @@ func TestPingForPeople(t *testing.T) {
 		t.Errorf("exit %d, %s", r.code, r.err)
 	}
 	golden(t, "ping.txt", r.out)
+}
+
+// The picture in docs/terminal.md is what the command prints.
+func TestPingInTerminalDocument(t *testing.T) {
+	b := controltest.New(statuses()["outside"])
+	b.SetPings(pingOf(0.35, 20.4, 21, 22, 24), pingOf(0.25, 18, 19.2, 20.5, 22.5))
+	r := mipvpn(t.Context(), serve(t, b, everybody(t)), "ping", "--count", "2", "--interval", "0s")
+	want := "```text\n$ mipvpn ping --count 2\n" + r.out + "```\n"
+	document, err := os.ReadFile("../../docs/terminal.md")
+	if err != nil || r.code != exitDone || !strings.Contains(string(document), want) {
+		t.Errorf("exit %d, %v: want in docs/terminal.md\n%s", r.code, err, want)
+	}
 }
 
 // A change of mode in between keeps the layers apart and in order.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"mipvpn/client/config"
+	"mipvpn/ipsec/pki"
 )
 
 // repository is the project's folder.
@@ -123,8 +125,40 @@ var runBy = map[string]string{
 	"docs/operations.md":    "TestOperations", // cmd/mipagent
 }
 
+// shownBy says which test compares what a document shows of a program's output with the program's output.
+var shownBy = map[string]string{
+	"docs/terminal.md": "TestPingInTerminalDocument", // cmd/mipvpn
+}
+
+// shipped reports whether a file for another program in configs has these lines and, but for comments, no others.
+func shipped(t *testing.T, text string) bool {
+	t.Helper()
+	found := false
+	err := filepath.WalkDir(filepath.Join(repository, "configs"), func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) == ".toml" {
+			return err
+		}
+		file, err := os.ReadFile(path)
+		var lines string
+		for l := range strings.Lines(string(file)) {
+			if !strings.HasPrefix(l, "#") {
+				lines += l
+			}
+		}
+		found = found || lines == text
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
 // notRun is how many blocks there are whose commands no test runs, each with its reason in the document.
 const notRun = 1
+
+// enrolment is what makes a certificate for a laptop, in docs/administrator.md.
+const enrolment = "a certificate for one laptop"
 
 // TestDocuments takes stock of all examples: commands are run by a test or excused, configurations are loaded, and nothing else is
 // in a block that nobody looks at.
@@ -151,7 +185,14 @@ func TestDocuments(t *testing.T) {
 			if !json.Valid([]byte(b.text)) {
 				t.Errorf("%v: no JSON", b)
 			}
-		case "", "text", "ini": // what is printed, and files of other programs
+		case "ini":
+			if !shipped(t, b.text) {
+				t.Errorf("%v: no file in configs has these lines and no others", b)
+			}
+		case "text":
+			if shownBy[b.document] == "" {
+				t.Errorf("%v: no test compares what this document shows with what is printed: see shownBy", b)
+			}
 		default:
 			t.Errorf("%v: nothing looks at what is written in %q", b, b.language)
 		}
@@ -166,6 +207,16 @@ var table = regexp.MustCompile(`(?m)^\[([a-z_.]+)\]`)
 
 // loads reads a configuration of the laptop's, or tables that are to be put into one in the place of those of that name.
 func loads(text string) error {
+	dir, err := os.MkdirTemp("", "newcomer")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	return loadsIn(dir, text)
+}
+
+// loadsIn is loads with what is in that folder already.
+func loadsIn(dir, text string) error {
 	if !strings.Contains(text, "schema = 1") {
 		var own []string
 		for _, m := range table.FindAllStringSubmatch(text, -1) {
@@ -179,11 +230,6 @@ func loads(text string) error {
 		}
 		text = kept + text
 	}
-	dir, err := os.MkdirTemp("", "newcomer")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
 	// The files that it names are there, and hold what every key can be. Certificates are read when the daemon starts.
 	for _, m := range regexp.MustCompile(`_file = "([a-z.-]+)"`).FindAllStringSubmatch(text, -1) {
 		if err := os.WriteFile(filepath.Join(dir, m[1]), []byte(strings.Repeat("5a", 32)), 0o600); err != nil {
@@ -225,6 +271,48 @@ func TestBlocksOf(t *testing.T) {
 	}
 	if err := loads("[gateway]\naddress = 5\n"); err == nil {
 		t.Error("tables with a mistake load")
+	}
+}
+
+// The commands that make a certificate make one that the configuration beside them takes.
+func TestEnrolment(t *testing.T) {
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("openssl is not installed (Debian: openssl)")
+	}
+	dir := t.TempDir()
+	for name, data := range map[string][]byte{"corp-root.pem": credential(false), "corp-root.key": credential(true)} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var commands, tables block
+	for _, b := range documents(t) {
+		switch {
+		case b.document != "docs/administrator.md":
+		case b.what == enrolment:
+			commands = b
+		case b.language == "toml" && strings.Contains(b.text, "laptop.pem"):
+			tables = b
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-ec", commands.text)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil || commands.text == "" {
+		t.Fatalf("%v: %v\n%s", commands, err, out)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "laptop.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := pki.ParseCertificates(data)
+	if err != nil || len(found) != 1 || !slices.Equal(found[0].EmailAddresses, []string{"laptop1@corp.example"}) {
+		t.Errorf("%v: %d certificates, %v, want one of laptop1@corp.example", commands, len(found), err)
+	}
+	if tables.text == "" {
+		t.Fatal("docs/administrator.md has no tables for a certificate")
+	}
+	if err := loadsIn(dir, tables.text); err != nil {
+		t.Errorf("%v: %v", tables, err)
 	}
 }
 
