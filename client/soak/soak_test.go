@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -14,7 +15,7 @@ import (
 )
 
 var (
-	transitions = flag.Int("transitions", 60, "transitions of TestSoak, in all")
+	transitions = flag.Int("transitions", 0, "transitions of TestSoak, in all; 60 without it, 20 in the short run")
 	walks       = flag.Int("walks", 0, "walks of TestSoak; 0 for one for every hundred transitions")
 	seed        = flag.Uint64("seed", 1, "seed of the first walk; the others have the numbers that follow")
 	story       = flag.Bool("story", false, "write every transition and every event of the client to standard error")
@@ -52,9 +53,13 @@ func take(t *testing.T, cfg Config) *Report {
 
 // Shows: DET-1, DET-2, DET-3, DET-4, DET-12, HST-2, HST-6, MOD-keep (nothing leaks, over many transitions of every kind)
 func TestSoak(t *testing.T) {
+	all := cmp.Or(*transitions, 60)
+	if testing.Short() { // many more are made without the race detector by the stage soak of `make test`
+		all = cmp.Or(*transitions, 20)
+	}
 	n := *walks
 	if n == 0 {
-		n = max(2, (*transitions+walkLength-1)/walkLength)
+		n = max(2, (all+walkLength-1)/walkLength)
 	}
 	total := &Report{}
 	var mu sync.Mutex
@@ -66,7 +71,7 @@ func TestSoak(t *testing.T) {
 		fmt.Print(b.String())
 	})
 	for i := range n {
-		cfg := Config{Seed: *seed + uint64(i), Transitions: *transitions/n + min(1, max(0, *transitions%n-i))}
+		cfg := Config{Seed: *seed + uint64(i), Transitions: all/n + min(1, max(0, all%n-i))}
 		t.Run(fmt.Sprintf("seed %d", cfg.Seed), func(t *testing.T) {
 			t.Parallel()
 			r := take(t, cfg)
