@@ -39,8 +39,8 @@ type receiveSlots struct {
 	first int
 }
 
-// bufOctets is how much a small Buf takes.
-const bufOctets = packet.SmallSize + packet.Tailroom
+// bufOctets is how much of a message a small Buf takes: its Tailroom is for those who seal the packet.
+const bufOctets = packet.SmallSize
 
 // newReceiveSlots prepares for n messages at once with headLen octets in front of what goes into the Buf.
 func newReceiveSlots(headLen, n int) *receiveSlots {

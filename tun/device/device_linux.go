@@ -124,7 +124,8 @@ func (d *Device) Close() error { return d.file.Close() }
 // readOctets is how many octets Read gathers at most, so that a superpacket goes on at once.
 const readOctets = 32 << 10
 
-// readCall is one read: the header, then the packet into a small Buf and what does not fit it into a large one.
+// readCall is one read: the header, then the packet into a small Buf and what does not fit it into a large one. Either keeps its
+// Tailroom: ESP writes behind the packet.
 type readCall struct {
 	header [virtio.HeaderLen]byte
 	small  *packet.Buf
@@ -150,13 +151,13 @@ func (r *readCall) refill() {
 	}
 	if r.small == nil {
 		r.small = packet.GetSmall()
-		free := r.small.Free()
+		free := r.small.Free()[:packet.SmallSize]
 		r.iov[1].Base = &free[0]
 		r.iov[1].SetLen(len(free))
 	}
 	if r.large == nil {
 		r.large = packet.GetLarge()
-		rest := r.large.Free()[len(r.small.Free()):packet.LargeSize] // behind the place of what the small Buf takes
+		rest := r.large.Free()[packet.SmallSize:packet.LargeSize] // behind the place of what the small Buf takes
 		r.iov[2].Base = &rest[0]
 		r.iov[2].SetLen(len(rest))
 	}
@@ -229,9 +230,9 @@ func (d *Device) take(b *packet.Batch) {
 		return
 	}
 	p, from := r.small, &r.small
-	if free := r.small.Free(); n > len(free) {
+	if n > packet.SmallSize {
 		p, from = r.large, &r.large
-		copy(p.Free(), free)
+		copy(p.Free(), r.small.Free()[:packet.SmallSize])
 	}
 	p.Extend(n)
 	var err error

@@ -49,7 +49,6 @@ func TestGuardRead(t *testing.T) {
 		calls = 0
 		b := packet.GetBatch()
 		d.read.refill()
-		small := len(d.read.small.Free())
 		place := d.read.iov[2].Base
 		if err := d.Read(b); err != nil {
 			t.Fatal(err)
@@ -58,8 +57,8 @@ func TestGuardRead(t *testing.T) {
 			t.Fatalf("%d reads gave %d packets of %d segments, want 1 of each with %d", calls, b.Len(), b.Segments(), guardSegments)
 		}
 		p := b.Bufs[0].Bytes()
-		if &p[small] != place || small > packet.SmallSize+packet.Tailroom {
-			t.Errorf("of the superpacket's octets those from %d on are not where they were read", small)
+		if &p[packet.SmallSize] != place {
+			t.Errorf("of the superpacket's octets those from %d on are not where they were read", packet.SmallSize)
 		}
 		if !bytes.Equal(p[28:], trainOf(i*guardSegments, guardSegments, size, size)) {
 			t.Error("the superpacket's payload is another")
@@ -181,11 +180,11 @@ func TestGuardAllocations(t *testing.T) {
 
 // taken has a device take what the kernel could have put into its memory, which was full of `around` before, and returns the
 // packets that come out, cut.
-func taken(raw, p []byte, around byte) (out [][]byte, super bool, drops uint64) {
+func taken(t *testing.T, raw, p []byte, around byte) (out [][]byte, super bool, drops uint64) {
 	d := &Device{drops: new(packet.Drops)}
 	d.read.init()
 	d.read.refill()
-	small, large := d.read.small.Free(), d.read.large.Free()
+	small, large := d.read.small.Free()[:packet.SmallSize], d.read.large.Free()
 	for i := range small {
 		small[i] = around
 	}
@@ -200,6 +199,9 @@ func taken(raw, p []byte, around byte) (out [][]byte, super bool, drops uint64) 
 	b := packet.GetBatch()
 	d.take(b)
 	super = slices.ContainsFunc(b.Bufs, (*packet.Buf).Super)
+	if slices.ContainsFunc(b.Bufs, func(q *packet.Buf) bool { return len(q.Free()) < packet.Tailroom }) {
+		t.Errorf("of %d octets came a packet without tailroom", len(p))
+	}
 	b.Cut()
 	for _, q := range b.Bufs {
 		out = append(out, bytes.Clone(q.Bytes()))
@@ -235,13 +237,16 @@ func FuzzTake(f *testing.F) {
 		add(h, tcp[:39])
 		add(h, append(slices.Clone(tcp), 1))
 	}
+	for _, n := range []int{packet.SmallSize - 28, packet.SmallSize - 27, packet.SmallSize + packet.Tailroom - 28, packet.SmallSize + packet.Tailroom - 27} {
+		add(virtio.Header{}, inbound(make([]byte, n), n).Bufs[0].Bytes())
+	}
 	f.Fuzz(func(t *testing.T, raw, p []byte) {
 		h, ok := virtio.Parse(raw)
 		if !ok || len(p) > packet.LargeSize-packet.Headroom || h.GSOSize > 0 && len(p)/int(h.GSOSize) > 2000 { // the kernel makes no smaller segments
 			return
 		}
-		out, super, drops := taken(raw, p, 0xdb)
-		again, _, _ := taken(raw, p, 0x24)
+		out, super, drops := taken(t, raw, p, 0xdb)
+		again, _, _ := taken(t, raw, p, 0x24)
 		if len(out) == 0 != (drops == 1) || drops > 1 {
 			t.Fatalf("%d packets and %d counted as malformed", len(out), drops)
 		}

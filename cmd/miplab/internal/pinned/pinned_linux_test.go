@@ -204,10 +204,22 @@ func carry(t testing.TB, from, to *net.TCPConn, data []byte) {
 	}
 }
 
-// What TCP sends comes out as it was, each way.
+// What TCP sends comes out as it was, each way: superpackets of all lengths at which a small Buf becomes too small for them or
+// for the ESP trailer behind them, then many octets.
 func TestTCP(t *testing.T) {
 	each(t, func(t *testing.T, b *bench) {
 		near, far := b.connect(t)
+		data, got := noise(0, packet.SmallSize+2*packet.Tailroom), make([]byte, packet.SmallSize+2*packet.Tailroom)
+		for n := packet.SmallSize - 2*packet.Tailroom; n < len(data); n++ {
+			for _, step := range [][2]*net.TCPConn{{near, far}, {far, near}} {
+				if _, err := step[0].Write(data[:n]); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadFull(step[1], got[:n]); err != nil || !bytes.Equal(got[:n], data[:n]) {
+					t.Fatalf("%d octets were sent, others came: %v", n, err)
+				}
+			}
+		}
 		carry(t, near, far, noise(1, 8<<20))
 		carry(t, far, near, noise(2, 8<<20))
 	})
