@@ -28,7 +28,7 @@ func TestImport(t *testing.T) {
 	from := put(t, filepath.Join(dir, "swanctl.conf"), swanctlConf)
 	path := filepath.Join(dir, "etc", "mipvpn.toml")
 	r := initialised(t, "import", from)
-	if r.code != exitDone || !strings.Contains(r.out, `address = "gw.corp.example"`) || !strings.Contains(r.err, "connections.home.proposals: not carried over") || !strings.Contains(r.err, `"gateway.psk"`) {
+	if r.code != exitDone || !strings.Contains(r.out, `address = "gw.corp.example"`) || !strings.Contains(r.err, `connections.home.proposals: taken as gateway.profile = "default"`) || !strings.Contains(r.err, `"gateway.psk"`) {
 		t.Errorf("%d, %s, %s", r.code, r.out, r.err)
 	}
 	if r := initialised(t, "import", from, "--write", "--config", path); r.code != exitFailed || !strings.Contains(r.err, "mipvpn init --import") {

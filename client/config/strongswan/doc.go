@@ -5,10 +5,13 @@
 // draft with the keys of [gateway], [authentication] and [trust] and with the files that belong beside it, and a list of everything in
 // the original that was not carried over: nothing is dropped silently.
 //
-// Specification: strongSwan's own formats as its documentation describes them (VPN Client for Android, "VPN profiles"; swanctl.conf and the
-// syntax of strongswan.conf: sections, references, quoted texts, includes). Files that a swanctl.conf names are read below its own
+// Specification: strongSwan's own formats as its documentation describes them, key by key (VPN Client for Android, "VPN Profile Import" up to
+// the app's version 2.5.3; swanctl.conf, the syntax of strongswan.conf with sections, references, quoted texts and includes, "Identity
+// Parsing" and "IKEv2 Cipher Suites" of strongSwan 6.0). The app has no export: its profiles are written by administrators and their
+// programs, some of which write numbers and switches as texts, which the app takes, and so does this. Proposals become the first
+// gateway.profile with which a gateway that takes them can be reached. Files that a swanctl.conf names are read below its own
 // folder alone, whatever links there are; others are named as not followed. Left out on purpose: IKEv1, what a gateway or a
-// transport mode needs, and algorithms, for which gateway.profile has words of its own.
+// transport mode needs, and restricting the algorithms to those of a proposal, for which gateway.profile has no words.
 //
 // Concurrency: calls are independent.
 //

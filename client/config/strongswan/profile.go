@@ -3,12 +3,14 @@ package strongswan
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"mipvpn/client/config"
@@ -59,17 +61,22 @@ func (p *profile) text(key string) string {
 	return strings.TrimSpace(s)
 }
 
-// number takes a whole number off the list.
+// number takes a whole number off the list. The app takes it as a text, too.
 func (p *profile) number(key string) (int64, bool) {
-	n, ok := p.left[key].(json.Number)
-	if !ok {
-		return 0, false
-	}
-	i, err := n.Int64()
+	i, err := strconv.ParseInt(fmt.Sprint(p.left[key]), 10, 64)
 	if err == nil {
 		delete(p.left, key)
 	}
 	return i, err == nil
+}
+
+// flag returns a switch, which the app takes as a text, too, and whether v is one.
+func flag(v any) (on, ok bool) {
+	switch text := strings.ToLower(fmt.Sprint(v)); text {
+	case "true", "false":
+		return text == "true", true
+	}
+	return false, false
 }
 
 // octets takes what is in base64 off the list.
@@ -104,19 +111,19 @@ var profileRounds = map[string][]config.Round{
 // profileReasons say why values are not carried over; an empty reason says that nothing is lost.
 var profileReasons = map[string]string{
 	"uuid":                       "",
-	"ike-proposal":               reasons["proposals"],
-	"esp-proposal":               reasons["proposals"],
 	"mtu":                        "not carried over: the MTU is measured (see device.mtu and [mtu])",
 	"split-tunneling.excluded":   "not carried over: what is to go through the VPN is enterprise.prefixes",
 	"split-tunneling.block-ipv4": "not carried over: see enterprise.tunnel and [kill_switch]",
 	"split-tunneling.block-ipv6": "not carried over: see enterprise.prefixes6, enterprise.tunnel and [kill_switch]",
 	"apps":                       "not carried over: all applications are served alike",
 	"excluded-apps":              "not carried over: all applications are served alike",
-	"remote.certreq":             "",
-	"local.rsa-pss":              "",
-	"ipv6-transport":             "not carried over: see gateway.address6",
-	"proxy-server":               "not carried over: mipvpn sets no proxy",
+	"remote.certreq":             reasons["send_certreq"],
+	"local.rsa-pss":              "", // the client's signatures have that padding where the gateway takes it
+	"ipv6-transport":             "not carried over: IPv6 is used where the network has nothing else (gateway.address6)",
 }
+
+// profileDefaults are the switches with the value that they have where they do not stand, with which nothing is lost.
+var profileDefaults = map[string]bool{"remote.certreq": true, "ipv6-transport": false, "split-tunneling.block-ipv4": false, "split-tunneling.block-ipv6": false}
 
 // take makes keys of the profile.
 func (p *profile) take() error {
@@ -148,10 +155,14 @@ func (p *profile) take() error {
 	}
 	p.identities(address)
 	p.certificates(rounds)
+	p.password(rounds)
 	p.rest()
+	p.algorithms(wanted{"ike-proposal", p.text("ike-proposal"), proposal.forIKE}, wanted{"esp-proposal", p.text("esp-proposal"), proposal.forESP})
 	for _, k := range slices.Sorted(maps.Keys(p.left)) {
+		standard, hasStandard := profileDefaults[k]
+		on, isSwitch := flag(p.left[k])
 		switch reason, known := profileReasons[k]; {
-		case known && reason == "":
+		case known && reason == "", hasStandard && isSwitch && on == standard:
 		case known:
 			p.remark(k, "%s", reason)
 		default:
@@ -222,13 +233,28 @@ func (p *profile) certificates(rounds []config.Round) {
 	}
 }
 
+// password takes the password for EAP, which the app has in the profile since its version 2.5.3.
+func (p *profile) password(rounds []config.Round) {
+	s, ok := p.left["local.shared_secret"].(string)
+	if !ok || s == "" {
+		return
+	}
+	delete(p.left, "local.shared_secret")
+	if !slices.Contains(rounds, config.RoundMSCHAPv2) {
+		p.remark("local.shared_secret", "not carried over: nothing uses a password")
+		return
+	}
+	p.Draft.Add(draft.File{Name: passwordFile, Data: []byte(s), Secret: true})
+	p.set("local.shared_secret", "authentication.password", config.SourceFile+passwordFile)
+}
+
 // rest takes revocation, subnets, name servers and keepalives.
 func (p *profile) rest() {
 	crl, hasCRL := p.left["remote.revocation"].(map[string]any)
 	if hasCRL {
 		delete(p.left, "remote.revocation")
 		for _, k := range slices.Sorted(maps.Keys(crl)) {
-			on, isSwitch := crl[k].(bool)
+			on, isSwitch := flag(crl[k])
 			switch {
 			case isSwitch && k == "strict" && on:
 				p.set("remote.revocation", "trust.revocation", "hard")
@@ -243,24 +269,71 @@ func (p *profile) rest() {
 	if n, ok := p.number("nat-keepalive"); ok && n > 0 {
 		p.set("nat-keepalive", "gateway.keepalive", fmt.Sprintf("%ds", n))
 	}
-	var subnets []string
-	for _, text := range p.list("split-tunneling.subnets") {
-		prefix, err := netip.ParsePrefix(text)
-		if a, addrErr := netip.ParseAddr(text); addrErr == nil {
-			prefix, err = netip.PrefixFrom(a, a.BitLen()), nil
-		}
-		if err != nil || !prefix.Addr().Is4() {
-			p.remark("split-tunneling.subnets", "%s is not carried over: IPv4 prefixes are", text)
-			continue
-		}
-		subnets = append(subnets, prefix.Masked().String())
-	}
-	if len(subnets) > 0 {
-		p.set("split-tunneling.subnets", "gateway.remote_subnets", subnets)
-	}
+	p.subnets()
 	if servers := p.list("dns-servers"); len(servers) > 0 {
 		p.remark("dns-servers", "not carried over: the gateway tells of its name servers; dns.servers and dns.domains say more (%s)", strings.Join(servers, ", "))
 	}
+}
+
+// subnets takes what is to go through the VPN, which the app does not tell the gateway: that is the enterprise's prefixes here.
+func (p *profile) subnets() {
+	const at = "split-tunneling.subnets"
+	var subnets []string
+	for _, text := range p.list(at) {
+		prefixes := prefixesOf(strings.ReplaceAll(text, " ", ""))
+		if len(prefixes) == 0 {
+			p.remark(at, "%s is not carried over: IPv4 prefixes are (see enterprise.prefixes6)", text)
+		}
+		for _, prefix := range prefixes {
+			if prefix.Bits() == 0 {
+				p.remark(at, `%s is everything: enterprise.tunnel = "full" sends everything through the VPN, and enterprise.prefixes says what is the company's`, text)
+			} else if !slices.Contains(subnets, prefix.String()) {
+				subnets = append(subnets, prefix.String())
+			}
+		}
+	}
+	if len(subnets) > 0 {
+		p.set(at, "enterprise.prefixes", subnets)
+		p.remark(at, "what goes through the VPN is enterprise.prefixes, which init --import takes over and import leaves as it is: %s", strings.Join(subnets, ", "))
+	}
+}
+
+// prefixesOf returns the IPv4 prefixes of a text, which is a prefix, an address or a range of addresses with a hyphen between; none for another.
+func prefixesOf(text string) []netip.Prefix {
+	if p, err := netip.ParsePrefix(text); err == nil && p.Addr().Is4() {
+		return []netip.Prefix{p.Masked()}
+	}
+	from, to, isRange := strings.Cut(text, "-")
+	if !isRange {
+		to = from
+	}
+	first, err := netip.ParseAddr(from)
+	last, err2 := netip.ParseAddr(to)
+	if err != nil || err2 != nil || !first.Is4() || !last.Is4() || last.Less(first) {
+		return nil
+	}
+	var prefixes []netip.Prefix
+	for first.IsValid() && !last.Less(first) {
+		bits := 32
+		for bits > 0 { // the shortest prefix that begins here and does not go beyond
+			p := netip.PrefixFrom(first, bits-1)
+			if p.Masked().Addr() != first || last.Less(end(p)) {
+				break
+			}
+			bits--
+		}
+		p := netip.PrefixFrom(first, bits)
+		prefixes = append(prefixes, p)
+		first = end(p).Next()
+	}
+	return prefixes
+}
+
+// end returns the last address of an IPv4 prefix.
+func end(p netip.Prefix) netip.Addr {
+	a := p.Addr().As4()
+	binary.BigEndian.PutUint32(a[:], binary.BigEndian.Uint32(a[:])|uint32(1<<(32-p.Bits())-1))
+	return netip.AddrFrom4(a)
 }
 
 // list takes a list of texts, or a text with blanks between, off the list.

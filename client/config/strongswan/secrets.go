@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -124,10 +125,16 @@ func (s *swanctl) certificate(l *section) {
 				found = append(found, g)
 			}
 		}
-		s.unused(at+"."+c.name, c, map[string]string{"handle": "not carried over: a certificate on a token is found by authentication.key = \"pkcs11:...\""})
+		const beside = "not carried over: a certificate on a token is found beside its key (authentication.key)"
+		s.unused(at+"."+c.name, c, map[string]string{"handle": beside, "slot": beside, "module": beside})
 	}
 	if len(found) == 0 {
-		s.bundle(at)
+		switch {
+		case !s.token(at):
+			s.bundle(at)
+		case s.Draft.Has("authentication.key"):
+			s.remark(at+".certs", "there is none: set authentication.certificate")
+		}
 		return
 	}
 	if len(found) > 1 {
@@ -190,6 +197,9 @@ func (s *swanctl) privateKey(at string, c *x509.Certificate) {
 			break
 		}
 	}
+	if len(keys) != 1 && s.token(at) {
+		return
+	}
 	if len(keys) != 1 {
 		s.remark(at+".certs", "of %d private keys none is known to be that of the certificate: set authentication.key", len(keys))
 		return
@@ -201,6 +211,36 @@ func (s *swanctl) privateKey(at string, c *x509.Certificate) {
 	s.Draft.Add(draft.File{Name: privateKeyFile, Data: key.data, Secret: true})
 	s.set(at+".certs", "authentication.key", privateKeyFile)
 	s.pin(at+".certs", key.secret)
+}
+
+// token takes a private key in a token or a TPM, and reports whether there is one. A key in a TPM has a handle that is persistent
+// (TPM 2.0 Library, part 2, 7.4: it begins with 81) and neither a slot nor a module.
+func (s *swanctl) token(at string) bool {
+	tokens := s.secrets.beginning("token")
+	for _, t := range tokens {
+		where := "secrets." + t.name
+		handle := strings.ToLower(strings.TrimPrefix(t.text("handle"), "0x"))
+		id, err := hex.DecodeString(handle)
+		slot, module := t.text("slot"), t.text("module")
+		switch {
+		case len(tokens) > 1 || err != nil || len(id) == 0:
+			s.remark(where, "not carried over: which key it is cannot be told: set authentication.key and authentication.pin")
+			continue
+		case len(id) == 4 && id[0] == 0x81 && slot == "" && module == "":
+			s.set(where, "authentication.key", "tpm2:0x"+handle)
+		default:
+			uri := "pkcs11:id="
+			for _, b := range id {
+				uri += fmt.Sprintf("%%%02X", b)
+			}
+			if slot != "" {
+				uri += ";slot-id=" + slot
+			}
+			s.remark(where, "not carried over, because the file of the PKCS#11 library is not known: set authentication.key = %q with the path of the module %q", uri+"?module-path=...", module)
+		}
+		s.pin(where, t.text("pin"))
+	}
+	return len(tokens) > 0
 }
 
 // derType returns the type of PEM block that a private key in DER is for.
@@ -275,19 +315,23 @@ func (s *swanctl) gatherSecrets() {
 			user = local
 		}
 		s.secret("eap", passwordFile, "authentication.password", config.SourceFile+passwordFile, false, user)
+		for _, t := range s.secrets.beginning("ntlm") {
+			s.remark("secrets."+t.name, "not carried over: it is the hash of a password, and the client takes the password (authentication.password)")
+		}
 	}
 	if id := s.Draft.Text("gateway.ppk_id"); id != "" {
 		s.secret("ppk", ppkFile, "gateway.ppk_file", ppkFile, true, id)
-	}
-	for _, t := range s.secrets.beginning("token") {
-		s.remark("secrets."+t.name, "not carried over: set authentication.key = \"pkcs11:...\" and authentication.pin")
 	}
 }
 
 // secret takes the one secret of a kind that is for one of the identities: that with most of them, else the only one without any.
 func (s *swanctl) secret(kind, file, key, value string, binary bool, identities ...string) {
+	kinds := []string{kind}
+	if kind == "eap" {
+		kinds = append(kinds, "xauth") // the same by another name
+	}
 	best, most, several := (*section)(nil), -1, false
-	for _, c := range s.secrets.beginning(kind) {
+	for _, c := range s.secrets.beginning(kinds...) {
 		score, ids := 0, 0
 		for _, t := range c.settings {
 			if !strings.HasPrefix(t.key, "id") {

@@ -32,12 +32,12 @@ type section struct {
 	used  bool
 }
 
-// value returns the value of a key and marks it as used.
+// value returns the value of a key and marks it as used. An empty one is none: that is how a section does away with what it inherits.
 func (s *section) value(key string) (string, bool) {
 	for _, t := range s.settings {
 		if t.key == key {
 			t.used = true
-			return t.value, true
+			return t.value, t.value != ""
 		}
 	}
 	return "", false
@@ -364,6 +364,7 @@ func (l *loader) inherit(root, s, out *section, depth int) error {
 			if base = base.child(part); base == nil {
 				return fmt.Errorf("%w: the section %s refers to %s, which is not there", ErrFormat, s.name, name)
 			}
+			base.used = true
 		}
 		if err := l.inherit(root, base, out, depth+1); err != nil {
 			return err
@@ -375,7 +376,7 @@ func (l *loader) inherit(root, s, out *section, depth int) error {
 // unused adds a remark for each setting that nothing was made of.
 func (r *Result) unused(prefix string, s *section, reasons map[string]string) {
 	for _, t := range s.settings {
-		if t.used {
+		if t.used || t.value == "" || slices.Contains(usual[t.key], t.value) {
 			continue
 		}
 		reason, known := reasons[t.key]

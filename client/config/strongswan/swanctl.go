@@ -24,6 +24,8 @@ type swanctl struct {
 	where string
 	// certified is the section of the laptop's certificate, if it has one.
 	certified *section
+	// proposals are those of the connection and of its child.
+	proposals []wanted
 }
 
 // ParseSwanctl takes over a connection of a swanctl.conf, name, in a file system whose root has the absolute path dir: includes, certificates
@@ -54,9 +56,7 @@ func ParseSwanctl(system fs.FS, dir, name, connection string) (*Result, error) {
 		return nil, fmt.Errorf("strongswan: %w", err)
 	}
 	for _, other := range root.sections {
-		switch other.name {
-		case "connections", "secrets":
-		default:
+		if other.name != "connections" && other.name != "secrets" && !other.used {
 			s.remark(other.name, "not carried over: a client's connection has no need of it, or mipvpn has nothing like it")
 		}
 	}
@@ -83,7 +83,6 @@ func chosen(connections *section, name string) (*section, error) {
 
 // reasons say why keys of a connection are not carried over; an empty reason says that nothing is lost.
 var reasons = map[string]string{
-	"proposals":    "not carried over: gateway.profile says in a word which algorithms are offered; look whether its default suits the gateway",
 	"vips":         "",
 	"local_addrs":  "not carried over: the connection is from whatever address the laptop has",
 	"local_port":   "not carried over: the port is the client's own",
@@ -94,15 +93,26 @@ var reasons = map[string]string{
 	"dpd_timeout":  "not carried over: it is IKEv1's; see gateway.dead",
 	"keyingtries":  "not carried over: the client goes on trying",
 	"unique":       "not carried over: it is the gateway's",
-	"send_certreq": "",
-	"send_cert":    "",
+	"send_certreq": "not carried over: the client says which authorities it trusts; long messages are fragmented (gateway.ike_datagram)",
+	"send_cert":    "not carried over: the client sends its certificate",
 	"pull":         "",
 	"version":      "",
+	"dscp":         "not carried over: the client's messages have no mark",
+	"pools":        "not carried over: it is the gateway's",
+	"aggressive":   "not carried over: it is IKEv1's",
+	"childless":    "not carried over: the first child security association comes with the IKE SA",
+	"ocsp":         "not carried over: see trust.ocsp",
+}
+
+// usual are values with which nothing is lost.
+var usual = map[string][]string{
+	"send_certreq": {"yes"}, "send_cert": {"ifasked", "always"}, "dscp": {"000000"}, "aggressive": {"no"}, "childless": {"allow", "never"}, "ocsp": {"reply", "both", "request"},
+	"copy_df": {"yes"}, "copy_ecn": {"yes"}, "copy_dscp": {"out"}, "ipcomp": {"no"}, "sha256_96": {"no"}, "hw_offload": {"no", "auto"}, "policies_fwd_out": {"no"},
+	"start_action": {"none"}, "mediation": {"no"}, "inactivity": {"0", "0s"},
 }
 
 // childReasons are those of a child.
 var childReasons = map[string]string{
-	"esp_proposals":  reasons["proposals"],
 	"local_ts":       "not carried over: the client asks for the address that it gets from the gateway",
 	"start_action":   "not carried over: see up_at_start",
 	"close_action":   "",
@@ -122,9 +132,9 @@ var childReasons = map[string]string{
 	"hw_offload":     "not carried over: ESP is done by the client itself",
 	"set_mark_out":   "",
 	"reqid":          "",
-	"copy_df":        "",
-	"copy_ecn":       "",
-	"copy_dscp":      "",
+	"copy_df":        "not carried over: see [mtu]",
+	"copy_ecn":       "not carried over: marks of congestion are carried as RFC 6040 says",
+	"copy_dscp":      "not carried over: it is copied to the outer header alone",
 	"inactivity":     "not carried over: see gateway.park",
 	"start_priority": "",
 }
@@ -143,6 +153,7 @@ func (s *swanctl) take() error {
 	s.remote()
 	s.timers()
 	s.children()
+	s.algorithms(s.proposals...)
 	s.gatherSecrets()
 	s.unused(s.where, s.conn, reasons)
 	return nil
@@ -202,10 +213,10 @@ func (s *swanctl) rounds() error {
 	for n, l := range local {
 		at := s.where + "." + l.name
 		method := l.text("auth")
-		switch round, _, _ := strings.Cut(method, "-"); {
+		switch round, _, _ := strings.Cut(strings.TrimPrefix(method, "ike:"), "-"); {
 		case method == "psk":
 			rounds = append(rounds, string(config.RoundPSK))
-		case method == "", round == "pubkey", round == "rsa", round == "ecdsa", round == "ed25519":
+		case method == "", slices.Contains([]string{"pubkey", "rsa", "rsa/pss", "ecdsa", "ed25519"}, round):
 			if method != "" && method != "pubkey" {
 				s.remark(at+".auth", "%s is taken for pubkey: the algorithm of the signature follows from the key", method)
 			}
@@ -226,6 +237,9 @@ func (s *swanctl) rounds() error {
 			switch converted, can := identity(id); {
 			case n > 0 && s.Draft.Text("gateway.local_identity") != converted:
 				s.remark(at+".id", "not carried over: all rounds have gateway.local_identity")
+				if strings.HasPrefix(method, "eap") && l.text("eap_id") == "" { // whose default it is
+					s.set(at+".id", "authentication.user", id)
+				}
 			case !can:
 				s.remark(at+".id", "%q is not carried over: %s", id, identityAdvice)
 			default:
@@ -355,8 +369,9 @@ func (s *swanctl) timers() {
 	if yes(s.conn.text("ppk_required")) {
 		s.set(s.where+".ppk_required", "gateway.require_ppk", true)
 	}
+	s.proposals = append(s.proposals, wanted{s.where + ".proposals", s.conn.text("proposals"), proposal.forIKE})
 	for _, t := range s.conn.settings {
-		if t.key == "mobike" && yes(t.value) || t.key == "proposals" && t.value == "default" {
+		if t.key == "mobike" && yes(t.value) {
 			t.used = true
 		}
 	}
@@ -405,17 +420,15 @@ func (s *swanctl) children() {
 		}
 		for _, k := range []struct{ from, key string }{{"rekey_bytes", "gateway.child_octets"}, {"rekey_packets", "gateway.child_packets"}, {"replay_window", "gateway.replay_window"}, {"tfc_padding", "gateway.tfc_padding"}} {
 			v, ok := c.value(k.from)
-			if n, err := strconv.ParseInt(v, 0, 64); err == nil {
+			if n, err := strconv.ParseInt(v, 0, 64); err == nil && n == 0 && k.from == "replay_window" {
+				s.remark(at+"."+k.from, "0 is not carried over: packets that were recorded are never taken again")
+			} else if err == nil {
 				s.set(at+"."+k.from, k.key, n)
 			} else if ok {
 				s.remark(at+"."+k.from, "%q is not carried over: it is no number", v)
 			}
 		}
-		for _, t := range c.settings {
-			if t.key == "esp_proposals" && t.value == "default" {
-				t.used = true
-			}
-		}
+		s.proposals = append(s.proposals, wanted{at + ".esp_proposals", c.text("esp_proposals"), proposal.forESP})
 		s.unused(at, c, childReasons)
 	}
 	if len(subnets) > 0 && !everything {

@@ -2,8 +2,6 @@ package strongswan
 
 import (
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -225,45 +223,5 @@ func TestIdentity(t *testing.T) {
 		if out, ok := identity(tc.in); ok != tc.ok || ok && out != tc.out {
 			t.Errorf("%q: %q, %v", tc.in, out, ok)
 		}
-	}
-}
-
-// A profile of the app becomes a configuration, too.
-func TestProfile(t *testing.T) {
-	ca := pkitest.NewRoot("corp", time.Now(), pkitest.P256)
-	doc := map[string]any{
-		"uuid": "7b1ad1b8-3e15-4c5b-8a77-000000000000", "name": "Corp", "type": "ikev2-cert-eap", "ike-proposal": "aes256-sha256-ecp256", "nat-keepalive": 45, "mtu": 1400,
-		"remote":          map[string]any{"addr": "gw.corp.example", "id": "vpn.corp.example", "cert": base64.StdEncoding.EncodeToString(ca.Certificate.Raw), "revocation": map[string]any{"crl": true, "strict": true}, "port": 500},
-		"local":           map[string]any{"id": "laptop@corp.example", "eap_id": "alice", "p12": base64.StdEncoding.EncodeToString([]byte("a bundle")), "rsa-pss": true},
-		"split-tunneling": map[string]any{"subnets": []string{"10.0.0.0/16", "2001:db8::/32"}, "block-ipv6": true},
-		"new-thing":       1,
-	}
-	data, err := json.Marshal(doc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := ParseProfile(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := whole(t, r.Draft)
-	if r.Name != "Corp" || c.Gateway.Name != "gw.corp.example" || c.Gateway.RemoteIdentity != "vpn.corp.example" || c.Gateway.LocalIdentity != "laptop@corp.example" || c.Authentication.User != "alice" ||
-		filepath.Base(c.Authentication.Certificate) != "laptop.p12" || c.Trust.Revocation != "hard" || c.Gateway.KeepAlive != 45*time.Second || c.Gateway.RemoteSubnets[0].String() != "10.0.0.0/16" {
-		t.Errorf("%+v %+v %+v", c.Gateway, c.Authentication, c.Trust)
-	}
-	if want := "type local.p12 split-tunneling.subnets ike-proposal mtu new-thing split-tunneling.block-ipv6"; said(r) != want {
-		t.Errorf("%s, want %s", said(r), want)
-	}
-	for _, bad := range []struct {
-		text string
-		is   error
-	}{{"{", ErrFormat}, {"{} {}", ErrFormat}, {`{"type":"ikev2-byod-eap","remote":{"addr":"x.y"}}`, ErrUnsupported}, {`{"type":"ikev2-eap"}`, ErrFormat}} {
-		if _, err := ParseProfile([]byte(bad.text)); !errors.Is(err, bad.is) {
-			t.Errorf("%s: %v", bad.text, err)
-		}
-	}
-	small, err := ParseProfile([]byte(`{"name":"x","type":"ikev2-cert","remote":{"addr":"192.0.2.1"}}`))
-	if err != nil || said(small) != "local.id remote.cert local.p12" || small.Draft.Text("gateway.remote_identity") != "192.0.2.1" {
-		t.Errorf("%v, %+v", err, small)
 	}
 }
