@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,16 +66,14 @@ func installed(unit []byte) []byte {
 	return bytes.ReplaceAll(unit, []byte("/usr/local/bin/"), []byte("/usr/bin/"))
 }
 
-// tree lays a package out below a folder.
-func (b builder) tree(p pack, below string) error {
-	for _, c := range p.contents {
-		at := filepath.Join(below, c.to)
-		if c.mode.IsDir() {
-			if err := os.MkdirAll(at, 0o755); err != nil {
-				return err
-			}
-			continue
-		}
+// byHand has a unit name the program where a person puts it.
+func byHand(unit []byte) []byte {
+	return bytes.ReplaceAll(installed(unit), []byte("/usr/bin/"), []byte("/usr/local/bin/"))
+}
+
+// tree lays files out below a folder.
+func (b builder) tree(contents []content, below string) error {
+	for _, c := range contents {
 		var data []byte
 		var err error
 		if c.make != nil {
@@ -83,20 +82,25 @@ func (b builder) tree(p pack, below string) error {
 			data, err = os.ReadFile(filepath.Join(b.root, c.from))
 		}
 		if err != nil {
-			return fmt.Errorf("%s of %s: %w", c.to, p.name, err)
+			return fmt.Errorf("%s: %w", c.to, err)
 		}
 		if c.edit != nil {
 			data = c.edit(data)
 		}
-		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(at, data, c.mode); err != nil {
-			return err
-		}
-		if err := os.Chmod(at, c.mode); err != nil { // whatever the umask
+		if err := writeFile(filepath.Join(below, c.to), data, c.mode); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// writeFile writes a file with that mode, whatever the umask, and the folders above it.
+func writeFile(at string, data []byte, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(at, data, mode); err != nil {
+		return err
+	}
+	return os.Chmod(at, mode)
 }

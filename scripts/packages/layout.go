@@ -4,19 +4,19 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 )
 
-// content is one file or folder of a package.
+// content is one file of a package. All lie below /usr, which is all that systems with a read-only /usr keep of a package, and all that an
+// extension of systemd-sysext can hold. What persons write is in /etc/mipvpn, which tmpfiles.d makes.
 type content struct {
 	// to is where it goes on the machine.
 	to string
-	// from is where it comes from in the source; empty for a folder, and for what make returns.
+	// from is where it comes from in the source; empty for what make returns.
 	from string
 	// make returns what is in it, for what is no copy.
 	make func(b builder) ([]byte, error)
 	mode fs.FileMode
-	// config says that it is a person's, and stays as it is when the package is replaced.
-	config bool
 	// edit changes what is copied; nil for nothing.
 	edit func([]byte) []byte
 }
@@ -25,18 +25,22 @@ type content struct {
 type pack struct {
 	name, summary, description string
 	contents                   []content
-	// depends and recommends are names of packages, by packager.
+	// units says that it has some, and can be an extension of the system, too.
+	units bool
+	// recommends are names of packages.
 	recommends []string
-	// scripts are run after installation and before removal, by name of a file beside this one.
-	postinstall, preremove string
+	// Scripts are run after installation, before removal and after it, by name of a file beside this one. They do for a system that runs
+	// what its next start does by itself, and nothing where none runs: in an image that is being made, for example.
+	postinstall, preremove, postremove string
 }
 
 const (
-	units   = "/usr/lib/systemd/system"
-	pages   = "/usr/share/man"
-	docs    = "/usr/share/doc"
-	public  = 0o644
-	program = 0o755
+	services = "/usr/lib/systemd/system"
+	presets  = "/usr/lib/systemd/system-preset"
+	pages    = "/usr/share/man"
+	docs     = "/usr/share/doc"
+	public   = 0o644
+	program  = 0o755
 )
 
 // packs returns the packages.
@@ -46,14 +50,13 @@ func packs() []pack {
 			name: "mipvpn", summary: "VPN client on Mobile IPv4 and IPsec: one address wherever the laptop goes",
 			description: "Keeps one address, and every session on it, wherever the laptop goes: plain Mobile IPv4 inside the company, Mobile IPv4 in IPsec outside it (RFC 5265). A kill switch in the kernel keeps the company's traffic off other networks.",
 			contents: slices.Concat(programFiles("mipvpn", 1), []content{
-				{to: units + "/mipvpn.service", from: "configs/systemd/mipvpn.service", mode: public},
-				{to: units + "/mipvpn-firewall.service", from: "configs/systemd/mipvpn-firewall.service", mode: public},
+				{to: services + "/mipvpn.service", from: "configs/systemd/mipvpn.service", mode: public},
+				{to: services + "/mipvpn-firewall.service", from: "configs/systemd/mipvpn-firewall.service", mode: public},
 				{to: "/usr/lib/systemd/network/10-mipvpn.network", from: "configs/desktop/10-mipvpn.network", mode: public},
 				{to: "/usr/lib/NetworkManager/conf.d/90-mipvpn.conf", from: "configs/desktop/NetworkManager.conf", mode: public},
 				{to: "/usr/lib/udev/rules.d/85-mipvpn.rules", from: "configs/desktop/85-mipvpn.rules", mode: public},
-				{to: "/etc/mipvpn", mode: fs.ModeDir | 0o755},
-				{to: "/etc/mipvpn/hooks.d", mode: fs.ModeDir | 0o755},
-				{to: "/etc/mipvpn/profiles.d", mode: fs.ModeDir | 0o755},
+				{to: "/usr/lib/tmpfiles.d/mipvpn.conf", from: "configs/systemd/mipvpn.tmpfiles", mode: public},
+				{to: presets + "/80-mipvpn.preset", from: "configs/systemd/mipvpn.preset", mode: public},
 				{to: "/usr/share/polkit-1/actions/org.mipvpn.policy", from: "configs/polkit/org.mipvpn.policy", mode: public},
 				{to: "/usr/share/mipvpn/mipvpn.schema.json", mode: public, make: func(b builder) ([]byte, error) { return b.output("mipvpn", "config", "schema") }},
 				page("mipvpn.toml", 5, "configuration of mipvpn", "docs/configuration.md"),
@@ -64,20 +67,21 @@ func packs() []pack {
 				{to: docs + "/mipvpn/examples/mipvpn.toml", from: "configs/laptop/mipvpn.toml", mode: public},
 			}, examples("mipvpn", "observe/mipvpn-rules.yml", "observe/mipvpn-dashboard.json", "desktop/networkd.conf"),
 				scriptExamples("notify", "office-dock", "maintenance-window", "networkmanager-dispatcher", "networkd-dispatcher")),
-			recommends: []string{"systemd-resolved"}, postinstall: "mipvpn.postinst", preremove: "mipvpn.prerm",
+			recommends: []string{"systemd-resolved"}, postinstall: "mipvpn.postinst", preremove: "mipvpn.prerm", postremove: "mipvpn.postrm", units: true,
 		},
 		{
 			name: "mipagent", summary: "home agent, foreign agent and VPN gateway for Mobile IPv4 VPNs",
 			description: "Internal and external home agents (RFC 5944, RFC 5265), foreign agents and an IKEv2 gateway, by role, for laptops with mipvpn and for other Mobile IPv4 nodes.",
 			contents: slices.Concat(programFiles("mipagent", 8), []content{
-				{to: units + "/mipagent.service", from: "configs/systemd/mipagent.service", mode: public, edit: installed},
-				{to: units + "/mipagent@.service", from: "configs/systemd/mipagent@.service", mode: public, edit: installed},
+				{to: services + "/mipagent.service", from: "configs/systemd/mipagent.service", mode: public, edit: installed},
+				{to: services + "/mipagent@.service", from: "configs/systemd/mipagent@.service", mode: public, edit: installed},
 				{to: "/usr/lib/sysusers.d/mipagent.conf", from: "configs/systemd/mipagent.sysusers", mode: public},
-				{to: "/etc/mipvpn", mode: fs.ModeDir | 0o755},
+				{to: "/usr/lib/tmpfiles.d/mipagent.conf", from: "configs/systemd/mipagent.tmpfiles", mode: public},
+				{to: presets + "/80-mipagent.preset", from: "configs/systemd/mipagent.preset", mode: public},
 				page("mipagent-operations", 7, "setting up and running the agents", "docs/operations.md"),
 			}, examples("mipagent", "external-home-agent.toml", "foreign-agent.toml", "gateway.toml", "gateway-agent.toml", "gateway-radius.toml", "gateway-users.toml", "home-agent-cluster.toml", "internal-home-agent.toml",
 				"observe/mipagent-rules.yml", "observe/mipagent-dashboard.json")),
-			postinstall: "mipagent.postinst", preremove: "mipagent.prerm",
+			postinstall: "mipagent.postinst", preremove: "mipagent.prerm", postremove: "mipagent.postrm", units: true,
 		},
 		{
 			name: "miplab", summary: "a company, the Internet and a laptop on one machine, to try mipvpn",
@@ -88,6 +92,24 @@ func packs() []pack {
 	}
 }
 
+// byHandFiles are what the archive of static programs holds: what a person puts into place where no package goes. INSTALL.md says where.
+func byHandFiles() []content {
+	files := []content{
+		{to: "INSTALL.md", from: "scripts/packages/INSTALL.md", mode: public},
+		{to: "LICENSE", from: "LICENSE", mode: public},
+		{to: "NOTICE", from: "NOTICE", mode: public},
+		{to: "org.mipvpn.policy", from: "configs/polkit/org.mipvpn.policy", mode: public},
+		{to: "mipagent.sysusers", from: "configs/systemd/mipagent.sysusers", mode: public},
+	}
+	for _, name := range []string{"mipvpn", "mipagent", "miplab"} {
+		files = append(files, content{to: name, mode: program, make: func(b builder) ([]byte, error) { return b.binary(name) }})
+	}
+	for _, unit := range []string{"mipvpn.service", "mipvpn-firewall.service", "mipagent.service", "mipagent@.service"} {
+		files = append(files, content{to: unit, from: "configs/systemd/" + unit, mode: public, edit: byHand})
+	}
+	return files
+}
+
 // programFiles are those that every program has.
 func programFiles(name string, section int) []content {
 	files := []content{
@@ -96,18 +118,22 @@ func programFiles(name string, section int) []content {
 		{to: docs + "/" + name + "/copyright", from: "LICENSE", mode: public},
 		{to: docs + "/" + name + "/NOTICE", from: "NOTICE", mode: public},
 	}
-	for shell, to := range completions {
-		files = append(files, content{to: to(name), mode: public, make: func(b builder) ([]byte, error) { return b.output(name, "completion", shell) }})
+	for _, c := range completions {
+		files = append(files, content{to: c.to(name), mode: public, make: func(b builder) ([]byte, error) { return b.output(name, "completion", c.shell) }})
 	}
-	slices.SortFunc(files, func(a, b content) int { return cmp(a.to, b.to) })
+	slices.SortFunc(files, func(a, b content) int { return strings.Compare(a.to, b.to) })
 	return files
 }
 
-// completions say where each shell looks.
-var completions = map[string]func(string) string{
-	"bash": func(name string) string { return "/usr/share/bash-completion/completions/" + name },
-	"zsh":  func(name string) string { return "/usr/share/zsh/vendor-completions/_" + name },
-	"fish": func(name string) string { return "/usr/share/fish/vendor_completions.d/" + name + ".fish" },
+// completions say where each shell looks. The packages of zsh look in different places: Debian's in the first, others in the second.
+var completions = []struct {
+	shell string
+	to    func(program string) string
+}{
+	{"bash", func(name string) string { return "/usr/share/bash-completion/completions/" + name }},
+	{"zsh", func(name string) string { return "/usr/share/zsh/vendor-completions/_" + name }},
+	{"zsh", func(name string) string { return "/usr/share/zsh/site-functions/_" + name }},
+	{"fish", func(name string) string { return "/usr/share/fish/vendor_completions.d/" + name + ".fish" }},
 }
 
 // page is a manual page made of a document.
@@ -133,14 +159,4 @@ func scriptExamples(files ...string) (list []content) {
 		list = append(list, content{to: docs + "/mipvpn/examples/" + f, from: "scripts/examples/" + f, mode: program})
 	}
 	return list
-}
-
-func cmp(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -9,7 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -28,6 +29,10 @@ func run(version string, arches, formats []string, dist string) error {
 	if version == "" {
 		version = described()
 	}
+	when, err := sourceTime()
+	if err != nil {
+		return err
+	}
 	work, err := os.MkdirTemp("", "mipvpn-packages")
 	if err != nil {
 		return err
@@ -40,21 +45,25 @@ func run(version string, arches, formats []string, dist string) error {
 		b := builder{root: ".", dir: filepath.Join(work, "bin"), arch: arch, version: version}
 		for _, p := range packs() {
 			tree := filepath.Join(work, arch, p.name)
-			if err := b.tree(p, tree); err != nil {
-				return err
-			}
-			file := filepath.Join(work, arch, p.name+".yaml")
-			if err := os.WriteFile(file, []byte(description(b, p, tree)), 0o600); err != nil {
-				return err
+			if err := b.tree(p.contents, tree); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
 			}
 			for _, packager := range formats {
-				if err := execute("go", "tool", "-modfile=scripts/packages.mod", "nfpm", "package", "--config", file, "--packager", packager, "--target", dist); err != nil {
+				if err := b.pack(p, tree, packager, dist, when); err != nil {
+					return err
+				}
+			}
+			if p.units {
+				if err := b.extension(p, tree, filepath.Join(dist, fmt.Sprintf("%s_%s_%s.sysext.tar.gz", p.name, version, arch)), when); err != nil {
 					return err
 				}
 			}
 		}
-		archive := filepath.Join(dist, fmt.Sprintf("mipvpn_%s_linux_%s.tar.gz", version, arch))
-		if err := execute("tar", "--create", "--gzip", "--owner=0", "--group=0", "--file", archive, "--directory", filepath.Join(b.dir, arch), "mipvpn", "mipagent", "miplab"); err != nil {
+		tree := filepath.Join(work, arch, "by-hand")
+		if err := b.tree(byHandFiles(), tree); err != nil {
+			return err
+		}
+		if err := archive(filepath.Join(dist, fmt.Sprintf("mipvpn_%s_linux_%s.tar.gz", version, arch)), tree, ".", when); err != nil {
 			return err
 		}
 		if slices.Contains(formats, "deb") {
@@ -77,77 +86,27 @@ func described() string {
 	return "0.0.0~git" + strings.TrimSpace(string(out))
 }
 
+// sourceTime is the time that all files in packages have, so that the same source makes the same octets whenever it is built: that of the
+// last change, or what SOURCE_DATE_EPOCH says, or the beginning of time where no source control is.
+func sourceTime() (time.Time, error) {
+	text := os.Getenv("SOURCE_DATE_EPOCH")
+	if text == "" {
+		out, err := exec.Command("git", "log", "-1", "--format=%ct").Output()
+		if err != nil {
+			return time.Unix(0, 0), nil
+		}
+		text = strings.TrimSpace(string(out))
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH: found %q, expected seconds since 1970", text)
+	}
+	return time.Unix(seconds, 0), nil
+}
+
 func execute(name string, args ...string) error {
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return nil
-}
-
-// description is the package as nfpm wants it told.
-func description(b builder, p pack, tree string) string {
-	var y bytes.Buffer
-	fmt.Fprintf(&y, "name: %s\narch: %s\nplatform: linux\nversion: %q\nversion_schema: none\nsection: net\npriority: optional\nlicense: Apache-2.0\nmaintainer: mipvpn <mipvpn@localhost>\ndescription: |\n  %s\n  %s\n",
-		p.name, b.arch, b.version, p.summary, p.description)
-	if len(p.recommends) > 0 {
-		fmt.Fprintf(&y, "recommends: [%s]\n", strings.Join(p.recommends, ", "))
-	}
-	y.WriteString("contents:\n")
-	for _, c := range p.contents {
-		if c.mode.IsDir() {
-			fmt.Fprintf(&y, "- dst: %s\n  type: dir\n  file_info: {mode: 0%o}\n", c.to, c.mode.Perm())
-			continue
-		}
-		kind := ""
-		if c.config {
-			kind = "  type: config|noreplace\n"
-		}
-		fmt.Fprintf(&y, "- src: %s\n  dst: %s\n%s  file_info: {mode: 0%o}\n", filepath.Join(tree, c.to), c.to, kind, c.mode)
-	}
-	var scripts []string
-	for name, file := range map[string]string{"postinstall": p.postinstall, "preremove": p.preremove} {
-		if file != "" {
-			scripts = append(scripts, fmt.Sprintf("  %s: %s\n", name, filepath.Join("scripts/packages", file)))
-		}
-	}
-	slices.Sort(scripts)
-	if len(scripts) > 0 {
-		y.WriteString("scripts:\n" + strings.Join(scripts, ""))
-	}
-	return y.String()
-}
-
-// check unpacks the .deb packages and compares them with the trees that they were made of, where dpkg-deb is there.
-func check(dist, work, arch string) error {
-	if _, err := exec.LookPath("dpkg-deb"); err != nil {
-		fmt.Println("dpkg-deb is not here: the packages have not been looked at")
-		return nil
-	}
-	for _, p := range packs() {
-		found, err := filepath.Glob(filepath.Join(dist, p.name+"_*_"+arch+".deb"))
-		if err != nil || len(found) != 1 {
-			return fmt.Errorf("%s for %s: expected one .deb in %s, found %q", p.name, arch, dist, found)
-		}
-		unpacked := filepath.Join(work, arch, p.name+"-unpacked")
-		if err := execute("dpkg-deb", "--extract", found[0], unpacked); err != nil {
-			return err
-		}
-		for _, c := range p.contents {
-			if c.mode.IsDir() {
-				if _, err := os.Stat(filepath.Join(unpacked, c.to)); err != nil {
-					return fmt.Errorf("%s: %w", found[0], err)
-				}
-				continue
-			}
-			want, err := os.ReadFile(filepath.Join(work, arch, p.name, c.to))
-			if err != nil {
-				return err
-			}
-			have, err := os.ReadFile(filepath.Join(unpacked, c.to))
-			if err != nil || !bytes.Equal(want, have) {
-				return fmt.Errorf("%s: %s is not what it was made of: %v", found[0], c.to, err)
-			}
-		}
 	}
 	return nil
 }

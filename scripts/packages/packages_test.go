@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestTree lays out what a laptop and an agent's machine get, without building packages: `make packages` does that and compares.
@@ -15,9 +16,10 @@ func TestTree(t *testing.T) {
 		t.Skip("packages are for Linux")
 	}
 	b := builder{root: "../..", dir: t.TempDir(), arch: runtime.GOARCH, version: "1.2"}
+	when := time.Unix(1e9, 0)
 	for _, p := range packs() {
 		tree := t.TempDir()
-		if err := b.tree(p, tree); err != nil {
+		if err := b.tree(p.contents, tree); err != nil {
 			t.Fatal(err)
 		}
 		seen := make(map[string]bool)
@@ -27,11 +29,11 @@ func TestTree(t *testing.T) {
 				t.Errorf("%s: %s: %v, seen before %v", p.name, c.to, err, seen[c.to])
 			}
 			seen[c.to] = true
-			if strings.HasPrefix(c.to, "/usr/local") || strings.HasPrefix(c.to, "/etc") && !c.mode.IsDir() && !c.config {
-				t.Errorf("%s: %s is a person's place", p.name, c.to)
+			if !strings.HasPrefix(c.to, "/usr/") || strings.HasPrefix(c.to, "/usr/local") {
+				t.Errorf("%s: %s is a person's place, or not kept where /usr is an image", p.name, c.to)
 			}
 		}
-		for _, file := range []string{p.postinstall, p.preremove} {
+		for _, file := range []string{p.postinstall, p.preremove, p.postremove} {
 			if info, err := os.Stat(file); file != "" && (err != nil || info.Mode().Perm()&0o111 == 0) {
 				t.Errorf("%s: script %s: %v, mode %v", p.name, file, err, info.Mode())
 			}
@@ -63,11 +65,21 @@ func TestTree(t *testing.T) {
 				t.Errorf("mipagent.service starts another program:\n%s", unit)
 			}
 		}
-		yaml := description(b, p, tree)
+		yaml := description(b, p, tree, when)
 		for to := range seen {
 			if !strings.Contains(yaml, "dst: "+to+"\n") {
 				t.Errorf("%s: nfpm is not told of %s", p.name, to)
 			}
+		}
+	}
+	hand := t.TempDir()
+	if err := b.tree(byHandFiles(), hand); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range byHandFiles() {
+		text, err := os.ReadFile(filepath.Join(hand, c.to))
+		if err != nil || strings.HasSuffix(c.to, ".service") && (!strings.Contains(string(text), "=/usr/local/bin/mip") || strings.Contains(string(text), "=/usr/bin/mip")) {
+			t.Errorf("%s for installation by hand: %v\n%s", c.to, err, text)
 		}
 	}
 	scripts, err := os.ReadDir("../examples")
@@ -75,7 +87,7 @@ func TestTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range scripts {
-		if !strings.Contains(description(b, packs()[0], "x"), "/usr/share/doc/mipvpn/examples/"+f.Name()) {
+		if !strings.Contains(description(b, packs()[0], "x", when), "/usr/share/doc/mipvpn/examples/"+f.Name()) {
 			t.Errorf("scripts/examples/%s is in no package", f.Name())
 		}
 	}
@@ -85,7 +97,7 @@ func TestTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if c := "/usr/share/doc/mipagent/examples/" + f; !strings.Contains(description(b, packs()[1], "x"), c) {
+		if c := "/usr/share/doc/mipagent/examples/" + f; !strings.Contains(description(b, packs()[1], "x", when), c) {
 			t.Errorf("%s is in no package", f)
 		}
 	}

@@ -93,7 +93,7 @@ var build = sync.OnceValues(func() (built, error) {
 	if err := os.MkdirAll(b.programs, 0o755); err != nil {
 		return b, err
 	}
-	archives, err := filepath.Glob(filepath.Join(b.packages, "*.tar.gz"))
+	archives, err := filepath.Glob(filepath.Join(b.packages, "mipvpn_*_linux_*.tar.gz"))
 	if err != nil || len(archives) != 1 {
 		return b, fmt.Errorf("want one archive of programs, found %q: %w", archives, err)
 	}
