@@ -14,7 +14,8 @@ all: build
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
-# Packages for Debian and its kin, for Fedora and its kin, and archives of static programs, for both architectures, in dist/.
+# Packages for Debian and its kin, for Fedora and its kin, extensions for systemd-sysext, and archives of static programs, for both
+# architectures, in dist/.
 packages:
 	$(GO) run ./scripts/packages $(ARGS)
 

@@ -90,7 +90,7 @@ func blocksOf(document, text string) ([]block, error) {
 	return out, nil
 }
 
-// documents returns the blocks of README.md and all that is in docs.
+// documents returns the blocks of README.md, all that is in docs, and the note in the archive of static programs.
 func documents(t *testing.T) []block {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(repository, "docs", "*.md"))
@@ -98,7 +98,7 @@ func documents(t *testing.T) []block {
 		t.Fatal(err)
 	}
 	var all []block
-	for _, f := range append(files, filepath.Join(repository, "README.md")) {
+	for _, f := range append(files, filepath.Join(repository, "README.md"), filepath.Join(repository, "scripts/packages/INSTALL.md")) {
 		text, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
@@ -123,6 +123,8 @@ var runBy = map[string]string{
 	"docs/user.md":          "TestNewcomer",
 	"docs/scripting.md":     "TestNewcomer",
 	"docs/operations.md":    "TestOperations", // cmd/mipagent
+
+	"scripts/packages/INSTALL.md": "TestNewcomer",
 }
 
 // shownBy says which test compares what a document shows of a program's output with the program's output.

@@ -38,6 +38,10 @@ var before = map[string]func(*machine){
 	"docs/user.md: up":                            func(m *machine) { m.must("mipvpn down") },
 	"docs/user.md: outside, in one mode and back": func(m *machine) { m.lab.plug("cafe"); m.must("mipvpn up; mipvpn wait --for outside --timeout 60s") },
 	"docs/scripting.md: a hook":                   func(m *machine) { m.must("mipvpn up") },
+	"scripts/packages/INSTALL.md: put into place": func(m *machine) {
+		m.gets(products(m.t).archive)
+		m.must("tar -xf mipvpn_*_linux_*.tar.gz")
+	},
 }
 
 // after is what can be seen after a block.
@@ -57,6 +61,14 @@ var after = map[string]func(*machine){
 	},
 	"docs/scripting.md: events since the last time": func(m *machine) {
 		says(m.t, "the events", m.must("cat /run/my-events; test -s /run/my-cursor"), `"kind":"state"`)
+	},
+	"scripts/packages/INSTALL.md: put into place": func(m *machine) {
+		m.fresh(m.t, "office")
+		m.must("systemctl enable --now mipvpn mipvpn-firewall; mipvpn up; mipvpn wait --for connected --timeout 60s; ping -c 1 -w 30 10.0.1.20")
+	},
+	"scripts/packages/INSTALL.md: take away": func(m *machine) {
+		m.nothingLeft()
+		m.fails(127, "mipvpn version", "not found")
 	},
 	"docs/user.md: for the help desk": func(m *machine) {
 		if out := m.must("tar -xzOf /tmp/report.tar.gz"); strings.Contains(out, strings.TrimSpace(m.must("cat /etc/mipvpn/i-ha.key"))) {
@@ -87,11 +99,11 @@ func (m *machine) agentTakes(node string) {
 	says(m.t, "the file of a mobile node", node, "10.0.8.102", "spi = 1102", strings.TrimSpace(m.must("cat rollout/laptop2/i-ha.key")))
 }
 
-// follow runs the commands of a document, in its order.
-func (m *machine) follow(t *testing.T, document string) {
+// follow runs the commands of a document, in its order: all but those for a laptop of another kind than this one ("laptop", or "image").
+func (m *machine) follow(t *testing.T, document, kind string) {
 	ran := 0
 	for _, b := range documents(t) {
-		if b.document != document || b.language != "sh" || b.excuse != "" || b.what == enrolment {
+		if b.document != document || b.language != "sh" || b.excuse != "" || b.what == enrolment || (b.host == "image") != (kind == "image") {
 			continue
 		}
 		name := document + ": " + b.what
@@ -101,7 +113,7 @@ func (m *machine) follow(t *testing.T, document string) {
 		var out string
 		var code int
 		switch b.host {
-		case "laptop":
+		case "laptop", "image":
 			out, code = m.run(b.text)
 		case "user":
 			out, code = m.as("alice", b.text)

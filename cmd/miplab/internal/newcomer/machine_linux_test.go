@@ -20,7 +20,7 @@ import (
 // boot starts systemd as the first process of a machine whose file system is the clean Debian under a layer in memory. It has the
 // kernel to itself but for the clock and what is not a network's setting. Its mounts are shared with what it starts, as systemd has them
 // on a machine: services get their credentials by a mount. What it is suspended by is a file of its own. Arguments: the clean root, a
-// folder to mount in, the folder with packages, its name, and what to do there before it starts.
+// folder to mount in, the folder with packages, its name, and what is done to its file system ($root) before it starts.
 const boot = `
 set -e
 clean=$1 work=$2 packages=$3 name=$4 prepare=$5
@@ -51,7 +51,7 @@ mkdir -p $root/dev/net $root/dev/pts $root/dev/shm
 mount --bind /dev/net/tun $root/dev/net/tun
 mount -t devpts -o newinstance,ptmxmode=0666 devpts $root/dev/pts
 ln -s pts/ptmx $root/dev/ptmx
-chroot $root sh -ec "$prepare"
+eval "$prepare"
 mount -t cgroup2 cgroup2 $work/cgroup
 mkdir $work/cgroup/${work##*/}
 echo 0 >$work/cgroup/${work##*/}/cgroup.procs
@@ -144,11 +144,16 @@ func (l *lab) plug(network string) {
 	}
 }
 
+// inside is what to do to a machine before it starts as a script that runs there.
+func inside(script string) string {
+	return "chroot $root sh -ec \"$(cat <<'END_OF_SCRIPT'\n" + script + "\nEND_OF_SCRIPT\n)\"\n"
+}
+
 // newMachine boots a clean Debian in a box of the lab's, such as its laptop, after what is to be done there by then. It
 // ends with the test.
 func newMachine(t *testing.T, l *lab, box, prepare string) *machine {
 	t.Helper()
-	work := filepath.Join(filepath.Dir(t.TempDir()), fmt.Sprintf("newcomer-%d-%s-%s", os.Getpid(), t.Name(), box))
+	work := filepath.Join(filepath.Dir(t.TempDir()), fmt.Sprintf("newcomer-%d-%s-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-"), box))
 	if err := os.Mkdir(work, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +202,7 @@ func newMachine(t *testing.T, l *lab, box, prepare string) *machine {
 			t.Skipf("the Debian does not come up here: %s", said.String())
 		}
 	}
-	m.must("useradd --create-home --shell /bin/sh alice")
+	m.must("id alice >/dev/null 2>&1 || useradd --create-home --shell /bin/sh alice")
 	return m
 }
 
@@ -294,6 +299,23 @@ func (m *machine) awaits(script string, want ...string) string {
 func (m *machine) log() string {
 	out, _ := m.run("journalctl --no-pager --no-hostname -n 25 -u 'mipvpn*' || true")
 	return out
+}
+
+// outside is where a file of the machine is for this process.
+func (m *machine) outside(path string) string {
+	return fmt.Sprintf("/proc/%d/root%s", m.pid, path)
+}
+
+// gets copies a file from here into root's folder, under its name.
+func (m *machine) gets(file string) {
+	m.t.Helper()
+	data, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(m.outside("/root/"+filepath.Base(file)), data, 0o644)
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 // write puts a file there, whole, with that mode.

@@ -49,10 +49,10 @@ func TestNewcomer(t *testing.T) {
 		name string
 		run  func(*testing.T)
 	}{
-		{"docs/administrator.md", func(t *testing.T) { m.follow(t, "docs/administrator.md") }},
-		{"docs/user.md", func(t *testing.T) { m.follow(t, "docs/user.md") }},
-		{"docs/scripting.md", func(t *testing.T) { m.follow(t, "docs/scripting.md") }},
-		{"README.md", func(t *testing.T) { m.follow(t, "README.md") }},
+		{"docs/administrator.md", func(t *testing.T) { m.follow(t, "docs/administrator.md", "laptop") }},
+		{"docs/user.md", func(t *testing.T) { m.follow(t, "docs/user.md", "laptop") }},
+		{"docs/scripting.md", func(t *testing.T) { m.follow(t, "docs/scripting.md", "laptop") }},
+		{"README.md", func(t *testing.T) { m.follow(t, "README.md", "laptop") }},
 		{"nothing is configured", m.nothingConfigured},
 		{"configured by hand", m.configuredByHand},
 		{"roams, and is scripted", m.roams},
@@ -65,6 +65,7 @@ func TestNewcomer(t *testing.T) {
 		{"state of another version", m.oldState},
 		{"another user", m.otherUser},
 		{"removed", m.removed},
+		{"scripts/packages/INSTALL.md", func(t *testing.T) { m.follow(t, "scripts/packages/INSTALL.md", "laptop") }},
 	} {
 		t.Run(step.name, func(t *testing.T) {
 			m.t = t
@@ -240,8 +241,14 @@ func (m *machine) otherUser(t *testing.T) {
 // removed takes the package away, and with it what it has done to the network.
 func (m *machine) removed(t *testing.T) {
 	m.must("apt-get remove --yes mipvpn")
-	if out, code := m.run("ip link show mip0 || ip rule | grep -v -e local -e main -e default || systemctl is-active mipvpn"); code == 0 {
-		t.Errorf("something is left: %s", out)
-	}
+	m.nothingLeft()
 	says(t, "a configuration that stays", m.must("ls /etc/mipvpn"), "mipvpn.toml", "i-ha.key")
+}
+
+// nothingLeft wants the network as it was before the client.
+func (m *machine) nothingLeft() {
+	m.t.Helper()
+	if out, code := m.run("ip link show mip0 || ip rule | grep -v -e local -e main -e default || systemctl is-active mipvpn"); code == 0 {
+		m.t.Errorf("something is left: %s", out)
+	}
 }

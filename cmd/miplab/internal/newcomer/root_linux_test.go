@@ -74,8 +74,9 @@ var makeRoot = sync.OnceValues(func() (string, error) {
 	return root, os.Rename(making, root)
 })
 
-// built is what the newcomer gets: the folder with the packages, and the one with the programs of the archive.
-type built struct{ packages, programs string }
+// built is what the newcomer gets: the folder with the packages, the archive of static programs, a folder with what is in it, and the
+// client as an extension of the system.
+type built struct{ packages, archive, programs, extension string }
 
 // build makes the packages as `make packages` does, for this machine alone.
 var build = sync.OnceValues(func() (built, error) {
@@ -84,7 +85,7 @@ var build = sync.OnceValues(func() (built, error) {
 		return built{}, err
 	}
 	scratch = dir
-	b := built{filepath.Join(dir, "dist"), filepath.Join(dir, "bin")}
+	b := built{packages: filepath.Join(dir, "dist"), programs: filepath.Join(dir, "bin")}
 	cmd := exec.Command("go", "run", "./scripts/packages", "-arch", runtime.GOARCH, "-format", "deb", "-version", "0.9", "-o", b.packages)
 	cmd.Dir = repository
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -97,8 +98,13 @@ var build = sync.OnceValues(func() (built, error) {
 	if err != nil || len(archives) != 1 {
 		return b, fmt.Errorf("want one archive of programs, found %q: %w", archives, err)
 	}
-	if out, err := exec.Command("tar", "--extract", "--file", archives[0], "--directory", b.programs).CombinedOutput(); err != nil {
-		return b, fmt.Errorf("unpacking %s: %w\n%s", archives[0], err, out)
+	extensions, err := filepath.Glob(filepath.Join(b.packages, "mipvpn_*.sysext.tar.gz"))
+	if err != nil || len(extensions) != 1 {
+		return b, fmt.Errorf("want one extension, found %q: %w", extensions, err)
+	}
+	b.archive, b.extension = archives[0], extensions[0]
+	if out, err := exec.Command("tar", "--extract", "--file", b.archive, "--directory", b.programs).CombinedOutput(); err != nil {
+		return b, fmt.Errorf("unpacking %s: %w\n%s", b.archive, err, out)
 	}
 	return b, nil
 })

@@ -18,7 +18,7 @@ func TestServices(t *testing.T) {
 	l := newLab(t)
 	g := newAgents(t, l)
 	l.plug("cafe")
-	m := newMachine(t, l, "laptop", "dpkg --install /root/mipvpn_*.deb\ncat >/etc/mipvpn/mipvpn.toml <<'END'\n"+byHand+impatient+"\nEND\nsystemctl enable mipvpn-firewall")
+	m := newMachine(t, l, "laptop", inside("dpkg --install /root/mipvpn_*.deb\ncat >/etc/mipvpn/mipvpn.toml <<'END'\n"+byHand+impatient+"\nEND\nsystemctl enable mipvpn-firewall"))
 	for _, step := range []struct {
 		name string
 		run  func(*testing.T)
@@ -72,7 +72,7 @@ func newAgents(t *testing.T, l *lab) *machine {
 	}
 	l.must("internal-ha", "ip", "address", "del", "10.0.1.10/24", "dev", "core")
 	l.must("gateway", "ip", "address", "add", "10.0.1.10/24", "dev", "core")
-	g := newMachine(t, l, "gateway", "dpkg --install /root/mipagent_*.deb")
+	g := newMachine(t, l, "gateway", inside("dpkg --install /root/mipagent_*.deb"))
 	for _, role := range []struct{ name, config string }{{"internal-home-agent", "internal-ha.toml"}, {"gateway", "gateway.toml"}} {
 		g.write("/etc/mipvpn/mipagent-"+role.name+".toml", "0644", l.file(role.config, "/run/mipagent-"+role.name, "/var/lib/mipagent-"+role.name))
 	}
