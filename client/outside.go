@@ -108,8 +108,17 @@ func (c *Client) compose(mode stack.Mode) {
 	if h, changed := c.story.connected(c.now, c.where(a, mode)); changed {
 		c.countHandoff(h)
 		c.event(control.Event{Kind: "handoff", Interface: a.iface.Name, Handoff: &h,
-			Message: fmt.Sprintf("%s, was %s, outage %.0f ms (%s)", h.To, orNone(h.From), h.Outage, h.Reason)})
+			Message: handoffText(h)})
 	}
+}
+
+// handoffText is a handoff in words.
+func handoffText(h control.Handoff) string {
+	text := fmt.Sprintf("%s, was %s, outage %.0f ms", h.To, orNone(h.From), h.Outage)
+	if h.Reason != "" {
+		text += " (" + h.Reason + ")"
+	}
+	return text
 }
 
 func orNone(s string) string {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mipvpn/cmd/manual"
+	"mipvpn/cmd/usage"
 )
 
 // Exit codes.
@@ -38,7 +39,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
@@ -47,7 +48,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if errors.As(err, &f) {
 		return exitFailed
 	}
-	fmt.Fprintln(stderr, "Run `mipagent --help` for what is possible.")
+	fmt.Fprintf(stderr, "Run `%s --help` for what is possible.\n", command.CommandPath())
 	return exitUsage
 }
 
@@ -104,6 +105,7 @@ func newCommand(stderr io.Writer) *cobra.Command {
 	})
 	root.AddCommand(controlCommands()...)
 	root.AddCommand(manual.Command(manualPage))
+	usage.Explain(root)
 	return root
 }
 

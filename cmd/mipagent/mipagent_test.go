@@ -236,9 +236,10 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{[]string{"version"}, exitDone, "mipagent "},
 		{[]string{"--help"}, exitDone, "[home_agent.internal]"},
-		{[]string{"check"}, exitUsage, "accepts 1 arg"},
+		{[]string{"check"}, exitUsage, "expected `mipagent check FILE`"},
 		{[]string{"start"}, exitUsage, "unknown command"},
-		{[]string{"--frob"}, exitUsage, "unknown flag"},
+		{[]string{"chekc"}, exitUsage, "did you mean `mipagent check`?"},
+		{[]string{"--frob"}, exitUsage, "mipagent has no flag --frob"},
 		{[]string{"--config", "/nowhere/mipagent.toml"}, exitFailed, "/nowhere/mipagent.toml"},
 	} {
 		code, stdout, stderr := mipagent(t, c.args...)

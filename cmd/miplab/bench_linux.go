@@ -19,6 +19,7 @@ import (
 	"mipvpn/cmd/miplab/internal/bench/contest"
 	"mipvpn/cmd/miplab/internal/bench/tunnel"
 	"mipvpn/cmd/miplab/internal/verdict"
+	"mipvpn/cmd/usage"
 )
 
 // benchOptions are the flags of `miplab bench`.
@@ -80,12 +81,12 @@ func (o benchOptions) check() error {
 	} {
 		for _, v := range l.given {
 			if !slices.Contains(l.valid, v) {
-				return fmt.Errorf("%w: --%s %q: valid is %s", errUsage, l.flag, v, strings.Join(l.valid, ", "))
+				return fmt.Errorf("%w: --%s %q: valid is %s", usage.ErrWrong, l.flag, v, strings.Join(l.valid, ", "))
 			}
 		}
 	}
 	if o.pairs < 1 || o.duration < 10*time.Millisecond {
-		return fmt.Errorf("%w: --pairs %d --duration %v: at least 1 and 10ms are needed", errUsage, o.pairs, o.duration)
+		return fmt.Errorf("%w: --pairs %d --duration %v: at least 1 and 10ms are needed", usage.ErrWrong, o.pairs, o.duration)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"mipvpn/cmd/miplab/internal/recording"
 	"mipvpn/cmd/miplab/internal/scenario"
 	"mipvpn/cmd/miplab/internal/verdict"
+	"mipvpn/cmd/usage"
 	"mipvpn/stack"
 )
 
@@ -99,25 +100,25 @@ func (o demoOptions) check() error {
 		return err
 	}
 	if !slices.Contains([]string{"mipagent", "strongswan"}, o.gateway) {
-		return fmt.Errorf("%w: --gateway %s: must be mipagent or strongswan", errUsage, o.gateway)
+		return fmt.Errorf("%w: --gateway %s: must be mipagent or strongswan", usage.ErrWrong, o.gateway)
 	}
 	for _, m := range o.modes {
 		known, ok := stack.Mode(m).Composition()
 		if !ok {
-			return fmt.Errorf("%w: --modes %s: must be all, or of %s", errUsage, m, strings.Join(modeNames(), ", "))
+			return fmt.Errorf("%w: --modes %s: must be all, or of %s", usage.ErrWrong, m, strings.Join(modeNames(), ", "))
 		}
 		if known.GatewayAgent && o.gateway != "mipagent" {
-			return fmt.Errorf("%w: --modes %s: strongSwan is no foreign agent; without vf, cvf and fvf it can be the gateway", errUsage, m)
+			return fmt.Errorf("%w: --modes %s: strongSwan is no foreign agent; without vf, cvf and fvf it can be the gateway", usage.ErrWrong, m)
 		}
 	}
 	if len(o.steps()) == 0 {
-		return fmt.Errorf("%w: --modes names none", errUsage)
+		return fmt.Errorf("%w: --modes names none", usage.ErrWrong)
 	}
 	if o.overTCP && (o.simulated || o.gateway != "mipagent" || o.matrix) {
-		return fmt.Errorf("%w: --over-tcp is for namespaces, with mipagent as the gateway, and is a tour of its own", errUsage)
+		return fmt.Errorf("%w: --over-tcp is for namespaces, with mipagent as the gateway, and is a tour of its own", usage.ErrWrong)
 	}
 	if o.simulated && o.gateway != "mipagent" {
-		return fmt.Errorf("%w: strongSwan cannot run on the simulated network", errUsage)
+		return fmt.Errorf("%w: strongSwan cannot run on the simulated network", usage.ErrWrong)
 	}
 	return nil
 }

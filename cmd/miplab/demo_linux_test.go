@@ -297,7 +297,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"demo", "--modes", "c,vf", "--gateway", "strongswan"}, "no foreign agent"},
 		{[]string{"overhead", "--modes", "cvd"}, "cvf+zot"},
 		{[]string{"demo", "--simulated", "--gateway", "strongswan"}, "simulated"},
-		{[]string{"demo", "--no-such-flag"}, "unknown flag"},
+		{[]string{"demo", "--no-such-flag"}, "has no flag --no-such-flag"},
 		{[]string{"demo", "--web", "--listen", "0.0.0.0:8080"}, "for this machine alone"},
 		{[]string{"demo", "--web", "--listen", "example.com:8080"}, "for this machine alone"},
 		{[]string{"demo", "--web", "--listen", "8080"}, "an address and a port"},

@@ -20,6 +20,7 @@ import (
 	"mipvpn/cmd/miplab/internal/company"
 	"mipvpn/cmd/miplab/internal/handoff"
 	"mipvpn/cmd/miplab/internal/verdict"
+	"mipvpn/cmd/usage"
 	"mipvpn/ipsec/interop/charon"
 )
 
@@ -87,16 +88,16 @@ func placeNames() []string {
 
 func (o handoffOptions) check() error {
 	if o.repetitions < 0 || o.simulated < 0 || o.repetitions+o.simulated == 0 {
-		return fmt.Errorf("%w: --handoffs %d and --simulated %d: at least one of them must be more than 0, and none less", errUsage, o.repetitions, o.simulated)
+		return fmt.Errorf("%w: --handoffs %d and --simulated %d: at least one of them must be more than 0, and none less", usage.ErrWrong, o.repetitions, o.simulated)
 	}
 	for _, p := range o.places {
 		if !slices.Contains(placeNames(), p) {
-			return fmt.Errorf("%w: --places %s: must be of %s", errUsage, p, strings.Join(placeNames(), ", "))
+			return fmt.Errorf("%w: --places %s: must be of %s", usage.ErrWrong, p, strings.Join(placeNames(), ", "))
 		}
 	}
 	for _, p := range o.programs {
 		if !slices.Contains(handoffPrograms, p) {
-			return fmt.Errorf("%w: --handoff-programs %s: must be of %s", errUsage, p, strings.Join(handoffPrograms, ", "))
+			return fmt.Errorf("%w: --handoff-programs %s: must be of %s", usage.ErrWrong, p, strings.Join(handoffPrograms, ", "))
 		}
 	}
 	return nil

@@ -46,6 +46,14 @@ func (l labFlags) own() error {
 	return nil
 }
 
+// elsewhere is the flag that leads other commands to this lab, with a space before it: nothing for the usual directory.
+func (l labFlags) elsewhere() string {
+	if l.dir == defaultDir() {
+		return ""
+	}
+	return " --dir " + l.dir
+}
+
 // request asks the holder.
 func (l labFlags) request(r holder.Request, files []*os.File, signals <-chan os.Signal) (holder.Answer, error) {
 	if err := l.own(); errors.Is(err, os.ErrNotExist) {
@@ -154,6 +162,9 @@ func (l labFlags) up(out io.Writer) error {
 	if err := l.own(); err != nil {
 		return err
 	}
+	if _, err := l.request(holder.Request{Op: "ping"}, nil, nil); err == nil {
+		return fmt.Errorf("a lab is standing already, with its files in %s: `miplab down%s` takes it down", l.dir, l.elsewhere())
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -183,15 +194,16 @@ func (l labFlags) up(out io.Writer) error {
 	lines := bufio.NewScanner(said)
 	for lines.Scan() {
 		if lines.Text() == standing {
-			first := "miplab exec laptop -- mipvpn status       what the client sees"
+			first := [2]string{"laptop -- mipvpn status", "what the client sees"}
 			if l.withoutClient {
-				first = "miplab exec laptop -- sh                  the laptop, where nothing runs"
+				first = [2]string{"laptop -- sh", "the laptop, where nothing runs"}
 			}
+			to := l.elsewhere()
 			fmt.Fprintf(out, "The lab stands; the laptop's eth0 is in the office. Files and logs are in %s.\n\n"+
-				"  "+first+"\n"+
-				"  miplab plug eth0 cafe                     move the laptop (%s)\n"+
-				"  miplab exec correspondent -- ping 10.0.8.100\n"+
-				"  miplab down\n", l.dir, wireNames())
+				"  miplab exec%s %-28s  %s\n"+
+				"  miplab plug%s %-28s  move the laptop (%s)\n"+
+				"  miplab exec%s correspondent -- ping 10.0.8.100\n"+
+				"  miplab down%s\n", l.dir, to, first[0], first[1], to, "eth0 cafe", wireNames(), to, to)
 			return cmd.Process.Release()
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mipvpn/cmd/manual"
+	"mipvpn/cmd/usage"
 )
 
 // Exit codes.
@@ -19,9 +20,6 @@ const (
 	exitFailed = 1
 	exitUsage  = 2
 )
-
-// errUsage is wrapped by errors of the command line.
-var errUsage = errors.New("usage")
 
 // exitError ends the program with a code of its own and nothing said.
 type exitError int
@@ -45,13 +43,13 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.AddCommand(demoCommand(), reportCommand(), overheadCommand())
 	root.AddCommand(labCommands()...)
 	root.AddCommand(manual.Command(func() manual.About {
 		return manual.About{Section: 1, Exits: [][2]string{{"0", "done"}, {"1", "failed, or not all went as it should"}, {"2", "wrong usage"}}, See: []string{"mipvpn(1)", "mipagent(8)"}}
 	}))
-	err := root.ExecuteContext(ctx)
+	usage.Explain(root)
+	command, err := root.ExecuteContextC(ctx)
 	var code exitError
 	switch {
 	case err == nil:
@@ -60,7 +58,8 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 		return int(code)
 	}
 	fmt.Fprintf(errOut, "miplab: %v\n", err)
-	if errors.Is(err, errUsage) {
+	if errors.Is(err, usage.ErrWrong) {
+		fmt.Fprintf(errOut, "Run `%s --help` for what is possible.\n", command.CommandPath())
 		return exitUsage
 	}
 	return exitFailed

@@ -16,6 +16,7 @@ import (
 	octets "mipvpn/cmd/miplab/internal/overhead"
 	"mipvpn/cmd/miplab/internal/simulated"
 	"mipvpn/cmd/miplab/internal/verdict"
+	"mipvpn/cmd/usage"
 	"mipvpn/stack/simnet"
 )
 
@@ -60,7 +61,7 @@ func overheadCommand() *cobra.Command {
 func (o overheadOptions) check() error {
 	for _, m := range o.modes {
 		if !slices.Contains(composed(), m) {
-			return fmt.Errorf("%w: --modes %s: must be of %s", errUsage, m, strings.Join(composed(), ", "))
+			return fmt.Errorf("%w: --modes %s: must be of %s", usage.ErrWrong, m, strings.Join(composed(), ", "))
 		}
 	}
 	return nil

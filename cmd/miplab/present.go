@@ -17,6 +17,7 @@ import (
 	"mipvpn/cmd/miplab/internal/page"
 	"mipvpn/cmd/miplab/internal/recording"
 	"mipvpn/cmd/miplab/internal/scenario"
+	"mipvpn/cmd/usage"
 )
 
 // defaultReport is the file that `miplab report` writes.
@@ -43,10 +44,10 @@ func reportCommand() *cobra.Command {
 func checkListen(address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return fmt.Errorf("%w: --listen %s: must be an address and a port, such as 127.0.0.1:8080: %w", errUsage, address, err)
+		return fmt.Errorf("%w: --listen %s: must be an address and a port, such as 127.0.0.1:8080: %w", usage.ErrWrong, address, err)
 	}
 	if a, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !a.IsLoopback()) {
-		return fmt.Errorf("%w: --listen %s: the page is for this machine alone: give 127.0.0.1 or [::1] and a port, and from elsewhere use ssh -L", errUsage, address)
+		return fmt.Errorf("%w: --listen %s: the page is for this machine alone: give 127.0.0.1 or [::1] and a port, and from elsewhere use ssh -L", usage.ErrWrong, address)
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"mipvpn/cmd/usage"
 )
 
 // soakOptions are the flags of `miplab soak`.
@@ -33,7 +35,7 @@ func soakCommand() *cobra.Command {
 			"path did not change.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.transitions < 1 {
-				return fmt.Errorf("%w: --transitions %d: at least one is needed", errUsage, o.transitions)
+				return fmt.Errorf("%w: --transitions %d: at least one is needed", usage.ErrWrong, o.transitions)
 			}
 			if o.load {
 				return soakLoad(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())

@@ -22,7 +22,10 @@ func (a *app) answer() *cobra.Command {
 	}
 	store := c.Flags().String("store", "", "ask for the secret of this `NAME`, as mipvpn status shows it, and put it into the key ring")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		if *store != "" {
+		if cmd.Flags().Changed("store") {
+			if *store == "" {
+				return errors.New("--store needs a name: `mipvpn status` shows those that are asked for")
+			}
 			return failed(a.storeSecret(cmd.Context(), *store))
 		}
 		return a.serveForEver(cmd.Context())
@@ -59,7 +62,7 @@ func (a *app) serveForEver(ctx context.Context) error {
 // storeSecret puts a secret into the key ring.
 func (a *app) storeSecret(ctx context.Context, name string) error {
 	if a.prompt == nil || a.keep == nil {
-		return errors.New("a terminal and a key ring are needed")
+		return errors.New("a terminal to ask on and a desktop's key ring are needed: run it in a terminal of the desktop's session, not as root")
 	}
 	s, err := a.prompt(ctx, name)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -53,7 +54,7 @@ func (a *app) mode() *cobra.Command {
 		ValidArgs: config.ModePolicies(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 && !slices.Contains(config.ModePolicies(), args[0]) {
-				return fmt.Errorf("access mode %q is not one of %v", args[0], config.ModePolicies())
+				return fmt.Errorf("access mode %q is not one of %s", args[0], among(config.ModePolicies()))
 			}
 			return a.ask(cmd.Context(), func(c *control.Client) error {
 				if len(args) == 1 {
@@ -151,11 +152,11 @@ func (a *app) wait() *cobra.Command {
 	asJSON := jsonFlag(c)
 	until := c.Flags().String("for", "", "what to wait for: inside, outside or connected")
 	timeout := c.Flags().Duration("timeout", 0, "how long to wait, such as 10s; 0 for a day")
-	_ = c.RegisterFlagCompletionFunc("for", cobra.FixedCompletions(conditionNames(), cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("for", cobra.FixedCompletions(texts(control.Conditions()), cobra.ShellCompDirectiveNoFileComp))
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		condition := control.Condition(*until)
 		if !slices.Contains(control.Conditions(), condition) {
-			return fmt.Errorf("--for %q is not one of %v", *until, control.Conditions())
+			return fmt.Errorf("--for %q is not one of %s", *until, among(control.Conditions()))
 		}
 		if *timeout < 0 || *timeout > control.MaxWait {
 			return fmt.Errorf("--timeout %v is not between 0 and %v", *timeout, control.MaxWait)
@@ -175,10 +176,13 @@ func (a *app) wait() *cobra.Command {
 	return c
 }
 
-func conditionNames() []string {
-	var names []string
-	for _, c := range control.Conditions() {
-		names = append(names, string(c))
+// among writes the values that there are.
+func among[T ~string](all []T) string { return strings.Join(texts(all), ", ") }
+
+func texts[T ~string](all []T) []string {
+	var list []string
+	for _, v := range all {
+		list = append(list, string(v))
 	}
-	return names
+	return list
 }

@@ -35,11 +35,20 @@ func (a *app) config() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c := &cobra.Command{
-		Use: "check FILE", Short: "Check a configuration file and the secrets that it names", Args: cobra.ExactArgs(1),
-		Long: "Check a configuration file and the secrets that it names, without a daemon. Errors name file, line, what was\nfound and what would be valid.",
+		Use: "check [FILE]", Short: "Check a configuration file and the secrets that it names", Args: cobra.MaximumNArgs(1),
+		Long: "Check a configuration file and the secrets that it names, by default that in use. Errors name file, line, what was\nfound and what would be valid. No daemon is needed.",
 	}
 	asJSON := jsonFlag(c)
-	c.RunE = func(_ *cobra.Command, args []string) error { return a.check(args[0], *asJSON) }
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			return a.check(args[0], *asJSON)
+		}
+		path, err := a.used(cmd, config.DefaultPath)
+		if err != nil {
+			return failed(err)
+		}
+		return a.check(path, *asJSON)
+	}
 	schema := &cobra.Command{
 		Use: "schema", Short: "Print the JSON Schema of configurations, for editors", Args: cobra.NoArgs,
 		Long: "Print the JSON Schema of configurations. Editors complete and check keys with it: packages have it in\n" + config.SchemaPath + ", and a first line\n" + config.SchemaLine + "\nin the configuration leads there. What concerns several keys only `mipvpn config check` knows.",

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/term"
 )
 
-// terminalConsole returns what takes the terminal that both files are, nil where one of them is none.
+// terminalConsole returns what takes the terminal that both files are, nil where one of them is none, or cannot move its cursor.
 func terminalConsole(in, out *os.File) func() (*console, error) {
-	if !term.IsTerminal(int(in.Fd())) || !term.IsTerminal(int(out.Fd())) {
+	if !term.IsTerminal(int(in.Fd())) || !term.IsTerminal(int(out.Fd())) || os.Getenv("TERM") == "dumb" {
 		return nil
 	}
 	return func() (*console, error) {

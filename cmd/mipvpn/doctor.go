@@ -75,7 +75,7 @@ func (a *app) doctor() *cobra.Command {
 	_ = c.RegisterFlagCompletionFunc("expect", cobra.FixedCompletions(expectations, cobra.ShellCompDirectiveNoFileComp))
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *expect != "" && !slices.Contains(expectations, *expect) {
-			return fmt.Errorf("--expect %q is not one of %v", *expect, expectations)
+			return fmt.Errorf("--expect %q is not one of %s", *expect, among(expectations))
 		}
 		r := &report{Schema: control.Schema, Expect: *expect, Result: checkOK, Checks: []finding{}, lookup: a.lookup}
 		if a.examine != nil {
@@ -83,14 +83,18 @@ func (a *app) doctor() *cobra.Command {
 				r.add(k.Name, k.Result, k.Message, k.Advice)
 			}
 		}
-		if path, err := a.chosen(*file); err != nil {
+		if path, err := a.used(cmd, *file); err != nil {
 			r.add("configuration", checkFailed, err.Error(), "choose a profile that is there: `mipvpn profile list`, `mipvpn profile use NAME`")
 		} else {
 			r.configuration(path)
 		}
 		asked := a.ask(cmd.Context(), func(c *control.Client) error { return r.daemon(cmd.Context(), c) })
 		if asked != nil {
-			r.add("daemon", checkFailed, asked.Error(), "start it: `mipvpn daemon`, or `"+startService+"`")
+			advice := "start it: `mipvpn daemon`, or `" + startService + "`"
+			if errors.Is(asked, control.ErrPermission) || refusesUs(asked) {
+				advice = "run `mipvpn doctor` as who may, or as root"
+			}
+			r.add("daemon", checkFailed, asked.Error(), advice)
 		}
 		write := func(w io.Writer, r *report) error { return writeReport(w, a.screen, r) }
 		if *asJSON {
@@ -247,13 +251,14 @@ func (r *report) interfaces(d control.Detection) {
 	if len(d.Interfaces) == 0 {
 		r.add("interfaces", checkFailed, "none is there, or interfaces.use and interfaces.ignore leave none", "plug in a cable, join a wireless network, or see [interfaces] in the configuration")
 	}
-	reached := 0
+	reached, up := 0, 0
 	for _, i := range d.Interfaces {
 		name := "interface " + i.Name
 		if !i.Up {
 			r.add(name, checkOK, "down", "")
 			continue
 		}
+		up++
 		r.add(name, checkOK, ifaceAddress(i.Interface)+": "+standing(i.Interface), "")
 		for _, agent := range []struct {
 			name string
@@ -270,9 +275,11 @@ func (r *report) interfaces(d control.Detection) {
 	}
 	mode, _ := stack.Mode(d.Mode).Composition()
 	switch straight := mode.VPN && !mode.ExternalMIP; {
-	case len(d.Interfaces) > 0 && reached == 0 && straight:
+	case len(d.Interfaces) > 0 && up == 0:
+		r.add("interfaces", checkFailed, "none is connected", "plug in a cable, or join a wireless network")
+	case up > 0 && reached == 0 && straight:
 		r.add("home agents", checkWarning, "neither answers on any interface; the VPN goes straight through one (mode "+d.Mode+")", "check that this network lets UDP 434 through, and that the agents' addresses are right")
-	case len(d.Interfaces) > 0 && reached == 0:
+	case up > 0 && reached == 0:
 		r.add("home agents", checkFailed, "neither answers on any interface", "check that this network lets UDP 434 through, and that the agents' addresses are right")
 	}
 }

@@ -48,7 +48,10 @@ func failed(err error) error {
 		err = fmt.Errorf("%w (is `mipvpn daemon` running? %s)", err, serviceAdvice)
 	case errors.Is(err, control.ErrRunning):
 		err = fmt.Errorf("%w; `%s` starts it anew", err, restartService)
-	case errors.Is(err, control.ErrPermission), errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, control.ErrPermission):
+		code = exitPermission
+		err = fmt.Errorf("%w (run it as root, or have the administrator let you reach the socket)", err)
+	case errors.Is(err, fs.ErrPermission):
 		code = exitPermission
 	case errors.Is(err, context.DeadlineExceeded):
 		code = exitTimeout

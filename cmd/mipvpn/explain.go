@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +22,9 @@ func (a *app) explain() *cobra.Command {
 	}
 	asJSON := jsonFlag(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if args[0] == "" {
+			return errors.New("the address is empty: expected an IP address or a name")
+		}
 		return a.ask(cmd.Context(), func(c *control.Client) error {
 			addresses, err := addressesOf(cmd.Context(), args[0])
 			if err != nil {
@@ -84,8 +88,7 @@ func writeExplanation(w io.Writer, e control.Explanation) error {
 	if e.MTU > 0 {
 		fmt.Fprintf(&b, "  packets up to %d octets\n", e.MTU)
 	}
-	_, err := w.Write(b.Bytes())
-	return err
+	return plain(w, b.String())
 }
 
 func wayText(e control.Explanation) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -53,9 +54,13 @@ func modeFeatures(state, noPlaintext, noFrames string) (list []feature) {
 }
 
 func writeFeatures(w io.Writer, list []feature) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var b bytes.Buffer
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, f := range list {
 		fmt.Fprintf(t, "%s\t%s\t%s\n", f.Name, f.State, f.Remark)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return plain(w, b.String())
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -52,6 +54,9 @@ func (a *app) firewall() *cobra.Command {
 	asJSON := jsonFlag(show)
 	show.RunE = func(*cobra.Command, []string) error {
 		l, err := a.line().Line()
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w: run it as root", err)
+		}
 		if err != nil {
 			return failed(err)
 		}

@@ -242,7 +242,7 @@ func TestStatusFields(t *testing.T) {
 func TestDetect(t *testing.T) {
 	b := controltest.New(statuses()["inside"])
 	socket := serve(t, b, everybody(t))
-	if r := mipvpn(t.Context(), socket, "detect"); r.code != exitDone || r.out != "no interface is being looked at\n" {
+	if r := mipvpn(t.Context(), socket, "detect"); r.code != exitDone || !strings.HasPrefix(r.out, "no interface is being looked at: the client is down (`mipvpn up`)") {
 		t.Errorf("%+v", r)
 	}
 	b.SetDetection(detection())
@@ -273,21 +273,25 @@ func TestCommands(t *testing.T) {
 		{name: "no mode shown", args: []string{"mode"}, status: down, out: "none (policy auto)\n", calls: "status"},
 		{name: "mode set", args: []string{"mode", "cvc"}, calls: "mode cvc"},
 		{name: "mode refused", args: []string{"mode", "f"}, fail: refused, code: exitFailed, err: "mode f needs a foreign agent", calls: "mode f"},
-		{name: "mode unknown", args: []string{"mode", "vcv"}, code: exitUsage, err: `access mode "vcv" is not one of [auto c f vc vf cvc cvf fvc fvf]`},
-		{name: "too many modes", args: []string{"mode", "c", "f"}, code: exitUsage, err: "accepts at most 1 arg"},
+		{name: "mode unknown", args: []string{"mode", "vcv"}, code: exitUsage, err: `access mode "vcv" is not one of auto, c, f, vc, vf, cvc, cvf, fvc, fvf`},
+		{name: "too many modes", args: []string{"mode", "c", "f"}, code: exitUsage, err: "mode was given 2 of its arguments"},
 		{name: "wait", args: []string{"wait", "--for", "inside", "--timeout", "5s"}, status: inside, out: "connected, inside, mode c\n", calls: "status"},
 		{name: "wait times out", args: []string{"wait", "--for", "outside", "--timeout", "1ms"}, status: inside, code: exitTimeout, err: "not outside within 1ms: the client is connected", calls: "status, status"},
 		{name: "wait while down", args: []string{"wait", "--for", "connected"}, status: down, code: exitNotConnected, err: "the client is down", calls: "status"},
 		{name: "wait for nothing", args: []string{"wait"}, code: exitUsage, err: `--for "" is not one of`},
 		{name: "wait for something else", args: []string{"wait", "--for", "godot"}, code: exitUsage, err: `--for "godot" is not one of`},
 		{name: "wait a negative time", args: []string{"wait", "--for", "inside", "--timeout", "-1s"}, code: exitUsage, err: "--timeout -1s"},
-		{name: "wait a wrong time", args: []string{"wait", "--for", "inside", "--timeout", "5"}, code: exitUsage, err: "missing unit"},
+		{name: "wait a wrong time", args: []string{"wait", "--for", "inside", "--timeout", "5"}, code: exitUsage, err: "expected a time with its unit"},
 		{name: "status fails", args: []string{"status"}, fail: errors.New("the client ends"), code: exitFailed, err: "the client ends", calls: "status"},
-		{name: "status with an argument", args: []string{"status", "x"}, code: exitUsage, err: "unknown command"},
+		{name: "status with an argument", args: []string{"status", "x"}, code: exitUsage, err: `mipvpn status takes no arguments, and was given "x"`},
 		{name: "unknown command", args: []string{"explode"}, code: exitUsage, err: `unknown command "explode"`},
-		{name: "unknown flag", args: []string{"status", "--xml"}, code: exitUsage, err: "unknown flag: --xml"},
+		{name: "misspelt command", args: []string{"statsu"}, code: exitUsage, err: "did you mean `mipvpn status`?"},
+		{name: "another program's command", args: []string{"connect"}, code: exitUsage, err: "did you mean `mipvpn up`?"},
+		{name: "nothing to explain", args: []string{"explain", ""}, code: exitUsage, err: "the address is empty"},
+		{name: "no name to store", args: []string{"answer", "--store", ""}, code: exitUsage, err: "--store needs a name"},
+		{name: "unknown flag", args: []string{"status", "--xml"}, code: exitUsage, err: "mipvpn status has no flag --xml"},
 		{name: "unknown configuration command", args: []string{"config", "chek"}, code: exitUsage, err: "unknown command"},
-		{name: "configuration file not named", args: []string{"config", "check"}, code: exitUsage, err: "accepts 1 arg"},
+		{name: "two configuration files", args: []string{"config", "check", "a", "b"}, code: exitUsage, err: "check was given 2 of its arguments"},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
@@ -307,15 +311,75 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// onlyFailure reports whether a command that failed has written nothing, and with --json the failure as a document.
+func onlyFailure(r result, args []string) bool {
+	if !slices.Contains(args, "--json") {
+		return r.out == ""
+	}
+	var doc failure
+	d := json.NewDecoder(strings.NewReader(r.out))
+	return d.Decode(&doc) == nil && !d.More() && doc.Schema == 1 && doc.Error.Code == r.code && strings.HasPrefix(r.err, "mipvpn: "+doc.Error.Message+"\n")
+}
+
+// A program that wanted JSON gets it whatever has gone wrong, and no second document where there is one already.
+func TestFailureAsJSON(t *testing.T) {
+	socket := serve(t, controltest.New(statuses()["down"]), everybody(t))
+	for _, c := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"wait", "--for", "connected", "--json"}, exitNotConnected},
+		{[]string{"wait", "--for", "godot", "--json"}, exitUsage},
+		{[]string{"status", "--json", "there"}, exitUsage},
+		{[]string{"explain", "--json", ""}, exitUsage},
+		{[]string{"profile", "show", "--json", "there"}, exitFailed},
+	} {
+		if r := mipvpn(t.Context(), socket, c.args...); r.code != c.code || !onlyFailure(r, c.args) {
+			t.Errorf("%v: %+v", c.args, r)
+		}
+	}
+	for _, args := range [][]string{{"config", "check", "--json", os.DevNull}, {"status", "--check", "--json"}} {
+		r := mipvpn(t.Context(), socket, args...)
+		if d := json.NewDecoder(strings.NewReader(r.out)); r.code == exitDone || d.Decode(new(map[string]any)) != nil || d.More() || strings.Contains(r.out, `"error":`) {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
+}
+
+func TestVersionFlag(t *testing.T) {
+	flag, command := mipvpn(t.Context(), "", "--version"), mipvpn(t.Context(), "", "version")
+	if flag.code != exitDone || flag.out != command.out || !strings.HasPrefix(flag.out, "mipvpn ") {
+		t.Errorf("%+v, and the command %+v", flag, command)
+	}
+}
+
+// Nothing that other programs call differently may be a command here, and everything must be one of ours.
+func TestElsewhere(t *testing.T) {
+	names := map[string]bool{}
+	for _, c := range (&app{}).root().Commands() {
+		names[c.Name()] = true
+	}
+	for ours, others := range elsewhere {
+		if !names[ours] {
+			t.Errorf("there is no command %s", ours)
+		}
+		for _, other := range others {
+			if names[other] {
+				t.Errorf("%s is a command", other)
+			}
+		}
+	}
+}
+
 func TestNoDaemonAndNoPermission(t *testing.T) {
 	nowhere := filepath.Join(t.TempDir(), "nowhere")
 	denied := serve(t, controltest.New(control.Status{}), control.Authority{})
 	for _, args := range [][]string{{"up"}, {"down"}, {"status"}, {"status", "--json"}, {"status", "--check"}, {"mode"}, {"mode", "c"},
 		{"detect"}, {"events"}, {"wait", "--for", "inside"}} {
-		if r := mipvpn(t.Context(), nowhere, args...); r.code != exitUnreachable || !strings.Contains(r.err, "is `mipvpn daemon` running?") || r.out != "" {
+		if r := mipvpn(t.Context(), nowhere, args...); r.code != exitUnreachable || !strings.Contains(r.err, "is `mipvpn daemon` running?") || !onlyFailure(r, args) {
 			t.Errorf("%v without a daemon: %+v", args, r)
 		}
-		if r := mipvpn(t.Context(), denied, args...); r.code != exitPermission || !strings.Contains(r.err, "may not control mipvpn") || r.out != "" {
+		if r := mipvpn(t.Context(), denied, args...); r.code != exitPermission || !strings.Contains(r.err, "may not control mipvpn") || !onlyFailure(r, args) {
 			t.Errorf("%v without permission: %+v", args, r)
 		}
 	}

@@ -48,7 +48,7 @@ nothing. Behind a reason for drops stands how many there were since the view beg
 Keys: q or ctrl-c ends, p or the space bar holds the picture and lets it go on.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.console == nil {
-				return &exitError{exitFailed, errors.New("monitor needs a terminal: `mipvpn status` and `mipvpn events` do without")}
+				return &exitError{exitFailed, errors.New("monitor needs a terminal, and not one with TERM=dumb: `mipvpn status` and `mipvpn events` do without")}
 			}
 			p := &poller{socket: a.socket}
 			defer p.close()

@@ -37,6 +37,21 @@ func (a *app) chosen(base string) (string, error) {
 	return p.File, err
 }
 
+// used returns the path of the configuration in use: the running daemon's, which may have been started with another one than the
+// default, unless the command line names one.
+func (a *app) used(cmd *cobra.Command, base string) (string, error) {
+	if !cmd.Flags().Changed("config") {
+		var doc control.Profiles
+		err := a.ask(cmd.Context(), func(c *control.Client) (err error) { doc, err = c.Profiles(cmd.Context()); return err })
+		for _, p := range doc.Profiles {
+			if err == nil && p.Chosen {
+				return p.File, nil
+			}
+		}
+	}
+	return a.chosen(base)
+}
+
 // listed are the profiles as a document.
 func listed(s profile.Set) (control.Profiles, error) {
 	all, err := s.List()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"mipvpn/client/control"
 	"mipvpn/client/metrics"
 	"mipvpn/cmd/manual"
+	"mipvpn/cmd/usage"
 )
 
 // socketVariable names the environment variable that gives the daemon's socket.
@@ -66,15 +68,25 @@ type app struct {
 
 // run runs one command line and returns its exit code.
 func run(ctx context.Context, args []string, t terminal) int {
+	out := &counted{w: t.out}
+	t.out = out
 	a := &app{terminal: t}
 	root := a.root()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	code := exitCode(err)
 	if err != nil {
-		fmt.Fprintf(t.err, "mipvpn: %s\n", printable(err.Error()))
+		text := printable(err.Error())
+		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+			text = "interrupted before it was done"
+		}
+		if asJSON := command.Flags().Lookup("json"); asJSON != nil && asJSON.Value.String() == "true" && out.written == 0 {
+			// Who cannot write it reads the exit code.
+			_ = writeLine(out, failure{Schema: control.Schema, Error: failureError{code, text}})
+		}
+		fmt.Fprintf(t.err, "mipvpn: %s\n", text)
 		if code == exitUsage {
-			fmt.Fprintln(t.err, "Run `mipvpn --help` or a command with --help for what is possible.")
+			fmt.Fprintf(t.err, "Run `%s --help` for what is possible.\n", command.CommandPath())
 		}
 	}
 	return code
@@ -87,7 +99,13 @@ func (a *app) root() *cobra.Command {
 		Long:          "mipvpn keeps one address, and every session on it, wherever the laptop goes: plain Mobile IPv4 inside the\ncompany, Mobile IPv4 in IPsec outside it (RFC 5265).",
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	version := root.Flags().Bool("version", false, "show the version of this program, as the command of that name does")
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *version {
+			return failed(writeVersion(a.out, thisBuild()))
+		}
+		return cmd.Help()
 	}
 	root.SetOut(a.out)
 	root.SetErr(a.err)
@@ -98,7 +116,33 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.socket, "socket", socket, "unix socket of the daemon (or $"+socketVariable+")")
 	root.AddCommand(a.daemon(), a.up(), a.answer(), a.down(), a.reload(), a.status(), a.mode(), a.detect(), a.events(), a.wait(), a.explain(), a.ping(), a.monitor(), a.doctor(), a.bugreport(), a.config(), a.firewall(), a.portal(), a.portalBrowser(), a.version(), manual.Command(manualPage))
 	root.AddCommand(a.initialise(), a.importer(), a.profile())
+	for name, others := range elsewhere {
+		for _, c := range root.Commands() {
+			if c.Name() == name {
+				c.SuggestFor = others
+			}
+		}
+	}
+	usage.Explain(root)
 	return root
+}
+
+// elsewhere has, by command, what other programs of this kind call it.
+var elsewhere = map[string][]string{
+	"up":        {"connect", "start", "login", "on"},
+	"down":      {"disconnect", "stop", "logout", "off"},
+	"status":    {"state", "ip", "info", "show"},
+	"monitor":   {"top", "watch"},
+	"events":    {"listen", "log", "logs"},
+	"reload":    {"reconnect", "restart", "refresh"},
+	"doctor":    {"netcheck", "diagnose"},
+	"bugreport": {"report", "problem-report"},
+	"explain":   {"route", "routes", "whois"},
+	"profile":   {"switch", "account", "profiles"},
+	"config":    {"check", "schema", "validate"},
+	"firewall":  {"killswitch", "kill-switch", "lockdown", "lockdown-mode"},
+	"init":      {"setup", "configure"},
+	"mode":      {"set", "pin"},
 }
 
 // ask connects to the daemon for f.

@@ -34,9 +34,12 @@ func standing(i control.Interface) string {
 	if i.Proof.Age != nil && i.Proof.ExpiresIn != nil {
 		return proven(i.Proof)
 	}
-	what := string(i.Proof.Verdict)
-	if i.State != what {
-		what += ", " + strings.ReplaceAll(i.State, "_", " ")
+	what, state := string(i.Proof.Verdict), strings.ReplaceAll(i.State, "_", " ")
+	switch {
+	case strings.HasSuffix(state, what): // outside, or tentatively outside
+		what = state
+	default:
+		what += ", " + state
 	}
 	if i.Proof.Verdict == control.VerdictUnknown && i.Proof.Reason != "" {
 		what += ": " + i.Proof.Reason
@@ -60,7 +63,7 @@ func exposed(s control.Status) string {
 func writeDetection(w io.Writer, d control.Detection) error {
 	var b bytes.Buffer
 	if len(d.Interfaces) == 0 {
-		fmt.Fprintln(&b, "no interface is being looked at")
+		fmt.Fprintln(&b, "no interface is being looked at: the client is down (`mipvpn up`), or interfaces.use and interfaces.ignore leave none")
 	}
 	for _, i := range d.Interfaces {
 		used := ""
@@ -121,7 +124,7 @@ func writeEvent(w io.Writer, e control.Event) error {
 			message = strings.TrimPrefix(message, said+": ")
 		}
 	}
-	line := fmt.Sprintf("%s  %-7s  %-10s  %s", e.Time.Local().Format("15:04:05.000"), dash(e.Interface), e.Kind, message)
+	line := fmt.Sprintf("%s  %-7s  %-13s  %s", e.Time.Local().Format("15:04:05.000"), dash(e.Interface), e.Kind, message)
 	return plain(w, strings.ReplaceAll(line, "\n", " ")+"\n")
 }
 

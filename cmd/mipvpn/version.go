@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -38,6 +39,11 @@ func thisBuild() build {
 	return b
 }
 
+func writeVersion(w io.Writer, b build) error {
+	_, err := fmt.Fprintf(w, "mipvpn %s (revision %s, %s, %s)\n", b.Version, b.Revision, b.Go, b.System)
+	return err
+}
+
 func (a *app) version() *cobra.Command {
 	c := &cobra.Command{Use: "version", Short: "Show the version of this program", Args: cobra.NoArgs}
 	asJSON := jsonFlag(c)
@@ -50,7 +56,7 @@ func (a *app) version() *cobra.Command {
 		if *asJSON {
 			return failed(writeJSON(a.out, b))
 		}
-		_, err := fmt.Fprintf(a.out, "mipvpn %s (revision %s, %s, %s)\n", b.Version, b.Revision, b.Go, b.System)
+		err := writeVersion(a.out, b)
 		if err == nil && *withFeatures {
 			err = writeFeatures(a.out, b.Features)
 		}

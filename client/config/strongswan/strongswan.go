@@ -79,7 +79,7 @@ func Read(path, connection string) (*Result, error) {
 	name := filepath.Base(path)
 	data, err := readFile(root.FS(), name)
 	if err != nil {
-		return nil, fmt.Errorf("strongswan: %w", err)
+		return nil, fmt.Errorf("strongswan: %s: %w", path, err)
 	}
 	defer clear(data)
 	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
