@@ -118,7 +118,7 @@ func (c *Client) registerAside(i *iface) {
 // attachmentAside returns how the x-HoA is attached with registrations through the agent.
 func (c *Client) attachmentAside(a *attempt, agent *agentInUse) attach {
 	return func(replies func([]byte)) (stack.Attachment, error) {
-		below, err := c.host.Underlay(a.iface.Index, a.iface.Address.Addr())
+		below, err := c.underlay(a.iface.Index, a.iface.Address.Addr())
 		if err != nil {
 			return nil, fmt.Errorf("client: underlay %s: %w", a.iface.Name, err)
 		}

@@ -102,6 +102,7 @@ func (c *Client) enterHome(a *attempt, i *iface) error {
 	if h.segment, err = stack.OpenSegment(c.host, a.iface.Index, c.drops, func(stack.Advertisement) {}); err != nil {
 		return errors.Join(err, h.link.Close())
 	}
+	h.segment.Meter(&c.meters.underlay)
 	a.home = h
 	return nil
 }

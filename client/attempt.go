@@ -206,7 +206,7 @@ func (c *Client) attachment(a *attempt, home, agent netip.Addr, inner link.Recei
 		if h := a.home; h != nil && home == h.home {
 			return stack.AttachAtHome(h.segment, home, agent, h.router, a.iface.MTU, replies, inner)
 		}
-		below, err := c.host.Underlay(a.iface.Index, a.iface.Address.Addr())
+		below, err := c.underlay(a.iface.Index, a.iface.Address.Addr())
 		if err != nil {
 			return nil, fmt.Errorf("client: underlay %s: %w", a.iface.Name, err)
 		}

@@ -126,7 +126,7 @@ func (c *Client) ownBearer(a *attempt) (vpn.Bearer, error) {
 // openBearer makes b the bearer that an attempt's interface is with one of its addresses, unless it is that already.
 func (c *Client) openBearer(a *attempt, b *vpn.Bearer, address netip.Addr) error {
 	if b.Link == nil || b.Link.Addr() != address {
-		below, err := c.host.Underlay(a.iface.Index, address)
+		below, err := c.underlay(a.iface.Index, address)
 		if err != nil {
 			return fmt.Errorf("client: underlay %s: %w", a.iface.Name, err)
 		}
@@ -134,7 +134,11 @@ func (c *Client) openBearer(a *attempt, b *vpn.Bearer, address netip.Addr) error
 		if host, able := c.host.(link.StreamHost); able {
 			index := a.iface.Index
 			b.DialTCP = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-				return host.DialThrough(ctx, index, to)
+				conn, err := host.DialThrough(ctx, index, to)
+				if err != nil {
+					return nil, err
+				}
+				return meteredConn{conn, &c.meters.underlay}, nil
 			}
 		}
 	}

@@ -85,6 +85,7 @@ type Client struct {
 	encapsulations
 	keeping keeping
 	counted metrics.Counts
+	meters  meters
 	carried stack.Traffic // by the sessions before
 	agents  gatewayAgents
 	homes   homes

@@ -19,6 +19,10 @@ func (c *Client) Counts(ctx context.Context) (metrics.Counts, error) {
 	var counts metrics.Counts
 	err := c.ask(ctx, func() error {
 		counts = c.counted.Clone()
+		counts.Layers = map[string]stack.Traffic{
+			metrics.LayerUnderlay: c.meters.underlay.Traffic(), metrics.LayerExternal: c.meters.external.Traffic(),
+			metrics.LayerVPN: c.meters.vpn.Traffic(), metrics.LayerUser: c.traffic(),
+		}
 		return nil
 	})
 	return counts, err
@@ -66,6 +70,12 @@ func (c *Client) countVPN(e vpn.Event) {
 		}
 	case vpn.Renew:
 		c.counted.Tunnel(metrics.VPNRenewed)
+	case vpn.Rekeyed:
+		what := metrics.VPNRekeyed
+		if e.Child {
+			what = metrics.VPNChildRekeyed
+		}
+		c.counted.Tunnel(what)
 	case vpn.Alive:
 		c.counted.Tunnel(metrics.VPNAnswered)
 	case vpn.Elsewhere:

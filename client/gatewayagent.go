@@ -242,7 +242,7 @@ func (c *Client) fallBack(v *vpnLayer) bool {
 	c.session.vpn, c.session.leaving, c.session.leave = old, nil, nil
 	old.renew = ""
 	c.closeLayer(v, true)
-	old.link = c.session.access.Link(old.address)
+	old.link = c.vpnLink(old.address)
 	c.session.access.Use(old.tunnel)
 	c.event(control.Event{Kind: "vpn", Message: "the tunnel before is used again"})
 	if old.agency.why, old.offered = v.why, false; old.inner != nil && !old.inner.bound {

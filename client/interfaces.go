@@ -203,6 +203,7 @@ func (c *Client) openSegment(i *iface, e ears) {
 		c.log.Warn("no foreign agent can be looked for", zap.String("interface", i.Name), zap.Error(err))
 		return
 	}
+	segment.Meter(&c.meters.underlay)
 	m, err := discovery.NewMachine(discovery.Config{}, c.rand)
 	if err != nil {
 		c.log.Error("no foreign agent can be looked for", zap.String("interface", i.Name), zap.Error(errors.Join(err, segment.Close())))

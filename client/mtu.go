@@ -220,7 +220,7 @@ func (c *Client) listenForHints(m *pathMTU, a *attempt) {
 	if a.agent != nil {
 		return // what comes for a home address comes through its own layer
 	}
-	below, err := c.host.Underlay(a.iface.Index, a.iface.Address.Addr())
+	below, err := c.underlay(a.iface.Index, a.iface.Address.Addr())
 	if err == nil {
 		s, local, last := c.session, a.iface.Address.Addr(), new(atomic.Int64)
 		m.icmp, err = below.Open(link.FlowSpec{Protocol: packet.ProtocolICMP}, func(b *packet.Batch) {

@@ -19,7 +19,9 @@ type externalLayer struct {
 }
 
 func newExternalLayer(c *Client) *externalLayer {
-	return &externalLayer{link: stack.NewPacketLink(c.cfg.External.HomeAddress, c.drops, c.externalRest())}
+	l := &externalLayer{link: stack.NewPacketLink(c.cfg.External.HomeAddress, c.drops, c.externalRest())}
+	l.link.Meter(&c.meters.external)
+	return l
 }
 
 // use takes an interface and mode into use, as roam has decided.

@@ -142,7 +142,7 @@ func (c *Client) pingUnderlay(p *ping, a *attempt, mode stack.Mode) {
 	case c.cfg.HasExternal():
 		list = append(list, control.PingLayer{Kind: "underlay", Role: "x-HA", Target: c.cfg.External.Address, Method: methodEcho})
 	}
-	below, err := c.host.Underlay(a.iface.Index, a.iface.Address.Addr())
+	below, err := c.underlay(a.iface.Index, a.iface.Address.Addr())
 	for _, l := range list {
 		n := p.add(l)
 		switch {

@@ -37,7 +37,7 @@ func (c *Client) searchExternal(a *attempt) {
 	mn.DynamicHomeAgent = mobilenode.HomeAgentResolved
 	var r *registration
 	r, err := c.register(nameExternal, cfg, mn, func(replies func([]byte)) (stack.Attachment, error) {
-		below, err := c.host.Underlay(a.iface.Index, a.iface.Address.Addr())
+		below, err := c.underlay(a.iface.Index, a.iface.Address.Addr())
 		if err != nil {
 			return nil, fmt.Errorf("client: underlay %s: %w", a.iface.Name, err)
 		}

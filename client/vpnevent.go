@@ -42,6 +42,12 @@ func (c *Client) vpnEvent(v *vpnLayer, e vpn.Event) {
 			why = "the authentication is to be repeated"
 		}
 		c.replaceVPN(v, why)
+	case vpn.Rekeyed:
+		what := "the IKE SA has fresh keys"
+		if e.Child {
+			what = "ESP has fresh keys"
+		}
+		c.event(control.Event{Kind: "rekey", Message: what})
 	case vpn.Probe:
 		if r := c.inner(); r != nil && r.bound && v == c.session.vpn {
 			c.refreshInner("the VPN gateway is to show where it sends packets")
@@ -113,7 +119,7 @@ func (c *Client) vpnUp(v *vpnLayer) {
 	if old := c.session.leaving; old != nil && old.address == v.address { // the link that it is attached to is v's from now on
 		c.closeLeaving(true)
 	}
-	v.link = c.session.access.Link(v.address)
+	v.link = c.vpnLink(v.address)
 	c.session.access.Use(v.tunnel)
 	c.retry.delay = 0
 	c.solved(c.gatewayName())

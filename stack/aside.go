@@ -35,6 +35,7 @@ func AttachCoLocatedThrough(s *Segment, through AgentOnLink, below link.Link, ho
 	to := netip.AddrPortFrom(through.Address, RegistrationPort)
 	out := NewPacketLink(below.Addr(), drops, nil)
 	out.SetCarrier(s.carrier(through.Hardware, below.MTU()))
+	out.Meter(s.meter)
 	a.aside = &aside{}
 	if a.aside.request, err = out.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: port, Remote: to, TTL: 255}, (*packet.Batch).Release); err == nil {
 		a.aside.reply, err = below.Open(link.FlowSpec{Protocol: packet.ProtocolUDP, Port: port, Remote: to, Signalling: link.SignallingMobileIP},

@@ -247,6 +247,7 @@ type laptop struct {
 	external         *PacketLink
 	nearest, through Attachment
 	toLaptop         *esp.Outbound
+	meters           struct{ underlay, external, vpn Meter }
 	atFar            *esp.Inbound
 	inbound          esp.Parameters
 }
@@ -263,12 +264,13 @@ func compose(tb testing.TB, c composition, e suite.Encryption) *laptop {
 	// attach is the layer next to the interface, as attempt.attachment makes it.
 	attach := func(address, agent netip.Addr, rest link.Receiver) Attachment {
 		if !layers.ForeignAgent {
-			a, err := AttachCoLocated(l.memory, address, agent, &l.drops, replies, rest)
+			a, err := AttachCoLocated(l.meters.underlay.Link(l.memory), address, agent, &l.drops, replies, rest)
 			check(tb, err)
 			return a
 		}
 		s, err := OpenSegment(l.memory, memoryInterface, &l.drops, func(Advertisement) {})
 		check(tb, err)
+		s.Meter(&l.meters.underlay)
 		a, err := AttachViaForeignAgent(s, address, netip.MustParseAddr("172.16.5.1"), agentHardware, memoryMTU, replies, rest)
 		check(tb, err)
 		return a
@@ -291,9 +293,10 @@ func compose(tb testing.TB, c composition, e suite.Encryption) *laptop {
 		l.internal, _ = direct.(*CoLocated)
 		l.pipeline, err = CompilePlaintext(c.mode, carrier(direct)(link.Plaintext), proof, g, &l.drops)
 	} else {
-		below := link.Link(l.memory)
+		below := l.meters.underlay.Link(l.memory)
 		if layers.ExternalMIP {
 			external := NewPacketLink(near, &l.drops, nil)
+			external.Meter(&l.meters.external)
 			l.nearest = attach(near, externalAgent, external.Deliver)
 			external.SetCarrier(carrier(l.nearest))
 			below, l.external = external, external
@@ -304,8 +307,10 @@ func compose(tb testing.TB, c composition, e suite.Encryption) *laptop {
 		l.vpn.Use(sa, esp.Overhead(e), c.nat)
 		var through Attachment
 		if layers.GatewayAgent {
+			l.vpn.Link(home).Meter(&l.meters.vpn)
 			through, err = AttachViaGateway(l.vpn.Link(home), gatewayAgent, replies, l.engine.Inbound())
 		} else {
+			l.vpn.Link(inner).Meter(&l.meters.vpn)
 			l.internal, err = AttachCoLocated(l.vpn.Link(inner), home, internalAgent, &l.drops, replies, l.engine.Inbound())
 			through = l.internal
 		}

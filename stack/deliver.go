@@ -14,8 +14,13 @@ func (l *PacketLink) Deliver(b *packet.Batch) {
 	at := lookup{flows: *l.flows.Load()}
 	var to *packetFlow // that run is for, nil for rest
 	run := b.Bufs[:0]  // in the memory of what has been dealt with
+	var t tally
 	for _, p := range b.Bufs {
 		reason := l.accept(p)
+		if reason == packet.NotDropped {
+			t.packets++
+			t.octets += packet.IPv4(p.Bytes()).TotalLen()
+		}
 		if reason == packet.NotDropped && isFragment(packet.IPv4(p.Bytes())) && at.awaits(packet.IPv4(p.Bytes())) {
 			p, reason = l.pieces.add(p)
 		}
@@ -37,6 +42,9 @@ func (l *PacketLink) Deliver(b *packet.Batch) {
 			l.hand(to, out)
 		}
 		to, run = f, append(run, p)
+	}
+	if m := l.meter.Load(); m != nil {
+		m.received(t)
 	}
 	clear(b.Bufs[len(run):])
 	b.Bufs = run

@@ -11,6 +11,8 @@
 // (fragments, before the first encapsulation and at the end of the laptop's tunnels), RFC 1191 §4 and RFC 6691 (path MTU, as
 // package pathmtu measures it).
 //
+// Meter counts what the link of a layer carries.
+//
 // Superpackets (packet.Buf.Super) go down whole: the Engine judges them by their segments and counts them so, and headers that
 // are pushed in front of one are a template. ESP and the senders cut; so does a PacketLink before the second tunnel in front of
 // one, and the Engine when segments do not fit. Up come ordinary packets, in batches as they were received: each IPv4 header

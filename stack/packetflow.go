@@ -48,7 +48,11 @@ func (f *packetFlow) Send(to netip.AddrPort, payload []byte) error {
 	}
 	if s := f.link.switching.Load(); s != nil {
 		if d := s.flow(f); d != nil && len(payload) <= d.Path(link.Protected).MTU {
-			return d.Send(netip.AddrPort{}, payload)
+			err := d.Send(netip.AddrPort{}, payload)
+			if m := f.link.meter.Load(); m != nil && err == nil {
+				m.sent(message(headersOf(f.key.protocol, f.link.addr), payload))
+			}
+			return err
 		}
 	}
 	return f.path(link.Protected, f).Send(packet.One(packet.From(payload)))
@@ -68,11 +72,7 @@ func (f *packetFlow) path(c link.Class, headers link.Step) link.Path {
 	if !up {
 		below = link.Path{Out: discard{f.link.drops}}
 	}
-	overhead := packet.IPv4Len
-	if f.key.protocol == packet.ProtocolUDP {
-		overhead += packet.UDPLen
-	}
-	p := below.Over(headers, overhead, false)
+	p := below.Over(headers, headersOf(f.key.protocol, f.link.addr), false)
 	if s := f.link.switching.Load(); up && c == link.Protected && s != nil {
 		if d := s.flow(f); d != nil {
 			return f.switched(d, c, p)

@@ -35,6 +35,7 @@ type PacketLink struct {
 	rest      atomic.Pointer[link.Receiver]
 	ipID      atomic.Uint32
 	pieces    reassembler
+	meter     atomic.Pointer[Meter] // nil: nobody counts
 
 	mu       sync.Mutex
 	nextPort uint16
@@ -88,7 +89,7 @@ func (l *PacketLink) Path(c link.Class) (link.Path, bool) {
 	if carrier == nil {
 		return link.Path{}, false
 	}
-	return (*carrier)(c), true
+	return l.metered((*carrier)(c)), true
 }
 
 // Addr implements link.Link.

@@ -43,6 +43,7 @@ type Segment struct {
 	visits     atomic.Pointer[map[netip.Addr]visit] // by home address; replaced whole under mu
 	mu         sync.Mutex
 	ports      atomic.Uint32 // how many were given
+	meter      *Meter        // of the links, nil for none
 }
 
 // firstEphemeral is the first of the ports that nobody has registered (RFC 6335 §6).
@@ -99,6 +100,9 @@ func ListenSegment(host link.Host, index int, drops *packet.Drops, advertised fu
 // Hardware returns the interface's link-layer address.
 func (s *Segment) Hardware() packet.HardwareAddr { return s.frames.Hardware() }
 
+// Meter has m count the packets of the links that Visit returns from now on. It must not be called beside Visit.
+func (s *Segment) Meter(m *Meter) { s.meter = m }
+
 // Visit returns a link with the address home whose packets go to the foreign agent with the link-layer address agent
 // and are accepted from that alone. mtu is the interface's. Packets that belong to none of its flows go to rest.
 func (s *Segment) Visit(home netip.Addr, agent packet.HardwareAddr, mtu int, rest link.Receiver) *PacketLink {
@@ -109,6 +113,7 @@ func (s *Segment) Visit(home netip.Addr, agent packet.HardwareAddr, mtu int, res
 func (s *Segment) visit(home netip.Addr, v visit, mtu int, rest link.Receiver) *PacketLink {
 	l := NewPacketLink(home, s.drops, rest)
 	l.SetCarrier(s.carrier(v.agent, mtu))
+	l.Meter(s.meter)
 	v.link = l
 	s.mu.Lock()
 	defer s.mu.Unlock()

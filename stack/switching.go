@@ -188,6 +188,9 @@ func (l *PacketLink) deliverSwitched(key flowKey, remote netip.AddrPort, b *pack
 	for _, p := range b.Bufs {
 		p.Peer = remote
 	}
+	if m := l.meter.Load(); m != nil {
+		m.received(tallyOf(b, headersOf(key.protocol, l.addr)))
+	}
 	f.deliver(b)
 }
 
@@ -195,6 +198,9 @@ func (l *PacketLink) deliverSwitched(key flowKey, remote netip.AddrPort, b *pack
 // would become fragments, and take the other way.
 func (f *packetFlow) switched(direct link.Flow, c link.Class, escape link.Path) link.Path {
 	p := direct.Path(c)
+	if m := f.link.meter.Load(); m != nil {
+		p.Out = &meteredSender{p.Out, m, headersOf(f.key.protocol, f.link.addr)}
+	}
 	p.Out = &switchedSender{direct: p.Out, most: p.MTU, escape: escape}
 	return p
 }

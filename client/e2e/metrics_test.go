@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mipvpn/client/metrics"
+	"mipvpn/stack"
 )
 
 // TestMetrics takes the laptop from the office to a café and down, and reads what Prometheus gets on the way.
@@ -39,6 +40,21 @@ func TestMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(3 * time.Second)
+		carried := func() map[string]stack.Traffic {
+			counts, err := w.Client.Counts(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return counts.Layers
+		}
+		// more says that a layer carries more than the one above it.
+		more := func(below, above stack.Traffic) bool {
+			return below.TxBytes > above.TxBytes && below.RxBytes > above.RxBytes && below.TxPackets >= above.TxPackets && below.RxPackets >= above.RxPackets
+		}
+		inside := carried()
+		if user := inside["user"]; user.TxBytes == 0 || !more(inside["underlay"], user) || inside["vpn"] != (stack.Traffic{}) {
+			t.Errorf("in the office the layers carried %+v", inside)
+		}
 		expect("office", `mipvpn_client_mode{mode="c"} 1`, `mipvpn_client_verdict{verdict="inside"} 1`, `mipvpn_client_proof_age_seconds `,
 			`mipvpn_client_registration_replies_total{agent="i-ha",code="0"} 1`, `mipvpn_client_handoffs_total{from="",to="c"} 1`, `mipvpn_client_vpn_established 0`)
 		w.Plug(w.Wlan0, w.Cafe)
@@ -50,6 +66,14 @@ func TestMetrics(t *testing.T) {
 			`mipvpn_client_registration_replies_total{agent="x-ha",code="0"} `)
 		if _, _, err := session.Finish(); err != nil {
 			t.Error(err)
+		}
+		outside := carried()
+		since := func(layer string) stack.Traffic {
+			now, then := outside[layer], inside[layer]
+			return stack.Traffic{TxPackets: now.TxPackets - then.TxPackets, TxBytes: now.TxBytes - then.TxBytes, RxPackets: now.RxPackets - then.RxPackets, RxBytes: now.RxBytes - then.RxBytes}
+		}
+		if !more(since("underlay"), since("x-mip")) || !more(since("x-mip"), since("vpn")) || !more(since("vpn"), stack.Traffic{}) {
+			t.Errorf("in the café the layers carried %+v, in the office %+v", outside, inside)
 		}
 		before, err := w.Client.Status(t.Context())
 		if err != nil || before.Counters.TxPackets == 0 {

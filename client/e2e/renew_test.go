@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mipvpn/client/config"
+	"mipvpn/client/metrics"
 	"mipvpn/stack/agent"
 	"mipvpn/stack/simnet"
 	"mipvpn/tun/packet"
@@ -173,6 +174,14 @@ func TestNothingIsLostByRenewal(t *testing.T) {
 				n.whole(t)
 				if len(spis) < 2 {
 					t.Errorf("only %d child SAs were used: nothing was renewed", len(spis))
+				}
+				counts, err := w.Client.Counts(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				fresh := counts.VPN[metrics.VPNRekeyed] + counts.VPN[metrics.VPNChildRekeyed]
+				if counts.VPN[metrics.VPNChildRekeyed] == 0 || counts.Events["rekey"] != fresh || strings.HasSuffix(name, " rekeys") && counts.VPN[metrics.VPNRekeyed] == 0 {
+					t.Errorf("counted %v, events %v", counts.VPN, counts.Events)
 				}
 				t.Logf("%d child SAs one after the other", len(spis))
 			})

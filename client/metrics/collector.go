@@ -27,7 +27,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("mipvpn_client_"+name, help, labels, nil)
 }
 
-// What a client tells. Octets and packets are those of the home address, without tunnels.
+// What a client tells.
 var (
 	descReachable = desc("responsive", "1 when the client has answered within 5 s, else 0, and then nothing else is told.")
 	descBuild     = desc("build_info", "1, by version of the program.", "version")
@@ -57,14 +57,18 @@ var (
 	descVPN        = desc("vpn_events_total", "What has become of tunnels to the gateway.", "event")
 	descEvents     = desc("events_total", "Events, as `mipvpn events` shows them, by kind.", "kind")
 	descRestored   = desc("restored_settings_total", "Rules, routes and nftables tables of the client that other programs had taken away and that were put back.")
-	descPackets    = desc("packets_total", "Packets of the home address carried.", "direction")
-	descOctets     = desc("octets_total", "Octets carried: those of packets of the home address (layer user).", "layer", "direction")
+	descPackets    = desc("packets_total", "IP packets carried, by the layer whose link they go by: user (the home address), vpn (inside ESP), x-mip (the external home address), underlay (the interfaces). A layer's packets carry those of the one above, and signalling.", "layer", "direction")
+	descOctets     = desc("octets_total", "Octets of those packets with their IP headers.", "layer", "direction")
+	descBattery    = desc("on_battery", "1 while the laptop runs on battery.")
+	descMetered    = desc("metered", "1 while the connection is metered.")
+	descSparing    = desc("sparing_factor", "How many times rarer liveness checks of the VPN are for these, and keepalives at most; 1 for as configured.")
 	descDropped    = desc("dropped_packets_total", "Packets that were not passed on.", "reason")
 )
 
 var all = []*prometheus.Desc{descReachable, descBuild, descState, descSince, descMode, descPolicy, descVerdict, descFaces, descAge, descExpires, descExposure,
 	descMonitor, descWaived, descProblems, descQuestions, descMTU, descLifetime, descHandoffs, descOutage, descReplies, descUnanswered, descUnverified,
-	descVPNUp, descDowngraded, descVPN, descEvents, descRestored, descPackets, descOctets, descDropped}
+	descVPNUp, descDowngraded, descVPN, descEvents, descRestored, descPackets, descOctets, descBattery,
+	descMetered, descSparing, descDropped}
 
 // Collector is a prometheus.Collector for a client. It asks the client each time that it is asked.
 type Collector struct {
@@ -163,10 +167,13 @@ func (s sink) status(st control.Status) {
 	}
 	s.gauge(descVPNUp, truth(st.VPN != nil && st.VPN.Established))
 	s.gauge(descDowngraded, truth(st.VPN != nil && st.VPN.Downgraded))
-	s.counter(descPackets, st.Counters.TxPackets, "sent")
-	s.counter(descPackets, st.Counters.RxPackets, "received")
-	s.counter(descOctets, st.Counters.TxBytes, "user", "sent")
-	s.counter(descOctets, st.Counters.RxBytes, "user", "received")
+	battery, metered, sparing := false, false, 1
+	if p := st.Power; p != nil {
+		battery, metered, sparing = p.Battery, p.Metered, p.Sparing
+	}
+	s.gauge(descBattery, truth(battery))
+	s.gauge(descMetered, truth(metered))
+	s.gauge(descSparing, float64(sparing))
 	for reason, n := range st.Counters.Drops {
 		s.counter(descDropped, n, reason)
 	}
@@ -193,6 +200,13 @@ func (s sink) counts(c Counts) {
 		s.counter(descEvents, n, kind)
 	}
 	s.counter(descRestored, c.Restored)
+	for _, l := range layers {
+		t := c.Layers[l]
+		s.counter(descPackets, t.TxPackets, l, "sent")
+		s.counter(descPackets, t.RxPackets, l, "received")
+		s.counter(descOctets, t.TxBytes, l, "sent")
+		s.counter(descOctets, t.RxBytes, l, "received")
+	}
 }
 
 // agentLabel returns "i-ha" for "i-HA".

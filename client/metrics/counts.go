@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"mipvpn/stack"
 )
 
 // Counts is what a client has counted since it was started. The zero value is ready. It is not safe for concurrent use.
@@ -24,7 +26,24 @@ type Counts struct {
 	Events map[string]uint64
 	// Restored counts rules, routes and tables that other programs had taken away and that were put back.
 	Restored uint64
+	// Layers are what the links of the layers have carried, by their names.
+	Layers map[string]stack.Traffic
 }
+
+// The layers' links, from the bottom to the top, of which each carries the one above it and its own layer's signalling.
+const (
+	// LayerUnderlay: the interfaces' own addresses, and home addresses on a foreign agent's link.
+	LayerUnderlay = "underlay"
+	// LayerExternal: the x-HoA.
+	LayerExternal = "x-mip"
+	// LayerVPN: the VPN-TIA, before ESP.
+	LayerVPN = "vpn"
+	// LayerUser: the i-HoA.
+	LayerUser = "user"
+)
+
+// layers are their names.
+var layers = []string{LayerUnderlay, LayerExternal, LayerVPN, LayerUser}
 
 // Handoff is one kind of change: access modes before and after, empty for none.
 type Handoff struct{ From, To string }
@@ -47,6 +66,9 @@ const (
 	VPNMoved VPNEvent = "moved"
 	// VPNRenewed: a new tunnel is set up to take this one's place.
 	VPNRenewed VPNEvent = "renewed"
+	// VPNRekeyed: the IKE SA has fresh keys; VPNChildRekeyed: ESP has.
+	VPNRekeyed      VPNEvent = "rekeyed"
+	VPNChildRekeyed VPNEvent = "child_rekeyed"
 	// VPNAnswered: the gateway has shown that it lives.
 	VPNAnswered VPNEvent = "answered"
 	// VPNRedirected: the gateway has sent the laptop to another one (RFC 5685).
@@ -61,7 +83,7 @@ const (
 
 // VPNEvents returns all of them.
 func VPNEvents() []VPNEvent {
-	return []VPNEvent{VPNEstablished, VPNMoved, VPNRenewed, VPNAnswered, VPNRedirected, VPNTrouble, VPNClosed, VPNFailed}
+	return []VPNEvent{VPNEstablished, VPNMoved, VPNRenewed, VPNRekeyed, VPNChildRekeyed, VPNAnswered, VPNRedirected, VPNTrouble, VPNClosed, VPNFailed}
 }
 
 // outageBounds are the upper bounds of the histogram of outages.
@@ -131,6 +153,7 @@ func (c *Counts) Clone() Counts {
 	own := *c
 	own.Handoffs, own.Registrations, own.VPN = maps.Clone(c.Handoffs), maps.Clone(c.Registrations), maps.Clone(c.VPN)
 	own.Unanswered, own.Unverified, own.Events = maps.Clone(c.Unanswered), maps.Clone(c.Unverified), maps.Clone(c.Events)
+	own.Layers = maps.Clone(c.Layers)
 	own.Outages.buckets = slices.Clone(c.Outages.buckets)
 	return own
 }

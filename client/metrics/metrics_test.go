@@ -16,6 +16,7 @@ import (
 
 	"mipvpn/client/config"
 	"mipvpn/client/control"
+	"mipvpn/stack"
 )
 
 // fixed is a client that says the same each time.
@@ -44,6 +45,7 @@ func busy() *fixed {
 		Proof:      control.Proof{Verdict: control.VerdictInside, Age: &age, ExpiresIn: &left},
 		Interfaces: []control.Interface{{Name: "eth0", Proof: control.Proof{Verdict: control.VerdictInside}}, {Name: "wlan0", Proof: control.Proof{Verdict: control.VerdictOutside}}},
 		Layers:     []control.Layer{{Kind: "underlay"}, {Kind: "x-mip", Lifetime: 300}},
+		Power:      &control.Power{Battery: true, Sparing: 4},
 		PathMTU:    &control.PathMTU{MTU: 1386},
 		VPN:        &control.VPN{Established: true, Downgraded: true},
 		Problems:   []control.Problem{{Message: "the name of a \"network\""}},
@@ -60,6 +62,7 @@ func busy() *fixed {
 	f.counts.Tunnel(VPNEstablished)
 	f.counts.Event("handoff")
 	f.counts.Restored = 2
+	f.counts.Layers = map[string]stack.Traffic{LayerUser: {TxPackets: 3, TxBytes: 300, RxPackets: 4, RxBytes: 400}, LayerUnderlay: {TxPackets: 5, TxBytes: 777}}
 	return f
 }
 
@@ -85,7 +88,9 @@ func TestCollector(t *testing.T) {
 		`mipvpn_client_registrations_unanswered_total{agent="x-ha"} 1`, `mipvpn_client_registration_replies_unverified_total{agent="i-ha"} 1`,
 		`mipvpn_client_vpn_established 1`, `mipvpn_client_vpn_downgraded 1`, `mipvpn_client_vpn_events_total{event="established"} 1`,
 		`mipvpn_client_vpn_events_total{event="failed"} 0`, `mipvpn_client_events_total{kind="handoff"} 1`, `mipvpn_client_restored_settings_total 2`,
-		`mipvpn_client_packets_total{direction="sent"} 3`, `mipvpn_client_octets_total{direction="received",layer="user"} 400`,
+		`mipvpn_client_packets_total{direction="sent",layer="user"} 3`, `mipvpn_client_octets_total{direction="sent",layer="underlay"} 777`,
+		`mipvpn_client_octets_total{direction="sent",layer="x-mip"} 0`, `mipvpn_client_packets_total{direction="sent",layer="vpn"} 0`,
+		`mipvpn_client_on_battery 1`, `mipvpn_client_metered 0`, `mipvpn_client_sparing_factor 4`, `mipvpn_client_vpn_events_total{event="child_rekeyed"} 0`, `mipvpn_client_octets_total{direction="received",layer="user"} 400`,
 		`mipvpn_client_dropped_packets_total{reason="gate_closed"} 7`,
 	} {
 		if !strings.Contains(text, "\n"+want+"\n") {

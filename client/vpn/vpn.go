@@ -191,7 +191,7 @@ type Description struct {
 	Narrowed  bool
 }
 
-// Event is something that a tunnel tells the client: Up, Ready, Renew, Probe, Alive, Elsewhere, Trouble or Closed.
+// Event is something that a tunnel tells the client: Up, Ready, Renew, Rekeyed, Probe, Alive, Elsewhere, Trouble or Closed.
 type Event interface{ event() }
 
 // Up says that the tunnel is set up and the gateway authenticated.
@@ -215,6 +215,10 @@ type Ready struct{ Moved bool }
 // Renew says that a new tunnel is to be set up beside this one and take its place: the gateway will close it otherwise, or the new
 // one can do what this one cannot. Why says it in a few words; empty when the client has to prove itself again.
 type Renew struct{ Why string }
+
+// Rekeyed says that the tunnel has fresh keys, and goes on: those of packets where Child is set, otherwise those of the tunnel's own
+// messages.
+type Rekeyed struct{ Child bool }
 
 // Probe asks for a packet through the tunnel that is answered from inside, so that it shows where the gateway sends to. Data that
 // flows both ways does as well.
@@ -243,6 +247,7 @@ type Closed struct{ Err error }
 func (Up) event()        {}
 func (Ready) event()     {}
 func (Renew) event()     {}
+func (Rekeyed) event()   {}
 func (Probe) event()     {}
 func (Alive) event()     {}
 func (Trouble) event()   {}

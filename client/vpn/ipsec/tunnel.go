@@ -178,6 +178,7 @@ func (t *tunnel) handle(now link.Instant, e ike.Event) {
 		t.emit(vpn.Renew{})
 	case ike.IKERekeyed:
 		t.keyExchanges, t.downgraded = e.KeyExchanges, e.Downgraded
+		t.emit(vpn.Rekeyed{})
 	case ike.SignatureWanted:
 		t.sign(e)
 	case ike.TrustWanted:
@@ -263,6 +264,9 @@ func (t *tunnel) install(e ike.ChildInstalled) {
 	}
 	if !e.Standby {
 		t.use(e.ID)
+	}
+	if e.Replaces != 0 {
+		t.emit(vpn.Rekeyed{Child: true})
 	}
 }
 
