@@ -231,7 +231,7 @@ type Event struct {
 	Cursor string `json:"cursor,omitempty"`
 	// Time is when it happened.
 	Time time.Time `json:"time"`
-	// Kind is a stable name, such as "state", "verdict", "proof_lost", "handoff", "encapsulation", "alarm", "problem".
+	// Kind is a stable name, such as "state", "verdict", "proof_lost", "handoff", "encapsulation", "problem": docs/scripting.md lists them.
 	Kind string `json:"kind"`
 	// State, Mode and Verdict are the client's after the event.
 	State   State   `json:"state"`

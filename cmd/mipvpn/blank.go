@@ -24,8 +24,8 @@ var (
 	hardwareText = regexp.MustCompile(`(?i)\b[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}\b`)
 	sixText      = regexp.MustCompile(`(?i)[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,8}(?:(?:\.[0-9]{1,3}){3})?`)
 	fourText     = regexp.MustCompile(`[0-9]{1,3}(?:\.[0-9]{1,3}){3}`)
-	mailText     = regexp.MustCompile(`[\pL\pN._%+-]+@[\pL\pN.-]+`)
-	hexText      = regexp.MustCompile(`(?i)\b(?:0x)?[0-9a-f]{32,}\b`) // a key that stands where a file's name should
+	mailText     = regexp.MustCompile(`[\pL\pN._%+-]+@(?:[\pL\pN.-]+|<name-[0-9]+>)`) // also where the domain is replaced already
+	hexText      = regexp.MustCompile(`(?i)\b(?:0x)?[0-9a-f]{32,}\b`)                 // a key that stands where a file's name should
 	homeText     = regexp.MustCompile(`(/home/|/Users/)[^/\s"':]+`)
 )
 

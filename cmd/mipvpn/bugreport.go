@@ -47,7 +47,7 @@ var reportPrograms = []struct {
 func (a *app) bugreport() *cobra.Command {
 	c := &cobra.Command{
 		Use: "bugreport [FILE]", Short: "Write an archive for a bug report, without secrets and addresses", Args: cobra.MaximumNArgs(1),
-		Long: "Write what helps to find a fault into an archive (.tar.gz): version, state, detection, the doctor's findings, the\nkill switch, the configuration, the log of the last days, and the system's addresses, routes and rules. Secrets are\nnot in it. Addresses, names and identities are replaced, each by the same word everywhere; look at it before you send\nit all the same. FILE is mipvpn-bugreport-TIME.tar.gz unless given; - is standard output. Run it as root for all of it.",
+		Long: "Write what helps to find a fault into an archive (.tar.gz): version, state, detection, the doctor's findings, the\nkill switch, the configuration, the end of the log, and the system's addresses, routes and rules. Secrets are\nnot in it. Addresses, names and identities are replaced, each by the same word everywhere; look at it before you send\nit all the same. FILE is mipvpn-bugreport-TIME.tar.gz unless given; - is standard output. Run it as root for all of it.",
 	}
 	file := c.Flags().String("config", config.DefaultPath, "configuration file")
 	plain := c.Flags().Bool("show-addresses", false, "leave addresses, names and identities as they are")
@@ -225,7 +225,8 @@ func blank(parts []part) {
 }
 
 // nameKeys are the keys of the configuration, without their tables, whose values name somebody or something of the company's.
-var nameKeys = []string{"address", "fallback", "local_identity", "remote_identity", "identity", "domains", "nai", "ppk_id", "user", "users", "groups", "name", "probe_url", "eap_identity"}
+var nameKeys = []string{"address", "fallback", "local_identity", "remote_identity", "identity", "domains", "nai", "ppk_id", "user", "users", "groups", "name", "probe_url", "eap_identity",
+	"eap_server", "inside_domains", "inside_nais"}
 
 func learnNames(b *blanker, key string, v any) {
 	switch v := v.(type) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,29 +14,44 @@ import (
 )
 
 func (a *app) up() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use: "up", Short: "Take charge of the enterprise's traffic", Args: cobra.NoArgs,
-		Long: "Take charge of the enterprise's traffic and find out where the laptop is. The command does not wait for a\nconnection; `mipvpn wait --for connected` does. Where the configuration has a password or PIN come from a person,\nthe command stays on a terminal until the laptop is connected, and asks. A daemon that is restarted is up\nagain by itself until `mipvpn down`.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.ask(cmd.Context(), func(c *control.Client) error { return c.Up(cmd.Context()) }); err != nil {
-				return err
-			}
-			if a.prompt == nil {
-				return nil
-			}
-			return a.serveQuestions(cmd.Context(), false)
-		},
+		Long: "Take charge of the enterprise's traffic and find out where the laptop is. The command does not wait for a\nconnection; `mipvpn wait --for connected` does. Where the configuration has a password or PIN come from a person,\nthe command stays on a terminal until the laptop is connected, and asks. A daemon that is restarted is up\nagain by itself until `mipvpn down`.\nWith --json nothing is asked, and the status is printed as `mipvpn status --json` prints it.",
 	}
+	asJSON := jsonFlag(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
+		err := a.ask(ctx, func(c *control.Client) error { return a.then(ctx, c, c.Up(ctx), *asJSON) })
+		if err != nil || *asJSON || a.prompt == nil {
+			return err
+		}
+		return a.serveQuestions(ctx, false)
+	}
+	return c
+}
+
+// then writes the status after a change that went well, where it is wanted as JSON.
+func (a *app) then(ctx context.Context, c *control.Client, changed error, asJSON bool) error {
+	if changed != nil || !asJSON {
+		return changed
+	}
+	s, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	return writeJSON(a.out, s)
 }
 
 func (a *app) down() *cobra.Command {
 	c := &cobra.Command{
 		Use: "down", Short: "Give the enterprise's traffic back to the host", Args: cobra.NoArgs,
-		Long: "Give the enterprise's traffic back to the host. A daemon that ends or dies leaves it blocked: start one and take it\ndown, or, with none running, lift the block with --without-daemon (root, or CAP_NET_ADMIN).",
+		Long: "Give the enterprise's traffic back to the host. A daemon that ends or dies leaves it blocked: start one and take it\ndown, or, with none running, lift the block with --without-daemon (root, or CAP_NET_ADMIN).\nWith --json the daemon's status is printed as `mipvpn status --json` prints it.",
 	}
+	asJSON := jsonFlag(c)
 	without := c.Flags().Bool("without-daemon", false, "lift what a daemon that is not running any more has left blocked")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		err := a.ask(cmd.Context(), func(c *control.Client) error { return c.Down(cmd.Context()) })
+		ctx := cmd.Context()
+		err := a.ask(ctx, func(c *control.Client) error { return a.then(ctx, c, c.Down(ctx), *asJSON) })
 		switch {
 		case errors.Is(err, control.ErrUnreachable) && *without:
 			return failed(errors.Join(forgetWish(a.socket), a.lift()))
@@ -48,27 +64,33 @@ func (a *app) down() *cobra.Command {
 }
 
 func (a *app) mode() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use: "mode [auto|c|f|cvc|fvc|vc|vf|cvf|fvf]", Short: "Show or pin the access mode", Args: cobra.MaximumNArgs(1),
-		Long:      "Show the access mode, pin one, or let the client choose again (auto). A pinned mode without a VPN is used only\nwhile the laptop is proven to be inside.",
+		Long:      "Show the access mode, pin one, or let the client choose again (auto). A pinned mode without a VPN is used only\nwhile the laptop is proven to be inside. The command does not wait until the mode is in use. With --json the status is\nprinted as `mipvpn status --json` prints it, with `mode` and `mode_policy` in it.",
 		ValidArgs: config.ModePolicies(),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 && !slices.Contains(config.ModePolicies(), args[0]) {
-				return fmt.Errorf("access mode %q is not one of %s", args[0], among(config.ModePolicies()))
-			}
-			return a.ask(cmd.Context(), func(c *control.Client) error {
-				if len(args) == 1 {
-					return c.SetMode(cmd.Context(), args[0])
-				}
-				s, err := c.Status(cmd.Context())
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(a.out, "%s (policy %s)\n", orNone(s.Mode), s.ModePolicy)
-				return err
-			})
-		},
 	}
+	asJSON := jsonFlag(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 && !slices.Contains(config.ModePolicies(), args[0]) {
+			return fmt.Errorf("access mode %q is not one of %s", args[0], among(config.ModePolicies()))
+		}
+		ctx := cmd.Context()
+		return a.ask(ctx, func(c *control.Client) error {
+			if len(args) == 1 {
+				return a.then(ctx, c, c.SetMode(ctx, args[0]), *asJSON)
+			}
+			if *asJSON {
+				return a.then(ctx, c, nil, true)
+			}
+			s, err := c.Status(ctx)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.out, "%s (policy %s)\n", orNone(s.Mode), s.ModePolicy)
+			return err
+		})
+	}
+	return c
 }
 
 func (a *app) status() *cobra.Command {

@@ -520,6 +520,22 @@ func TestVersionAndHelp(t *testing.T) {
 	}
 }
 
+// What changes something answers with the status that follows, where JSON is asked for.
+func TestChangesInJSON(t *testing.T) {
+	for _, args := range [][]string{{"up"}, {"down"}, {"mode"}, {"mode", "auto"}} {
+		b := controltest.New(statuses()["inside"])
+		r := mipvpn(t.Context(), serve(t, b, everybody(t)), append(args, "--json")...)
+		var s control.Status
+		if err := json.Unmarshal([]byte(r.out), &s); err != nil || r.code != exitDone || r.err != "" || s.Schema != control.Schema || s.ModePolicy == "" {
+			t.Errorf("%q: exit %d, %v, %q, printed %s", args, r.code, err, r.err, r.out)
+		}
+		b.Fail(fmt.Errorf("%w: not now", control.ErrRefused))
+		if r := mipvpn(t.Context(), serve(t, b, everybody(t)), append(args, "--json")...); r.code != exitFailed || !strings.Contains(r.out, `"error"`) || strings.Contains(r.out, "mode_policy") || !strings.Contains(r.err, "not now") {
+			t.Errorf("%q, refused: exit %d, %q, printed %q", args, r.code, r.err, r.out)
+		}
+	}
+}
+
 // Shows: HST-2 (with no daemon running, down lifts the block only when told that there is none; a running one is asked)
 func TestDownWithoutDaemon(t *testing.T) {
 	lifted := 0
