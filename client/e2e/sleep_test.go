@@ -174,6 +174,7 @@ func TestGateIsClosedBeforeSleep(t *testing.T) {
 			t.Errorf("state %s, proof %+v, %v", s.State, s.Proof, err)
 		}
 		w.Laptop.Suspend()
+		k.asleep <- 8 * time.Hour
 		time.Sleep(8 * time.Hour)
 		w.Laptop.Resume()
 		woke := w.Elapsed()

@@ -22,6 +22,7 @@ const talkPort = 7002
 // the correspondent's echo. It is cheap enough for hours of virtual time.
 type talker struct {
 	near, far *simnet.UDPConn
+	asleep    chan time.Duration // how long it is not run, as the programs of a laptop that sleeps
 	stop      chan struct{}
 	work      sync.WaitGroup
 	mu        sync.Mutex
@@ -43,7 +44,7 @@ func talk(t *testing.T, w *World, interval time.Duration) *talker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &talker{near: near, far: far, stop: make(chan struct{}), last: time.Now()}
+	k := &talker{near: near, far: far, asleep: make(chan time.Duration), stop: make(chan struct{}), last: time.Now()}
 	k.work.Go(func() {
 		buf := make([]byte, 2048)
 		for {
@@ -73,6 +74,14 @@ func talk(t *testing.T, w *World, interval time.Duration) *talker {
 				k.mu.Lock()
 				k.sent++
 				k.mu.Unlock()
+			case d := <-k.asleep:
+				tick.Stop() // virtual time goes from tick to tick
+				select {
+				case <-time.After(d):
+				case <-k.stop:
+					return
+				}
+				tick.Reset(interval)
 			case <-k.stop:
 				return
 			}

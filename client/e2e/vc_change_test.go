@@ -94,7 +94,7 @@ func TestParkedFromVC(t *testing.T) {
 				keptSession(t, w, func() {
 					carry(w, w.Office)
 					reach(t, w, "c")
-					time.Sleep(2 * time.Minute)
+					time.Sleep(time.Minute)
 					carry(w, bistro)
 					if s := reach(t, w, "vc"); (spis(s) == first) != (park == config.ParkKeep) {
 						t.Errorf("SPIs %s, %s at first", spis(s), first)

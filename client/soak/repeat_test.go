@@ -25,17 +25,17 @@ func (r *Report) counts() counts {
 
 // TestSameSeedSameCounts takes walks twice: what is done and what comes of it are the same.
 func TestSameSeedSameCounts(t *testing.T) {
-	seeds := []uint64{1, 2}
+	seeds, transitions := []uint64{1, 2}, 20
 	if testing.Short() {
-		seeds = seeds[:1]
+		seeds, transitions = seeds[:1], 8
 	}
 	for _, seed := range seeds {
-		cfg := Config{Seed: seed, Transitions: 20}
+		cfg := Config{Seed: seed, Transitions: transitions}
 		first, second := take(t, cfg), take(t, cfg)
 		if d := cmp.Diff(first.counts(), second.counts(), cmp.AllowUnexported(counts{})); d != "" {
 			t.Errorf("seed %d: the second walk differs (-first +second):\n%s", seed, d)
 		}
-		if other := take(t, Config{Seed: seed + 100, Transitions: 20}); cmp.Equal(first.counts(), other.counts(), cmp.AllowUnexported(counts{})) {
+		if other := take(t, Config{Seed: seed + 100, Transitions: transitions}); cmp.Equal(first.counts(), other.counts(), cmp.AllowUnexported(counts{})) {
 			t.Error("another seed gives the same counts")
 		}
 	}

@@ -70,9 +70,13 @@ func TestSetUp(t *testing.T) {
 
 // Shows: IKE-1
 func TestAlgorithms(t *testing.T) {
-	for _, e := range suite.CombinedModes() {
-		for _, f := range suite.PRFs() {
-			for _, g := range completed(t, Proposals{}).Groups {
+	prfs := suite.PRFs()
+	for ei, e := range suite.CombinedModes() {
+		for fi, f := range prfs {
+			for gi, g := range completed(t, Proposals{}).Groups {
+				if testing.Short() && (ei+fi+gi)%len(prfs) != 0 {
+					continue // of each two, all pairs
+				}
 				t.Run(fmt.Sprintf("%v/%v/%d", e, f, uint16(g)), func(t *testing.T) {
 					p := newPair(t, 2, func(_ *InitiatorConfig, r *ResponderConfig, _ *testPolicy) {
 						r.Proposals = Proposals{
