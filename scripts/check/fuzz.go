@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// leastShare is the least that a target gets of the time that all share.
+const leastShare = 700 * time.Millisecond
+
 var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz[A-Z]\w*)\(`)
 
 // fuzzAll fuzzes every target with new inputs, for each or for its share of total. The seed corpora have run among the
@@ -54,7 +57,7 @@ func fuzzAll(total, each time.Duration) result {
 		for _, name := range targets[dir] {
 			share := each
 			if share == 0 {
-				share = max(time.Until(deadline)/time.Duration(n), time.Second)
+				share = max(time.Until(deadline)/time.Duration(n), leastShare)
 			}
 			n--
 			f := fuzzOne(bins[dir], dir, name, temp, share)

@@ -35,7 +35,16 @@ func main() {
 	fuzzEach := flag.Duration("fuzz-each", 0, "time for each fuzz target, instead of a share")
 	flag.Parse()
 	keepScreenshots()
+	compileOnce()
 	os.Exit(run(*only, stages(*fuzzAll, *fuzzEach), os.Stdout))
+}
+
+// compileOnce has everything compiled as the programs are, which the tests build too, and the packages: without names of directories.
+func compileOnce() {
+	const trim = "-trimpath"
+	if flags := os.Getenv("GOFLAGS"); !strings.Contains(flags, trim) {
+		os.Setenv("GOFLAGS", strings.TrimSpace(flags+" "+trim))
+	}
 }
 
 // screenshots is the variable with the directory where tests keep the pictures that they have taken of pages.

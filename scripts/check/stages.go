@@ -20,14 +20,19 @@ var namespacePackages = []string{"mipvpn/cmd/miplab", "mipvpn/tun/device", "mipv
 // for packets and timers most of the time.
 const sideBySide = "4"
 
+// sourcePackages hold tests that read all of the source, and make packages of it: they share no memory, and the race detector would
+// only make them slow.
+var sourcePackages = []string{"mipvpn/scripts"}
+
 // thirdPartyPackages hold tests against programs that are not ours.
 var thirdPartyPackages = []string{"mipvpn/ipsec/interop"}
 
 // allocationTest is a test that counts allocations.
 var allocationTest = regexp.MustCompile(`(?m)^func (Test\w*Alloc\w*)\(`)
 
-// stages returns all stages in order, with the budget of CONVENTIONS: static checks 2 minutes, race 6, fuzzing 3,
-// namespaces 4, third parties 4.
+// stages returns all stages in order. All of them have 20 minutes on two cores, and are to take 16 or 17, so that a slower day
+// is none of a red one: static checks 2, race and sources 7, namespaces 5 with most of the fuzzing beside them, mutants, soak and
+// third parties 2. A test that waits says so by t.Parallel; one that sweeps takes a sample with -short.
 func stages(fuzzTotal, fuzzEach time.Duration) []stage {
 	return []stage{
 		{name: "packages", run: installPackages},
@@ -40,7 +45,12 @@ func stages(fuzzTotal, fuzzEach time.Duration) []stage {
 			return passes([]string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-o", "bin/", "./cmd/...")
 		}},
 		{name: "race", run: func() result {
-			return raced("12m").tests(func(p string) bool { return !within(p, namespacePackages) && !within(p, thirdPartyPackages) })
+			return raced("12m").tests(func(p string) bool {
+				return !within(p, namespacePackages) && !within(p, thirdPartyPackages) && !within(p, sourcePackages)
+			})
+		}},
+		{name: "sources", run: func() result {
+			return testRun{timeout: "4m", flags: []string{"-vet=off"}}.tests(func(p string) bool { return within(p, sourcePackages) })
 		}},
 		// The race detector makes pools forget, so that allocations can be counted only without it.
 		{name: "allocations", run: func() result {
