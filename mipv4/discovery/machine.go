@@ -11,6 +11,7 @@ import (
 
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
+	"mipvpn/tun/queue"
 )
 
 var (
@@ -63,8 +64,8 @@ type Machine struct {
 	armed     bool
 
 	agents    []Agent // in the order they were found
-	transmits []Transmit
-	events    []Event
+	transmits queue.FIFO[Transmit]
+	events    queue.FIFO[Event]
 	err       error
 }
 
@@ -135,15 +136,15 @@ func (m *Machine) HandleAdvertisement(now link.Instant, message []byte, src neti
 	case i < 0:
 		m.agents = append(m.agents, a)
 		m.armed = false
-		m.events = append(m.events, AgentFound{Agent: a.clone()})
+		m.events.Push(AgentFound{Agent: a.clone()})
 	default:
 		before := m.agents[i]
 		m.agents[i] = a
 		if a.Sequence < before.Sequence && a.Sequence < 256 {
-			m.events = append(m.events, AgentRebooted{Agent: a.clone()})
+			m.events.Push(AgentRebooted{Agent: a.clone()})
 		}
 		if !a.sameOffer(before) {
-			m.events = append(m.events, AgentChanged{Agent: a.clone(), Before: before.clone()})
+			m.events.Push(AgentChanged{Agent: a.clone(), Before: before.clone()})
 		}
 	}
 	return nil
@@ -164,24 +165,10 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 }
 
 // PollTransmit returns the next solicitation to be sent.
-func (m *Machine) PollTransmit() (Transmit, bool) {
-	if len(m.transmits) == 0 {
-		return Transmit{}, false
-	}
-	t := m.transmits[0]
-	m.transmits = m.transmits[1:]
-	return t, true
-}
+func (m *Machine) PollTransmit() (Transmit, bool) { return m.transmits.Pop() }
 
 // PollEvent returns the next event.
-func (m *Machine) PollEvent() (Event, bool) {
-	if len(m.events) == 0 {
-		return nil, false
-	}
-	e := m.events[0]
-	m.events = m.events[1:]
-	return e, true
-}
+func (m *Machine) PollEvent() (Event, bool) { return m.events.Pop() }
 
 // Deadline returns the boot time of the earliest timer, and false when none is armed.
 func (m *Machine) Deadline() (time.Duration, bool) {
@@ -201,7 +188,7 @@ func (m *Machine) Err() error { return m.err }
 func (m *Machine) lose(now link.Instant, i int, withdrawn bool) {
 	a := m.agents[i]
 	m.agents = slices.Delete(m.agents, i, i+1)
-	m.events = append(m.events, AgentLost{Agent: a, Withdrawn: withdrawn})
+	m.events.Push(AgentLost{Agent: a, Withdrawn: withdrawn})
 	m.search(now)
 }
 
@@ -231,7 +218,7 @@ func (m *Machine) solicit(now link.Instant) {
 		m.err = fmt.Errorf("mipv4/discovery: random bits for a solicitation: %w", err)
 		return
 	}
-	m.transmits = append(m.transmits, Transmit{To: AllRouters, TTL: SolicitationTTL, Payload: AppendSolicitation(nil)})
+	m.transmits.Push(Transmit{To: AllRouters, TTL: SolicitationTTL, Payload: AppendSolicitation(nil)})
 	m.lastSent = now.Boot
 	m.sent++
 	if m.sent >= initialSolicitations {

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"mipvpn/mipv4/auth"
-	"mipvpn/mipv4/internal/fifo"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
+	"mipvpn/tun/queue"
 )
 
 // Machine is the foreign agent's protocol machine.
@@ -21,8 +21,8 @@ type Machine struct {
 	table       Table
 
 	registrations map[registrationKey]*registration
-	waits, ends   agenda // of registrations with pending requests, and with visitors that expire
-	revokes       agenda // of registrations whose revocation waits for its acknowledgement
+	waits, ends   queue.Agenda[*registration] // of registrations with pending requests, and with visitors that expire
+	revokes       queue.Agenda[*registration] // of registrations whose revocation waits for its acknowledgement
 	pendings      int
 	stations      map[Station]int // pending requests of each that has some
 	visiting      int
@@ -31,12 +31,12 @@ type Machine struct {
 	advertiser    advertiser
 	challenges    challenges
 	keeper        keeper
-	questions     fifo.Queue[auth.Question]
+	questions     queue.FIFO[auth.Question]
 	asked         uint64                   // questions
 	asking        map[uint64]*registration // by question
 
-	transmits fifo.Queue[Transmit]
-	events    fifo.Queue[Event]
+	transmits queue.FIFO[Transmit]
+	events    queue.FIFO[Event]
 }
 
 // registrationKey tells registrations apart: a mobile node may have one with each of several home agents. One without a home address
@@ -59,10 +59,10 @@ type registration struct {
 	revocation *revocation
 	answered   time.Duration // boot time at which it was accepted last
 	// waiting is due with the oldest pending request, ending with the visitor, revoking with the next revocation; tidy sets them.
-	waiting, ending, revoking timer
+	waiting, ending, revoking queue.Timer[*registration]
 	// keepAlive is the interval of keepalives in a UDP tunnel, 0 for none; keepAt is when the next is due, and keeping then.
 	keepAlive, keepAt time.Duration
-	keeping           timer
+	keeping           queue.Timer[*registration]
 }
 
 // pending is a request that has been relayed and not answered.
@@ -189,15 +189,15 @@ func (m *Machine) Table() *Table { return &m.table }
 func (m *Machine) HandleTimeout(now link.Instant) {
 	m.advertise(now)
 	m.keepAlive(now)
-	for r := m.waits.due(now.Boot); r != nil; r = m.waits.due(now.Boot) {
+	for r, due := m.waits.Due(now.Boot); due; r, due = m.waits.Due(now.Boot) {
 		m.expirePending(now, r)
 		m.tidy(r)
 	}
-	for r := m.ends.due(now.Boot); r != nil; r = m.ends.due(now.Boot) {
+	for r, due := m.ends.Due(now.Boot); due; r, due = m.ends.Due(now.Boot) {
 		m.removeVisitor(r, Expired)
 		m.tidy(r)
 	}
-	for r := m.revokes.due(now.Boot); r != nil; r = m.revokes.due(now.Boot) {
+	for r, due := m.revokes.Due(now.Boot); due; r, due = m.revokes.Due(now.Boot) {
 		m.sendRevocation(now, r)
 		m.tidy(r)
 	}

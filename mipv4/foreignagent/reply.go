@@ -153,8 +153,7 @@ func (m *Machine) HandleUnreachable(now link.Instant, homeAgent netip.Addr, icmp
 	case tunnel.CodePort:
 		code = wire.CodeFAHomeAgentPortUnreachable
 	}
-	for _, t := range slices.Clone(m.waits) { // tidy takes those that are told out of it
-		r := t.registration
+	for _, r := range m.waits.All() {
 		if r.key.homeAgent != homeAgent {
 			continue
 		}

@@ -128,7 +128,7 @@ func (m *Machine) room(now link.Instant, key registrationKey, at Station) error 
 	case m.stations[at] >= PendingPerStation:
 		return fmt.Errorf("%d pending requests of %v", m.stations[at], at)
 	case m.pendings >= m.cfg.MaxPending:
-		longest := m.waits[0].registration
+		longest, _ := m.waits.First()
 		p := longest.pending[0]
 		m.removePending(longest, 0)
 		m.tidy(longest)

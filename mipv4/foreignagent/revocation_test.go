@@ -264,7 +264,7 @@ func TestRevocationEnds(t *testing.T) {
 	drop()
 	f.transmits()
 	f.agreed(ha, &wire.RevocationSupport{Inform: true, Timestamp: 50})
-	if r := f.m.registrations[keyOf(homeOut, external)]; r.revocation != nil || len(f.m.revokes) != 0 {
+	if r := f.m.registrations[keyOf(homeOut, external)]; r.revocation != nil || f.m.revokes.Len() != 0 {
 		t.Error("a visitor that is back goes on being revoked")
 	}
 }

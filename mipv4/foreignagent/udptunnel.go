@@ -8,6 +8,7 @@ import (
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
+	"mipvpn/tun/queue"
 )
 
 // UDPTunnel says when this agent asks home agents for UDP tunnelling (RFC 3519 §4.5).
@@ -26,7 +27,7 @@ const (
 // that the way is open; when it does not, nothing that this agent could do would help: the mobile node registers anew.
 type keeper struct {
 	sequence uint16
-	at       agenda // of registrations with a UDP tunnel
+	at       queue.Agenda[*registration] // of registrations with a UDP tunnel
 }
 
 // KeepaliveID is the identifier of the ICMP echo requests that keep UDP tunnels open. Answers to them, from a home agent to a visitor's
@@ -62,7 +63,7 @@ func (m *Machine) tunnelOf(r *wire.RegistrationRequest, rest wire.Extensions) (t
 
 // keepAlive sends the keepalives that are due.
 func (m *Machine) keepAlive(now link.Instant) {
-	for r := m.keeper.at.due(now.Boot); r != nil; r = m.keeper.at.due(now.Boot) {
+	for r, due := m.keeper.at.Due(now.Boot); due; r, due = m.keeper.at.Due(now.Boot) {
 		m.keeper.sequence++
 		m.transmits.Push(Transmit{
 			To: ToHomeAgent, Remote: netip.AddrPortFrom(r.key.homeAgent, wire.Port),

@@ -7,9 +7,9 @@ import (
 	"slices"
 
 	"mipvpn/mipv4/auth"
-	"mipvpn/mipv4/internal/fifo"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
+	"mipvpn/tun/queue"
 )
 
 const (
@@ -21,7 +21,7 @@ const (
 
 // asking are the requests that an AAA infrastructure is asked about.
 type asking struct {
-	questions  fifo.Queue[auth.Question]
+	questions  queue.FIFO[auth.Question]
 	asked      uint64
 	byQuestion map[uint64]*pending
 	byNode     map[*node][]*pending // the oldest first

@@ -1,7 +1,6 @@
 package homeagent
 
 import (
-	"container/heap"
 	"container/list"
 	"fmt"
 	"net/netip"
@@ -10,6 +9,7 @@ import (
 
 	"mipvpn/mipv4/auth"
 	"mipvpn/mipv4/wire"
+	"mipvpn/tun/queue"
 )
 
 // EventKind says what has become of a binding.
@@ -130,65 +130,36 @@ type binding struct {
 	careOf         netip.Addr
 	identification wire.Identification
 	tunnel         *Tunnel
-	udpReply       *wire.UDPTunnelReply // as granted, for duplicates
-	revocable      *Revocability        // as agreed, nil for nothing
-	answered       time.Duration        // boot time of the last reply that accepted it
-	granted        uint16               // seconds
-	until          time.Duration        // boot time; meaningless when granted is infinite
-	index          int                  // in the machine's expiry queue, -1 outside
+	udpReply       *wire.UDPTunnelReply  // as granted, for duplicates
+	revocable      *Revocability         // as agreed, nil for nothing
+	answered       time.Duration         // boot time of the last reply that accepted it
+	granted        uint16                // seconds
+	ending         queue.Timer[*binding] // set unless granted is infinite
 }
 
-// expiries orders bindings by the end of their lifetimes.
-type expiries []*binding
-
-func (q expiries) Len() int           { return len(q) }
-func (q expiries) Less(i, j int) bool { return q[i].until < q[j].until }
-func (q expiries) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-
-// Push implements heap.Interface.
-func (q *expiries) Push(x any) {
-	b := x.(*binding)
-	b.index = len(*q)
-	*q = append(*q, b)
-}
-
-// Pop implements heap.Interface.
-func (q *expiries) Pop() any {
-	old := *q
-	b := old[len(old)-1]
-	old[len(old)-1] = nil
-	*q = old[:len(old)-1]
-	b.index = -1
-	return b
-}
+// until returns the boot time at which the binding ends. It means nothing when granted is infinite.
+func (b *binding) until() time.Duration { return b.ending.At() }
 
 // schedule sets the binding's lifetime from now on.
 func (m *Machine) schedule(b *binding, now time.Duration, lifetime uint16) {
 	b.granted = lifetime
-	if b.index >= 0 {
-		heap.Remove(&m.queue, b.index)
-	}
-	if lifetime != wire.LifetimeInfinite {
-		b.until = now + time.Duration(lifetime)*time.Second
-		heap.Push(&m.queue, b)
+	if lifetime == wire.LifetimeInfinite {
+		m.ends.Stop(&b.ending)
+	} else {
+		m.ends.Set(&b.ending, now+time.Duration(lifetime)*time.Second)
 	}
 }
 
 // remove takes a binding out of its node and the queue; the table is for the caller to bring up to date.
 func (m *Machine) remove(b *binding, why EventKind) {
-	if b.index >= 0 {
-		heap.Remove(&m.queue, b.index)
-	}
+	m.ends.Stop(&b.ending)
 	n := b.node
 	n.bindings = slices.DeleteFunc(n.bindings, func(x *binding) bool { return x == b })
 	m.count--
 	if n.dynamic && len(n.bindings) == 0 {
 		since := b.answered
 		if why == Expired {
-			since = b.until
+			since = b.until()
 		}
 		m.homes.rest(n, since)
 	}

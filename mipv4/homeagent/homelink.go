@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"mipvpn/tun/link"
+	"mipvpn/tun/queue"
 )
 
 // How often a gratuitous ARP is sent, the first time included, and the time between two: broadcasts may be lost, so it is to be
@@ -56,7 +57,7 @@ func (k HomeLinkActionKind) String() string {
 type HomeLink struct {
 	homes   map[netip.Addr]linkState
 	waiting []announcement // in the order of their times
-	actions []HomeLinkAction
+	actions queue.FIFO[HomeLinkAction]
 	serial  uint64
 }
 
@@ -132,7 +133,7 @@ func (l *HomeLink) again(now time.Duration, a announcement) {
 }
 
 func (l *HomeLink) act(kind HomeLinkActionKind, home netip.Addr) {
-	l.actions = append(l.actions, HomeLinkAction{kind, home})
+	l.actions.Push(HomeLinkAction{kind, home})
 }
 
 // HandleTimeout repeats what is due.
@@ -155,12 +156,4 @@ func (l *HomeLink) Deadline() (time.Duration, bool) {
 }
 
 // PollAction returns the next thing to do, in the order in which things are to be done.
-func (l *HomeLink) PollAction() (HomeLinkAction, bool) {
-	if len(l.actions) == 0 {
-		l.actions = nil
-		return HomeLinkAction{}, false
-	}
-	a := l.actions[0]
-	l.actions = l.actions[1:]
-	return a, true
-}
+func (l *HomeLink) PollAction() (HomeLinkAction, bool) { return l.actions.Pop() }

@@ -31,7 +31,7 @@ func (m *Machine) Bindings(now link.Instant, within netip.Prefix) []Entry {
 		for _, b := range n.bindings {
 			e := Entry{HomeAddress: n.home, NAI: n.nai, CareOfAddress: b.careOf, Tunnel: b.tunnel, Granted: b.granted}
 			if b.granted != wire.LifetimeInfinite {
-				e.Left = max(0, b.until-now.Boot)
+				e.Left = max(0, b.until()-now.Boot)
 			}
 			out = append(out, e)
 		}

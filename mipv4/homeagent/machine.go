@@ -5,9 +5,9 @@ import (
 	"time"
 
 	"mipvpn/mipv4/auth"
-	"mipvpn/mipv4/internal/fifo"
 	"mipvpn/mipv4/tunnel"
 	"mipvpn/tun/link"
+	"mipvpn/tun/queue"
 )
 
 // Machine is the home agent's protocol machine.
@@ -19,15 +19,15 @@ type Machine struct {
 	retired     map[Identity]*node // taken out of nodes by a Reload, for their state of replay protection
 	agents      map[netip.Addr]*auth.SecurityAssociation
 	table       Table
-	queue       expiries
+	ends        queue.Agenda[*binding]
 	revocations revocations
 	asking      asking
 	count       int // bindings
 
-	transmits fifo.Queue[Transmit]
-	touched   fifo.Queue[*node] // their records have changed
+	transmits queue.FIFO[Transmit]
+	touched   queue.FIFO[*node] // their records have changed
 	unclaimed map[string]Record // restored, by key, of mobile nodes that are not configured
-	events    fifo.Queue[Event]
+	events    queue.FIFO[Event]
 }
 
 // Request is a registration request as it arrived.
@@ -90,8 +90,7 @@ func (m *Machine) HandleKeepalive(_ link.Instant, home netip.Addr, remote netip.
 
 // HandleTimeout deletes the bindings whose lifetimes have ended (RFC 5944 §4.2.3). No reply is sent about that.
 func (m *Machine) HandleTimeout(now link.Instant) {
-	for len(m.queue) > 0 && m.queue[0].until <= now.Boot {
-		b := m.queue[0]
+	for b, due := m.ends.Due(now.Boot); due; b, due = m.ends.Due(now.Boot) {
 		m.remove(b, Expired)
 		m.table.set(b.node.home, b.node.tunnels())
 	}
@@ -107,13 +106,9 @@ func (m *Machine) PollEvent() (Event, bool) { return m.events.Pop() }
 // Deadline returns the boot time at which HandleTimeout wants to be called, and false while no binding can expire and no
 // revocation waits.
 func (m *Machine) Deadline() (time.Duration, bool) {
-	switch r := m.revocations.queue; {
-	case len(r) > 0 && (len(m.queue) == 0 || r[0].next < m.queue[0].until):
-		return r[0].next, true
-	case len(m.queue) == 0:
-		return 0, false
-	}
-	return m.queue[0].until, true
+	at, ok := m.ends.Deadline()
+	other, more := m.revocations.order.Deadline()
+	return queue.Earliest(at, ok, other, more)
 }
 
 // Err returns nil: no input kills a home agent.

@@ -1,7 +1,6 @@
 package homeagent
 
 import (
-	"container/heap"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"mipvpn/mipv4/tunnel"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
+	"mipvpn/tun/queue"
 )
 
 // recordVersion is the version of the form in which records are encoded. A record of a greater version is refused.
@@ -147,7 +147,7 @@ func (m *Machine) record(now link.Instant, n *node) Record {
 			s.Broadcasts = b.tunnel.Broadcasts.String()
 		}
 		if b.granted != wire.LifetimeInfinite {
-			s.Until = now.Wall.Add(b.until - now.Boot).UTC().Round(0)
+			s.Until = now.Wall.Add(b.until() - now.Boot).UTC().Round(0)
 		}
 		r.Bindings = append(r.Bindings, s)
 	}
@@ -181,7 +181,7 @@ func (m *Machine) Restore(now link.Instant, r Record) error {
 	m.restoreHome(now, n, r.HomeAddress, len(restored) > 0)
 	for _, b := range restored {
 		if b.granted != wire.LifetimeInfinite {
-			heap.Push(&m.queue, b)
+			m.ends.Set(&b.ending, b.until())
 		}
 		n.bindings = append(n.bindings, b)
 		m.count++
@@ -202,7 +202,7 @@ func (m *Machine) claim(now link.Instant, n *node) {
 	}
 }
 
-// restored returns the binding that s tells of, outside the queue, or nil when it has ended or is not permitted. A clock that was
+// restored returns the binding that s tells of, its timer not set, or nil when it has ended or is not permitted. A clock that was
 // set back does not make it last longer than was granted.
 func (m *Machine) restored(now link.Instant, n *node, s BindingRecord) (*binding, error) {
 	t := &Tunnel{Remote: s.Remote, ReverseTunnel: s.ReverseTunnel, Switched: s.Switched}
@@ -236,10 +236,12 @@ func (m *Machine) restored(now link.Instant, n *node, s BindingRecord) (*binding
 	case s.Switched.IsValid() && (!slices.Contains(m.cfg.ZeroOverhead.Destinations, s.Switched) || m.table.Switched(s.CareOfAddress) != nil):
 		return nil, nil
 	}
-	return &binding{
+	b := &binding{
 		node: n, careOf: s.CareOfAddress, identification: s.Identification, tunnel: t, udpReply: s.UDPReply, revocable: s.Revocable,
-		granted: s.Granted, until: now.Boot + min(left, time.Duration(s.Granted)*time.Second), index: -1,
-	}, nil
+		granted: s.Granted,
+	}
+	b.ending = queue.NewTimer(b, now.Boot+min(left, time.Duration(s.Granted)*time.Second))
+	return b, nil
 }
 
 // encapsulations are the forms of tunnels by their names.

@@ -18,7 +18,7 @@ func (m *Machine) deny(q *request, code wire.Code, why error) error {
 func (m *Machine) answerDuplicate(now link.Instant, q *request, b *binding) error {
 	lifetime := b.granted
 	if lifetime != wire.LifetimeInfinite {
-		lifetime = uint16(max(0, b.until-now.Boot) / time.Second)
+		lifetime = uint16(max(0, b.until()-now.Boot) / time.Second)
 	}
 	q.revocable = b.revocable
 	m.reply(q, m.accepted(q.node), lifetime, b.udpReply, b.tunnel.Switched)

@@ -222,7 +222,8 @@ func (m *Machine) register(now link.Instant, q *request) error {
 	kind := Renewed
 	b := old
 	if b == nil {
-		b = &binding{node: n, careOf: q.CareOfAddress, index: -1}
+		b = &binding{node: n, careOf: q.CareOfAddress}
+		b.ending.Of = b
 		n.bindings = append(n.bindings, b)
 		m.count++
 		kind, changed = Registered, true

@@ -1,7 +1,6 @@
 package homeagent
 
 import (
-	"container/heap"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -11,6 +10,7 @@ import (
 	"mipvpn/mipv4/auth"
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
+	"mipvpn/tun/queue"
 )
 
 const (
@@ -53,13 +53,12 @@ type revocation struct {
 	to           Revocability
 	association  *auth.SecurityAssociation
 	inform       bool
-	identifier   uint32        // as sent last
-	sent         int           // transmissions
-	next         time.Duration // boot time of the next one
+	identifier   uint32 // as sent last
+	sent         int    // transmissions
 	interval     time.Duration
-	ends         bool          // the binding would have ended at until
-	until        time.Duration // boot time
-	index        int           // in the queue
+	ends         bool                     // the binding would have ended at until
+	until        time.Duration            // boot time
+	sending      queue.Timer[*revocation] // due with the next transmission
 }
 
 // authentication returns the type of the extension that protects messages about the binding (RFC 3543 §3.3).
@@ -73,44 +72,21 @@ func (r *Revocability) authentication() wire.ExtensionType {
 // revocations are those that wait for acknowledgements, by the time of their next transmission.
 type revocations struct {
 	byHome map[netip.Addr][]*revocation
-	queue  revocationQueue
+	order  queue.Agenda[*revocation]
 }
 
-type revocationQueue []*revocation
-
-func (q revocationQueue) Len() int           { return len(q) }
-func (q revocationQueue) Less(i, j int) bool { return q[i].next < q[j].next }
-func (q revocationQueue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-
-// Push implements heap.Interface.
-func (q *revocationQueue) Push(x any) {
-	r := x.(*revocation)
-	r.index = len(*q)
-	*q = append(*q, r)
-}
-
-// Pop implements heap.Interface.
-func (q *revocationQueue) Pop() any {
-	old := *q
-	r := old[len(old)-1]
-	old[len(old)-1] = nil
-	*q = old[:len(old)-1]
-	return r
-}
-
-func (v *revocations) add(r *revocation) {
+// add has a revocation sent from the boot time next on.
+func (v *revocations) add(r *revocation, next time.Duration) {
 	if v.byHome == nil {
 		v.byHome = make(map[netip.Addr][]*revocation)
 	}
 	v.byHome[r.home] = append(v.byHome[r.home], r)
-	heap.Push(&v.queue, r)
+	r.sending.Of = r
+	v.order.Set(&r.sending, next)
 }
 
 func (v *revocations) remove(r *revocation) {
-	heap.Remove(&v.queue, r.index)
+	v.order.Stop(&r.sending)
 	left := slices.DeleteFunc(v.byHome[r.home], func(x *revocation) bool { return x == r })
 	if len(left) == 0 {
 		delete(v.byHome, r.home)
@@ -179,17 +155,15 @@ func (m *Machine) revoke(now link.Instant, b *binding, inform bool) {
 	m.revocations.cancel(b.node.home, b.careOf)
 	m.revocations.add(&revocation{
 		home: b.node.home, careOf: b.careOf, to: *v, association: association, inform: inform && (v.Inform || v.SPI != 0), identifier: v.Sent,
-		next: max(now.Boot, b.answered+revocationInterval), interval: revocationInterval,
-		ends: b.granted != wire.LifetimeInfinite, until: b.until,
-	})
+		interval: revocationInterval, ends: b.granted != wire.LifetimeInfinite, until: b.until(),
+	}, max(now.Boot, b.answered+revocationInterval))
 	m.sendRevocations(now)
 }
 
 // sendRevocations sends the revocations that are due. Each transmission has a timestamp of its own (RFC 3543 §4.2.2.1), and none
 // is sent beyond the lifetime of the binding.
 func (m *Machine) sendRevocations(now link.Instant) {
-	for len(m.revocations.queue) > 0 && m.revocations.queue[0].next <= now.Boot {
-		r := m.revocations.queue[0]
+	for r, due := m.revocations.order.Due(now.Boot); due; r, due = m.revocations.order.Due(now.Boot) {
 		if r.sent == maxRevocations || r.ends && r.until <= now.Boot {
 			m.revocations.remove(r)
 			continue
@@ -204,8 +178,8 @@ func (m *Machine) sendRevocations(now link.Instant) {
 			m.transmits.Push(Transmit{To: r.destination(), Payload: message})
 		}
 		r.sent++
-		r.next, r.interval = now.Boot+r.interval, min(2*r.interval, maxRevocationInterval)
-		heap.Fix(&m.revocations.queue, r.index)
+		m.revocations.order.Set(&r.sending, now.Boot+r.interval)
+		r.interval = min(2*r.interval, maxRevocationInterval)
 	}
 }
 

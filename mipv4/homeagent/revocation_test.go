@@ -189,7 +189,7 @@ func TestRevocationEnds(t *testing.T) {
 	for f.out(atFA, fa, wire.ExtForeignHomeAuthentication) != nil {
 	}
 	f.visit(faAddr, fa, wire.RevocationSupport{Timestamp: 7}, 0)
-	if len(f.m.revocations.byHome) != 0 || len(f.m.revocations.queue) != 0 {
+	if len(f.m.revocations.byHome) != 0 || f.m.revocations.order.Len() != 0 {
 		t.Error("a binding that was registered again goes on being revoked")
 	}
 }

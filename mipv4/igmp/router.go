@@ -1,7 +1,6 @@
 package igmp
 
 import (
-	"container/heap"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"mipvpn/tun/link"
+	"mipvpn/tun/queue"
 )
 
 const (
@@ -37,9 +37,9 @@ var linkGroups = netip.PrefixFrom(netip.AddrFrom4([4]byte{224, 0, 0, 0}), 24)
 // Router is the machine of a multicast router whose hosts each have a link to it. The zero value knows of no host.
 type Router struct {
 	hosts   map[netip.Addr]*host
-	order   schedule
-	queries []netip.Addr
-	changes []netip.Addr
+	order   queue.Agenda[*host]
+	queries queue.FIFO[netip.Addr]
+	changes queue.FIFO[netip.Addr]
 
 	mu      sync.Mutex
 	members map[netip.Addr][]netip.Addr // by group; the lists are replaced whole
@@ -51,8 +51,7 @@ type host struct {
 	query  time.Duration // boot time of the next query
 	asked  bool
 	groups map[netip.Addr]time.Duration // boot times at which memberships end
-	due    time.Duration                // boot time at which something is to be done
-	place  int                          // in the schedule
+	timer  queue.Timer[*host]           // due when something is to be done
 }
 
 // Listen begins to ask a host and to keep its memberships. One that is known already stays as it is.
@@ -63,9 +62,9 @@ func (r *Router) Listen(now link.Instant, addr netip.Addr) {
 	if r.hosts == nil {
 		r.hosts = make(map[netip.Addr]*host)
 	}
-	h := &host{addr: addr, groups: make(map[netip.Addr]time.Duration), place: len(r.order)}
+	h := &host{addr: addr, groups: make(map[netip.Addr]time.Duration)}
+	h.timer.Of = h
 	r.hosts[addr] = h
-	heap.Push(&r.order, h)
 	r.ask(now.Boot, h)
 	r.plan(h)
 }
@@ -79,7 +78,7 @@ func (r *Router) Forget(addr netip.Addr) {
 	for group := range h.groups {
 		r.leave(h, group)
 	}
-	heap.Remove(&r.order, h.place)
+	r.order.Stop(&h.timer)
 	delete(r.hosts, addr)
 }
 
@@ -134,7 +133,7 @@ func (r *Router) set(group netip.Addr, list []netip.Addr) {
 	} else {
 		r.members[group] = list
 	}
-	r.changes = append(r.changes, group)
+	r.changes.Push(group)
 }
 
 // Members returns the hosts that are members of the group, nil for none. Nobody may change the list.
@@ -146,7 +145,7 @@ func (r *Router) Members(group netip.Addr) []netip.Addr {
 
 // ask has a query sent to a host and says when the next is due.
 func (r *Router) ask(now time.Duration, h *host) {
-	r.queries = append(r.queries, h.addr)
+	r.queries.Push(h.addr)
 	h.query = now + QueryInterval
 	if !h.asked {
 		h.asked, h.query = true, now+StartupInterval
@@ -155,17 +154,16 @@ func (r *Router) ask(now time.Duration, h *host) {
 
 // plan notes when something is to be done about a host.
 func (r *Router) plan(h *host) {
-	h.due = h.query
+	due := h.query
 	for _, end := range h.groups {
-		h.due = min(h.due, end)
+		due = min(due, end)
 	}
-	heap.Fix(&r.order, h.place)
+	r.order.Set(&h.timer, due)
 }
 
 // HandleTimeout asks the hosts that are to be asked and ends memberships that nobody has reported for too long.
 func (r *Router) HandleTimeout(now link.Instant) {
-	for len(r.order) > 0 && r.order[0].due <= now.Boot {
-		h := r.order[0]
+	for h, due := r.order.Due(now.Boot); due; h, due = r.order.Due(now.Boot) {
 		for group, end := range h.groups {
 			if end <= now.Boot {
 				r.leave(h, group)
@@ -179,52 +177,10 @@ func (r *Router) HandleTimeout(now link.Instant) {
 }
 
 // Deadline returns the boot time at which HandleTimeout wants to be called, and false without hosts.
-func (r *Router) Deadline() (time.Duration, bool) {
-	if len(r.order) == 0 {
-		return 0, false
-	}
-	return r.order[0].due, true
-}
+func (r *Router) Deadline() (time.Duration, bool) { return r.order.Deadline() }
 
 // PollQuery returns the next host that a query (AppendQuery) is to be sent to.
-func (r *Router) PollQuery() (netip.Addr, bool) { return poll(&r.queries) }
+func (r *Router) PollQuery() (netip.Addr, bool) { return r.queries.Pop() }
 
 // PollChange returns the next group whose members have changed.
-func (r *Router) PollChange() (netip.Addr, bool) { return poll(&r.changes) }
-
-func poll(list *[]netip.Addr) (netip.Addr, bool) {
-	if len(*list) == 0 {
-		*list = nil
-		return netip.Addr{}, false
-	}
-	a := (*list)[0]
-	*list = (*list)[1:]
-	return a, true
-}
-
-// schedule is the hosts, the one with the earliest deadline first.
-type schedule []*host
-
-// Len implements heap.Interface.
-func (s schedule) Len() int { return len(s) }
-
-// Less implements heap.Interface.
-func (s schedule) Less(i, j int) bool { return s[i].due < s[j].due }
-
-// Swap implements heap.Interface.
-func (s schedule) Swap(i, j int) {
-	s[i], s[j] = s[j], s[i]
-	s[i].place, s[j].place = i, j
-}
-
-// Push implements heap.Interface.
-func (s *schedule) Push(x any) { *s = append(*s, x.(*host)) }
-
-// Pop implements heap.Interface.
-func (s *schedule) Pop() any {
-	old := *s
-	h := old[len(old)-1]
-	old[len(old)-1] = nil
-	*s = old[:len(old)-1]
-	return h
-}
+func (r *Router) PollChange() (netip.Addr, bool) { return r.changes.Pop() }

@@ -40,17 +40,17 @@ func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply,
 	if m.cfg.AtHome && r.purpose == register {
 		m.unbind()
 		m.bound, m.binding = true, v
-		m.events = append(m.events, Accepted{Reply: v})
+		m.events.Push(Accepted{Reply: v})
 		return nil
 	}
 	if r.purpose != register || granted == 0 {
 		m.unbind()
-		m.events = append(m.events, Deregistered{Reply: v})
+		m.events.Push(Deregistered{Reply: v})
 		return nil
 	}
 	if !v.tunnel.UDP() && m.cfg.Encapsulation == EncapsulationUDP {
 		m.unbind()
-		m.refuse(reply.Code, m.homeAgent, false, false, "it grants no UDP tunnelling (RFC 3519), which the configuration demands")
+		m.events.Push(refusal(reply.Code, m.homeAgent, false, false, "it grants no UDP tunnelling (RFC 3519), which the configuration demands"))
 		m.start(now, deregister)
 		return nil
 	}
@@ -75,7 +75,7 @@ func (m *Machine) accept(now link.Instant, i int, reply *wire.RegistrationReply,
 		m.arm(timerExpire, r.sentAt+v.lifetime)
 	}
 	m.armRenewal(0)
-	m.events = append(m.events, Accepted{Reply: v})
+	m.events.Push(Accepted{Reply: v})
 	return nil
 }
 

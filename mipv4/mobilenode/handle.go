@@ -79,7 +79,7 @@ func (m *Machine) HandleReply(now link.Instant, payload []byte) error {
 func (m *Machine) suspect(i int, code wire.Code, err error) {
 	if !code.Accepted() && !m.outstanding[i].suspected {
 		m.outstanding[i].suspected = true
-		m.events = append(m.events, Unverified{Code: code, Err: err})
+		m.events.Push(Unverified{Code: code, Err: err})
 	}
 }
 

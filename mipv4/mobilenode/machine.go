@@ -8,6 +8,7 @@ import (
 
 	"mipvpn/mipv4/wire"
 	"mipvpn/tun/link"
+	"mipvpn/tun/queue"
 )
 
 // State is where a machine stands.
@@ -165,8 +166,8 @@ type Machine struct {
 		at    time.Duration
 		armed bool
 	}
-	transmits []Transmit
-	events    []Event
+	transmits queue.FIFO[Transmit]
+	events    queue.FIFO[Event]
 	err       error
 }
 
@@ -259,7 +260,7 @@ func (m *Machine) Stop(link.Instant) {
 func (m *Machine) HandleTimeout(now link.Instant) {
 	if m.due(timerExpire, now) {
 		m.unbind()
-		m.events = append(m.events, Expired{})
+		m.events.Push(Expired{})
 	}
 	if m.due(timerRenew, now) && !m.series.active {
 		m.start(now, register)
@@ -278,31 +279,17 @@ func (m *Machine) unanswered(now link.Instant) {
 	s := m.series
 	m.endSeries()
 	m.tryOtherwise()
-	m.events = append(m.events, Unanswered{
+	m.events.Push(Unanswered{
 		Transmissions: s.transmissions, Since: s.since, Deregistration: s.purpose != register,
 	})
 	m.armRenewal(now.Boot + m.cfg.Retransmission.Max)
 }
 
 // PollTransmit returns the next request to be sent.
-func (m *Machine) PollTransmit() (Transmit, bool) {
-	if len(m.transmits) == 0 {
-		return Transmit{}, false
-	}
-	t := m.transmits[0]
-	m.transmits = m.transmits[1:]
-	return t, true
-}
+func (m *Machine) PollTransmit() (Transmit, bool) { return m.transmits.Pop() }
 
 // PollEvent returns the next event.
-func (m *Machine) PollEvent() (Event, bool) {
-	if len(m.events) == 0 {
-		return nil, false
-	}
-	e := m.events[0]
-	m.events = m.events[1:]
-	return e, true
-}
+func (m *Machine) PollEvent() (Event, bool) { return m.events.Pop() }
 
 // Deadline returns the boot time of the earliest timer, and false when none is armed.
 func (m *Machine) Deadline() (time.Duration, bool) {

@@ -58,13 +58,12 @@ var advice = map[wire.Code]string{
 	wire.CodeInvalidHomeAgentAddress:      "the configured home agent address is the foreign agent's own",
 }
 
-// refuse reports a denial.
-func (m *Machine) refuse(code wire.Code, agent netip.Addr, byForeignAgent, retrying bool, why string) {
-	e := Refused{
+// refusal tells of a denial.
+func refusal(code wire.Code, agent netip.Addr, byForeignAgent, retrying bool, why string) Refused {
+	return Refused{
 		Code: code, ByForeignAgent: byForeignAgent, Retrying: retrying,
 		Err: &RegistrationError{Code: code, Agent: agent, ByForeignAgent: byForeignAgent, Advice: why},
 	}
-	m.events = append(m.events, e)
 }
 
 // homeDenial takes an authenticated denial by the home agent of request i, which vouches for covered. Only the newest request's counts: an older
@@ -174,14 +173,13 @@ func (m *Machine) foreignDenial(now link.Instant, i int, reply *wire.Registratio
 // deny reports a denial and goes on from it: a mended request leaves at once, a denial that may pass is waited out at
 // the pace of retransmission, any other ends the series.
 func (m *Machine) deny(now link.Instant, code wire.Code, agent netip.Addr, byForeignAgent, current, mended, wait bool, why string) {
-	m.refuse(code, agent, byForeignAgent, current && (mended || wait), why)
+	e := refusal(code, agent, byForeignAgent, current && (mended || wait), why)
 	if (code == wire.CodeUnknownHomeAgent || code == wire.CodeRedirectHomeAgent) && mended {
-		e := m.events[len(m.events)-1].(Refused)
 		if e.HomeAgent = m.homeAgent; code == wire.CodeRedirectHomeAgent {
 			e.HomeAgent = m.requested
 		}
-		m.events[len(m.events)-1] = e
 	}
+	m.events.Push(e)
 	switch {
 	case !current:
 	case mended && m.series.mends < maxMends:
@@ -202,7 +200,7 @@ func (m *Machine) notHonoured(now link.Instant, i int, status wire.Code) error {
 	if r.series == m.series.number {
 		m.endSeries()
 	}
-	m.refuse(status, m.cfg.ForeignAgent, true, false, advice[status])
+	m.events.Push(refusal(status, m.cfg.ForeignAgent, true, false, advice[status]))
 	if r.purpose == register {
 		m.unbind()
 		m.start(now, deregister)

@@ -91,7 +91,7 @@ func (m *Machine) send(now link.Instant, payload []byte, p purpose) {
 	case m.throughForeignAgent():
 		ttl = 1 // RFC 5944 App. C.1
 	}
-	m.transmits = append(m.transmits, Transmit{To: m.destination(), TTL: ttl, Payload: payload})
+	m.transmits.Push(Transmit{To: m.destination(), TTL: ttl, Payload: payload})
 	m.series.transmissions++
 	m.lastSent.at, m.lastSent.purpose, m.lastSent.valid = now.Boot, p, true
 	m.arm(timerRetransmit, now.Boot+m.cfg.Retransmission.interval(m.series.transmissions))

@@ -73,12 +73,12 @@ func (m *Machine) handleRevocation(now link.Instant, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	m.transmits = append(m.transmits, Transmit{To: m.destination(), TTL: 64, Payload: m.cfg.Association.AppendExtension(answer, t)})
+	m.transmits.Push(Transmit{To: m.destination(), TTL: 64, Payload: m.cfg.Association.AppendExtension(answer, t)})
 	if !m.bound {
 		return nil // a retransmission: the acknowledgement was lost
 	}
 	m.unbind()
-	m.events = append(m.events, Revoked{})
+	m.events.Push(Revoked{})
 	if !m.series.active {
 		m.start(now, register)
 	}

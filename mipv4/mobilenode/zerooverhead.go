@@ -122,7 +122,7 @@ func (m *Machine) contradicts(now link.Instant, r request, reply *wire.Registrat
 func (m *Machine) declined(now link.Instant, r request, reply *wire.RegistrationReply, why string) error {
 	current := r.series == m.series.number
 	if r.zero.asked() {
-		m.refuse(reply.Code, m.homeAgent, false, true, why+"; zero-overhead tunnelling is not asked for any more")
+		m.events.Push(refusal(reply.Code, m.homeAgent, false, true, why+"; zero-overhead tunnelling is not asked for any more"))
 		m.cfg.Refusals.unswitched, m.cfg.Refusals.unswitchedAt = true, now.Boot
 		if current || !m.series.active {
 			m.again(now)
@@ -132,7 +132,7 @@ func (m *Machine) declined(now link.Instant, r request, reply *wire.Registration
 	if current {
 		m.endSeries()
 	}
-	m.refuse(reply.Code, m.homeAgent, false, false, why)
+	m.events.Push(refusal(reply.Code, m.homeAgent, false, false, why))
 	m.unbind()
 	m.start(now, deregister)
 	return nil

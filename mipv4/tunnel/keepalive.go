@@ -6,6 +6,7 @@ import (
 
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
+	"mipvpn/tun/queue"
 )
 
 const (
@@ -39,7 +40,7 @@ type Keepalive struct {
 	unanswered      int
 	deadline        time.Duration
 	pending         bool
-	events          []KeepaliveEvent
+	events          queue.FIFO[KeepaliveEvent]
 }
 
 // NewKeepalive returns the machine for the tunnel of the home address, whose registration request was sent at the boot
@@ -82,7 +83,7 @@ func (k *Keepalive) HandleInner(now link.Instant, ip packet.IPv4) bool {
 	if k.unanswered > 0 && k.seq-seq < uint16(k.unanswered) { // an answer to any of the outstanding requests
 		k.unanswered, k.pending = 0, false
 		k.deadline = now.Boot + k.interval
-		k.events = append(k.events, KeepaliveAnswered)
+		k.events.Push(KeepaliveAnswered)
 	}
 	return true
 }
@@ -95,7 +96,7 @@ func (k *Keepalive) HandleTimeout(now link.Instant) {
 	if k.unanswered == KeepaliveTries {
 		k.unanswered, k.pending = 0, false
 		k.deadline = now.Boot + k.interval
-		k.events = append(k.events, KeepaliveLost)
+		k.events.Push(KeepaliveLost)
 		return
 	}
 	k.unanswered++
@@ -114,14 +115,7 @@ func (k *Keepalive) PollTransmit() ([]byte, bool) {
 }
 
 // PollEvent returns the next event.
-func (k *Keepalive) PollEvent() (KeepaliveEvent, bool) {
-	if len(k.events) == 0 {
-		return 0, false
-	}
-	e := k.events[0]
-	k.events = k.events[1:]
-	return e, true
-}
+func (k *Keepalive) PollEvent() (KeepaliveEvent, bool) { return k.events.Pop() }
 
 // Deadline returns the boot time at which HandleTimeout wants to be called. There always is one.
 func (k *Keepalive) Deadline() (time.Duration, bool) { return k.deadline, true }

@@ -1,16 +1,16 @@
-package fifo
+package queue
 
 // keep is how many elements' room is kept while the queue is empty.
 const keep = 256
 
-// Queue hands elements out in the order in which they came. The zero value is empty.
-type Queue[T any] struct {
+// FIFO hands elements out in the order in which they came. The zero value is empty.
+type FIFO[T any] struct {
 	elements []T
 	first    int
 }
 
 // Push puts an element behind the others.
-func (q *Queue[T]) Push(e T) {
+func (q *FIFO[T]) Push(e T) {
 	if len(q.elements) == cap(q.elements) && q.first > len(q.elements)/2 {
 		n := copy(q.elements, q.elements[q.first:]) // in the room of what is out
 		clear(q.elements[n:])
@@ -20,10 +20,10 @@ func (q *Queue[T]) Push(e T) {
 }
 
 // Len returns how many elements wait.
-func (q *Queue[T]) Len() int { return len(q.elements) - q.first }
+func (q *FIFO[T]) Len() int { return len(q.elements) - q.first }
 
 // Pop takes out the oldest element, and returns false when there is none.
-func (q *Queue[T]) Pop() (T, bool) {
+func (q *FIFO[T]) Pop() (T, bool) {
 	var none T
 	if q.first == len(q.elements) {
 		return none, false
@@ -34,7 +34,7 @@ func (q *Queue[T]) Pop() (T, bool) {
 	switch {
 	case q.first < len(q.elements):
 	case cap(q.elements) > keep:
-		*q = Queue[T]{}
+		*q = FIFO[T]{}
 	default:
 		q.elements, q.first = q.elements[:0], 0
 	}

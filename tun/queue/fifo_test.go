@@ -1,9 +1,9 @@
-package fifo
+package queue
 
 import "testing"
 
 func TestOrder(t *testing.T) {
-	var q Queue[int]
+	var q FIFO[int]
 	next, want := 0, 0
 	for round := range 100 {
 		for range round * 7 {
@@ -34,7 +34,7 @@ func TestOrder(t *testing.T) {
 }
 
 func TestEmptiedAllocatesNothing(t *testing.T) {
-	var q Queue[*int]
+	var q FIFO[*int]
 	v := new(int)
 	q.Push(v)
 	q.Pop()
@@ -45,7 +45,7 @@ func TestEmptiedAllocatesNothing(t *testing.T) {
 
 // A queue that is never empty does not grow by what has left it.
 func TestNeverEmptied(t *testing.T) {
-	var q Queue[int]
+	var q FIFO[int]
 	q.Push(0)
 	for i := range 100_000 {
 		q.Push(i + 1)
