@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"mipvpn/tun/link"
+	"mipvpn/tun/queue"
 )
 
 // Defaults of Config.
@@ -92,7 +93,7 @@ type Machine struct {
 	silent      int // questions without an answer in a row
 	finding     Finding
 	timers      [numTimers]time.Duration
-	events      []Event
+	events      queue.FIFO[Event]
 }
 
 // New returns a machine that asks nothing yet.
@@ -141,7 +142,7 @@ func (m *Machine) end(passed bool, reason string) {
 
 func (m *Machine) clear(passed bool, reason string) {
 	if m.finding.Kind == Foreign {
-		m.events = append(m.events, Cleared{Passed: passed, Reason: reason})
+		m.events.Push(Cleared{Passed: passed, Reason: reason})
 	}
 	m.finding = Finding{}
 }
@@ -169,7 +170,7 @@ func (m *Machine) HandleObservation(now link.Instant, number uint64, o Observati
 		told := m.finding.Kind == Foreign && m.finding.Host == f.Host
 		m.finding = f
 		if !told {
-			m.events = append(m.events, Suspected{Finding: f})
+			m.events.Push(Suspected{Finding: f})
 		}
 		next = m.config.Max
 	case Genuine:
@@ -197,7 +198,7 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 	if at := m.timers[timerRetry]; at != never && at <= now.Boot {
 		m.timers[timerRetry] = never
 		if m.way {
-			m.events = append(m.events, Register{})
+			m.events.Push(Register{})
 			m.timers[timerRetry] = now.Boot + m.config.Retry
 		}
 	}
@@ -206,7 +207,7 @@ func (m *Machine) HandleTimeout(now link.Instant) {
 func (m *Machine) ask(now link.Instant) {
 	m.number++
 	m.waiting, m.timers[timerAsk] = true, now.Boot+lost
-	m.events = append(m.events, Ask{Number: m.number, Question: m.config.Question})
+	m.events.Push(Ask{Number: m.number, Question: m.config.Question})
 }
 
 // Deadline returns the boot time at which HandleTimeout has something to do; false for never.
@@ -220,11 +221,4 @@ func (m *Machine) Deadline() (at time.Duration, armed bool) {
 }
 
 // PollEvent returns the next event; drain it after every Handle.
-func (m *Machine) PollEvent() (Event, bool) {
-	if len(m.events) == 0 {
-		return nil, false
-	}
-	e := m.events[0]
-	m.events = m.events[1:]
-	return e, true
-}
+func (m *Machine) PollEvent() (Event, bool) { return m.events.Pop() }

@@ -6,6 +6,7 @@ import (
 
 	"mipvpn/stack"
 	"mipvpn/tun/link"
+	"mipvpn/tun/queue"
 )
 
 // RaceDelay is how long the interface that is tried first may be silent before the next one joins the race.
@@ -55,7 +56,7 @@ type Machine struct {
 	wake           time.Duration // when consider has something to do again; never
 	wakes          bool
 
-	events []Event
+	events queue.FIFO[Event]
 }
 
 // quiet is what was last said while nothing carries traffic, so that it is said once.
@@ -79,14 +80,7 @@ func (m *Machine) Successor() *Machine {
 }
 
 // PollEvent returns the next decision; drain it after every Handle.
-func (m *Machine) PollEvent() (Event, bool) {
-	if len(m.events) == 0 {
-		return nil, false
-	}
-	e := m.events[0]
-	m.events = m.events[1:]
-	return e, true
-}
+func (m *Machine) PollEvent() (Event, bool) { return m.events.Pop() }
 
 // Deadline returns the boot time at which HandleTimeout has something to do, and false when it has not.
 func (m *Machine) Deadline() (time.Duration, bool) { return m.wake, m.wakes }
@@ -333,4 +327,4 @@ func (m *Machine) block(reason string) {
 	m.emit(Blocked{reason})
 }
 
-func (m *Machine) emit(e Event) { m.events = append(m.events, e) }
+func (m *Machine) emit(e Event) { m.events.Push(e) }

@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"mipvpn/ipsec/eap/mschap"
+	"mipvpn/tun/queue"
 )
 
 // Machine is one end of an EAP conversation. After each call PollEvent is drained. It asks one question at a time, and takes
@@ -101,7 +102,7 @@ func (m *Machine) begin(first []byte) {
 	m.next, m.stop = iter.Pull(func(yield func(waiting) bool) {
 		t.yield = yield
 		if f := run(t); !t.gone {
-			t.events = append(t.events, f)
+			t.events.Push(f)
 		} else {
 			clear(f.MSK)
 		}
@@ -158,13 +159,10 @@ func (m *Machine) resume() {
 
 // PollEvent returns the next event.
 func (m *Machine) PollEvent() (Event, bool) {
-	if m.talk == nil || len(m.talk.events) == 0 {
+	if m.talk == nil {
 		return nil, false
 	}
-	e := m.talk.events[0]
-	m.talk.events[0] = nil
-	m.talk.events = m.talk.events[1:]
-	return e, true
+	return m.talk.events.Pop()
 }
 
 // Close gives the conversation up, whatever it stands still for; events that were not polled are lost. It may be called
@@ -173,7 +171,7 @@ func (m *Machine) Close() {
 	m.over = true
 	if m.stop != nil {
 		m.stop()
-		m.talk.events = nil
+		m.talk.events = queue.FIFO[Event]{}
 	}
 }
 
@@ -204,7 +202,7 @@ type talk struct {
 	yield  func(waiting) bool
 	gone   bool // Close was called: nothing may be yielded any more
 	rounds int
-	events []Event
+	events queue.FIFO[Event]
 
 	first     []byte // what a peer finds before it waits
 	message   []byte
@@ -225,7 +223,7 @@ func (t *talk) wait(w waiting) error {
 // exchange sends a message, if there is one, and returns the other end's next.
 func (t *talk) exchange(message []byte) ([]byte, error) {
 	if message != nil {
-		t.events = append(t.events, Send{Message: message})
+		t.events.Push(Send{Message: message})
 	}
 	if t.rounds++; t.rounds > maxRounds {
 		return nil, fmt.Errorf("%w: more than %d messages", ErrTooLong, maxRounds)
@@ -243,7 +241,7 @@ func (t *talk) exchange(message []byte) ([]byte, error) {
 
 // password asks for a password and has use look at the answer, which is borrowed.
 func (t *talk) password(q PasswordWanted, use func(Secret) error) error {
-	t.events = append(t.events, q)
+	t.events.Push(q)
 	if err := t.wait(forPassword); err != nil {
 		return err
 	}
@@ -257,7 +255,7 @@ func (t *talk) password(q PasswordWanted, use func(Secret) error) error {
 
 // sign asks for a signature.
 func (t *talk) sign(q SignatureWanted) ([]byte, error) {
-	t.events = append(t.events, q)
+	t.events.Push(q)
 	if err := t.wait(forSignature); err != nil {
 		return nil, err
 	}
@@ -268,7 +266,7 @@ func (t *talk) sign(q SignatureWanted) ([]byte, error) {
 
 // trust asks whether a certificate is trusted.
 func (t *talk) trust(q TrustWanted) error {
-	t.events = append(t.events, q)
+	t.events.Push(q)
 	if err := t.wait(forTrust); err != nil {
 		return err
 	}

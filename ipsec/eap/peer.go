@@ -104,7 +104,7 @@ func (p *peer) next(response []byte) error {
 			p.request = in
 			return nil
 		}
-		p.talk.events = append(p.talk.events, Notified{Text: plain(in.Data)})
+		p.talk.events.Push(Notified{Text: plain(in.Data)})
 		if response, err = (Packet{Code: Response, Identifier: in.Identifier, Type: TypeNotification, Expanded: in.Expanded}).Marshal(); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/ike/message"
+	"mipvpn/tun/queue"
 )
 
 func secrets(first ...byte) [][]byte {
@@ -106,13 +107,14 @@ func TestTokensOfLiveSAs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		before := len(n.g.transmits)
+		waiting := n.g.transmits
+		n.g.transmits = queue.FIFO[ike.Transmit]{}
 		_ = n.g.HandleDatagram(n.now, ike.Datagram{Local: netip.AddrPortFrom(gatewayAddr, 500), Remote: netip.AddrPortFrom(client.addr, 500), Payload: wire})
 		var out []byte
-		for _, tr := range n.g.transmits[before:] {
+		for tr, ok := n.g.PollTransmit(); ok; tr, ok = n.g.PollTransmit() {
 			out = append(out, tr.Payload...)
 		}
-		n.g.transmits = n.g.transmits[:before]
+		n.g.transmits = waiting
 		return out
 	}
 	for _, flags := range []message.Flags{0, message.FlagInitiator} {

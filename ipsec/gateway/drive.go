@@ -10,6 +10,7 @@ import (
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike"
 	"mipvpn/tun/link"
+	"mipvpn/tun/queue"
 )
 
 // HandleTimeout does what is due at now.
@@ -18,18 +19,17 @@ func (g *Gateway) HandleTimeout(now link.Instant) {
 		g.radius.HandleTimeout(now)
 		g.handleRADIUS(now)
 	}
-	for len(g.deadlines) > 0 && g.deadlines[0].at <= now.Boot {
-		s := g.deadlines[0]
-		at := s.at
+	for s, due := g.deadlines.Due(now.Boot); due; s, due = g.deadlines.Due(now.Boot) {
+		at := s.deadline.At()
 		if s.endAt != 0 && s.endAt <= now.Boot {
 			s.endAt = 0
 			s.machine.Delete(now)
 		}
 		s.machine.HandleTimeout(now)
 		g.pump(now, s)
-		if s.index >= 0 && s.at <= at {
+		if s.deadline.Running() && s.deadline.At() <= at {
 			// A machine whose deadline does not move must not hold up the others; it is asked again next time.
-			g.deadlines.schedule(s, now.Boot+time.Millisecond, true)
+			g.deadlines.Set(&s.deadline, now.Boot+time.Millisecond)
 		}
 	}
 }
@@ -41,33 +41,15 @@ func (g *Gateway) Deadline() (time.Duration, bool) {
 	if g.radius != nil {
 		at, ok = g.radius.Deadline()
 	}
-	if len(g.deadlines) > 0 && (!ok || g.deadlines[0].at < at) {
-		at, ok = g.deadlines[0].at, true
-	}
-	return at, ok
+	other, more := g.deadlines.Deadline()
+	return queue.Earliest(at, ok, other, more)
 }
 
 // PollEvent returns the next event. Events come before transmits, so that an SA is installed before its peer hears of it.
-func (g *Gateway) PollEvent() (Event, bool) {
-	if len(g.events) == 0 {
-		return Event{}, false
-	}
-	e := g.events[0]
-	g.events[0] = Event{}
-	g.events = g.events[1:]
-	return e, true
-}
+func (g *Gateway) PollEvent() (Event, bool) { return g.events.Pop() }
 
 // PollTransmit returns the next datagram to be sent.
-func (g *Gateway) PollTransmit() (ike.Transmit, bool) {
-	if len(g.transmits) == 0 {
-		return ike.Transmit{}, false
-	}
-	t := g.transmits[0]
-	g.transmits[0] = ike.Transmit{}
-	g.transmits = g.transmits[1:]
-	return t, true
-}
+func (g *Gateway) PollTransmit() (ike.Transmit, bool) { return g.transmits.Pop() }
 
 // HandleTraffic tells that ESP packets have been authenticated on the child SA with our SPI spi: the peer lives. Saying
 // so now and then is enough.

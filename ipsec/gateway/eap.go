@@ -83,7 +83,7 @@ func (g *Gateway) driveEAP(now link.Instant, s *session) {
 			// It waits for nothing else, so that the answer is taken.
 			_ = s.method.AnswerPassword(secret, err)
 		case eap.SignatureWanted, eap.TrustWanted:
-			g.events = append(g.events, Event{Session: s.id, Remote: s.remote, EAP: e})
+			g.events.Push(Event{Session: s.id, Remote: s.remote, EAP: e})
 		case eap.Finished:
 			a, _ := eap.Answer(e)
 			if e.Err == nil {

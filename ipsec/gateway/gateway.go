@@ -16,6 +16,7 @@ import (
 	"mipvpn/ipsec/radius"
 	"mipvpn/tun/link"
 	"mipvpn/tun/packet"
+	"mipvpn/tun/queue"
 )
 
 // Reasons for the rejection of one datagram.
@@ -61,14 +62,14 @@ type Gateway struct {
 	byInbound  map[uint32]*session // ESP
 	halfOpen   int
 	halfOpenBy map[netip.Addr]int
-	deadlines  deadlines
+	deadlines  queue.Agenda[*session]
 	closed     bool
 
 	unknownSince time.Duration // start of the second that unknownCount counts
 	unknownCount int
 
-	events    []Event
-	transmits []ike.Transmit
+	events    queue.FIFO[Event]
+	transmits queue.FIFO[ike.Transmit]
 }
 
 // New makes a gateway. rand is the source of keys, nonces, SPIs and cookies. Errors wrap ErrConfig or ike.ErrConfig.
@@ -247,7 +248,7 @@ func (g *Gateway) notify(d ike.Datagram, h message.Header, ps ...message.Payload
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
-	g.transmits = append(g.transmits, ike.Transmit{Local: d.Local, Remote: d.Remote, TCP: d.TCP, Payload: wire})
+	g.transmits.Push(ike.Transmit{Local: d.Local, Remote: d.Remote, TCP: d.TCP, Payload: wire})
 	return nil
 }
 
@@ -261,7 +262,8 @@ func (g *Gateway) responder(s *session) ike.ResponderConfig {
 func (g *Gateway) newSession(d ike.Datagram, init [sha256.Size]byte) (*session, error) {
 	g.lastID++
 	s := &session{id: g.lastID, init: init, remote: d.Remote, from: d.Remote.Addr(), halfOpen: true, reloads: g.reloads,
-		spis: make(map[spiKey]bool), inbound: make(map[ike.ChildID]uint32), index: -1}
+		spis: make(map[spiKey]bool), inbound: make(map[ike.ChildID]uint32)}
+	s.deadline.Of = s
 	m, err := ike.NewResponder(g.responder(s), g.rand)
 	if err != nil {
 		return nil, err
@@ -287,13 +289,17 @@ func (g *Gateway) pump(now link.Instant, s *session) {
 		if !ok {
 			break
 		}
-		g.transmits = append(g.transmits, t)
+		g.transmits.Push(t)
 	}
 	at, ok := s.machine.Deadline()
 	if s.endAt != 0 && (!ok || s.endAt < at) && s.machine.Err() == nil {
 		at, ok = s.endAt, true
 	}
-	g.deadlines.schedule(s, at, ok)
+	if ok {
+		g.deadlines.Set(&s.deadline, at)
+	} else {
+		g.deadlines.Stop(&s.deadline)
+	}
 	if s.machine.Err() != nil {
 		g.endEAP(s)
 		g.release(s)
@@ -341,7 +347,7 @@ func (g *Gateway) handleEvent(now link.Instant, s *session, e ike.Event) {
 	case ike.EndpointChanged:
 		s.remote = e.Update.Remote()
 	}
-	g.events = append(g.events, Event{Session: s.id, Identity: s.identity, Address: s.address, HomeAddress: s.home, Remote: s.remote, Event: e})
+	g.events.Push(Event{Session: s.id, Identity: s.identity, Address: s.address, HomeAddress: s.home, Remote: s.remote, Event: e})
 }
 
 // replaceAfter is how long a session that a new one of the same peer has replaced stays, for the peer to delete it and for
@@ -365,7 +371,7 @@ func (g *Gateway) replace(now link.Instant, next, s *session, silently bool) {
 	for _, id := range slices.Sorted(maps.Keys(s.inbound)) {
 		g.handleEvent(now, s, ike.ChildRemoved{ID: id, Inbound: s.inbound[id], Reason: ike.ErrReplaced})
 	}
-	g.events = append(g.events, Event{Session: s.id, Identity: s.identity, Address: s.address, HomeAddress: s.home, Remote: s.remote,
+	g.events.Push(Event{Session: s.id, Identity: s.identity, Address: s.address, HomeAddress: s.home, Remote: s.remote,
 		Event: ike.Closed{Err: ike.ErrReplaced}})
 	g.release(s)
 	g.forget(s)
@@ -425,7 +431,7 @@ func (g *Gateway) limit(now link.Instant, s *session) {
 func (g *Gateway) forget(s *session) {
 	g.endEAP(s)
 	g.settle(s)
-	g.deadlines.schedule(s, 0, false)
+	g.deadlines.Stop(&s.deadline)
 	for key := range s.spis {
 		g.closeSPI(s, key)
 	}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"container/heap"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike"
 	"mipvpn/ipsec/radius"
+	"mipvpn/tun/queue"
 )
 
 // ErrUnknownPeer tells that a peer claims an identity that is not configured.
@@ -63,8 +63,7 @@ type session struct {
 	before           *session
 	endAt, mayLastTo time.Duration
 
-	at    time.Duration // deadline
-	index int           // in the queue of deadlines, -1 when not in it
+	deadline queue.Timer[*session] // its machine's
 }
 
 // policy answers the IKE machine of one session.
@@ -161,47 +160,4 @@ func (p policy) Selectors(_ ike.Identity, assigned []netip.Addr) (localSide, rem
 		return p.s.homeSelectors()
 	}
 	return p.s.provision.selectors(), remoteSide
-}
-
-// deadlines are the sessions with a timer, the earliest first.
-type deadlines []*session
-
-func (q deadlines) Len() int           { return len(q) }
-func (q deadlines) Less(i, j int) bool { return q[i].at < q[j].at }
-func (q deadlines) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-
-// Push implements heap.Interface.
-func (q *deadlines) Push(x any) {
-	s := x.(*session)
-	s.index = len(*q)
-	*q = append(*q, s)
-}
-
-// Pop implements heap.Interface.
-func (q *deadlines) Pop() any {
-	last := len(*q) - 1
-	s := (*q)[last]
-	(*q)[last] = nil
-	*q = (*q)[:last]
-	s.index = -1
-	return s
-}
-
-// schedule puts the session where its machine's deadline belongs, or takes it out when there is none.
-func (q *deadlines) schedule(s *session, at time.Duration, ok bool) {
-	switch {
-	case !ok:
-		if s.index >= 0 {
-			heap.Remove(q, s.index)
-		}
-	case s.index < 0:
-		s.at = at
-		heap.Push(q, s)
-	case s.at != at:
-		s.at = at
-		heap.Fix(q, s.index)
-	}
 }

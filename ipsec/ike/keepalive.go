@@ -57,7 +57,7 @@ func (m *Machine) sendKeepalive(now link.Instant) {
 		k.asked = k.trial
 		m.probe(now) // shows a mapping that has changed, and says where this end is now
 	}
-	m.transmits = append(m.transmits, Transmit{Local: m.local, Remote: m.remote, Payload: []byte{0xff}, Keepalive: true})
+	m.transmits.Push(Transmit{Local: m.local, Remote: m.remote, Payload: []byte{0xff}, Keepalive: true})
 	k.trial = 0
 	k.since, k.sent = now.Boot, m.sent
 	next := m.keepaliveInterval()

@@ -12,6 +12,7 @@ import (
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike/message"
 	"mipvpn/tun/link"
+	"mipvpn/tun/queue"
 )
 
 // Machine is one IKE association with one peer: an IKE SA with its successors and its child SAs. See doc.go for how it
@@ -80,8 +81,8 @@ type Machine struct {
 	// arrived has the endpoints of the message that is being handled.
 	arrived Datagram
 
-	events    []Event
-	transmits []Transmit
+	events    queue.FIFO[Event]
+	transmits queue.FIFO[Transmit]
 	err       error
 }
 
@@ -398,10 +399,10 @@ func (m *Machine) Deadline() (time.Duration, bool) {
 
 // PollTransmit returns the next datagram to be sent. Events come first: PollEvent is drained before it, so that an SA is
 // installed before the response that tells the peer of it leaves (RFC 7296 §2.8).
-func (m *Machine) PollTransmit() (Transmit, bool) { return pop(&m.transmits) }
+func (m *Machine) PollTransmit() (Transmit, bool) { return m.transmits.Pop() }
 
 // PollEvent returns the next event.
-func (m *Machine) PollEvent() (Event, bool) { return pop(&m.events) }
+func (m *Machine) PollEvent() (Event, bool) { return m.events.Pop() }
 
 // Err returns why the machine is dead, nil while it lives. A dead machine may still have transmits and events to be
 // drained, and while Deadline returns a time it answers repetitions of the peer's last request.
@@ -415,23 +416,12 @@ func (m *Machine) RemoteID() Identity {
 	return m.remoteID
 }
 
-func pop[T any](q *[]T) (T, bool) {
-	var zero T
-	if len(*q) == 0 {
-		return zero, false
-	}
-	v := (*q)[0]
-	(*q)[0] = zero
-	*q = (*q)[1:]
-	return v, true
-}
-
-func (m *Machine) emit(e Event) { m.events = append(m.events, e) }
+func (m *Machine) emit(e Event) { m.events.Push(e) }
 
 // transmit sends a message over a path.
 func (m *Machine) transmit(over path, wire []byte) {
 	m.sent++
-	m.transmits = append(m.transmits, Transmit{Local: over.local, Remote: over.remote, TCP: over.tcp, Payload: wire})
+	m.transmits.Push(Transmit{Local: over.local, Remote: over.remote, TCP: over.tcp, Payload: wire})
 }
 
 // running tells whether commands make sense: established, alive, not being deleted.

@@ -9,6 +9,7 @@ import (
 	"mipvpn/ipsec/esp"
 	"mipvpn/ipsec/ike/message"
 	"mipvpn/ipsec/suite"
+	"mipvpn/tun/queue"
 )
 
 // spendable gives the ends lifetimes of a million octets and a thousand packets.
@@ -70,7 +71,8 @@ func TestSpentThenReplaced(t *testing.T) {
 		for _, both := range []*end{p.a, p.b} { // the other one does not rekey, it only knows that it is exhausted
 			both.m.HandleSpent(p.now, both.sending().Inbound.SPI, true)
 			if both != e {
-				both.m.current.queue, both.m.current.exchange, both.m.children[0].rekey, both.m.transmits = nil, nil, nil, nil
+				both.m.current.queue, both.m.current.exchange, both.m.children[0].rekey = nil, nil, nil
+				both.m.transmits = queue.FIFO[Transmit]{}
 			}
 		}
 		p.drain()

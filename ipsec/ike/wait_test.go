@@ -195,7 +195,7 @@ func TestRequestsWhileWaiting(t *testing.T) {
 			t.Fatalf("another request: %v", err)
 		}
 	}
-	if p.b.m.waiting != kept || len(p.b.m.events) != 0 || len(p.b.m.transmits) != 0 {
+	if p.b.m.waiting != kept || p.b.m.events.Len() != 0 || p.b.m.transmits.Len() != 0 {
 		t.Fatal("another request has changed something")
 	}
 	moved := netip.MustParseAddrPort("203.0.113.50:4500")

@@ -12,6 +12,7 @@ import (
 	codec "layeh.com/radius"
 
 	"mipvpn/tun/link"
+	"mipvpn/tun/queue"
 )
 
 // Reasons why something is not done, or fails.
@@ -106,8 +107,8 @@ type Client struct {
 	flows           map[netip.AddrPort]*flow
 	talks           map[ID]*conversation
 	lastID          ID
-	events          []Event
-	transmits       []Transmit
+	events          queue.FIFO[Event]
+	transmits       queue.FIFO[Transmit]
 }
 
 // New makes a client. rand is the source of authenticators. Errors: ErrConfig.
@@ -203,7 +204,7 @@ func (c *Client) transmit(now link.Instant, r *request) {
 	r.tries++
 	r.at = now.Boot + r.wait
 	r.wait *= 2
-	c.transmits = append(c.transmits, Transmit{To: r.flow.to, Payload: append([]byte(nil), r.payload...)})
+	c.transmits.Push(Transmit{To: r.flow.to, Payload: append([]byte(nil), r.payload...)})
 }
 
 // Deadline returns the boot time of the earliest timer, false when there is none.
@@ -244,7 +245,7 @@ func (c *Client) overdue(now link.Instant, r *request) {
 		}
 	}
 	if r.talk == nil {
-		c.events = append(c.events, Accounted{ID: r.id, Err: err})
+		c.events.Push(Accounted{ID: r.id, Err: err})
 		return
 	}
 	c.fail(r.talk, err)
@@ -277,7 +278,7 @@ func (c *Client) HandleDatagram(now link.Instant, from netip.AddrPort, payload [
 		if p.Code != codec.CodeAccountingResponse {
 			return fmt.Errorf("%w: want an Accounting-Response, found %v", ErrMalformed, p.Code)
 		}
-		c.events = append(c.events, Accounted{ID: r.id})
+		c.events.Push(Accounted{ID: r.id})
 	} else if err := c.answered(r.talk, p, f); err != nil {
 		return err
 	}
@@ -287,23 +288,7 @@ func (c *Client) HandleDatagram(now link.Instant, from netip.AddrPort, payload [
 }
 
 // PollTransmit returns the next datagram to be sent.
-func (c *Client) PollTransmit() (Transmit, bool) {
-	if len(c.transmits) == 0 {
-		return Transmit{}, false
-	}
-	t := c.transmits[0]
-	c.transmits[0] = Transmit{}
-	c.transmits = c.transmits[1:]
-	return t, true
-}
+func (c *Client) PollTransmit() (Transmit, bool) { return c.transmits.Pop() }
 
 // PollEvent returns the next event.
-func (c *Client) PollEvent() (Event, bool) {
-	if len(c.events) == 0 {
-		return nil, false
-	}
-	e := c.events[0]
-	c.events[0] = nil
-	c.events = c.events[1:]
-	return e, true
-}
+func (c *Client) PollEvent() (Event, bool) { return c.events.Pop() }

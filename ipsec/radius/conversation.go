@@ -109,7 +109,7 @@ func (c *Client) answered(t *conversation, p *codec.Packet, f *flow) error {
 		if s, ok := p.Lookup(attrState); ok {
 			t.state = append([]byte(nil), s...)
 		}
-		c.events = append(c.events, Challenge{ID: t.id, Message: message})
+		c.events.Push(Challenge{ID: t.id, Message: message})
 	case codec.CodeAccessAccept:
 		// An EAP-Failure in it would leave the ends of different minds (RFC 3579 §2.6.3).
 		if len(message) > 0 && message[0] != eapSuccess {
@@ -125,7 +125,7 @@ func (c *Client) answered(t *conversation, p *codec.Packet, f *flow) error {
 			message = t.closing(eapSuccess)
 		}
 		c.end(t)
-		c.events = append(c.events, Accepted{ID: t.id, Message: message, MSK: msk, User: readUser(p)})
+		c.events.Push(Accepted{ID: t.id, Message: message, MSK: msk, User: readUser(p)})
 	case codec.CodeAccessReject:
 		err := ErrRejected
 		if text := plain(joined(p, attrReplyMessage)); text != "" {
@@ -141,7 +141,7 @@ func (c *Client) answered(t *conversation, p *codec.Packet, f *flow) error {
 // fail ends a conversation without success.
 func (c *Client) fail(t *conversation, err error) {
 	c.end(t)
-	c.events = append(c.events, Failed{ID: t.id, Message: t.closing(eapFailure), Err: err})
+	c.events.Push(Failed{ID: t.id, Message: t.closing(eapFailure), Err: err})
 }
 
 // closing makes the message at the end, which has the identifier of the peer's last response.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"mipvpn/tun/link"
+	"mipvpn/tun/queue"
 )
 
 // Config are the times of a Choice. Zero fields mean the defaults.
@@ -87,7 +88,7 @@ type Choice struct {
 
 	patienceAt, dialAt, probeAt time.Duration
 	redial, probe               time.Duration
-	wants                       []Want
+	wants                       queue.FIFO[Want]
 }
 
 // New makes a Choice.
@@ -110,7 +111,7 @@ func (c *Choice) Start(now link.Instant) {
 	c.patienceAt = now.Boot + c.cfg.Patience
 }
 
-func (c *Choice) want(w Want) { c.wants = append(c.wants, w) }
+func (c *Choice) want(w Want) { c.wants.Push(w) }
 
 func (c *Choice) dial() {
 	c.dialAt, c.dialling = 0, true
@@ -215,14 +216,7 @@ func (c *Choice) Deadline() (time.Duration, bool) {
 }
 
 // PollWant returns what is wanted next, false when there is nothing.
-func (c *Choice) PollWant() (Want, bool) {
-	if len(c.wants) == 0 {
-		return 0, false
-	}
-	w := c.wants[0]
-	c.wants = c.wants[1:]
-	return w, true
-}
+func (c *Choice) PollWant() (Want, bool) { return c.wants.Pop() }
 
 // TCP tells whether the association is in TCP.
 func (c *Choice) TCP() bool { return c.state == inTCP }
