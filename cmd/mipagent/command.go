@@ -122,6 +122,6 @@ func manualPage() manual.About {
 		Section: 8, Version: version(),
 		Exits: [][2]string{{"0", "done"}, {"1", "failed; standard error says why and what to do"}, {"2", "wrong usage"}},
 		Files: [][2]string{{defaultConfig, "the configuration: a table for each role; the files in the packages' examples show all keys"}, {defaultSocket, "socket of the running agents, for the other commands"}},
-		See:   []string{"mipvpn(1)", "miplab(1)"},
+		See:   []string{"mipagent-operations(7)", "mipvpn(1)", "miplab(1)"},
 	}
 }

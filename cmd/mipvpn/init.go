@@ -72,7 +72,7 @@ func (a *app) initialise() *cobra.Command {
 	f.BoolVar(&i.noExternal, "no-external-home-agent", false, "there is no x-HA: the gateway follows the laptop")
 	f.BoolVar(&i.newKeys, "new-keys", false, "make keys that are not given; the company's side needs them, too")
 	profile := f.String("import", "", "`FILE` of a strongSwan profile (.sswan, or swanctl.conf) to take the VPN part from")
-	connection := f.String("connection", "", "`NAME` of its connection, where there are several")
+	connection := f.String("connection", "", "with --import, `NAME` of the connection in swanctl.conf, where there are several")
 	up := f.Bool("up-at-start", false, "come up when the daemon starts")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *profile != "" {

@@ -19,6 +19,6 @@ func manualPage() manual.About {
 			{config.DefaultPath, "the configuration, mipvpn.toml(5)"}, {hook.DefaultDirectory, "programs that are run when something happens, mipvpn-hooks(7)"},
 			{config.DefaultSocket, "socket of the daemon"}, {gatewaysPath, "gateways of networks that were inside"},
 		},
-		See: []string{"mipvpn.toml(5)", "mipvpn-hooks(7)", "mipagent(8)", "miplab(1)"},
+		See: []string{"mipvpn.toml(5)", "mipvpn-hooks(7)", "mipvpn-user(7)", "mipvpn-administrator(7)", "mipvpn-errors(7)", "mipagent(8)", "miplab(1)"},
 	}
 }
