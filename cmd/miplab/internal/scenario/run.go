@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"mipvpn/client/control"
@@ -92,11 +93,11 @@ func (r *run) say(format string, args ...any) {
 
 // event tells one event of the client.
 func (r *run) event(e control.Event) {
-	where := ""
+	message := strings.TrimPrefix(e.Message, e.Kind+": ") // it stands in front
 	if e.Interface != "" {
-		where = e.Interface + ": "
+		message = e.Interface + ": " + strings.TrimPrefix(message, e.Interface+": ")
 	}
-	r.say("    %-10s %s%s", e.Kind, where, e.Message)
+	r.say("    %-13s %s", e.Kind, message)
 }
 
 // play goes through the steps until one fails.
