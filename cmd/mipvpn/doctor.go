@@ -295,7 +295,7 @@ func (r *report) inside(d control.Detection) {
 	advice := "check that this network reaches the i-HA on UDP 434, and that the i-HA's trusted networks have this network"
 	for _, i := range d.Interfaces {
 		if i.Internal.Answered {
-			advice = fmt.Sprintf("on %s the i-HA's answer was no proof (%s): see docs/errors.md", i.Name, i.Internal.Outcome)
+			advice = fmt.Sprintf("on %s the i-HA's answer was no proof (%s): see docs/errors.md or mipvpn-errors(7)", i.Name, i.Internal.Outcome)
 		}
 	}
 	r.add("expect inside", checkFailed, "no interface is proven to be inside", advice)

@@ -65,7 +65,7 @@ func packs() []pack {
 				page("mipvpn-administrator", 7, "rolling mipvpn out", "docs/administrator.md"),
 				page("mipvpn-errors", 7, "what mipvpn says when something is wrong, and what to do", "docs/errors.md"),
 				{to: docs + "/mipvpn/examples/mipvpn.toml", from: "configs/laptop/mipvpn.toml", mode: public},
-			}, examples("mipvpn", "observe/mipvpn-rules.yml", "observe/mipvpn-dashboard.json", "desktop/networkd.conf"),
+			}, documents("mipvpn"), examples("mipvpn", "observe/mipvpn-rules.yml", "observe/mipvpn-dashboard.json", "desktop/networkd.conf"),
 				scriptExamples("notify", "office-dock", "maintenance-window", "networkmanager-dispatcher", "networkd-dispatcher")),
 			recommends: []string{"systemd-resolved"}, postinstall: "mipvpn.postinst", preremove: "mipvpn.prerm", postremove: "mipvpn.postrm", units: true,
 		},
@@ -79,7 +79,7 @@ func packs() []pack {
 				{to: "/usr/lib/tmpfiles.d/mipagent.conf", from: "configs/systemd/mipagent.tmpfiles", mode: public},
 				{to: presets + "/80-mipagent.preset", from: "configs/systemd/mipagent.preset", mode: public},
 				page("mipagent-operations", 7, "setting up and running the agents", "docs/operations.md"),
-			}, examples("mipagent", "external-home-agent.toml", "foreign-agent.toml", "gateway.toml", "gateway-agent.toml", "gateway-radius.toml", "gateway-users.toml", "home-agent-cluster.toml", "internal-home-agent.toml",
+			}, documents("mipagent"), examples("mipagent", "external-home-agent.toml", "foreign-agent.toml", "gateway.toml", "gateway-agent.toml", "gateway-radius.toml", "gateway-users.toml", "home-agent-cluster.toml", "internal-home-agent.toml",
 				"observe/mipagent-rules.yml", "observe/mipagent-dashboard.json")),
 			postinstall: "mipagent.postinst", preremove: "mipagent.prerm", postremove: "mipagent.postrm", units: true,
 		},
@@ -144,6 +144,22 @@ func page(name string, section int, short, from string) content {
 func manualPath(name string, section int) string {
 	n := string(rune('0' + section))
 	return path.Join(pages, "man"+n, name+"."+n)
+}
+
+// papers are the documents in docs: messages, manual pages and each other name them as docs/NAME.
+var papers = []string{
+	"administrator.md", "alternatives.md", "architecture.md", "benchmarks.md", "configuration.md", "conformance.md",
+	"demo.md", "desktop.md", "detection.md", "errors.md", "gateway-agent.md", "ipsec.md", "modes.md", "next.md",
+	"observe.md", "operations.md", "other-systems.md", "scale.md", "scripting.md", "terminal.md", "threat-model.md",
+	"user.md", "zero-overhead.md",
+}
+
+// documents are all of them, as they are: what one names is beside it.
+func documents(name string) (list []content) {
+	for _, f := range papers {
+		list = append(list, content{to: docs + "/" + name + "/docs/" + f, from: "docs/" + f, mode: public})
+	}
+	return list
 }
 
 func examples(name string, files ...string) (list []content) {

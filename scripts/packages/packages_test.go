@@ -5,10 +5,25 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
+
+// No document is left out, for they name each other.
+func TestPapers(t *testing.T) {
+	found, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range found {
+		found[i] = filepath.Base(f)
+	}
+	if !slices.Equal(found, papers) {
+		t.Errorf("docs has %q, packages %q", found, papers)
+	}
+}
 
 // TestTree lays out what a laptop and an agent's machine get, without building packages: `make packages` does that and compares.
 func TestTree(t *testing.T) {
