@@ -56,7 +56,7 @@ var (
 	descDowngraded = desc("vpn_downgraded", "1 while the gateway did no hybrid key exchange though one was offered.")
 	descVPN        = desc("vpn_events_total", "What has become of tunnels to the gateway.", "event")
 	descEvents     = desc("events_total", "Events, as `mipvpn events` shows them, by kind.", "kind")
-	descRestored   = desc("restored_settings_total", "Rules, routes and nftables tables of the client that other programs had taken away and that were put back.")
+	descRestored   = desc("restored_settings_total", "Rules, routes, kernel variables (sysctls) and nftables tables of the client that other programs had taken away and that were put back.")
 	descPackets    = desc("packets_total", "IP packets carried, by the layer whose link they go by: user (the home address), vpn (inside ESP), x-mip (the external home address), underlay (the interfaces). A layer's packets carry those of the one above, and signalling.", "layer", "direction")
 	descOctets     = desc("octets_total", "Octets of those packets with their IP headers.", "layer", "direction")
 	descBattery    = desc("on_battery", "1 while the laptop runs on battery.")

@@ -24,7 +24,7 @@ type Counts struct {
 	VPN map[VPNEvent]uint64
 	// Events counts what subscribers were told, by kind.
 	Events map[string]uint64
-	// Restored counts rules, routes and tables that other programs had taken away and that were put back.
+	// Restored counts rules, routes, kernel variables and tables that other programs had taken away and that were put back.
 	Restored uint64
 	// Layers are what the links of the layers have carried, by their names.
 	Layers map[string]stack.Traffic

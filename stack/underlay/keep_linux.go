@@ -15,6 +15,8 @@ const (
 	keepPause = 100 * time.Millisecond
 	// keepAgain is when that is tried again where it failed.
 	keepAgain = 5 * time.Second
+	// keepLook is how often it is looked without a hint: the kernel does not tell of every sysctl.
+	keepLook = time.Minute
 )
 
 // KeepSettings implements link.SettingsKeeper; see hostnet.Network.Restore.
@@ -37,9 +39,12 @@ func (h *Host) KeepSettings(told func(link.Restored, error)) (stop func(), err e
 	running.Go(func() {
 		pause := time.NewTimer(keepPause)
 		defer pause.Stop()
+		look := time.NewTicker(keepLook)
+		defer look.Stop()
 		for {
 			select {
 			case <-hints:
+			case <-look.C:
 			case <-ended:
 				return
 			}

@@ -34,8 +34,8 @@
 //
 // Load writes what outlives a process before there is one, at the system's start.
 //
-// Restore puts back what other programs have taken away of what Apply made (systemd-networkd, `nft flush ruleset`), and Watch says when
-// that may be so. Of sysctls it puts nothing back but their memory.
+// Restore puts back what other programs have taken away of what Apply made (systemd-networkd, `nft flush ruleset`, `sysctl
+// --system`), and Watch says when that may be so.
 //
 // What passes: IPv6 to other than blocked prefixes in split tunnels, addresses embedded in it (6to4, NAT64) included; what
 // another tunnel carries inside packets of its own; what a process with CAP_NET_ADMIN marks itself or takes away; in split

@@ -110,23 +110,7 @@ func (n *Network) apply(s link.Settings, load bool) error {
 
 // setHost makes the shield, the sysctls and the device as the settings want them.
 func (n *Network) setHost(s link.Settings, found shield) error {
-	want := shield{device: s.Device, shielded: sorted(s.Shielded)}
-	sysctls, saved, err := planSysctls(s, found.saved, found.others)
-	if err != nil {
-		return err
-	}
-	want.saved = saved
-	// The memory of a sysctl's value is written before the value is changed, and shielding before the address is there.
-	if !found.equal(want) {
-		n.step("write the shield")
-		if err := n.writeTable(want); err != nil {
-			return err
-		}
-	}
-	n.shield = want
-	n.shield.exists = !want.empty()
-	n.step("set sysctls")
-	if err := sysctls.write(); err != nil {
+	if _, err := n.setShield(s, found); err != nil {
 		return err
 	}
 	if n.device != "" && n.device != s.Device {
@@ -141,6 +125,27 @@ func (n *Network) setHost(s link.Settings, found shield) error {
 	}
 	n.step("set the device")
 	return setDevice(s)
+}
+
+// setShield makes the shield and the sysctls as the settings want them, and returns how many of these had to be written.
+func (n *Network) setShield(s link.Settings, found shield) (written int, err error) {
+	want := shield{device: s.Device, shielded: sorted(s.Shielded)}
+	sysctls, saved, err := planSysctls(s, found.saved, found.others)
+	if err != nil {
+		return 0, err
+	}
+	want.saved = saved
+	// The memory of a sysctl's value is written before the value is changed, and shielding before the address is there.
+	if !found.equal(want) {
+		n.step("write the shield")
+		if err := n.writeTable(want); err != nil {
+			return 0, err
+		}
+	}
+	n.shield = want
+	n.shield.exists = !want.empty()
+	n.step("set sysctls")
+	return sysctls.put()
 }
 
 // takeBack undoes everything, the rest also when one thing fails.

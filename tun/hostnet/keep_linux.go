@@ -25,7 +25,7 @@ func (n *Network) remember(s link.Settings) {
 }
 
 // Restore puts back what other programs have taken away of what the last Apply made, and says what that was: rules and routes (which
-// systemd-networkd takes for foreign when it starts or reads its files anew), nftables tables (which `nft flush ruleset` empties), the
+// systemd-networkd takes for foreign when it starts or reads its files anew), nftables tables (which `nft flush ruleset` empties), sysctls, the
 // device's address and that it is up. Where all is there it changes nothing. A kill switch that is put back has no permits. Settings
 // that were never applied or have been taken back are none, and a device that has gone is left so.
 func (n *Network) Restore() (link.Restored, error) {
@@ -57,6 +57,13 @@ func (n *Network) Restore() (link.Restored, error) {
 			return r, wrap(err)
 		}
 		r.Shield = true
+	}
+	found, err := n.readTable()
+	if err != nil {
+		return r, wrap(err)
+	}
+	if r.Sysctls, err = n.setShield(s, found); err != nil {
+		return r, wrap(err)
 	}
 	if s.Device != "" {
 		if err := setDevice(s); err != nil {
@@ -90,7 +97,7 @@ func (n *Network) tables() (killSwitch, shield bool, err error) {
 }
 
 // Watch calls f, from goroutines of its own, when something of what Apply makes may have been taken away in the network namespace of the
-// calling thread. stop ends that; a call of f that is under way may still be going on when it returns.
+// calling thread. Of sysctls the kernel tells of ip_forward and rp_filter alone: for the others Restore is to be called now and then. stop ends that; a call of f that is under way may still be going on when it returns.
 func (n *Network) Watch(f func()) (stop func(), err error) {
 	var files []*os.File
 	closeAll := func() {
@@ -99,7 +106,7 @@ func (n *Network) Watch(f func()) (stop func(), err error) {
 		}
 	}
 	for protocol, groups := range map[int][]int{
-		unix.NETLINK_ROUTE:     {unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_IFADDR},
+		unix.NETLINK_ROUTE:     {unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_NETCONF},
 		unix.NETLINK_NETFILTER: {unix.NFNLGRP_NFTABLES},
 	} {
 		file, err := subscribe(protocol, groups)
@@ -162,7 +169,7 @@ func (n *Network) concerns(data []byte) bool {
 			return false
 		}
 		switch binary.NativeEndian.Uint16(data[4:]) {
-		case unix.RTM_DELRULE, unix.RTM_DELADDR, delTable:
+		case unix.RTM_DELRULE, unix.RTM_DELADDR, unix.RTM_NEWNETCONF, delTable:
 			return true
 		case unix.RTM_DELROUTE:
 			if n.owns(data[unix.SizeofNlMsghdr:length]) {

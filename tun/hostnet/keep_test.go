@@ -4,6 +4,8 @@ package hostnet
 
 import (
 	"encoding/binary"
+	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -62,6 +64,15 @@ func takeTables() error {
 	return c.Flush()
 }
 
+// takeSysctls is `sysctl --system` with a file that has other values.
+func takeSysctls() error {
+	var errs []error
+	for path, value := range map[string]string{"all/arp_ignore": "0", "eth0/rp_filter": "1", "default/rp_filter": "1"} {
+		errs = append(errs, os.WriteFile(sysctlRoot+"net/ipv4/conf/"+path, []byte(value), 0))
+	}
+	return errors.Join(errs...)
+}
+
 // takeAddress takes the address off the device, and the device down.
 func takeAddress() error {
 	l, err := netlink.LinkByName("mip0")
@@ -108,6 +119,8 @@ func TestRestore(t *testing.T) {
 		{"routes", takeRoutes, link.Restored{Routes: 2}},
 		{"nftables", takeTables, link.Restored{KillSwitch: true, Shield: true}},
 		{"address", takeAddress, link.Restored{Routes: 1}}, // that has it as its source
+		{"sysctls", takeSysctls, link.Restored{Sysctls: 3}},
+		{"sysctls and their memory", func() error { return errors.Join(takeSysctls(), takeTables()) }, link.Restored{KillSwitch: true, Shield: true, Sysctls: 3}},
 	} {
 		netnstest.Inside(t, ns, c.take)
 		if c.want.Any() && state(t, ns, n) == before {
@@ -123,7 +136,7 @@ func TestRestore(t *testing.T) {
 			t.Errorf("%s: put back %+v once more", c.name, r)
 		}
 	}
-	if got := (link.Restored{Rules: 1, Routes: 2, KillSwitch: true}).String(); got != "1 rule, 2 routes and the kill switch" {
+	if got := (link.Restored{Rules: 1, Routes: 2, Sysctls: 1, KillSwitch: true}).String(); got != "1 rule, 2 routes, 1 kernel variable and the kill switch" {
 		t.Errorf("in words: %q", got)
 	}
 	apply(t, ns, n, link.Settings{})
@@ -164,6 +177,8 @@ func TestWatch(t *testing.T) {
 	wait("nftables")
 	netnstest.Inside(t, ns, takeAddress)
 	wait("address")
+	netnstest.Inside(t, ns, takeSysctls)
+	wait("sysctls")
 	stop()
 	stop()
 }
@@ -191,6 +206,7 @@ func FuzzConcerns(f *testing.F) {
 		want bool
 	}{
 		{message(unix.RTM_DELROUTE, route(28009)), true}, {message(unix.RTM_DELROUTE, route(254)), false}, {message(unix.RTM_NEWROUTE, route(28009)), false},
+		{message(unix.RTM_NEWNETCONF, nil), true},
 		{append(message(unix.RTM_NEWROUTE, route(28009)), message(unix.RTM_DELRULE, nil)...), true}, {message(delTable, nil), true},
 		{message(unix.RTM_DELROUTE, []byte{1}), false}, {nil, false},
 	} {

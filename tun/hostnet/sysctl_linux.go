@@ -99,16 +99,25 @@ func planSysctls(s link.Settings, saved, others map[string]string) (sysctlChange
 	return write, keep, errors.Join(errs...)
 }
 
-// write writes the values, in the order of their paths. Interfaces that have gone are passed over.
+// write does what put does.
 func (c sysctlChanges) write() error {
+	_, err := c.put()
+	return err
+}
+
+// put writes the values, in the order of their paths, and returns how many. Interfaces that have gone are passed over.
+func (c sysctlChanges) put() (written int, err error) {
 	var errs []error
 	for _, path := range slices.Sorted(maps.Keys(c)) {
 		err := os.WriteFile(sysctlRoot+path, []byte(c[path]), 0)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case err == nil:
+			written++
+		case !errors.Is(err, fs.ErrNotExist):
 			errs = append(errs, fmt.Errorf("set sysctl %s to %s: %w", path, c[path], err))
 		}
 	}
-	return errors.Join(errs...)
+	return written, errors.Join(errs...)
 }
 
 // restoreSysctls writes the values from before, but for the variables that others have changed as well.

@@ -125,6 +125,8 @@ type PlaintextPermit interface {
 type Restored struct {
 	// Rules and Routes count policy rules and routes.
 	Rules, Routes int
+	// Sysctls counts kernel variables that had another value.
+	Sysctls int
 	// KillSwitch says that the kill switch was made anew, without any permit; Shield that shielding was.
 	KillSwitch, Shield bool
 }
@@ -132,9 +134,9 @@ type Restored struct {
 // Any reports whether something was put back.
 func (r Restored) Any() bool { return r.Parts() > 0 }
 
-// Parts counts what was put back: each rule, each route, the kill switch and shielding.
+// Parts counts what was put back: each rule, each route, each kernel variable, the kill switch and shielding.
 func (r Restored) Parts() int {
-	n := r.Rules + r.Routes
+	n := r.Rules + r.Routes + r.Sysctls
 	for _, b := range []bool{r.KillSwitch, r.Shield} {
 		if b {
 			n++
@@ -156,6 +158,7 @@ func (r Restored) String() string {
 	}
 	count(r.Rules, "rule")
 	count(r.Routes, "route")
+	count(r.Sysctls, "kernel variable")
 	if r.KillSwitch {
 		parts = append(parts, "the kill switch")
 	}
