@@ -74,13 +74,30 @@ func joinCage(g cage, pid int, user uint32) error {
 	if !ownedBy(status, user) {
 		return fmt.Errorf("%w: it is not the user's %d", unix.EPERM, user)
 	}
-	if err := unix.PidfdSendSignal(fd, 0, nil, 0); err != nil {
+	if err := lives(fd); err != nil {
 		return err
 	}
 	if err := g.join(pid); err != nil {
 		return err
 	}
-	return unix.PidfdSendSignal(fd, 0, nil, 0)
+	return lives(fd)
+}
+
+// lives returns ESRCH when the descriptor's process has ended (pidfd_open(2)). A signal 0 would tell, too, but takes CAP_KILL for
+// somebody else's process, which the daemon's unit does not give it.
+func lives(fd int) error {
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return err
+		case n > 0:
+			return unix.ESRCH
+		default:
+			return nil
+		}
+	}
 }
 
 // ownedBy reports whether a status file (proc_pid_status(5)) names the user as the real, effective, saved and file system user.

@@ -375,6 +375,8 @@ func (n *Network) admit(p link.Portal, addresses []netip.Addr, remaining time.Du
 		return fmt.Errorf("list interfaces: %w", err)
 	}
 	var reach, inet, netdev [][]byte
+	// An element that is taken away twice in one transaction is an error the second time.
+	addresses = slices.Compact(slices.SortedFunc(slices.Values(addresses), netip.Addr.Compare))
 	for _, a := range addresses {
 		for _, port := range p.Ports {
 			reach = append(reach, reachElement(a, port))

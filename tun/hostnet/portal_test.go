@@ -323,8 +323,8 @@ func TestPortalConfines(t *testing.T) {
 				h.join(w, b)
 
 				b.fails("nothing is admitted yet", "tcp 203.0.113.5:80")
-				h.admit(w, time.Minute, portalPage, hotelRouter, hotelOnLink)
-				b.reaches("tcp 203.0.113.5:80", "wlan") // by wlan0, whatever the default route says
+				h.admit(w, time.Minute, portalPage, hotelRouter, hotelOnLink, hotelRouter) // whose page may be the router's
+				b.reaches("tcp 203.0.113.5:80", "wlan")                                    // by wlan0, whatever the default route says
 				b.reaches("tcp 203.0.113.5:8443", "wlan")
 				b.reaches("tcp 172.20.0.1:80", "wlan")
 				b.reaches("tcp 172.20.0.9:80", "wlan")
