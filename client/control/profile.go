@@ -33,9 +33,11 @@ type Profiler interface {
 	Profiles() (Profiles, error)
 	// UseProfile has the client use another one, and keeps the choice. An error says why all is as it was before.
 	UseProfile(ctx context.Context, name string) (Reload, error)
+	// InUse returns the name of the one in use. That may be another one than the one chosen, such as while the choice could not be kept.
+	InUse() string
 }
 
-// OnProfiles has the server answer OpProfiles and OpProfile by p. It is called before Serve.
+// OnProfiles has the server answer OpProfiles and OpProfile by p, and name the one in use in each Status. It is called before Serve.
 func (s *Server) OnProfiles(p Profiler) { s.profiles = p }
 
 // profile answers OpProfiles and OpProfile.
@@ -55,6 +57,15 @@ func (s *Server) profile(ctx context.Context, r Request) Response {
 		return failure(KindFailed, err.Error())
 	}
 	return Response{Reload: &changed}
+}
+
+// status is the backend's, with the profile in use.
+func (s *Server) status(ctx context.Context) (Status, error) {
+	status, err := s.backend.Status(ctx)
+	if err == nil && s.profiles != nil {
+		status.Profile = s.profiles.InUse()
+	}
+	return status, err
 }
 
 // Profiles returns the daemon's profiles.

@@ -248,7 +248,7 @@ func (s *Server) ask(ctx context.Context, r Request) Response {
 	case OpMode:
 		err = s.backend.SetMode(ctx, r.Mode)
 	case OpStatus:
-		answer.Status, err = pointer(s.backend.Status(ctx))
+		answer.Status, err = pointer(s.status(ctx))
 	case OpDetect:
 		answer.Detection, err = pointer(s.backend.Detect(ctx, r.Again))
 	case OpProbe:
@@ -309,7 +309,7 @@ func (s *Server) wait(ctx context.Context, k *conn, r Request) bool {
 func (s *Server) hindrance() string {
 	ctx, cancel := context.WithTimeout(context.Background(), statusPatience)
 	defer cancel()
-	status, err := s.backend.Status(ctx)
+	status, err := s.status(ctx)
 	if err != nil {
 		return ""
 	}
@@ -331,7 +331,7 @@ func (s *Server) await(ctx context.Context, c Condition) Response {
 	events, unsubscribe := s.backend.Subscribe()
 	defer unsubscribe()
 	for {
-		status, err := s.backend.Status(ctx)
+		status, err := s.status(ctx)
 		switch {
 		case err != nil:
 			return failure(KindFailed, err.Error())

@@ -87,6 +87,9 @@ type Status struct {
 	DNS *DNS `json:"dns,omitempty"`
 	// Power says what is known of power and of what octets cost; missing where nothing is to be saved.
 	Power *Power `json:"power,omitempty"`
+	// Profile is the name of the configuration in use, "default" for that which the daemon was started with; missing where the daemon has
+	// no profiles (see Profiler).
+	Profile string `json:"profile,omitempty"`
 	// Counters are packets and octets carried, and drops by reason.
 	Counters Counters `json:"counters"`
 }

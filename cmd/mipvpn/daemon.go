@@ -42,7 +42,7 @@ func (a *app) daemon() *cobra.Command {
 // comes first: a second daemon must not touch the network.
 func (a *app) serve(ctx context.Context, profiles profile.Set, read func(path string) (*config.Config, error)) (err error) {
 	s := &service{profiles: profiles, read: read, level: zap.NewAtomicLevel()}
-	cfg, err := s.load()
+	p, cfg, err := s.load(profiles.Chosen)
 	if err != nil {
 		return fmt.Errorf("the configuration cannot be used\n%w", err)
 	}
@@ -51,6 +51,7 @@ func (a *app) serve(ctx context.Context, profiles profile.Set, read func(path st
 	}
 	log := newLog(a.err, s.level)
 	s.log, s.cfg = log, cfg
+	s.inUse.Store(&p.Name)
 	defer func() { s.cfg.Wipe() }()
 	defer func() { _ = log.Sync() }()
 	s.warn(cfg)

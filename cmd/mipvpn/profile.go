@@ -193,15 +193,17 @@ func (a *app) choose(base, name string) error {
 // Profiles implements control.Profiler.
 func (s *service) Profiles() (control.Profiles, error) { return listed(s.profiles) }
 
+// InUse implements control.Profiler.
+func (s *service) InUse() string { return *s.inUse.Load() }
+
 // UseProfile implements control.Profiler: the configuration is taken first, and the choice kept once that has been done.
 func (s *service) UseProfile(ctx context.Context, name string) (control.Reload, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, err := s.profiles.Find(name)
-	if err != nil {
+	if _, err := s.profiles.Find(name); err != nil {
 		return control.Reload{}, err
 	}
-	r, err := s.take(ctx, true, func() (*config.Config, error) { return s.read(p.File) })
+	r, err := s.take(ctx, true, func() (profile.Profile, error) { return s.profiles.Find(name) })
 	if err != nil {
 		return r, err
 	}

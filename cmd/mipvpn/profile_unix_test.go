@@ -52,6 +52,17 @@ func TestProfiles(t *testing.T) {
 		t.Errorf("begins with %s", address)
 	}
 	mipvpn := func(args ...string) result { return within(t.Context(), state, socket, nil, args...) }
+	inUse := func(want, text string) {
+		t.Helper()
+		var s control.Status
+		if r := mipvpn("status", "--json"); json.Unmarshal([]byte(r.out), &s) != nil || s.Profile != want {
+			t.Errorf("want %s in use: %+v", want, r)
+		}
+		if r := mipvpn("status"); strings.Contains(r.out, "profile") != (text != "") || !strings.Contains(r.out, text) {
+			t.Errorf("want %q said: %+v", text, r)
+		}
+	}
+	inUse("default", "")
 	r := mipvpn("profile", "list")
 	if r.code != exitDone || !strings.Contains(r.out, "* default  "+path+"\n") || !strings.Contains(r.out, "  home     "+filepath.Join(dir, "profiles.d", "home.toml")+"\n") {
 		t.Errorf("%+v", r)
@@ -64,15 +75,18 @@ func TestProfiles(t *testing.T) {
 	if _, err := os.Stat(state); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a choice was kept: %v", err)
 	}
+	inUse("default", "")
 	if r := mipvpn("profile", "use", "home"); r.code != exitDone || !strings.HasPrefix(r.out, "home is in use; changed: internal_home_agent.home_address") {
 		t.Fatalf("%+v", r)
 	}
 	if cfg := <-b.taken; cfg.Internal.HomeAddress.String() != "10.0.8.101" {
 		t.Errorf("%+v", cfg.Internal)
 	}
+	inUse("home", "home\n")
 	if r := mipvpn("reload"); r.code != exitDone || r.out != "nothing has changed\n" {
 		t.Errorf("a reload takes another profile: %+v", r)
 	}
+	inUse("home", "home\n")
 	var doc control.Profiles
 	if r := mipvpn("profile", "list", "--json"); json.Unmarshal([]byte(r.out), &doc) != nil || doc.Schema != 1 || len(doc.Profiles) != 3 || !doc.Profiles[2].Chosen || doc.Profiles[0].Chosen {
 		t.Errorf("%+v", r)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -75,6 +76,8 @@ type service struct {
 	// profiles are the configurations that there are, and read reads one.
 	profiles profile.Set
 	read     func(path string) (*config.Config, error)
+	// inUse is the name of the one in use.
+	inUse atomic.Pointer[string]
 
 	mu      sync.Mutex // one change at a time
 	cfg     *config.Config
@@ -118,25 +121,26 @@ func (s *service) allow(authority control.Authority) {
 func (s *service) reload(ctx context.Context, anew bool) (control.Reload, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.take(ctx, anew, s.load)
+	return s.take(ctx, anew, s.profiles.Chosen)
 }
 
-// load reads the profile that is chosen.
-func (s *service) load() (*config.Config, error) {
-	p, err := s.profiles.Chosen()
+// load reads the profile that which returns.
+func (s *service) load(which func() (profile.Profile, error)) (profile.Profile, *config.Config, error) {
+	p, err := which()
 	if err != nil {
-		return nil, err
+		return p, nil, err
 	}
-	return s.read(p.File)
+	cfg, err := s.read(p.File)
+	return p, cfg, err
 }
 
-// take has the client take what load returns. mu is held.
-func (s *service) take(ctx context.Context, anew bool, load func() (*config.Config, error)) (control.Reload, error) {
+// take has the client take the profile that which returns. mu is held.
+func (s *service) take(ctx context.Context, anew bool, which func() (profile.Profile, error)) (control.Reload, error) {
 	b, able := s.backend.(reconfigurable)
 	if !able {
 		return control.Reload{}, errors.New("this client does not take another configuration: restart the daemon")
 	}
-	cfg, err := load()
+	p, cfg, err := s.load(which)
 	if err != nil {
 		return control.Reload{}, fmt.Errorf("the configuration cannot be used, and nothing has been changed\n%w", err)
 	}
@@ -154,6 +158,9 @@ func (s *service) take(ctx context.Context, anew bool, load func() (*config.Conf
 		}
 	}
 	r, err := b.Reload(ctx, cfg, anew)
+	if err == nil {
+		s.inUse.Store(&p.Name)
+	}
 	if err != nil || len(r.Changed) == 0 {
 		s.endMetrics(figures)
 		cfg.Wipe()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"mipvpn/client/config/profile"
 	"mipvpn/client/control"
 )
 
@@ -77,6 +78,9 @@ func (p *page) situation(s control.Status) {
 	}
 	if s.ModeReason != "" {
 		p.field(field{label: "mode by", text: s.ModeReason, spare: spareLittle})
+	}
+	if s.Profile != "" && s.Profile != profile.Default {
+		p.field(field{label: "profile", text: s.Profile, spare: spareMore})
 	}
 	if s.HomeAddress.IsValid() {
 		p.field(field{label: "address", text: fmt.Sprintf("%v%s", s.HomeAddress, on(s.Device))})

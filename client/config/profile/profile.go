@@ -120,6 +120,9 @@ func (s Set) Choose(name string) error {
 	if err != nil && !errors.Is(err, ErrState) {
 		return err
 	}
+	if err == nil && st.Chosen[s.Base] == name || err == nil && name == Default && st.Chosen[s.Base] == "" {
+		return nil // it is kept already: a full disk is no reason to complain
+	}
 	if st.Chosen == nil {
 		st.Chosen = map[string]string{}
 	}

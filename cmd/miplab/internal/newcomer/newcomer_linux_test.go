@@ -183,7 +183,18 @@ func (m *machine) fullDisk(t *testing.T) {
 	m.must("systemctl start mipvpn; mipvpn up; mipvpn wait --for connected --timeout 60s")
 	m.awaits("journalctl --no-pager -o cat -u mipvpn", "cannot be kept", "no space left on device")
 	m.fails(1, "cd /var/lib/mipvpn; mipvpn bugreport", "no space left on device")
+	m.must("install -d /etc/mipvpn/profiles.d; sed 's|_file = \"|_file = \"../|' /etc/mipvpn/mipvpn.toml >/etc/mipvpn/profiles.d/lab.toml")
+	m.fails(1, "mipvpn profile use lab", "lab is in use, but only until the daemon ends", "no space left on device")
+	says(t, "status with a profile", m.must("mipvpn status; mipvpn profile list"), "profile", "lab\n", "* default")
+	m.must("mipvpn profile use default")
+	m.must("cd /var/lib/mipvpn; ls -A >/tmp/before")
+	m.fails(1, drafted+" --config /var/lib/mipvpn/new.toml", "no space left on device", "nothing was changed; make room")
+	m.must("cd /var/lib/mipvpn; ls -A | diff /tmp/before -")
 }
+
+// drafted is the command that writes a configuration.
+const drafted = "mipvpn init --yes --prefix 10.0.0.0/16 --internal-home-agent 10.0.1.10 --internal-home-address 10.0.8.100 --internal-spi 1001 --no-external-home-agent" +
+	" --gateway 192.0.2.10 --identity laptop@corp.example --gateway-identity gateway.corp.example --internal-key /root/keys/i-ha.key --psk /root/keys/gateway.psk"
 
 // readOnlyEtc has the daemon find /etc as it is on systems that cannot be written to.
 func (m *machine) readOnlyEtc(t *testing.T) {
@@ -191,6 +202,8 @@ func (m *machine) readOnlyEtc(t *testing.T) {
 	m.must("mount --bind /etc /etc; mount -o remount,bind,ro /etc")
 	t.Cleanup(func() { m.run("systemctl stop mipvpn; umount /etc") })
 	m.must("systemctl start mipvpn; mipvpn up; mipvpn wait --for connected --timeout 60s; ping -c 1 -w 30 10.0.1.20")
+	m.fails(1, drafted+" --force", "read-only file system", "make the file system writable, or write elsewhere with --config")
+	m.must("mipvpn profile use default; mipvpn reload")
 }
 
 // twoDaemons starts a second one: it must not touch the network of the first.
