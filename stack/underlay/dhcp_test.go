@@ -7,13 +7,16 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/server4"
+	"github.com/vishvananda/netlink"
 
 	"mipvpn/detect/hint"
+	"mipvpn/detect/linkmon"
 	"mipvpn/detect/resolve"
 	"mipvpn/detect/resolve/bustest"
 	"mipvpn/tun/hostnet/netnstest"
@@ -23,24 +26,29 @@ import (
 // visited is the network of the DHCP server, its router and name server at host B of the pair.
 var visited = netip.MustParsePrefix("192.168.7.0/24")
 
-// serveDHCP runs a DHCP server on host B that leases one address of the visited network, to be renewed after a second (RFC 2131 §4.4.5). It
-// tells of each request that renews it, from which address it came.
-func serveDHCP(t *testing.T, p *pair) (leased netip.Addr, renewed <-chan netip.Addr) {
+// serveDHCP runs a DHCP server on host B that leases one address of the visited network, that in leases, to be renewed once after a second
+// (RFC 2131 §4.4.5), and refuses any other. It tells of each request that renews it, from which address it came.
+func serveDHCP(t *testing.T, p *pair, leases *atomic.Pointer[netip.Addr]) (renewed <-chan netip.Addr) {
 	t.Helper()
 	router := visited.Addr().Next()
-	leased = router.Next()
 	netnstest.Inside(t, p.nsB, func() error { return netnstest.SetUp("eth0", netip.PrefixFrom(router, visited.Bits())) })
-	renewals := make(chan netip.Addr, 100)
+	renewals, renewal := make(chan netip.Addr, 1), time.Second
 	answer := func(conn net.PacketConn, peer net.Addr, m *dhcpv4.DHCPv4) {
-		kind := dhcpv4.MessageTypeOffer
+		kind, leased := dhcpv4.MessageTypeOffer, *leases.Load()
 		switch m.MessageType() {
 		case dhcpv4.MessageTypeDiscover:
 		case dhcpv4.MessageTypeRequest:
 			kind = dhcpv4.MessageTypeAck
+			for _, asked := range []net.IP{m.RequestedIPAddress(), m.ClientIPAddr} {
+				if a, ok := netip.AddrFromSlice(asked.To4()); ok && !a.IsUnspecified() && a != leased {
+					kind = dhcpv4.MessageTypeNak
+				}
+			}
 			if from, ok := netip.AddrFromSlice(m.ClientIPAddr.To4()); ok && !from.IsUnspecified() {
+				renewal = time.Hour // the test has seen enough
 				select {
 				case renewals <- from:
-				default: // the test has seen enough
+				default:
 				}
 			}
 		default:
@@ -48,7 +56,7 @@ func serveDHCP(t *testing.T, p *pair) (leased netip.Addr, renewed <-chan netip.A
 		}
 		r, err := dhcpv4.NewReplyFromRequest(m, dhcpv4.WithMessageType(kind), dhcpv4.WithServerIP(router.AsSlice()), dhcpv4.WithYourIP(leased.AsSlice()),
 			dhcpv4.WithOption(dhcpv4.OptServerIdentifier(router.AsSlice())), dhcpv4.WithRouter(router.AsSlice()), dhcpv4.WithDNS(router.AsSlice()),
-			dhcpv4.WithNetmask(net.CIDRMask(visited.Bits(), 32)), dhcpv4.WithLeaseTime(3600), dhcpv4.WithOption(dhcpv4.OptRenewTimeValue(time.Second)),
+			dhcpv4.WithNetmask(net.CIDRMask(visited.Bits(), 32)), dhcpv4.WithLeaseTime(7200), dhcpv4.WithOption(dhcpv4.OptRenewTimeValue(renewal)),
 			dhcpv4.WithOption(dhcpv4.OptDomainName("hotel.example")))
 		if err != nil {
 			t.Error(err)
@@ -70,11 +78,40 @@ func serveDHCP(t *testing.T, p *pair) (leased netip.Addr, renewed <-chan netip.A
 		server.Close()
 		<-served
 	})
-	return leased, renewals
+	return renewals
 }
 
-// Shows: HST-2, HST-3, DET-11 (under the kill switch, with the visited network's addresses routed into the tunnel, the real NetworkManager gets
-// its lease by DHCP and renews it; the client learns the network's servers and domain from it)
+// roamed waits until the interface of host A is as wanted, and returns it with what Compare says about it.
+func roamed(t *testing.T, p *pair, hints <-chan struct{}, before []link.Interface, wanted func(link.Interface) bool) (after []link.Interface, why string) {
+	t.Helper()
+	limit := time.After(time.Minute)
+	for {
+		after, err := p.a.Interfaces()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range after {
+			if i.Index != p.indexA || !wanted(i) {
+				continue
+			}
+			for _, c := range linkmon.Compare(before, after) {
+				if c.Index == p.indexA {
+					why = c.Reason
+				}
+			}
+			return after, why
+		}
+		select {
+		case <-hints:
+		case <-limit:
+			t.Fatalf("after a minute the interfaces are %+v", after)
+		}
+	}
+}
+
+// Shows: HST-2, HST-3, DET-2, DET-11 (under the kill switch, with the visited network's addresses routed into the tunnel, the real
+// NetworkManager gets its lease by DHCP and renews it; the client learns the network's servers and domain from it; when the carrier goes and
+// comes, as at a roam, the client learns of it although the address stays, and of the other network that had the name of the first)
 func TestNetworkManagerDHCP(t *testing.T) {
 	p := newPair(t)
 	dev, err := p.a.OpenDevice("mip0", 1380)
@@ -89,7 +126,10 @@ func TestNetworkManagerDHCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := kept(t, p.a)
-	leased, renewed := serveDHCP(t, p)
+	leased := visited.Addr().Next().Next()
+	var leases atomic.Pointer[netip.Addr]
+	leases.Store(&leased)
+	renewed := serveDHCP(t, p, &leases)
 	const hotel = "[connection]\nid=hotel\nuuid=5d2f1d6a-7d3e-4a3e-9c0b-0f3a6e1f7a03\ntype=ethernet\ninterface-name=eth0\n" +
 		"[ipv4]\nmethod=auto\n[ipv6]\nmethod=disabled\n"
 	bus := bustest.Start(t)
@@ -118,5 +158,58 @@ func TestNetworkManagerDHCP(t *testing.T) {
 	}
 	if after := kept(t, p.a); after != before {
 		t.Errorf("with a lease:\n%s\nbefore:\n%s", after, before)
+	}
+
+	// What becomes of an interface at a roam: the carrier goes and comes, and DHCP is asked again or not.
+	hints := make(chan struct{}, 1)
+	stop, err := p.a.Watch(func() {
+		select {
+		case hints <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	router := visited.Addr().Next()
+	at, _ := roamed(t, p, hints, nil, func(i link.Interface) bool { return i.Up && i.Address.Addr() == leased && i.Gateway == router })
+	flap := func(before []link.Interface) {
+		set := func(set func(netlink.Link) error) {
+			netnstest.Inside(t, p.nsB, func() error {
+				eth0, err := netlink.LinkByName("eth0")
+				if err != nil {
+					return err
+				}
+				return set(eth0)
+			})
+		}
+		set(netlink.LinkSetDown)
+		roamed(t, p, hints, before, func(i link.Interface) bool { return !i.Up })
+		set(netlink.LinkSetUp)
+	}
+	changes := at[slices.IndexFunc(at, func(i link.Interface) bool { return i.Index == p.indexA })].CarrierChanges
+	flap(at)
+	same, why := roamed(t, p, hints, at, func(i link.Interface) bool {
+		return i.Up && i.CarrierChanges >= changes+2 && i.Address.Addr() == leased && i.Gateway == router
+	})
+	if why != "carrier flapped" {
+		t.Errorf("at a roam with the address kept the client sees %q", why)
+	}
+	next := leased.Next()
+	leases.Store(&next)
+	flap(same)
+	for limit := time.Now().Add(time.Minute); manager.Command("--get-values", "WIRED-PROPERTIES.CARRIER", "device", "show", "eth0") != "on"; {
+		if time.Now().After(limit) {
+			t.Fatal("to NetworkManager eth0 has no carrier after a minute")
+		}
+	}
+	manager.Command("connection", "up", "hotel") // which it does by itself when it has associated with another access point of that name
+	_, why = roamed(t, p, hints, same, func(i link.Interface) bool { return i.Up && i.Address.Addr() == next && i.Gateway == router })
+	if want := fmt.Sprintf("carrier flapped, address %v/%d, was %v/%d", next, visited.Bits(), leased, visited.Bits()); why != want {
+		t.Errorf("at a roam to another network the client sees %q, expected %q", why, want)
+	}
+	if after := kept(t, p.a); after != before {
+		t.Errorf("after the roams:\n%s\nbefore:\n%s", after, before)
 	}
 }
