@@ -32,6 +32,11 @@ func TestEveryKeyHasAConsequence(t *testing.T) {
 			}
 		}
 	}
+	for key, want := range map[string]consequence{"detection.inside_domains": used, "detection.t_monitor": renewPaths, "dns.listen": renewDNS, "metrics.listen": used, "control.socket": needsRestart} {
+		if got := consequenceOf(key); got != want {
+			t.Errorf("%s is followed by %b, want %b", key, got, want)
+		}
+	}
 	if got := consequenceOf("no.such_key"); got != needsRestart {
 		t.Errorf("an unknown key is followed by %b", got)
 	}
