@@ -15,8 +15,9 @@
 // neighbours takes the way by the link's router, too; §4.3 and §4.4, broadcasts and groups of the home network, by configuration (broadcast.go):
 // the kernel's IP layer speaks IGMP on the TUN device, and what it says goes through the tunnel; §3.6.1.2, the x-HA found by its home network (search.go); §2.4.1, a foreign agent that
 // asks to be registered through where the client has an address of its own, with the x-HA (aside.go). What stands in one machine's package is
-// not repeated here. Left out on
-// purpose: such a registration with the i-HA, since no answer to it is a proof of inside (REQUIREMENTS DET-3); appendix B.6, a home address that is not known, since the configuration gives it.
+// not repeated here. A home address that is not known (appendix B.6) is assigned by the i-HA through an ordinary tunnel before the
+// gateway's agent is asked. Left out on purpose: a registration with the i-HA through an agent that asks for it, since no answer to it is a
+// proof of inside (REQUIREMENTS DET-3).
 //
 // Concurrency: one goroutine, the actor, owns everything that is not said to be otherwise. Receivers and the control
 // socket hand it closures. The data path (stack.Engine) runs beside it and is reached through atomic swaps only.

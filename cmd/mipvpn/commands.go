@@ -72,7 +72,7 @@ func (a *app) mode() *cobra.Command {
 	asJSON := jsonFlag(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 1 && !slices.Contains(config.ModePolicies(), args[0]) {
-			return fmt.Errorf("access mode %q is not one of %s", args[0], among(config.ModePolicies()))
+			return fmt.Errorf("access mode %.80q is not one of %s", args[0], among(config.ModePolicies()))
 		}
 		ctx := cmd.Context()
 		return a.ask(ctx, func(c *control.Client) error {
@@ -178,7 +178,7 @@ func (a *app) wait() *cobra.Command {
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		condition := control.Condition(*until)
 		if !slices.Contains(control.Conditions(), condition) {
-			return fmt.Errorf("--for %q is not one of %s", *until, among(control.Conditions()))
+			return fmt.Errorf("--for %.80q is not one of %s", *until, among(control.Conditions()))
 		}
 		if *timeout < 0 || *timeout > control.MaxWait {
 			return fmt.Errorf("--timeout %v is not between 0 and %v", *timeout, control.MaxWait)

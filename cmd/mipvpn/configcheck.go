@@ -91,7 +91,9 @@ func (a *app) check(path string, asJSON bool) error {
 			fmt.Fprintf(a.err, "%s: warning: %s: %s\n", place(path, w.Line), w.Key, w.Message)
 		}
 		if doc.Valid {
-			fmt.Fprintf(a.out, "%s is valid\n", path)
+			if _, err := fmt.Fprintf(a.out, "%s is valid\n", path); err != nil {
+				return failed(err)
+			}
 		}
 	}
 	if err != nil {

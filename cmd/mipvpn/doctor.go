@@ -75,7 +75,7 @@ func (a *app) doctor() *cobra.Command {
 	_ = c.RegisterFlagCompletionFunc("expect", cobra.FixedCompletions(expectations, cobra.ShellCompDirectiveNoFileComp))
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *expect != "" && !slices.Contains(expectations, *expect) {
-			return fmt.Errorf("--expect %q is not one of %s", *expect, among(expectations))
+			return fmt.Errorf("--expect %.80q is not one of %s", *expect, among(expectations))
 		}
 		r := &report{Schema: control.Schema, Expect: *expect, Result: checkOK, Checks: []finding{}, lookup: a.lookup}
 		if a.examine != nil {
@@ -348,7 +348,7 @@ func (r *report) notInside(d control.Detection) {
 
 // writeReport writes the report for people: each check on a line, or as many as it takes, and what to do beneath.
 func writeReport(w io.Writer, sc screen, r *report) error {
-	p := &page{screen: screen{width: sc.width, colour: sc.colour}}
+	p := &page{screen: screen{width: sc.printed().width, colour: sc.colour}}
 	looks := map[grade]style{checkOK: good, checkWarning: poor, checkFailed: bad, checkSkipped: faint}
 	add := func(mark span, text string, look style) {
 		room := 0

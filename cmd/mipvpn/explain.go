@@ -65,7 +65,7 @@ func addressesOf(ctx context.Context, text string) ([]netip.Addr, error) {
 	}
 	list, err := net.DefaultResolver.LookupNetIP(ctx, "ip", text)
 	if err != nil {
-		return nil, fmt.Errorf("%q is no IP address, and as a name it could not be resolved: %w", text, err)
+		return nil, fmt.Errorf("%.80q is no IP address, and as a name it could not be resolved: %w", text, err)
 	}
 	return list, nil
 }

@@ -259,7 +259,7 @@ func roundTrip(ms float64) string {
 
 // write writes the report for people.
 func (r *pingReport) write(w io.Writer, sc screen) error {
-	p := &page{screen: screen{width: sc.width, colour: sc.colour}}
+	p := &page{screen: screen{width: sc.printed().width, colour: sc.colour}}
 	head := "layers, from the interface up"
 	if r.Mode != "" {
 		head += fmt.Sprintf(": mode %s on %s", r.Mode, orNone(r.Interface))

@@ -36,6 +36,15 @@ func screenOf(f *os.File) screen {
 	return s
 }
 
+// printed is the screen for text that is printed and not drawn: what is too narrow to lay out for breaks lines by itself, and nobody
+// knows how many there are then.
+func (s screen) printed() screen {
+	if s.width < leastWidth {
+		s.width, s.height = 0, 0
+	}
+	return s
+}
+
 // style is how a piece of text looks: the parameters of an SGR sequence (ECMA-48 §8.3.117), empty for as usual.
 type style string
 

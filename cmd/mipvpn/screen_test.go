@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -64,6 +65,22 @@ func TestStatusFitsTheScreen(t *testing.T) {
 				t.Errorf("%dx%d: nothing says %q:\n%s", sc.width, sc.height, want, text)
 			}
 		}
+	}
+}
+
+// A screen that is too narrow to lay out for loses nothing: the terminal breaks the lines.
+func TestTooNarrow(t *testing.T) {
+	narrow, advice := screen{width: leastWidth - 1, height: 12}, "plug in a cable, or join a wireless network"
+	var status, doctor bytes.Buffer
+	r := &report{Checks: []finding{{"interfaces", checkFailed, "none is connected", advice}}, Result: checkFailed}
+	if err := errors.Join(writeStatus(&status, narrow, fullStatus()), writeReport(&doctor, narrow, r)); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(status.String(), fullStatus().ModeReason) || strings.Contains(status.String(), "…") {
+		t.Errorf("status:\n%s", status.String())
+	}
+	if !strings.Contains(doctor.String(), advice) {
+		t.Errorf("doctor:\n%s", doctor.String())
 	}
 }
 

@@ -29,7 +29,7 @@ const (
 
 // writeStatus writes the status for people.
 func writeStatus(w io.Writer, sc screen, s control.Status) error {
-	p := &page{screen: sc}
+	p := &page{screen: sc.printed()}
 	p.headline(s)
 	p.situation(s)
 	p.layers(s.Layers)

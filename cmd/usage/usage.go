@@ -84,7 +84,7 @@ func explain(c *cobra.Command) {
 		case c.HasSubCommands() && len(args) > 0:
 			return unknown(c, args[0])
 		case !strings.Contains(c.Use, " "):
-			return wrong(fmt.Sprintf("%s takes no arguments, and was given %q", c.CommandPath(), args[0]))
+			return wrong(fmt.Sprintf("%s takes no arguments, and was given %.80q", c.CommandPath(), args[0]))
 		}
 		form := strings.TrimSpace(c.Parent().CommandPath() + " " + c.Use)
 		if len(args) == 0 {
@@ -96,7 +96,7 @@ func explain(c *cobra.Command) {
 
 // unknown is the error of a command that a command does not have.
 func unknown(c *cobra.Command, name string) error {
-	text := fmt.Sprintf("unknown command %q for %q", name, c.CommandPath())
+	text := fmt.Sprintf("unknown command %.80q for %q", name, c.CommandPath())
 	var meant []string
 	least := 3
 	for _, below := range c.Commands() {
@@ -122,6 +122,9 @@ func unknown(c *cobra.Command, name string) error {
 
 // farness is how far what a person wrote is from a name: 3 and more is another word.
 func farness(written, name string) int {
+	if len(written) > len(name)+2 {
+		return 3
+	}
 	d := distance(strings.ToLower(written), name)
 	switch {
 	case written == "" || d >= len(name):
@@ -145,9 +148,9 @@ var kinds = map[string]string{
 func flagError(c *cobra.Command, err error) error {
 	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		if kind := kinds[e.GetFlag().Value.Type()]; kind != "" {
-			return wrong(fmt.Sprintf("--%s %q cannot be: expected %s", e.GetFlag().Name, e.GetValue(), kind))
+			return wrong(fmt.Sprintf("--%s %.80q cannot be: expected %s", e.GetFlag().Name, e.GetValue(), kind))
 		}
-		return wrong(fmt.Sprintf("--%s %q cannot be: %v", e.GetFlag().Name, e.GetValue(), e.Unwrap()))
+		return wrong(fmt.Sprintf("--%s %.80q cannot be: %v", e.GetFlag().Name, e.GetValue(), e.Unwrap()))
 	}
 	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		name, shown := e.GetSpecifiedName(), "--"+e.GetSpecifiedName()
