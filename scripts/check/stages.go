@@ -146,7 +146,7 @@ func checkFormat() result {
 // Debian, what decides about users' rights, and what manages the networks, devices and secrets of desktops.
 var debianPackages = []string{"gcc", "libc6-dev", "systemd", "tshark", "strongswan-charon", "strongswan-swanctl",
 	"libstrongswan-standard-plugins", "libstrongswan-extra-plugins", "libcharon-extra-plugins", "libcharon-extauth-plugins", "dbus",
-	"openssl", "softhsm2", "opensc", "swtpm", "tpm2-openssl", "freeradius", "eapoltest", "python3-scapy", "nftables", "curl", "etcd-server", "debootstrap", "chromium", "polkitd",
+	"openssl", "softhsm2", "opensc", "swtpm", "tpm2-openssl", "freeradius", "eapoltest", "python3-scapy", "nftables", "curl", "etcd-server", "debootstrap", "rpm", "chromium", "polkitd",
 	"udev", "gnome-keyring", networkManager}
 
 // installPackages installs the Debian packages that are missing, where that is possible; what is not there is a skip.

@@ -4,7 +4,8 @@
 // `make packages` there, and do what docs/user.md, docs/administrator.md, docs/scripting.md and README.md say, block by block. Then they break
 // things, and read what mipvpn says about it. A second clean Debian does what two of the lab's agents did, by their units, for a laptop on
 // which the other units run: the kill switch before the network, the daemon with keys that systemd hands over, logind and polkit. A third
-// has a /usr that cannot be written to and gets mipvpn as an extension of the system. There is nothing here but tests.
+// has a /usr that cannot be written to and gets mipvpn as an extension of the system, and rpm installs
+// where no system runs. There is nothing here but tests.
 //
 // Specification: none. What is left out on purpose: other distributions, and a desktop.
 //

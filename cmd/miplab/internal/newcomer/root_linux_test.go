@@ -86,7 +86,11 @@ var build = sync.OnceValues(func() (built, error) {
 	}
 	scratch = dir
 	b := built{packages: filepath.Join(dir, "dist"), programs: filepath.Join(dir, "bin")}
-	cmd := exec.Command("go", "run", "./scripts/packages", "-arch", runtime.GOARCH, "-format", "deb", "-version", "0.9", "-o", b.packages)
+	formats := "deb"
+	if _, err := exec.LookPath("rpm"); err == nil {
+		formats = "deb,rpm"
+	}
+	cmd := exec.Command("go", "run", "./scripts/packages", "-arch", runtime.GOARCH, "-format", formats, "-version", "0.9", "-o", b.packages)
 	cmd.Dir = repository
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return b, fmt.Errorf("making the packages: %w\n%s", err, out)
