@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -117,6 +118,10 @@ var build = sync.OnceValues(func() (built, error) {
 var scratch string
 
 func TestMain(m *testing.M) {
+	if slices.Equal(os.Args[1:], []string{hotelArgument}) {
+		fmt.Fprintln(os.Stderr, serveHotel())
+		os.Exit(1)
+	}
 	code := m.Run()
 	if scratch != "" {
 		os.RemoveAll(scratch)

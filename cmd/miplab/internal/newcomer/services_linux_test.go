@@ -11,8 +11,10 @@ import (
 	"testing"
 )
 
+// TestServices runs what the packages install as systemd runs it, the agents' programs too.
+//
 // Shows: HST-7 (each unit under a real systemd, with no more than it needs), HST-2 (the kill switch stands before any network), AGT-7 (roles
-// in processes of their own on one host)
+// in processes of their own on one host), HST-5 (the way to a portal, with the rights of the unit)
 func TestServices(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -30,6 +32,7 @@ func TestServices(t *testing.T) {
 		{"the active user", m.activeUser},
 		{"the laptop sleeps", m.sleeps},
 		{"agents in one process", func(t *testing.T) { m.agentsInOne(t, g) }},
+		{"a captive portal", m.behindPortal},
 	} {
 		t.Run(step.name, func(t *testing.T) {
 			m.t, g.t = t, t
@@ -68,7 +71,7 @@ func (m *machine) blockedFromTheStart(t *testing.T) {
 func newAgents(t *testing.T, l *lab) *machine {
 	t.Helper()
 	for _, config := range []string{"internal-ha.toml", "gateway.toml"} {
-		l.end(config)
+		l.end("run --config " + filepath.Join(l.dir, config))
 	}
 	l.must("internal-ha", "ip", "address", "del", "10.0.1.10/24", "dev", "core")
 	l.must("gateway", "ip", "address", "add", "10.0.1.10/24", "dev", "core")
@@ -84,17 +87,17 @@ func newAgents(t *testing.T, l *lab) *machine {
 	return g
 }
 
-// end ends the lab's agent with that configuration.
-func (l *lab) end(config string) {
+// end ends the lab's program whose command line ends so, and waits for its end.
+func (l *lab) end(command string) {
 	l.t.Helper()
-	out, err := exec.Command("pgrep", "--full", "run --config "+regexp.QuoteMeta(filepath.Join(l.dir, config))).Output()
+	out, err := exec.Command("pgrep", "--full", regexp.QuoteMeta(command)+"$").Output()
 	if err != nil {
-		l.t.Fatalf("there is no agent with %s: %v", config, err)
+		l.t.Fatalf("nothing runs as %s: %v", command, err)
 	}
 	for pid := range strings.FieldsSeq(string(out)) {
 		// What it has changed of the host it puts back as it ends.
 		if out, err := exec.Command("sh", "-c", "kill $1; timeout 60 tail --sleep-interval 0.1 --pid $1 --follow /dev/null", "sh", pid).CombinedOutput(); err != nil {
-			l.t.Fatalf("%s does not end: %v: %s", config, err, out)
+			l.t.Fatalf("%s does not end: %v: %s", command, err, out)
 		}
 	}
 }
