@@ -11,29 +11,16 @@ import (
 )
 
 // PeerOf returns who is at the other end of a unix socket (SO_PEERCRED). The error wraps ErrPeer.
-func PeerOf(c net.Conn) (Peer, error) {
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return Peer{}, fmt.Errorf("%w: %T is no unix socket", ErrPeer, c)
-	}
-	raw, err := u.SyscallConn()
-	if err != nil {
-		return Peer{}, fmt.Errorf("%w: %w", ErrPeer, err)
-	}
-	var cred *unix.Ucred
-	var inner error
-	var start uint64
-	if err := raw.Control(func(fd uintptr) {
-		if cred, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); inner == nil {
-			start = startOf(int(fd), cred.Pid)
+func PeerOf(c net.Conn) (p Peer, err error) {
+	err = ofSocket(c, func(fd int) error {
+		cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err != nil {
+			return err
 		}
-	}); err != nil {
-		return Peer{}, fmt.Errorf("%w: %w", ErrPeer, err)
-	}
-	if inner != nil {
-		return Peer{}, fmt.Errorf("%w: %w", ErrPeer, inner)
-	}
-	return Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid, Start: start}, nil
+		p = Peer{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid, Start: startOf(fd, cred.Pid)}
+		return nil
+	})
+	return p, err
 }
 
 // startOf returns when the peer's process started (Peer.Start), 0 where that cannot be told. The number of a process that has ended may

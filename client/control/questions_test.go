@@ -1,7 +1,6 @@
 package control_test
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -13,39 +12,15 @@ import (
 	"mipvpn/client/secret"
 )
 
-// asking is a Backend with a desk.
-type asking struct {
-	*controltest.Backend
-	desk *secret.Desk
-}
-
-func (a asking) Questions(ctx context.Context) (control.Questions, error) {
-	s, err := a.Status(ctx)
-	q := control.Questions{Schema: control.Schema, State: s.State, Expected: true}
-	for _, o := range a.desk.Questions() {
-		q.Open = append(q.Open, control.Question{ID: o.ID, Name: o.Name, Prompt: o.Prompt, Again: o.Again, Text: o.Text, KeyRing: o.KeyRing})
-	}
-	return q, err
-}
-
-func (a asking) WatchQuestions() (<-chan struct{}, func()) { return a.desk.Watch() }
-
-func (a asking) AnswerQuestion(id uint64, s []byte) error {
-	if len(s) == 0 {
-		s = nil
-	}
-	return a.desk.Answer(id, s)
-}
-
 // Shows: IKE-2
 func TestQuestionsOverAPipe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := asking{controltest.New(connected()), secret.NewDesk(nil, nil)}
-		defer b.desk.Close()
+		b := controltest.Asking{Backend: controltest.New(connected()), Desk: secret.NewDesk(nil, nil)}
+		defer b.Desk.Close()
 		near, ended := piped(t, b, self)
 		got := make(chan string, 1)
 		ask := func() {
-			s, err := b.desk.Ask(t.Context(), "password of alice", "Password of alice", config.SourceKeyRing)
+			s, err := b.Desk.Ask(t.Context(), "password of alice", "Password of alice", config.SourceKeyRing)
 			if err != nil {
 				s = []byte(err.Error())
 			}
@@ -76,7 +51,7 @@ func TestQuestionsOverAPipe(t *testing.T) {
 		}
 		go ask()
 		synctest.Wait()
-		q := b.desk.Questions()
+		q := b.Desk.Questions()
 		if len(q) != 1 {
 			t.Fatalf("questions %+v", q)
 		}
@@ -93,14 +68,14 @@ func TestQuestionsOverAPipe(t *testing.T) {
 		if s := <-got; s != "geheim \x00\xff" {
 			t.Errorf("got %q", s)
 		}
-		b.desk.Wrong("password of alice", "no")
+		b.Desk.Wrong("password of alice", "no")
 		go ask()
 		synctest.Wait()
 		if err := <-done; err != nil || len(seen) != 2 || seen[1] != "password of alice" {
 			t.Errorf("%v, seen %q", err, seen)
 		}
 		<-ended
-		if err := answer(b.desk.Questions()[0].ID, ""); err != nil {
+		if err := answer(b.Desk.Questions()[0].ID, ""); err != nil {
 			t.Error(err)
 		}
 		if s := <-got; !strings.Contains(s, "declined") {

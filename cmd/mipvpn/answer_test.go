@@ -18,40 +18,21 @@ import (
 	"mipvpn/client/secret"
 )
 
-// asking is a daemon that asks persons.
-type asking struct {
-	*controltest.Backend
-	desk *secret.Desk
-}
-
-func (a asking) Questions(ctx context.Context) (control.Questions, error) {
-	s, err := a.Status(ctx)
-	q := control.Questions{Schema: control.Schema, State: s.State, Expected: true}
-	for _, o := range a.desk.Questions() {
-		q.Open = append(q.Open, control.Question{ID: o.ID, Name: o.Name, Prompt: o.Prompt, Again: o.Again, Text: o.Text, KeyRing: o.KeyRing})
-	}
-	return q, err
-}
-
-func (a asking) WatchQuestions() (<-chan struct{}, func()) { return a.desk.Watch() }
-
-func (a asking) AnswerQuestion(id uint64, s []byte) error { return a.desk.Answer(id, s) }
-
 // Shows: IKE-2
 func TestUpAsksOnTheTerminal(t *testing.T) {
-	b := asking{controltest.New(control.Status{Schema: 1, State: control.StateConnecting, ModePolicy: "auto"}), secret.NewDesk(nil, nil)}
-	defer b.desk.Close()
+	b := controltest.Asking{Backend: controltest.New(control.Status{Schema: 1, State: control.StateConnecting, ModePolicy: "auto"}), Desk: secret.NewDesk(nil, nil)}
+	defer b.Desk.Close()
 	socket := serve(t, b, everybody(t))
 	passwords := make(chan string, 1)
 	go func() { // the client: a wrong password, a right one, then it is connected
 		for _, want := range []string{"falsch", "geheim"} {
-			s, err := b.desk.Ask(t.Context(), "password of alice", "Password of alice", config.SourceAsk)
+			s, err := b.Desk.Ask(t.Context(), "password of alice", "Password of alice", config.SourceAsk)
 			if err != nil || string(s) != want {
 				passwords <- fmt.Sprintf("%q, %v", s, err)
 				return
 			}
 			if want == "falsch" {
-				b.desk.Wrong("password of alice", "E=691\x1b[2J")
+				b.Desk.Wrong("password of alice", "E=691\x1b[2J")
 			}
 		}
 		b.Change(func(s *control.Status) { s.State = control.StateConnected }, control.Event{Kind: "state"})
@@ -89,8 +70,8 @@ func (f *first) Write(p []byte) (int, error) {
 
 // Shows: IKE-2
 func TestAnswerLooksIntoTheKeyRing(t *testing.T) {
-	b := asking{controltest.New(control.Status{Schema: 1, State: control.StateConnecting, ModePolicy: "auto"}), secret.NewDesk(nil, nil)}
-	defer b.desk.Close()
+	b := controltest.Asking{Backend: controltest.New(control.Status{Schema: 1, State: control.StateConnecting, ModePolicy: "auto"}), Desk: secret.NewDesk(nil, nil)}
+	defer b.Desk.Close()
 	socket := filepath.Join(t.TempDir(), "later")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
@@ -108,7 +89,7 @@ func TestAnswerLooksIntoTheKeyRing(t *testing.T) {
 	if err := os.Symlink(serve(t, b, everybody(t)), socket); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := b.desk.Ask(t.Context(), "password of alice", "Password", config.SourceKeyRing); err != nil || string(s) != "from the ring" {
+	if s, err := b.Desk.Ask(t.Context(), "password of alice", "Password", config.SourceKeyRing); err != nil || string(s) != "from the ring" {
 		t.Errorf("%q, %v", s, err)
 	}
 	cancel()

@@ -3,7 +3,6 @@ package discovery
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"net/netip"
 	"strings"
@@ -12,22 +11,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"mipvpn/mipv4/internal/dissect"
 	"mipvpn/tun/packet"
 )
 
-func octets(t testing.TB, s string) []byte {
-	t.Helper()
-	var b strings.Builder
-	for line := range strings.Lines(s) {
-		line, _, _ = strings.Cut(line, "#")
-		b.WriteString(strings.Join(strings.Fields(line), ""))
-	}
-	p, err := hex.DecodeString(b.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
+var octets = dissect.Octets
 
 // sealed returns p with its ICMP checksum computed.
 func sealed(p []byte) []byte {

@@ -2,30 +2,17 @@ package wire
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"mipvpn/mipv4/internal/dissect"
 )
 
-// octets reads hexadecimal with comments: everything behind a '#' in a line is left out, and so are blanks.
-func octets(t testing.TB, s string) []byte {
-	t.Helper()
-	var b strings.Builder
-	for line := range strings.Lines(s) {
-		line, _, _ = strings.Cut(line, "#")
-		b.WriteString(strings.Join(strings.Fields(line), ""))
-	}
-	p, err := hex.DecodeString(b.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
+var octets = dissect.Octets
 
 // goldenRequest follows RFC 5944 App. G.2 with RFC 3519 §3.1, an unknown skippable extension, padding, and what a
 // mobile node adds for a foreign agent. The authenticators are arbitrary octets.

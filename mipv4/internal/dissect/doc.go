@@ -1,4 +1,4 @@
-// Package dissect shows what a third party's dissector, tshark, makes of packets of ours.
+// Package dissect shows what a third party's dissector, tshark, makes of packets of ours, and reads golden messages.
 //
 // Purpose: tests of wire formats that do not rest on our own decoder. Only tests import it.
 //

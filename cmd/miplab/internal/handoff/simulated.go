@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -172,12 +171,12 @@ func (s *simulation) change(up, down *simnet.NIC, to *network) error {
 	s.mu.Lock()
 	s.heard = map[uint64]bool{}
 	s.mu.Unlock()
-	u, err := s.world.Laptop.ListenUDP(netip.AddrPortFrom(simnet.LabHomeAddress, 0))
+	conn, err := s.world.Laptop.DialUDP(netip.AddrPortFrom(simnet.LabHomeAddress, 0), netip.AddrPortFrom(simnet.LabCorrespondent, simulatedPort))
 	if err != nil {
 		return err
 	}
 	began := time.Now()
-	stream := session.StartStream(connected{u, netip.AddrPortFrom(simnet.LabCorrespondent, simulatedPort)}, make([]byte, 16))
+	stream := session.StartStream(conn, make([]byte, 16))
 	defer stream.Close()
 	time.Sleep(200*time.Millisecond + s.random(50*time.Millisecond))
 	s.plug(up, to)
@@ -204,28 +203,6 @@ func (s *simulation) change(up, down *simnet.NIC, to *network) error {
 	s.result.Add(r)
 	return nil
 }
-
-// connected is a UDP socket of the simulated network that talks to one peer.
-type connected struct {
-	*simnet.UDPConn
-	peer netip.AddrPort
-}
-
-// Read implements net.Conn.
-func (c connected) Read(p []byte) (int, error) {
-	for {
-		n, from, err := c.ReadFromAddrPort(p)
-		if err != nil || from == c.peer {
-			return n, err
-		}
-	}
-}
-
-// Write implements net.Conn.
-func (c connected) Write(p []byte) (int, error) { return c.WriteToAddrPort(p, c.peer) }
-
-// RemoteAddr implements net.Conn.
-func (c connected) RemoteAddr() net.Addr { return net.UDPAddrFromAddrPort(c.peer) }
 
 // Split divides changes among simulations, as evenly as can be, none with more than the most.
 func Split(changes, most int) []int {

@@ -220,34 +220,8 @@ func (w *World) OpenConversation(context.Context) (near, far session.Conn, err e
 
 // OpenStream implements scenario.World.
 func (w *World) OpenStream(context.Context) (net.Conn, error) {
-	u, err := w.lab.Laptop.ListenUDP(netip.AddrPortFrom(simnet.LabHomeAddress, 0))
-	if err != nil {
-		return nil, err
-	}
-	return connected{u, netip.AddrPortFrom(simnet.LabCorrespondent, servicePort)}, nil
+	return w.lab.Laptop.DialUDP(netip.AddrPortFrom(simnet.LabHomeAddress, 0), netip.AddrPortFrom(simnet.LabCorrespondent, servicePort))
 }
-
-// connected is a UDP socket that talks to one peer.
-type connected struct {
-	*simnet.UDPConn
-	peer netip.AddrPort
-}
-
-// Read implements net.Conn.
-func (c connected) Read(p []byte) (int, error) {
-	for {
-		n, from, err := c.ReadFromAddrPort(p)
-		if err != nil || from == c.peer {
-			return n, err
-		}
-	}
-}
-
-// Write implements net.Conn.
-func (c connected) Write(p []byte) (int, error) { return c.WriteToAddrPort(p, c.peer) }
-
-// RemoteAddr implements net.Conn.
-func (c connected) RemoteAddr() net.Addr { return net.UDPAddrFromAddrPort(c.peer) }
 
 // Outside implements scenario.World.
 func (w *World) Outside() *judge.Judge { return w.outside }
