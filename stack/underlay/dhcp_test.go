@@ -174,6 +174,15 @@ func TestNetworkManagerDHCP(t *testing.T) {
 	defer stop()
 	router := visited.Addr().Next()
 	at, _ := roamed(t, p, hints, nil, func(i link.Interface) bool { return i.Up && i.Address.Addr() == leased && i.Gateway == router })
+	// carrier waits until NetworkManager knows of it, too: what it is told to do meanwhile fails.
+	carrier := func(want string) {
+		limit := time.Now().Add(time.Minute)
+		for manager.Command("--get-values", "WIRED-PROPERTIES.CARRIER", "device", "show", "eth0") != want {
+			if time.Now().After(limit) {
+				t.Fatalf("to NetworkManager the carrier of eth0 is not %s after a minute", want)
+			}
+		}
+	}
 	flap := func(before []link.Interface) {
 		set := func(set func(netlink.Link) error) {
 			netnstest.Inside(t, p.nsB, func() error {
@@ -186,7 +195,9 @@ func TestNetworkManagerDHCP(t *testing.T) {
 		}
 		set(netlink.LinkSetDown)
 		roamed(t, p, hints, before, func(i link.Interface) bool { return !i.Up })
+		carrier("off")
 		set(netlink.LinkSetUp)
+		carrier("on")
 	}
 	changes := at[slices.IndexFunc(at, func(i link.Interface) bool { return i.Index == p.indexA })].CarrierChanges
 	flap(at)
@@ -199,11 +210,6 @@ func TestNetworkManagerDHCP(t *testing.T) {
 	next := leased.Next()
 	leases.Store(&next)
 	flap(same)
-	for limit := time.Now().Add(time.Minute); manager.Command("--get-values", "WIRED-PROPERTIES.CARRIER", "device", "show", "eth0") != "on"; {
-		if time.Now().After(limit) {
-			t.Fatal("to NetworkManager eth0 has no carrier after a minute")
-		}
-	}
 	manager.Command("connection", "up", "hotel") // which it does by itself when it has associated with another access point of that name
 	_, why = roamed(t, p, hints, same, func(i link.Interface) bool { return i.Up && i.Address.Addr() == next && i.Gateway == router })
 	if want := fmt.Sprintf("carrier flapped, address %v/%d, was %v/%d", next, visited.Bits(), leased, visited.Bits()); why != want {
