@@ -171,7 +171,7 @@ func TestRequiringAgentThatDoesNotServe(t *testing.T) {
 				w := world(t, Options{Seed: 72, Client: hears, ExternalHA: relays})
 				at := c.wire(w)
 				fa := requiring(t, w, at, c.at, c.via, c.change)
-				k := talk(t, w, 200*time.Millisecond)
+				k := talk(t, w, 500*time.Millisecond)
 				w.Plug(w.Wlan0, at)
 				mended(t, w, k, 20*time.Second, "cvc")
 				time.Sleep(time.Minute)
