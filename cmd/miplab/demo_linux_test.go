@@ -252,10 +252,15 @@ func TestUpAndDown(t *testing.T) {
 		}
 		return string(out)
 	}
-	if said := do("up"); !strings.Contains(said, "miplab exec laptop") {
-		t.Fatalf("up said %q", said)
+	down := miplab(t, "down", "--dir", dir)
+	t.Cleanup(func() { // the test's context is over by then
+		after := exec.Command(down.Path, down.Args[1:]...)
+		after.Dir = down.Dir
+		_ = after.Run() // where the test has not come to its end
+	})
+	if said, want := do("up"), "miplab exec --dir "+dir+" laptop"; !strings.Contains(said, want) {
+		t.Fatalf("up said %q, want %q in it", said, want)
 	}
-	t.Cleanup(func() { miplab(t, "down", "--dir", dir).Run() })
 	do("plug", "eth0", "cafe")
 	do("exec", "laptop", "--", "mipvpn", "wait", "--for", "outside", "--timeout", "20s")
 	do("exec", "laptop", "--", "mipvpn", "wait", "--for", "connected", "--timeout", "20s")
