@@ -102,7 +102,7 @@ func writeLineText(w io.Writer, l hostnet.Line) error {
 	case l.Stands && l.Everywhere:
 		head = "The kill switch stands, on every interface, those to come included."
 	case l.Stands:
-		head = "The kill switch stands. An interface that is new gets its egress chain when the daemon sees it (before Linux 6.16)."
+		head = "The kill switch stands. An interface that is new gets its egress chain when the daemon sees it (Linux before 6.16, or an nft before 1.1.6)."
 	}
 	_, err := fmt.Fprintln(w, head)
 	chain := ""

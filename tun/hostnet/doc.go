@@ -29,8 +29,9 @@
 // exempt: the VPN may stand on IPv6. Plaintext never leaves by IPv6.
 //
 // From Linux 6.16 on one egress chain stands on every interface, those to come included, whether a process runs or not;
-// which it is, is found out by writing it. Before that each interface has a chain of its own, a new one when Cover hears of
-// it: until then, and while no process runs, only the inet table holds it.
+// whether the kernel can, is found out by writing it. Before that, and where the system's nft is older than such chains (1.1.6), which
+// would then read rules without end, each interface has a chain of its own, a new one when Cover hears of it: until then, and while no
+// process runs, only the inet table holds it, which packet sockets pass.
 //
 // Load writes what outlives a process before there is one, at the system's start.
 //

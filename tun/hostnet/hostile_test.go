@@ -114,6 +114,7 @@ func (h *hostile) sendFrame(guest bool, name string, hw net.HardwareAddr, protoc
 
 func newHostile(t *testing.T) *hostile {
 	h := &hostile{t: t, ns: netnstest.New(t), guest: netnstest.New(t), network: New(Options{}), sockets: make(map[socketKey]int)}
+	h.network.pattern = func() bool { return true } // as where nft is young enough, or there is none
 	other := netnstest.New(t)
 	withoutTests6(t, h.ns)
 	netnstest.Wire(t, h.ns, "eth0", eth0, other, "eth0", netip.PrefixFrom(gate, 24))

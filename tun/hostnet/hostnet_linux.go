@@ -23,8 +23,8 @@ type Network struct {
 
 	forbidden map[int]bool // the interfaces, by index, that have surely no permit
 
-	byName bool              // a chain for each interface also where the kernel can do with one; for tests
-	fault  func(step string) // called before each change of the kernel's state; nil for nothing. For tests
+	pattern func() bool       // whether a chain on a pattern of names is in nobody's way (readsPatterns); tests have their own
+	fault   func(step string) // called before each change of the kernel's state; nil for nothing. For tests
 
 	homeDevice string              // what homes are led into; empty for none
 	homes      map[netip.Addr]bool // by RouteHome
@@ -45,7 +45,10 @@ func (n *Network) step(what string) {
 
 // New returns a Network; nothing is read or changed before the first Apply.
 func New(opts Options) *Network {
-	return &Network{opts: opts.WithDefaults(), forbidden: make(map[int]bool)}
+	return &Network{
+		opts: opts.WithDefaults(), forbidden: make(map[int]bool),
+		pattern: sync.OnceValue(func() bool { return readsPatterns(nftPrograms) }),
+	}
 }
 
 // Apply puts the network of the calling thread's namespace into the state s, whatever it was before: also what a crashed

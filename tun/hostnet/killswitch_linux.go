@@ -48,11 +48,12 @@ func (n *Network) netdevTable() *nftables.Table {
 }
 
 // writeKillSwitch replaces the kill switch by that of s, in one transaction: there is no moment without it, and no permit of
-// an earlier run is left. Where the kernel can (Linux 6.16), one egress chain stands on every interface, those to come
-// included, whether a process of ours runs or not. Else each interface gets a chain of its own, a new one by Cover.
+// an earlier run is left. Where the kernel can (Linux 6.16), and no nft is here that would hang at it, one egress chain stands on every
+// interface, those to come included, whether a process of ours runs or not. Else each interface gets a chain of its own, a new one by
+// Cover.
 func (n *Network) writeKillSwitch(s link.Settings) error {
 	n.step("write the kill switch")
-	if !n.byName {
+	if n.pattern() {
 		if n.replaceKillSwitch(s, nil) == nil {
 			n.lineDevice, n.covered = s.Device, nil
 			return nil

@@ -59,6 +59,7 @@ func TestKillSwitchIsReplacedAndLifted(t *testing.T) {
 		t.Fatal("a permit permits nothing")
 	}
 	next := New(Options{}) // as the next start of the daemon
+	next.pattern = h.network.pattern
 	apply(t, h.ns, next, lined)
 	if got := state(t, h.ns, next); got != first {
 		t.Errorf("applied again:\n%s\nwant:\n%s", got, first)
@@ -211,7 +212,7 @@ func TestKillSwitchStandsOnInterfacesToCome(t *testing.T) {
 func TestKillSwitchCoversNewInterfaces(t *testing.T) {
 	h := newHostile(t)
 	h.openMip0()
-	h.network.byName = true
+	h.network.pattern = func() bool { return false }
 	apply(t, h.ns, h.network, lined)
 	cover := func(names ...string) {
 		t.Helper()
