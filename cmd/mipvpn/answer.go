@@ -18,7 +18,7 @@ import (
 func (a *app) answer() *cobra.Command {
 	c := &cobra.Command{
 		Use: "answer", Short: "Answer the daemon's questions for passwords and PINs", Args: cobra.NoArgs,
-		Long: "Answer the daemon's questions for passwords and PINs until interrupted: from the desktop's key ring where the\nconfiguration says so, on the terminal otherwise. Started with the desktop's session (an autostart entry), it answers\nfrom the key ring alone. With --store a password is asked for now and put into the key ring.",
+		Long: "Answer the daemon's questions for passwords and PINs until interrupted: from the desktop's key ring where the\nconfiguration says so, on the terminal otherwise. Without a terminal, as mipvpn-answer.service of the\nuser's systemd has it, it answers from the key ring alone. With --store a password is asked for now and put into the key ring.",
 	}
 	store := c.Flags().String("store", "", "ask for the secret of this `NAME`, as mipvpn status shows it, and put it into the key ring")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -52,6 +52,7 @@ func packs() []pack {
 			contents: slices.Concat(programFiles("mipvpn", 1), []content{
 				{to: services + "/mipvpn.service", from: "configs/systemd/mipvpn.service", mode: public},
 				{to: services + "/mipvpn-firewall.service", from: "configs/systemd/mipvpn-firewall.service", mode: public},
+				{to: "/usr/lib/systemd/user/mipvpn-answer.service", from: "configs/systemd/mipvpn-answer.service", mode: public},
 				{to: "/usr/lib/systemd/network/10-mipvpn.network", from: "configs/desktop/10-mipvpn.network", mode: public},
 				{to: "/usr/lib/NetworkManager/conf.d/90-mipvpn.conf", from: "configs/desktop/NetworkManager.conf", mode: public},
 				{to: "/usr/lib/udev/rules.d/85-mipvpn.rules", from: "configs/desktop/85-mipvpn.rules", mode: public},
