@@ -120,8 +120,8 @@ func commands(b *bytes.Buffer, parent *cobra.Command) {
 		} else {
 			paragraphs(b, c.Short+".")
 		}
-		if c.LocalNonPersistentFlags().HasAvailableFlags() {
-			flags(b, c.LocalNonPersistentFlags())
+		if c.LocalFlags().HasAvailableFlags() {
+			flags(b, c.LocalFlags())
 		}
 		commands(b, c)
 	}

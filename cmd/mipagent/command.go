@@ -76,14 +76,14 @@ func newCommand(stderr io.Writer) *cobra.Command {
 		Use:   "mipagent",
 		Short: "Home agent, foreign agent and VPN gateway for Mobile IPv4 VPNs",
 		Long: "mipagent runs the roles that its configuration file has tables for: [home_agent.internal], [home_agent.external],\n" +
-			"[foreign_agent] and [gateway]. It logs to standard error, reads its configuration again on SIGHUP, and ends on SIGTERM\n" +
-			"or SIGINT. It needs the rights to make\n" +
-			"TUN devices, raw sockets and routes (root, or CAP_NET_ADMIN and CAP_NET_RAW).",
+			"[foreign_agent] and [gateway]. Without a command it does what `mipagent run` does. It logs to standard error, reads its\n" +
+			"configuration again on SIGHUP, and ends on SIGTERM or SIGINT. It needs the rights to make TUN devices, raw sockets and routes\n" +
+			"(root, or CAP_NET_ADMIN and CAP_NET_RAW).",
 		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs, RunE: run,
 	}
-	root.Flags().StringVar(&file, "config", defaultConfig, "configuration file")
+	root.Flags().StringVar(&file, "config", defaultConfig, "configuration `FILE`")
 	runCommand := &cobra.Command{Use: "run", Short: "Run the roles that the configuration names", Args: cobra.NoArgs, RunE: run}
-	runCommand.Flags().StringVar(&file, "config", defaultConfig, "configuration file")
+	runCommand.Flags().StringVar(&file, "config", defaultConfig, "configuration `FILE`")
 	root.AddCommand(runCommand, &cobra.Command{
 		Use: "check FILE", Short: "Check a configuration file and the keys that it names", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

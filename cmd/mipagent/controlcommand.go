@@ -73,7 +73,7 @@ func controlCommands() []*cobra.Command {
 	}
 	all := append(mobilityCommands(&socket), list, disconnect, again, firewallCommand(&socket))
 	for _, c := range all {
-		c.Flags().StringVar(&socket, "socket", defaultSocket, "control socket of the running agents")
+		c.Flags().StringVar(&socket, "socket", defaultSocket, "control `SOCKET` of the running agents")
 	}
 	return all
 }

@@ -90,8 +90,8 @@ func firewallCommand(socket *string) *cobra.Command {
 			return reportExposure(cmd.OutOrStdout(), d, localNetworks())
 		},
 	}
-	c.Flags().TextVar(&probe, "probe", netip.Addr{}, "address of an internal home agent: send packets there, from a host outside")
-	c.Flags().TextVar(&home, "home-address", netip.Addr{}, "a home address that it serves, which makes it answer if this host's network is wrongly trusted")
+	c.Flags().TextVar(&probe, "probe", netip.Addr{}, "`ADDRESS` of an internal home agent: send packets there, from a host outside")
+	c.Flags().TextVar(&home, "home-address", netip.Addr{}, "home `ADDRESS` that it serves: asked for that, it answers if this host's network is wrongly trusted")
 	return c
 }
 

@@ -79,7 +79,7 @@ func (o *demoOptions) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.modes, "modes", mainModes, "modes to go through; \"all\" for the eight, with the optional mechanisms")
 	f.BoolVar(&o.matrix, "matrix", false, "make every change between any two of the modes, by cable and pin, instead of the tour")
 	f.BoolVar(&o.overTCP, "over-tcp", false, "let TCP alone out of the café and the cellular network, and go there and back instead of the tour")
-	f.StringVar(&o.period, "period", "", "the client's detection period")
+	f.StringVar(&o.period, "period", "", "the client's detection.period, such as 2s; without it what the configuration has by default")
 	f.DurationVar(&o.dwell, "dwell", 4*time.Second, "how long to stay in each network")
 	f.DurationVar(&o.patience, "patience", 30*time.Second, "how long a change may take before it counts as failed")
 }

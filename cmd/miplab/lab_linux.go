@@ -98,7 +98,8 @@ func labCommands() []*cobra.Command {
 			RunE: func(cmd *cobra.Command, _ []string) error { return l.hold(cmd.Context(), cmd.OutOrStdout()) }},
 	}
 	for _, c := range all {
-		c.Flags().StringVar(&l.dir, "dir", defaultDir(), "directory of the standing lab's files")
+		c.Flags().StringVar(&l.dir, "dir", defaultDir(), "directory of the standing lab's files (default: miplab in $XDG_RUNTIME_DIR, without that /tmp/miplab-UID)")
+		c.Flags().Lookup("dir").DefValue = "" // the manual page says the same whoever makes it
 		if c.Use == "up" || c.Use == "hold" {
 			c.Flags().BoolVar(&l.strongSwan, "strongswan", false, "strongSwan is the VPN gateway")
 			c.Flags().BoolVar(&l.withoutClient, "without-client", false, "leave the laptop without mipvpn, to bring one's own; keys and mipvpn.toml are in the directory")

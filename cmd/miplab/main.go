@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -33,10 +34,22 @@ func main() {
 	os.Exit(code)
 }
 
+// version is that of the build, as the other programs say it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
 // run runs one command line and returns the exit code.
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	root := &cobra.Command{
 		Use: "miplab", Short: "A company, the Internet and a laptop on one machine",
+		Long: "miplab makes a company, the Internet and the networks where laptops are of network namespaces, on this machine and apart\n" +
+			"from its own networks, and runs mipagent and mipvpn in them. `miplab up` leaves that standing, to look around in; `miplab demo` takes\n" +
+			"the laptop through the access modes and judges what is to be seen on the wires. It needs root,\n" +
+			"or a user namespace in which /dev/net/tun can be opened; `miplab demo --simulated` needs neither.",
 		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -46,7 +59,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	root.AddCommand(demoCommand(), reportCommand(), overheadCommand())
 	root.AddCommand(labCommands()...)
 	root.AddCommand(manual.Command(func() manual.About {
-		return manual.About{Section: 1, Exits: [][2]string{{"0", "done"}, {"1", "failed, or not all went as it should"}, {"2", "wrong usage"}}, See: []string{"mipvpn(1)", "mipagent(8)"}}
+		return manual.About{Section: 1, Version: version(), Exits: [][2]string{{"0", "done"}, {"1", "failed, or not all went as it should"}, {"2", "wrong usage"}}, See: []string{"mipvpn(1)", "mipagent(8)"}}
 	}))
 	usage.Explain(root)
 	command, err := root.ExecuteContextC(ctx)

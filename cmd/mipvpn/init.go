@@ -16,21 +16,21 @@ import (
 
 // initFlags are the flags of `init` that give the value of a key as a text, in the order in which the questions come.
 var initFlags = []struct{ flag, key, about string }{
-	{"prefix", "enterprise.prefixes", "network of the company such as 10.0.0.0/8 (may be repeated)"},
-	{"tunnel", "enterprise.tunnel", "what goes through the client: split (those networks) or full (everything)"},
-	{"internal-home-agent", "internal_home_agent.address", "address of the i-HA"},
-	{"internal-home-address", "internal_home_agent.home_address", "the laptop's home address at the i-HA"},
-	{"internal-spi", "internal_home_agent.spi", "security parameter index of the key for the i-HA"},
-	{"external-home-agent", "external_home_agent.address", "address or name of the x-HA"},
-	{"external-home-address", "external_home_agent.home_address", "the laptop's home address at the x-HA"},
-	{"external-spi", "external_home_agent.spi", "security parameter index of the key for the x-HA"},
-	{"gateway", "gateway.address", "address or name of the VPN gateway"},
-	{"identity", "gateway.local_identity", "IKE identity of the laptop"},
-	{"gateway-identity", "gateway.remote_identity", "IKE identity of the gateway"},
-	{"authentication", "authentication.rounds", "how the laptop proves its identity: psk, certificate, eap-mschapv2, eap-tls or eap-ttls (may be repeated)"},
-	{"user", "authentication.user", "user whose password it is, for EAP"},
-	{"dns-domain", "dns.domains", "domain of the company (may be repeated)"},
-	{"dns-server", "dns.servers", "name server of the company (may be repeated)"},
+	{"prefix", "enterprise.prefixes", "`PREFIX` of the company such as 10.0.0.0/8 (may be repeated)"},
+	{"tunnel", "enterprise.tunnel", "`WHAT` goes through the client: split (those prefixes) or full (everything)"},
+	{"internal-home-agent", "internal_home_agent.address", "`ADDRESS` of the i-HA"},
+	{"internal-home-address", "internal_home_agent.home_address", "home `ADDRESS` of the laptop at the i-HA"},
+	{"internal-spi", "internal_home_agent.spi", "`SPI`, the security parameter index, of the key for the i-HA"},
+	{"external-home-agent", "external_home_agent.address", "`ADDRESS` or name of the x-HA"},
+	{"external-home-address", "external_home_agent.home_address", "home `ADDRESS` of the laptop at the x-HA"},
+	{"external-spi", "external_home_agent.spi", "`SPI`, the security parameter index, of the key for the x-HA"},
+	{"gateway", "gateway.address", "`ADDRESS` or name of the VPN gateway"},
+	{"identity", "gateway.local_identity", "IKE `IDENTITY` of the laptop"},
+	{"gateway-identity", "gateway.remote_identity", "IKE `IDENTITY` of the gateway"},
+	{"authentication", "authentication.rounds", "`WAY` in which the laptop proves its identity: psk, certificate, eap-mschapv2, eap-tls or eap-ttls (may be repeated)"},
+	{"user", "authentication.user", "`USER` whose password it is, for EAP"},
+	{"dns-domain", "dns.domains", "`DOMAIN` of the company (may be repeated)"},
+	{"dns-server", "dns.servers", "`ADDRESS` of a name server of the company (may be repeated)"},
 }
 
 // written is the document of `init --json`.

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"path/filepath"
+
 	"mipvpn/client/config"
+	"mipvpn/client/config/profile"
 	"mipvpn/client/hook"
 	"mipvpn/cmd/manual"
 )
@@ -16,8 +19,8 @@ func manualPage() manual.About {
 		},
 		Environment: [][2]string{{socketVariable, "unix socket of the daemon, where `--socket` does not say"}},
 		Files: [][2]string{
-			{config.DefaultPath, "the configuration, mipvpn.toml(5)"}, {hook.DefaultDirectory, "programs that are run when something happens, mipvpn-hooks(7)"},
-			{config.DefaultSocket, "socket of the daemon"}, {gatewaysPath, "gateways of networks that were inside"},
+			{config.DefaultPath, "the configuration, mipvpn.toml(5)"}, {filepath.Join(filepath.Dir(config.DefaultPath), profile.Directory), "other configurations, `mipvpn profile`"}, {hook.DefaultDirectory, "programs that are run when something happens, mipvpn-hooks(7)"},
+			{config.DefaultSocket, "socket of the daemon"}, {gatewaysPath, "hardware addresses of the gateways of networks that were inside or outside"},
 		},
 		See: []string{"mipvpn.toml(5)", "mipvpn-hooks(7)", "mipvpn-user(7)", "mipvpn-administrator(7)", "mipvpn-errors(7)", "mipagent(8)", "miplab(1)"},
 	}
