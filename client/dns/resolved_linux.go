@@ -43,9 +43,10 @@ type Anchor interface {
 //
 // The enterprise's domains are the link's, to be searched or for routing only. So are the domains that end in one of another
 // link's and begin with one of the enterprise's (corp.example.hotel.example): the C library makes such names from the search
-// list that the other network has given, and the Forwarder answers them. Domains of the enterprise's are taken off other links until
-// Clear: every link that has one is asked about its names, and believed, and a network calls itself what it likes. What is not the
-// enterprise's stays as it is, unless the plan says Full.
+// list that the other network has given, and the Forwarder answers them. Domains of the enterprise's, and with Full all, are taken off other links until
+// Clear: every link that has one is asked about its names, and believed, and a network calls itself what it likes. This process alone
+// knows what it was: after one that was killed, links have theirs when the network tells of them again. What is not the enterprise's
+// stays as it is, unless the plan says Full.
 type Resolved struct {
 	// Bus connects to the system bus; the connection is closed after use.
 	Bus func(ctx context.Context) (*dbus.Conn, error)
@@ -94,10 +95,14 @@ func (r *Resolved) Set(p Plan) (changed bool, err error) {
 	}
 	own := others[int32(index)]
 	delete(others, int32(index))
-	domains := linkDomains(p, others)
+	rest := make(map[int32][]wireDomain)
+	for i, had := range others {
+		rest[i] = slices.DeleteFunc(slices.Clone(had), p.takes)
+	}
+	domains := linkDomains(p, rest)
 	state := fmt.Sprint(index, p.Server, domains, p.Full)
 	if state == r.last && sameDomains(own, domains) {
-		return r.take(ctx, manager, p, others)
+		return r.take(ctx, manager, others, rest)
 	}
 	server := p.Server.As4()
 	for _, call := range []struct {
@@ -117,14 +122,12 @@ func (r *Resolved) Set(p Plan) (changed bool, err error) {
 			return false, fmt.Errorf("dns: systemd-resolved: %s: %w", call.method, notRunning(err))
 		}
 	}
-	if _, err := r.take(ctx, manager, p, others); err != nil {
-		return false, err
-	}
+	_, taken := r.take(ctx, manager, others, rest)
 	if err := flush(ctx, manager); err != nil {
-		return false, err
+		return false, errors.Join(taken, err)
 	}
 	r.last = state
-	return true, nil
+	return true, taken
 }
 
 // flush has systemd-resolved forget what other servers have said about the enterprise's names.
@@ -135,14 +138,18 @@ func flush(ctx context.Context, manager dbus.BusObject) error {
 	return nil
 }
 
-// take takes the enterprise's domains off the other links, and reports whether there were any.
-func (r *Resolved) take(ctx context.Context, manager dbus.BusObject, p Plan, others map[int32][]wireDomain) (changed bool, err error) {
-	ours := func(d wireDomain) bool {
-		name, err := query.Canonical(d.Name)
-		return err == nil && (p.Domains.Contain(name) || p.Reverse.Contain(name) || p.Full && name == ".")
-	}
+// takes reports whether a domain of another link is taken off it: one of the enterprise's, and any where all names are asked inside.
+func (p *Plan) takes(d wireDomain) bool {
+	name, err := query.Canonical(d.Name)
+	return p.Full || err == nil && (p.Domains.Contain(name) || p.Reverse.Contain(name))
+}
+
+// take leaves the other links the rest of their domains, and reports whether they had more. One link that keeps its own is no reason
+// to leave those of the others.
+func (r *Resolved) take(ctx context.Context, manager dbus.BusObject, others, rest map[int32][]wireDomain) (changed bool, err error) {
+	var errs []error
 	for index, had := range others {
-		left := slices.DeleteFunc(slices.Clone(had), ours)
+		left := rest[index]
 		if len(left) == len(had) {
 			continue
 		}
@@ -152,9 +159,14 @@ func (r *Resolved) take(ctx context.Context, manager dbus.BusObject, p Plan, oth
 		case errors.As(err, &e) && e.Name == resolvedService+".NoSuchLink":
 			continue
 		case errors.As(err, &e) && e.Name == resolvedService+".LinkBusy":
-			return false, fmt.Errorf("dns: systemd-resolved: interface %d has a domain of the enterprise's, so that the network's servers are asked about its names, too: systemd-networkd manages it, where UseDomains= must be off", index)
+			errs = append(errs, fmt.Errorf("dns: systemd-resolved: interface %d has domains whose names are to be asked of the enterprise's servers alone, so that the network's are asked, too: systemd-networkd manages it, where UseDomains= and Domains= must be off", index))
+			continue
 		case err != nil:
-			return false, fmt.Errorf("dns: systemd-resolved: SetLinkDomains of interface %d: %w", index, notRunning(err))
+			errs = append(errs, fmt.Errorf("dns: systemd-resolved: SetLinkDomains of interface %d: %w", index, notRunning(err)))
+			continue
+		}
+		if before, again := r.taken[index]; again && sameDomains(had, before.left) {
+			had = before.had // more is the enterprise's than before, and nobody has told of the link's domains since
 		}
 		if r.taken == nil {
 			r.taken = make(map[int32]otherLink)
@@ -162,9 +174,9 @@ func (r *Resolved) take(ctx context.Context, manager dbus.BusObject, p Plan, oth
 		r.taken[index], changed = otherLink{had, left}, true
 	}
 	if changed {
-		return true, flush(ctx, manager)
+		errs = append(errs, flush(ctx, manager))
 	}
-	return false, nil
+	return changed, errors.Join(errs...)
 }
 
 // giveBack has the other links have again what was taken off them, where nobody has told of their domains since.

@@ -107,14 +107,21 @@ func TestResolved(t *testing.T) {
 	if changed, err := r.Set(p); err != nil || changed {
 		t.Errorf("once that is mended: changed %v, %v", changed, err)
 	}
+	service.SetLink(2, bustest.Link{Domains: []bustest.Domain{{Name: "cafe.example", RoutingOnly: true}, {Name: ".", RoutingOnly: true}}})
 	p.Search, p.Full = false, true
 	if changed, err := r.Set(p); err != nil || !changed {
 		t.Errorf("full: changed %v, %v", changed, err)
 	}
 	want.DefaultRoute = true
-	want.Domains = []bustest.Domain{{Name: "corp.example", RoutingOnly: true}, {Name: "0.10.in-addr.arpa", RoutingOnly: true}, {Name: ".", RoutingOnly: true},
-		{Name: "corp.example.cafe.example", RoutingOnly: true}}
+	want.Domains = []bustest.Domain{{Name: "corp.example", RoutingOnly: true}, {Name: "0.10.in-addr.arpa", RoutingOnly: true}, {Name: ".", RoutingOnly: true}}
 	check("full")
+	// The café would be asked about all names, or about those that it calls its own: "com", for example.
+	if got, _ := service.Link(2); len(got.Domains) != 0 {
+		t.Errorf("full: the network's link has the domains %v", got.Domains)
+	}
+	if changed, err := r.Set(p); err != nil || changed {
+		t.Errorf("full again: changed %v, %v", changed, err)
+	}
 
 	next := &Resolved{Bus: bus.Connect, Link: l} // after kill -9
 	if standing, err := next.Standing(); err != nil || !standing {
@@ -132,6 +139,48 @@ func TestResolved(t *testing.T) {
 	n := len(service.Calls())
 	if err := next.Clear(); err != nil || len(service.Calls()) != n {
 		t.Errorf("a second Clear: %v, calls %v", err, service.Calls()[n:])
+	}
+}
+
+// Shows: HST-3 (what is taken off other links: also where one of them keeps its own, and given back as it was, unless the network has told
+// of other domains since)
+func TestResolvedGivesBack(t *testing.T) {
+	bus := bustest.Start(t)
+	hotel, corp, all := bustest.Domain{Name: "hotel.example"}, bustest.Domain{Name: "corp.example"}, bustest.Domain{Name: ".", RoutingOnly: true}
+	links := map[int]bustest.Link{11: {Domains: []bustest.Domain{corp}, Managed: true}}
+	for index := 2; index <= 10; index++ {
+		links[index] = bustest.Link{Domains: []bustest.Domain{corp, hotel, all}}
+	}
+	service := bustest.StartResolved(t, bus, links)
+	r := &Resolved{Bus: bus.Connect, Link: &fakeLink{index: 70}}
+	check := func(when string, from int, want ...bustest.Domain) {
+		t.Helper()
+		for index := from; index <= 10; index++ {
+			if got, _ := service.Link(index); !cmp.Equal(got.Domains, want, cmpopts.EquateEmpty()) {
+				t.Errorf("%s link %d has the domains %v, expected %v", when, index, got.Domains, want)
+			}
+		}
+	}
+	p := plan()
+	p.Domains = query.Domains{"corp.example."}
+	if changed, err := r.Set(p); err == nil || !changed || !strings.Contains(err.Error(), "interface 11 ") {
+		t.Errorf("with a link that keeps its own: changed %v, %v", changed, err)
+	}
+	check("beside one that keeps its own", 2, hotel, all)
+	service.SetLink(11, bustest.Link{})
+	p.Full = true
+	if changed, err := r.Set(p); err != nil || !changed {
+		t.Errorf("full: changed %v, %v", changed, err)
+	}
+	check("full", 2)
+	cafe := bustest.Link{Domains: []bustest.Domain{{Name: "cafe.example"}}}
+	service.SetLink(2, cafe)
+	if err := r.Clear(); err != nil {
+		t.Fatal(err)
+	}
+	check("in the end", 3, corp, hotel, all)
+	if got, _ := service.Link(2); !cmp.Equal(got, cafe, sameAddrs, cmpopts.EquateEmpty()) {
+		t.Errorf("the link that had other domains meanwhile was left %+v", got)
 	}
 }
 

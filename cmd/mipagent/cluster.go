@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -157,16 +158,16 @@ func (c *configuration) clustered(cfg agent.HomeAgentConfig, internal bool, t *c
 		}
 		var ctx context.Context
 		ctx, r.cancel = context.WithCancel(context.Background())
-		go r.run(ctx)
+		go r.run(ctx, own.Address)
 		return r, nil
 	}, nil
 }
 
 // run stands by and serves in turn, until ctx ends or the home agent cannot do its work.
-func (r *clusteredHomeAgent) run(ctx context.Context) {
+func (r *clusteredHomeAgent) run(ctx context.Context, address netip.Addr) {
 	defer close(r.ended)
 	for {
-		term, err := r.cluster.Campaign(ctx, r.cfg.Address, r.name)
+		term, err := r.cluster.Campaign(ctx, address, r.name)
 		if err != nil {
 			return
 		}
@@ -256,7 +257,7 @@ func (r *clusteredHomeAgent) Close() error {
 	return r.cluster.Close()
 }
 
-// reload implements reloadable: for the term that goes on, and for those to come.
+// reload implements running: for the term that goes on, and for those to come.
 func (r *clusteredHomeAgent) reload(c *configuration) (take func() error, err error) {
 	t := c.homeAgentTable(r.internal)
 	if t.Cluster == nil || !reflect.DeepEqual(*t.Cluster, r.table) {

@@ -62,6 +62,9 @@ func (n *Network) Restore() (link.Restored, error) {
 	if err != nil {
 		return r, wrap(err)
 	}
+	if n.shield.exists && !found.exists {
+		return r, nil // taken away again meanwhile, and with it the memory of sysctls: the next Restore finds that
+	}
 	if r.Sysctls, err = n.setShield(s, found); err != nil {
 		return r, wrap(err)
 	}
