@@ -107,7 +107,7 @@ var fields = slices.Concat(
 			set: text(4096, nil, func(c *Config) *string { return &c.Gateway.PPKFile })},
 		{key: "gateway.require_ppk", valid: vBool, standard: "false", about: "refuse a gateway that does not know that key",
 			set: boolean(func(c *Config) *bool { return &c.Gateway.RequirePPK })},
-		{key: "gateway.dead", valid: vDurationOrZero(3*time.Second) + ", a second or more above liveness", standard: `"0s"`, about: "the gateway counts as dead this long after its last sign of life; 0 for after ten unanswered requests, some 80 s",
+		{key: "gateway.dead", valid: vDurationOrZero(3*time.Second) + ", a second or more above liveness", standard: `"0s"`, about: "the gateway counts as dead this long after its last sign of life; 0 for after liveness and ten unanswered requests, some two minutes",
 			set: duration(3*time.Second, true, func(c *Config) *time.Duration { return &c.Gateway.Dead })},
 		{key: "gateway.child_octets", valid: vInteger(0, 1<<62), standard: "0", about: "rekey the child security association when one direction has carried this many octets; 0 for what its cipher allows",
 			set: integer(0, 1<<62, func(c *Config, n int64) { c.Gateway.ChildOctets = uint64(n) })},

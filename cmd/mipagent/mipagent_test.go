@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -49,7 +50,7 @@ func examples(t *testing.T) string {
 		}
 	}
 	writeFiles(t, dir, 0o600, map[string]string{"nodes.d/more.toml": nodeText("10.0.8.109", 1009, "key = \""+aKey+"\"")})
-	for _, name := range []string{"internal.key", "external.key", "foreign-agent.key", "visitor.key", "gateway.psk"} {
+	for _, name := range []string{"internal.key", "external.key", "foreign-agent.key", "visitor.key", "gateway.psk", "gateway.ppk", "gateway.crash"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("00112233445566778899aabb\nccddeeff\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -91,6 +92,50 @@ func TestExamples(t *testing.T) {
 		if code, _, stderr := mipagent(t, "check", path); code != exitDone {
 			t.Errorf("%s with all its settings: exit code %d: %s", name, code, stderr)
 		}
+	}
+}
+
+// TestExamplesNameEveryKey holds the program to its word: an unknown key is answered with a hint to these files.
+func TestExamplesNameEveryKey(t *testing.T) {
+	files, err := filepath.Glob("../../configs/*.toml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	words := make(map[string]bool)
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range strings.FieldsFunc(string(data), func(r rune) bool { return strings.ContainsRune(" \n[].#", r) }) {
+			words[w] = true
+		}
+	}
+	known := 0
+	var look func(reflect.Type)
+	look = func(typ reflect.Type) {
+		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct {
+			return
+		}
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			key := f.Tag.Get("toml")
+			if key != "" {
+				if known++; !words[key] {
+					t.Errorf("no example has the key %s of %v", key, typ)
+				}
+			}
+			if key != "" || f.Anonymous {
+				look(f.Type)
+			}
+		}
+	}
+	look(reflect.TypeFor[configuration]())
+	if known < 100 {
+		t.Errorf("%d keys were looked for, expected those of all tables", known)
 	}
 }
 

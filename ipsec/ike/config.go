@@ -33,7 +33,7 @@ type Retransmission struct {
 	Initial time.Duration
 	Factor  float64
 	Limit   time.Duration
-	// Tries is how often a request is sent in all (default 10: about 80 s until the peer counts as dead).
+	// Tries is how often a request is sent in all (default 10: about 98 s until the peer counts as dead).
 	Tries int
 	// InitTries is the same for the first request to a peer that has not answered yet; 0 for Tries. It is smaller where another
 	// gateway can be tried.
