@@ -128,8 +128,15 @@ func TestReload(t *testing.T) {
 	if r := mipvpn(t.Context(), socket, "reload"); r.code != exitFailed || !strings.Contains(r.err, "metrics.listen") || !strings.Contains(r.err, "nothing has been changed") {
 		t.Errorf("a place that is taken: %+v", r)
 	}
+	write(configuration + fmt.Sprintf("[metrics]\nlisten = %q\n", figures("n")))
+	if r := mipvpn(t.Context(), socket, "reload"); r.code != exitFailed || !strings.Contains(r.err, "internal_home_agent.home_address") {
+		t.Errorf("another place, and what the client refuses: %+v", r)
+	}
+	if connects(figures("n")) == nil {
+		t.Error("figures are served where a reload that was refused had them")
+	}
 	if err := connects(figures("m")); err != nil {
-		t.Errorf("after a reload that was refused: %v", err)
+		t.Errorf("after reloads that were refused: %v", err)
 	}
 	stop()
 	if code := <-ended; code != exitDone {

@@ -11,6 +11,46 @@ import (
 	"mipvpn/mipv4/wire"
 )
 
+// Shows: AGT-1, GDL-6 (nobody is taken for a mobile node that renews whose message does not come from where one has its binding)
+func TestRenews(t *testing.T) {
+	var table Table
+	at, other := netip.AddrPortFrom(careOf, 40000), netip.AddrPortFrom(careOf.Next(), 434)
+	table.set(home, []*Tunnel{{Remote: netip.AddrPortFrom(careOf, 0)}})
+	request := func(kind wire.MessageType, home netip.Addr) []byte {
+		p := make([]byte, wire.RequestLen)
+		p[0] = byte(kind)
+		copy(p[4:], home.AsSlice())
+		return p
+	}
+	own := request(wire.TypeRegistrationRequest, home)
+	for _, c := range []struct {
+		what    string
+		source  netip.AddrPort
+		payload []byte
+		want    bool
+	}{
+		{"its own", at, own, true},
+		{"its own with extensions", at, append(own, 1, 2, 3), true},
+		{"from elsewhere", other, own, false},
+		{"another's from there", at, request(wire.TypeRegistrationRequest, home.Next()), false},
+		{"another message", at, request(wire.TypeRegistrationReply, home), false},
+		{"from nowhere", netip.AddrPort{}, own, false},
+	} {
+		if got := table.Renews(Request{Source: c.source, Payload: c.payload}); got != c.want {
+			t.Errorf("%s: %v", c.what, got)
+		}
+	}
+	for n := range own {
+		if table.Renews(Request{Source: at, Payload: own[:n]}) {
+			t.Errorf("the first %d octets are taken for a request", n)
+		}
+	}
+	table.set(home, nil)
+	if table.Renews(Request{Source: at, Payload: own}) {
+		t.Error("a mobile node without a binding renews")
+	}
+}
+
 // Shows: AGT-1 (the data path reads without locks while bindings change; run with -race).
 func TestTableConcurrent(t *testing.T) {
 	var table Table

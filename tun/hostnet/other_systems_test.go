@@ -152,6 +152,7 @@ func TestFilters(t *testing.T) {
 		{"past the device", filter{}, company, 443, "false to the enterprise", "false to the enterprise"},
 		{"from the home address", filter{source: home}, world, 443, "false from a home address", "false from a home address"},
 		{"a registration", own, company, 434, "true signalling and ESP", "true signalling and ESP"},
+		{"a registration with an agent in the world", own, world, 434, "true nothing", "true this program's"},
 		{"another program's", filter{protocol: protocolUDP}, company, 434, "false to the enterprise", "false to the enterprise"},
 		{"own, another port", own, company, 53, "false to the enterprise", "false to the enterprise"},
 		{"the gateway over TCP", filter{own: true, protocol: 6}, world, 4500, "true nothing", "true this program's"},
