@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -207,8 +209,11 @@ func (d *duration) UnmarshalText(text []byte) error {
 // loadConfig reads the file, and the keys that it names, and checks both. Errors wrap errConfig and name file and line, or
 // file and table.
 func loadConfig(path string) (*configuration, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
+	data, err := readConfig(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w: %w: --config names another file, and the examples of mipagent-operations(7) are what one begins with", errConfig, err)
+	case err != nil:
 		return nil, fmt.Errorf("%w: %w", errConfig, err)
 	}
 	c, err := parseConfig(path, data)
@@ -221,10 +226,20 @@ func loadConfig(path string) (*configuration, error) {
 	return c, nil
 }
 
+// readConfig reads a file as far as one octet behind what parseConfig takes.
+func readConfig(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxConfig+1))
+}
+
 // parseConfig decodes the file strictly.
 func parseConfig(path string, data []byte) (*configuration, error) {
 	if len(data) > maxConfig {
-		return nil, fmt.Errorf("%w: %s has %d octets, at most %d are read", errConfig, path, len(data), maxConfig)
+		return nil, fmt.Errorf("%w: %s is longer than the %d octets that are read", errConfig, path, maxConfig)
 	}
 	c := &configuration{file: path, dir: filepath.Dir(path)}
 	d := toml.NewDecoder(bytes.NewReader(data))

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -223,7 +226,7 @@ func callControl(ctx context.Context, socket, method, path string, body io.Reade
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("no answer on %s: %w: is `mipagent run` running, and may you use its socket?", socket, err)
+		return unanswered(socket, err)
 	}
 	defer response.Body.Close()
 	in := json.NewDecoder(io.LimitReader(response.Body, 64<<20))
@@ -238,4 +241,23 @@ func callControl(ctx context.Context, socket, method, path string, body io.Reade
 		return fmt.Errorf("%s: the answer: %w", socket, err)
 	}
 	return nil
+}
+
+// unanswered says why there is no answer on a socket, and what to do.
+func unanswered(socket string, err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err // without the request, which is no concern of the person's
+	}
+	advice := "is `mipagent run` running? Where its configuration has another control.socket, --socket names that"
+	switch {
+	case socket == "":
+		return errors.New("--socket is empty: expected the path of the running agents' control socket")
+	case errors.Is(err, fs.ErrPermission):
+		advice = "run it as root, or as the user that the agents run as"
+	case errors.Is(err, context.Canceled):
+		advice = "the command was interrupted"
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		advice = "the agents did not answer in time; their log may say why"
+	}
+	return fmt.Errorf("no answer on %s: %w: %s", socket, err, advice)
 }

@@ -285,7 +285,10 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"start"}, exitUsage, "unknown command"},
 		{[]string{"chekc"}, exitUsage, "did you mean `mipagent check`?"},
 		{[]string{"--frob"}, exitUsage, "mipagent has no flag --frob"},
-		{[]string{"--config", "/nowhere/mipagent.toml"}, exitFailed, "/nowhere/mipagent.toml"},
+		{[]string{"--config", "/nowhere/mipagent.toml"}, exitFailed, "/nowhere/mipagent.toml: no such file or directory: --config names another file"},
+		{[]string{"check", "/dev/zero"}, exitFailed, "/dev/zero is longer than the 1048576 octets that are read"},
+		{[]string{"sessions", "--socket", "/nowhere/mipagent.sock"}, exitFailed, "no answer on /nowhere/mipagent.sock: dial unix /nowhere/mipagent.sock: connect: no such file or directory: is `mipagent run` running?"},
+		{[]string{"sessions", "--socket", ""}, exitFailed, "--socket is empty"},
 	} {
 		code, stdout, stderr := mipagent(t, c.args...)
 		if code != c.code || !strings.Contains(stdout+stderr, c.want) {
