@@ -74,7 +74,7 @@ func TestServiceFiles(t *testing.T) {
 	if got := strings.Join(strs, " "); !strings.Contains(got, "/usr/local/bin/mipvpn daemon") {
 		t.Error(got)
 	}
-	if b, err = os.ReadFile("../../configs/windows/service.ps1"); err != nil || !strings.Contains(string(b), "New-Service -Name mipvpn") || !strings.Contains(string(b), "daemon --config") {
+	if b, err = os.ReadFile("../../configs/windows/service.ps1"); err != nil || !strings.Contains(string(b), "New-Service -Name mipvpn") || !strings.Contains(string(b), "daemon --config") || !strings.Contains(string(b), "sc.exe failureflag mipvpn 1") {
 		t.Error(err)
 	}
 }

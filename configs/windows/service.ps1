@@ -1,4 +1,4 @@
-# The daemon on Windows, as a service that starts with the system and is started again when it ends. Run it as an administrator, with
+# The daemon on Windows, as a service that starts with the system and is started again when it fails. Run it as an administrator, with
 # mipvpn.exe and wintun.dll in the same folder. It has not been run on a real machine.
 #
 #     powershell -ExecutionPolicy RemoteSigned -File service.ps1            # install and start
@@ -23,4 +23,8 @@ if ($LASTEXITCODE -ne 0) { throw "the rights of $(Split-Path $Config) could not 
 New-Service -Name mipvpn -DisplayName "mipvpn" -StartupType Automatic -Description "VPN client on Mobile IPv4 and IPsec" `
     -BinaryPathName "`"$Folder\mipvpn.exe`" daemon --config `"$Config`""
 & sc.exe failure mipvpn reset= 60 actions= restart/1000
+if ($LASTEXITCODE -ne 0) { throw "what happens when the service fails could not be set" }
+# Also where it tells the service manager of its failure, and has not merely vanished.
+& sc.exe failureflag mipvpn 1
+if ($LASTEXITCODE -ne 0) { throw "what happens when the service fails could not be set" }
 Start-Service -Name mipvpn
