@@ -261,7 +261,7 @@ func describe(path string, err error) string {
 		for i := range strict.Errors {
 			e := &strict.Errors[i]
 			line, _ := e.Position()
-			lines = append(lines, fmt.Sprintf("%s:%d: unknown key %s (the files in configs show all that are known)", path, line, strings.Join(e.Key(), ".")))
+			lines = append(lines, fmt.Sprintf("%s:%d: unknown key %s (the files in /usr/share/doc/mipagent/examples, in the source in configs, have all that are known)", path, line, strings.Join(e.Key(), ".")))
 		}
 		return strings.Join(lines, "\n")
 	}
