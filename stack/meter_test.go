@@ -81,6 +81,17 @@ func TestMetersCountWhatIsSwitched(t *testing.T) {
 	if under, outside := l.meters.underlay.Traffic(), l.meters.external.Traffic(); outside.TxPackets != batchOf || outside != under {
 		t.Errorf("of the x-HoA %+v, underlay %+v", outside, under)
 	}
+	arrivals := uint64(0)
+	for key := range *l.external.flows.Load() {
+		if key.protocol == packet.ProtocolESP {
+			l.external.deliverSwitched(key, netip.AddrPortFrom(far, 0), packet.One(packet.From(make([]byte, 100))))
+			arrivals++
+		}
+	}
+	l.external.deliverSwitched(flowKey{}, netip.AddrPortFrom(far, 0), packet.One(packet.From(make([]byte, 100)))) // of no flow
+	if got := l.meters.external.Traffic(); arrivals == 0 || got.RxPackets != arrivals || got.RxBytes != arrivals*120 {
+		t.Errorf("of the x-HoA %+v, expected %d packets of 120 octets that arrived", got, arrivals)
+	}
 }
 
 // broken is a link whose flows send nothing.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,6 +52,18 @@ func TestCertificatesThatEnd(t *testing.T) {
 		}
 		if strings.Join(keys, " ") != strings.Join(c.keys, " ") {
 			t.Errorf("%s: warnings of %q, want %q: %+v", name, keys, c.keys, cfg.Warnings)
+		}
+	}
+}
+
+// TestShortLivedCertificates holds that one whose whole time is short is not warned of before its last third.
+func TestShortLivedCertificates(t *testing.T) {
+	now := time.Now()
+	for left, warnings := range map[time.Duration]int{5 * 24 * time.Hour: 0, 2 * 24 * time.Hour: 1} {
+		r := &reader{config: &Config{}, lines: map[string]position{"authentication.certificate": {}}}
+		r.ending("authentication.certificate", "laptop.pem", []*x509.Certificate{{NotBefore: now.Add(left - 9*24*time.Hour), NotAfter: now.Add(left)}}, now)
+		if len(r.config.Warnings) != warnings {
+			t.Errorf("%v of nine days left: %+v", left, r.config.Warnings)
 		}
 	}
 }

@@ -152,6 +152,9 @@ func TestNothingIsLostByRenewal(t *testing.T) {
 				if _, err := w.UntilMode(time.Minute, "cvc"); err != nil {
 					t.Fatal(err)
 				}
+				if counts, err := w.Client.Counts(t.Context()); err != nil || counts.VPN[metrics.VPNEstablished] != 1 || counts.VPN[metrics.VPNChildRekeyed]+counts.VPN[metrics.VPNRekeyed] != 0 {
+					t.Errorf("the first keys are counted as %v, %v", counts.VPN, err)
+				}
 				spis := make(map[string]bool)
 				n, stop := count(t, w, 16*time.Millisecond)
 				seconds := 80

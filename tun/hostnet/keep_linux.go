@@ -58,19 +58,15 @@ func (n *Network) Restore() (link.Restored, error) {
 		}
 		r.Shield = true
 	}
-	found, err := n.readTable()
-	if err != nil {
-		return r, wrap(err)
-	}
-	if n.shield.exists && !found.exists {
-		return r, nil // taken away again meanwhile, and with it the memory of sysctls: the next Restore finds that
-	}
-	if r.Sysctls, err = n.setShield(s, found); err != nil {
-		return r, wrap(err)
+	// A table that is taken away again meanwhile has the memory of sysctls in it: the next Restore writes both. What hinders sysctls is no
+	// reason to leave rules and routes away.
+	found, failed := n.readTable()
+	if failed == nil && (found.exists || !n.shield.exists) {
+		r.Sysctls, failed = n.setShield(s, found)
 	}
 	if s.Device != "" {
 		if err := setDevice(s); err != nil {
-			return r, wrap(err)
+			return r, wrap(errors.Join(failed, err))
 		}
 	}
 	n.added = 0
@@ -80,7 +76,7 @@ func (n *Network) Restore() (link.Restored, error) {
 		err = n.setRules(s)
 		r.Rules = n.added
 	}
-	return r, wrap(err)
+	return r, wrap(errors.Join(failed, err))
 }
 
 // tables reports whether both tables of the kill switch, and the shield's, are there.

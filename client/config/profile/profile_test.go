@@ -41,6 +41,12 @@ func TestChoose(t *testing.T) {
 		t.Errorf("%+v, %v", all, err)
 	}
 	chosen(t, s, Default)
+	if err := s.Choose(Default); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(s.State); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was chosen already was written: %v", err)
+	}
 	if err := s.Choose("home"); err != nil {
 		t.Fatal(err)
 	}
