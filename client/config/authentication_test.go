@@ -16,7 +16,7 @@ import (
 func TestAuthenticationErrors(t *testing.T) {
 	for name, c := range map[string]struct{ lines, key, words string }{
 		"unknown round":        {`rounds = ["pks"]`, "authentication.rounds", `did you mean "psk"`},
-		"no round":             {`rounds = []`, "authentication.rounds", "a list of 0"},
+		"no round":             {`rounds = []`, "authentication.rounds", "an empty list"},
 		"a round twice":        {`rounds = ["psk", "psk"]`, "authentication.rounds", "twice"},
 		"no anchors":           {`rounds = ["eap-mschapv2"]`, "trust.anchors", "nothing says which certificates"},
 		"no certificate":       {"rounds = [\"certificate\"]\ngateway = [\"psk\"]", "authentication.certificate", "needs a certificate"},

@@ -64,7 +64,7 @@ func readSecret(path string) ([]byte, error) {
 func parse(text string) (*Config, error) {
 	c, err := Parse("mipvpn.toml", []byte(text), readSecret)
 	if err == nil {
-		if refused := fits(text); refused != nil {
+		if refused := fits(strings.TrimPrefix(text, byteOrderMark)); refused != nil {
 			return nil, fmt.Errorf("valid, and the schema refuses it: %w", refused)
 		}
 	}
@@ -90,6 +90,15 @@ func replaced(t *testing.T, from, to string) string {
 		t.Fatalf("%q is not in the minimal configuration once", from)
 	}
 	return strings.Replace(minimal, from, to, 1)
+}
+
+func TestByteOrderMark(t *testing.T) {
+	if _, err := parse(byteOrderMark + minimal); err != nil {
+		t.Error(err)
+	}
+	if _, err := parse(byteOrderMark + byteOrderMark + minimal); err == nil {
+		t.Error("two of them were taken")
+	}
 }
 
 func TestMinimal(t *testing.T) {
@@ -419,7 +428,7 @@ func TestErrors(t *testing.T) {
 		{"prefix with host bits", replaced(t, `"10.0.0.0/16"`, `"10.0.1.0/16"`),
 			`mipvpn.toml:4: enterprise.prefixes: found "10.0.1.0/16" in the list, which has bits behind its length; its network is "10.0.0.0/16"; valid is a list of IPv4 prefixes such as ["10.0.0.0/8"], at least one`},
 		{"no prefix", replaced(t, `["10.0.0.0/16"]`, `[]`),
-			`mipvpn.toml:4: enterprise.prefixes: found a list of 0; valid is a list of IPv4 prefixes such as ["10.0.0.0/8"], at least one`},
+			`mipvpn.toml:4: enterprise.prefixes: found an empty list; valid is a list of IPv4 prefixes such as ["10.0.0.0/8"], at least one`},
 		{"prefix not text", replaced(t, `["10.0.0.0/16"]`, `[10]`),
 			`mipvpn.toml:4: enterprise.prefixes: found the number 10 in the list; valid is a list of IPv4 prefixes such as ["10.0.0.0/8"], at least one`},
 		{"SPI reserved", replaced(t, "spi = 256", "spi = 255"),

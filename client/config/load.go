@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -17,6 +18,9 @@ import (
 
 // maxFile is the greatest length of a configuration in octets.
 const maxFile = 64 << 10
+
+// byteOrderMark is what editors on Windows put before a text in UTF-8. It says nothing.
+const byteOrderMark = "\ufeff"
 
 // SecretReader returns the content of the secret file of that path.
 type SecretReader func(path string) ([]byte, error)
@@ -113,7 +117,7 @@ func parseWith(name string, data []byte, secrets, public, private SecretReader) 
 		return nil, r.errs
 	}
 	doc := map[string]any{}
-	data, ok := r.decode(data, &doc)
+	data, ok := r.decode(bytes.TrimPrefix(data, []byte(byteOrderMark)), &doc)
 	if !ok {
 		return nil, r.errs.sorted()
 	}

@@ -63,6 +63,9 @@ func describe(v any) string {
 	case float64:
 		return fmt.Sprintf("the number %v", v)
 	case []any:
+		if len(v) == 0 {
+			return "an empty list"
+		}
 		return fmt.Sprintf("a list of %d", len(v))
 	case map[string]any:
 		return "a table"

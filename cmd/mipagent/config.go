@@ -242,7 +242,7 @@ func parseConfig(path string, data []byte) (*configuration, error) {
 		return nil, fmt.Errorf("%w: %s is longer than the %d octets that are read", errConfig, path, maxConfig)
 	}
 	c := &configuration{file: path, dir: filepath.Dir(path)}
-	d := toml.NewDecoder(bytes.NewReader(data))
+	d := toml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(data, []byte("\ufeff")))) // the byte order mark of editors on Windows
 	d.DisallowUnknownFields()
 	if err := d.Decode(c); err != nil {
 		return nil, fmt.Errorf("%w: %s", errConfig, describe(path, err))

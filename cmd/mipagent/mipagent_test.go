@@ -86,7 +86,7 @@ func TestExamples(t *testing.T) {
 			}
 			all = append(all, line)
 		}
-		if err := os.WriteFile(path, []byte(strings.Join(all, "\n")), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte("\ufeff"+strings.Join(all, "\r\n")), 0o600); err != nil { // as editors on Windows write it
 			t.Fatal(err)
 		}
 		if code, _, stderr := mipagent(t, "check", path); code != exitDone {

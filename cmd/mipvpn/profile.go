@@ -132,6 +132,9 @@ func (a *app) profile() *cobra.Command {
 	}
 	useJSON := jsonFlag(use)
 	use.RunE = func(cmd *cobra.Command, args []string) error {
+		if args[0] == "" {
+			return errors.New("the profile's name is empty: `mipvpn profile list` shows the names")
+		}
 		var r control.Reload
 		err := a.ask(cmd.Context(), func(c *control.Client) (err error) { r, err = c.UseProfile(cmd.Context(), args[0]); return err })
 		if errors.Is(err, control.ErrUnreachable) {

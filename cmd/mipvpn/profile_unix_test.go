@@ -72,6 +72,9 @@ func TestProfiles(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
+	if r := mipvpn("profile", "use", ""); r.code != exitUsage || !strings.Contains(r.err, "the profile's name is empty") {
+		t.Errorf("%+v", r)
+	}
 	if _, err := os.Stat(state); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a choice was kept: %v", err)
 	}

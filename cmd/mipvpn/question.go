@@ -24,7 +24,11 @@ func terminalQuestion() func(ctx context.Context, text string) (string, error) {
 		ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 		defer stop()
 		fmt.Fprint(os.Stderr, text)
-		return readLine(ctx, os.Stdin)
+		line, err := readLine(ctx, os.Stdin)
+		if err != nil { // the cursor stands behind the question
+			fmt.Fprintln(os.Stderr)
+		}
+		return line, err
 	}
 }
 

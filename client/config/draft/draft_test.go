@@ -95,7 +95,7 @@ func TestSet(t *testing.T) {
 		{"internal_home_agent.spi", "12x", `found the text "12x"`},
 		{"internal_home_agent.spi", "12", "found the number 12"},
 		{"enterprise.prefixes", "10.0.0.1/8", "has bits behind its length"},
-		{"enterprise.prefixes", "", "found a list of 0"},
+		{"enterprise.prefixes", "", "found an empty list"},
 		{"up_at_start", "perhaps", "valid is true or false"},
 	} {
 		if err := d.SetText(bad.key, bad.text); err == nil || !strings.Contains(err.Error(), bad.want) || d.Has(bad.key) {

@@ -13,6 +13,7 @@ const (
 	maxDepth    = 16
 	maxFiles    = 64
 	maxSections = 4096
+	maxShown    = 80 // octets of a text in an error
 )
 
 // setting is a key with its value.
@@ -158,6 +159,11 @@ type parser struct {
 }
 
 func (p *parser) fail(format string, values ...any) error {
+	for i, v := range values {
+		if text, ok := v.(string); ok && len(text) > maxShown {
+			values[i] = strings.ToValidUTF8(text[:maxShown], "") + "…"
+		}
+	}
 	return fmt.Errorf("%w: %s:%d: %s", ErrFormat, p.name, p.line, fmt.Sprintf(format, values...))
 }
 

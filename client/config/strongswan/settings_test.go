@@ -55,7 +55,7 @@ func TestSettings(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
 		{"a = 1\ns {\n", "main.conf:3: the section s has no end"}, {"}", "main.conf:1: found '}'"}, {"a", "a is followed by neither = nor {"}, {"\n\na = \"x", "main.conf:3: a quoted text has no end"},
 		{"s : {}", "s refers to nothing"}, {"s : t = 3", "s is followed by no {"}, {"include main.conf", "is included too often or too deep"}, {strings.Repeat("s {", maxDepth+1), "too many sections, or too deep"},
-		{"a = \x00", "octet 0"},
+		{"a = \x00", "octet 0"}, {strings.Repeat("a", 5000), strings.Repeat("a", maxShown) + "… is followed by neither"},
 	} {
 		if _, _, err := loaded(tc.text, nil); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%q: %v, want %q", tc.text, err, tc.want)
