@@ -14,12 +14,17 @@ if ($Remove) {
 
 if (-not (Test-Path $Config)) { throw "$Config is not there: write it first (mipvpn init)" }
 # Secrets, hooks and state are for the system and administrators alone, whoever has made the folder.
-& icacls.exe (Split-Path $Config) /setowner "*S-1-5-32-544" /T /Q
-if ($LASTEXITCODE -ne 0) { throw "the owner of $(Split-Path $Config) could not be set" }
-& icacls.exe (Split-Path $Config) /reset /T /Q
-if ($LASTEXITCODE -ne 0) { throw "the rights of $(Split-Path $Config) could not be reset" }
-& icacls.exe (Split-Path $Config) /inheritance:r /grant "*S-1-5-18:(OI)(CI)F" "*S-1-5-32-544:(OI)(CI)F" "*S-1-5-32-545:(RX)"
-if ($LASTEXITCODE -ne 0) { throw "the rights of $(Split-Path $Config) could not be set" }
+# All in it changes hands: it must be the program's own, and no link may lead from it to others.
+$Config = (Resolve-Path $Config).Path
+$own = Split-Path $Config
+if ((Split-Path $own -Leaf) -ne "mipvpn") { throw "$Config is in $own, expected in a folder named mipvpn: all in it is made the administrators'" }
+if (@(Get-Item $own -Force) + @(Get-ChildItem $own -Recurse -Force) | Where-Object { $_.Attributes -band [IO.FileAttributes]::ReparsePoint }) { throw "$own is a link, or has one in it: take it away first" }
+& icacls.exe $own /setowner "*S-1-5-32-544" /T /Q
+if ($LASTEXITCODE -ne 0) { throw "the owner of $own could not be set" }
+& icacls.exe $own /reset /T /Q
+if ($LASTEXITCODE -ne 0) { throw "the rights of $own could not be reset" }
+& icacls.exe $own /inheritance:r /grant "*S-1-5-18:(OI)(CI)F" "*S-1-5-32-544:(OI)(CI)F" "*S-1-5-32-545:(RX)"
+if ($LASTEXITCODE -ne 0) { throw "the rights of $own could not be set" }
 New-Service -Name mipvpn -DisplayName "mipvpn" -StartupType Automatic -Description "VPN client on Mobile IPv4 and IPsec" `
     -BinaryPathName "`"$Folder\mipvpn.exe`" daemon --config `"$Config`""
 & sc.exe failure mipvpn reset= 60 actions= restart/1000
