@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"go.uber.org/zap"
+
+	"mipvpn/stack/agent"
 )
 
 // reloadOf is the reload of an agent that checks its configuration and takes it.
@@ -49,6 +51,9 @@ func (c *configuration) reload(roles map[string]running, log *zap.Logger) error 
 			refused = append(refused, fmt.Errorf("[%s] is gone from the file: it ends with the next stop of mipagent", name))
 		}
 	}
+	for _, name := range c.fixed(fresh) {
+		refused = append(refused, fmt.Errorf("[%s]: %w", name, agent.ErrRestart))
+	}
 	if len(refused) > 0 {
 		return errors.Join(refused...)
 	}
@@ -61,4 +66,28 @@ func (c *configuration) reload(roles map[string]running, log *zap.Logger) error 
 		log.Named(r.name).Info("the configuration was read again")
 	}
 	return errors.Join(failed...)
+}
+
+// fixed returns the tables of the program itself, read when it starts and not again, that say something else in fresh.
+func (c *configuration) fixed(fresh *configuration) (names []string) {
+	told := func(l logTable) logTable { return logTable{orDefault(l.Level, "info"), orDefault(l.Format, "console")} }
+	socket := func(t controlTable) string {
+		if t.Socket == nil {
+			return defaultSocket
+		}
+		return *t.Socket
+	}
+	for _, t := range []struct {
+		name string
+		same bool
+	}{
+		{"log", told(c.Log) == told(fresh.Log)},
+		{"control", socket(c.Control) == socket(fresh.Control)},
+		{"metrics", c.Metrics == fresh.Metrics},
+	} {
+		if !t.same {
+			names = append(names, t.name)
+		}
+	}
+	return names
 }

@@ -110,3 +110,27 @@ func TestReload(t *testing.T) {
 		await(control.StateConnected)
 	})
 }
+
+// TestFixedTables holds that a change of a table that is read at the start alone is told, and its defaults written out are none.
+func TestFixedTables(t *testing.T) {
+	read := func(text string) *configuration {
+		c, err := parseConfig("mipagent.toml", []byte("schema = 1\n"+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	running := read("")
+	for text, want := range map[string]string{
+		"": "",
+		"[log]\nlevel = \"info\"\nformat = \"console\"\n[control]\nsocket = \"" + defaultSocket + "\"": "",
+		"[log]\nlevel = \"debug\"":               "log",
+		"[log]\nformat = \"json\"":               "log",
+		"[control]\nsocket = \"\"":               "control",
+		"[metrics]\nlisten = \"127.0.0.1:9435\"": "metrics",
+	} {
+		if got := strings.Join(running.fixed(read(text)), " "); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
