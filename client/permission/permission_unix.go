@@ -24,11 +24,19 @@ func Private(f *os.File) error {
 }
 
 // Unchangeable returns nil where nobody but root and this process's user can change the file or directory, or put another one in its
-// place through a directory above it. Links are followed. The error wraps ErrOthers otherwise.
+// place through a directory above it, or through one that a link on the way lies in. The error wraps ErrOthers otherwise.
 func Unchangeable(path string) error {
-	path, err := filepath.EvalSymlinks(path)
+	written, err := filepath.Abs(path)
 	if err != nil {
 		return err
+	}
+	if path, err = filepath.EvalSymlinks(written); err != nil {
+		return err
+	}
+	if path != written {
+		if err := Unchangeable(filepath.Dir(written)); err != nil {
+			return err
+		}
 	}
 	for at := path; ; at = filepath.Dir(at) {
 		info, err := os.Stat(at)

@@ -89,6 +89,16 @@ func TestUnchangeable(t *testing.T) {
 	if err := Unchangeable(middle); !errors.Is(err, ErrOthers) {
 		t.Errorf("a directory into which others may put files: %v", err)
 	}
+	// Who may replace a link decides what it leads to.
+	if err := errors.Join(os.Chmod(middle, 0o755), os.Mkdir(filepath.Join(top, "open"), 0o755), os.Chmod(filepath.Join(top, "open"), 0o777),
+		os.Symlink(middle, filepath.Join(top, "open", "link"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, by := range []string{"link", "link/file"} {
+		if err := Unchangeable(filepath.Join(top, "open", by)); !errors.Is(err, ErrOthers) || !strings.Contains(err.Error(), filepath.Join(top, "open")) {
+			t.Errorf("open/%s, whose link others may replace: %v", by, err)
+		}
+	}
 	if err := Unchangeable(filepath.Join(top, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}

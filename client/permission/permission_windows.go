@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -49,14 +50,21 @@ func Private(f *os.File) error {
 }
 
 // Unchangeable returns nil where nobody but the system, administrators and this process's user can change the file or directory, or put
-// another one in its place through a directory above it. Links are followed. The error wraps ErrOthers otherwise.
+// another one in its place through a directory above it, or through one that a link on the way lies in. The error wraps ErrOthers
+// otherwise.
 func Unchangeable(path string) error {
-	path, err := filepath.EvalSymlinks(path)
+	written, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
-	if path, err = filepath.Abs(path); err != nil {
+	if path, err = filepath.EvalSymlinks(written); err != nil {
 		return err
+	}
+	// Windows' names do not tell capitals apart; what EvalSymlinks only spells otherwise is no link.
+	if above := filepath.Dir(written); !strings.EqualFold(path, written) && above != written {
+		if err := Unchangeable(above); err != nil {
+			return err
+		}
 	}
 	who, err := trusted()
 	if err != nil {
